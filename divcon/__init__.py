@@ -1,0 +1,31 @@
+"""Divide and Contrast: one good image encoder from images nobody curated (https://arxiv.org/abs/2105.08054).
+
+    import divcon
+    divcon.run("photos/", out="runs/photos", epochs=60)
+    encoder = divcon.load("runs/photos")
+
+Importing the package is cheap: torch comes with the first verb.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .verbs.demo import demo
+    from .verbs.folders import look, redo, status
+    from .verbs.models import embed, evaluate, load
+    from .verbs.running import run
+
+__version__ = "0.1.0"
+__all__ = ["demo", "embed", "evaluate", "load", "look", "redo", "run", "status"]
+
+_VERBS = {
+    "demo": "demo", "look": "folders", "redo": "folders", "status": "folders",
+    "embed": "models", "evaluate": "models", "load": "models", "run": "running",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _VERBS:
+        raise AttributeError(f"module 'divcon' has no attribute {name!r}; its verbs are {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"{__name__}.verbs.{_VERBS[name]}"), name)

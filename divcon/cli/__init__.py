@@ -1,0 +1,66 @@
+"""The command line: a file a verb. Each says in words what the Python verb of the same name gives."""
+
+import contextlib
+import errno
+import sys
+import traceback
+
+import typer
+
+from .. import __version__
+from ..artifacts import FULL
+from ..errors import DiskError, Error, ResourceError
+from . import demo, embed, eval, index, lists, look, redo, run, status
+from .screen import screen
+
+app = typer.Typer(
+    name="divcon", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Divide and Contrast: one good image encoder from images nobody curated. Options are typed key=value; "
+    "--debug, anywhere, shows tracebacks.",
+)  # fmt: skip
+for verb in (index.index, look.look, run.run, status.status, redo.redo, eval.eval, embed.embed, demo.demo):
+    app.command()(verb)
+for verb in (lists.recipes, lists.methods, lists.encoders):
+    app.command()(verb)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"divcon {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Say the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line, and end with one of the exit codes of divcon.errors."""
+    debug = "--debug" in sys.argv
+    sys.argv = [word for word in sys.argv if word != "--debug"]
+    try:
+        with screen():
+            app()
+    except SystemExit as end:  # typer's own: 2 is for what was typed wrongly, 1 for a second Ctrl-C
+        sys.exit({2: 64, 1: 130}.get(end.code if isinstance(end.code, int) else 0, end.code))
+    except (Error, MemoryError, OSError) as error:
+        if debug:
+            traceback.print_exc()
+        known = _in_our_words(error)
+        with contextlib.suppress(BrokenPipeError):
+            typer.echo(f"divcon: {known}", err=True)
+        sys.exit(known.code)
+
+
+def _in_our_words(error: Error | MemoryError | OSError) -> Error:
+    """What the system says, with an exit code and a way on."""
+    if isinstance(error, Error):
+        return error
+    if isinstance(error, MemoryError):
+        return ResourceError("out of memory; lower batch_size= or cache_gb=, then type the same command again")
+    if error.errno in FULL or error.errno in (errno.EACCES, errno.EPERM):
+        return DiskError(f"{error.filename}: {error.strerror}; make room, or name another folder (out=, cache=)")
+    return ResourceError(f"{error.filename or ''}: {error.strerror or error}; --debug shows where")

@@ -1,0 +1,5 @@
+"""`python -m divcon.cli` is `divcon`."""
+
+from . import main
+
+main()

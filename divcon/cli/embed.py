@@ -1,0 +1,23 @@
+"""divcon embed MODEL DATA out=FILE.parquet"""
+
+from typing import Annotated
+
+import typer
+
+from .screen import answer
+from .words import Json, Words, options, required
+
+
+def embed(
+    model: Annotated[str, typer.Argument(help="A run, a stage's folder, random:RUN, or random:NAME.")],
+    data: Annotated[str, typer.Argument(help="A folder of images, of any nesting.")],
+    words: Words = None,
+    json: Json = False,
+) -> None:
+    """Write what a model sees of each image to a parquet file: columns path and embedding."""
+    pairs = options(words, "out", "place", "cache", "cache_gb", "threads")
+    out = required(pairs, "out", "out=photos.parquet")
+    from ..verbs.models import embed as write
+
+    n = write(model, data, out=out, **pairs)
+    answer({"out": out, "images": n}, json, f"{out}: {n:,} images")

@@ -1,0 +1,21 @@
+"""divcon index DATA"""
+
+from typing import Annotated
+
+import typer
+
+from .screen import answer
+from .words import Json, Words, options
+
+
+def index(
+    data: Annotated[str, typer.Argument(help="A folder of images, of any nesting.")],
+    words: Words = None,
+    json: Json = False,
+) -> None:
+    """Read every file once and remember it, so that later commands start at once. out=FOLDER keeps the index there."""
+    pairs = options(words, "out", "include", "exclude", "cache", "threads")
+    from ..verbs.folders import index as make
+
+    account = make(data, **pairs)
+    answer(account, json, f"{account['used']:,} images, fingerprint {account['fingerprint']}")

@@ -1,0 +1,27 @@
+"""divcon look DATA"""
+
+from typing import Annotated, Any
+
+import typer
+
+from .screen import answer
+from .words import Json, Words, options
+
+
+def look(
+    data: Annotated[str, typer.Argument(help="A folder of images, of any nesting.")],
+    words: Words = None,
+    json: Json = False,
+) -> None:
+    """Say what is in the pile: found, used, duplicates, rejected and why. sheet=FILE.png draws some of the pictures."""
+    pairs = options(words, "include", "exclude", "cache", "threads", "sheet")
+    from ..verbs.folders import look as ask
+
+    account = ask(data, **pairs)
+    answer(account, json, _words(account))
+
+
+def _words(account: dict[str, Any]) -> str:
+    reasons = "".join(f"\n  {count:,} {reason}" for reason, count in account["reasons"].items())
+    counts = ", ".join(f"{name} {account[name]:,}" for name in ("used", "duplicates", "rejected"))
+    return f"found {account['found']:,}: {counts}{reasons}"

@@ -1,0 +1,20 @@
+"""divcon redo RUN STAGE"""
+
+from typing import Annotated
+
+import typer
+
+from .screen import answer
+from .words import Json
+
+
+def redo(
+    run: Annotated[str, typer.Argument(help="A run folder.")],
+    stage: Annotated[str, typer.Argument(help="A stage: base, clusters, experts/3, student ...")],
+    json: Json = False,
+) -> None:
+    """Forget a stage and what follows from it, so that the next `divcon run` does them anew."""
+    from ..verbs.folders import redo as forget
+
+    removed = forget(run, stage)
+    answer({"removed": removed}, json, f"removed {', '.join(removed)}" if removed else "nothing was there to remove")

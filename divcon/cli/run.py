@@ -1,0 +1,58 @@
+"""divcon run DATA out=RUN [key=value ...]"""
+
+from typing import Annotated, Any
+
+import typer
+
+from .screen import answer, table
+from .words import Json, Words, options, required
+
+
+def run(
+    data: Annotated[str, typer.Argument(help="A folder of images, of any nesting.")],
+    words: Words = None,
+    only: Annotated[str | None, typer.Option(help="Do this stage only, e.g. experts/3.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, at what cost; do nothing.")] = False,
+    steal_lock: Annotated[
+        bool, typer.Option("--steal-lock", help="Take over a folder whose owner is surely gone.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train an encoder on a folder of images: out=RUN, and recipe=dnc epochs=60 size=32 ... as you like."""
+    pairs = options(words)
+    out = required(pairs, "out", "out=runs/photos")
+    from ..verbs import planning, running
+
+    if plan:
+        order = running.prepare(data, out, pairs)
+        account = planning.plan(order)
+        return answer(account, json, planned(account))
+    ran = running.run(data, out=out, only=only, steal_lock=steal_lock, **pairs)
+    account = {"run": str(ran.folder), "did": ran.did, "done": ran.model is not None}
+    words_out = f"{ran.folder}: done" if ran.model else f"{ran.folder}: {only} done; other stages are waiting"
+    answer(account, json, words_out if ran.did else f"{words_out}; nothing was left to do")
+
+
+def planned(account: dict[str, Any]) -> str:
+    """The plan as a table."""
+    rows = [
+        [
+            stage["stage"],
+            f"{stage['images']:,}",
+            f"{stage['steps']:,}",
+            str(stage["batch_size"]),
+            _clock(stage["seconds"]),
+        ]
+        for stage in account["stages"]
+    ]
+    head = table(["stage", "images", "steps", "batch", "time"], rows)
+    disk = f"disk: {account['disk_mb']:,.0f} MB needed, {account['free_mb']:,.0f} MB free"
+    return f"{head}\n{account['images']:,} images; {disk}; about {_clock(account['seconds'])} in all\n" + "\n".join(
+        account["why"]
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

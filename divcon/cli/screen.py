@@ -1,0 +1,96 @@
+"""What is shown while something runs: a line for each thing worth knowing, and on a terminal a bar. All on stderr."""
+
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from .. import log
+from ..artifacts import show
+
+
+@contextlib.contextmanager
+def screen() -> Iterator[None]:
+    """The library's log on stderr, and its progress as a bar where there is a terminal."""
+    handler = _Lines()
+    log.logger.addHandler(handler)
+    log.logger.setLevel(logging.INFO)
+    if sys.stderr.isatty():
+        log.watch = _Bar(handler)
+    try:
+        yield
+    finally:
+        log.logger.removeHandler(handler)
+        log.watch = log.nobody
+        handler.close()
+
+
+class _Lines(logging.Handler):
+    """Each record a line, safe to show on any terminal."""
+
+    bar: Any = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        mark = "warning: " if record.levelno >= logging.WARNING else ""
+        line = show(f"{mark}{record.getMessage()}")
+        if self.bar:
+            self.bar.console.print(line, markup=False, highlight=False)
+        else:
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+    def close(self) -> None:
+        if self.bar:
+            self.bar.stop()
+        super().close()
+
+
+class _Bar:
+    """The watcher that draws a bar: one piece of work at a time."""
+
+    def __init__(self, lines: _Lines):
+        self.lines, self.what = lines, ""
+        self.task: Any = None
+
+    def __call__(self, tick: log.Tick) -> None:
+        if self.lines.bar is None:
+            self.lines.bar = _progress()
+            self.lines.bar.start()
+        bar = self.lines.bar
+        if tick.what != self.what:
+            if self.task is not None:
+                bar.remove_task(self.task)
+            self.what, self.task = tick.what, bar.add_task(show(tick.what), total=tick.total, note="")
+        bar.update(self.task, completed=tick.done, total=tick.total, note=tick.note)
+        if tick.done >= tick.total:
+            bar.remove_task(self.task)
+            self.what, self.task = "", None
+
+
+def _progress() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+    )  # fmt: skip
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def answer(value: Any, as_json: bool, text: str) -> None:
+    """The answer, on stdout: one JSON object, or words."""
+    typer.echo(json.dumps(value) if as_json else text)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Columns that line up."""
+    cells = [head, *rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )

@@ -1,0 +1,34 @@
+"""divcon status RUN [verify=true]"""
+
+from typing import Annotated, Any
+
+import typer
+
+from .screen import answer, table
+from .words import Json, Words, options
+
+
+def status(
+    run: Annotated[str, typer.Argument(help="A run folder.")], words: Words = None, json: Json = False
+) -> None:  # fmt: skip
+    """Say of each stage: done, running or waiting; how far, how fast, how long still. verify=true checks every hash."""
+    verify = bool(options(words, "verify").get("verify", False))
+    from ..errors import DataError
+    from ..verbs.folders import status as ask
+
+    account = ask(run, verify=verify)
+    answer(account, json, _table(account))
+    if account.get("damaged"):
+        raise DataError("; ".join(account["damaged"]) + f". Make it anew: divcon redo {run} STAGE")
+
+
+def _table(account: dict[str, Any]) -> str:
+    rows = [
+        [
+            name, stage["state"], f"{stage['progress']:.0%}", f"{stage['seconds']:.0f} s",
+            f"{stage['eta']:.0f} s" if stage["eta"] else "", f"{stage['images_per_second']:,.0f}" if "images_per_second" in stage else "",
+        ]
+        for name, stage in account["stages"].items()
+    ]  # fmt: skip
+    damaged = "\nevery hash is right" if account.get("damaged") == [] else ""
+    return table(["stage", "state", "done", "took", "left", "images/s"], rows) + damaged

@@ -1,0 +1,131 @@
+"""Clusters: which part of a collection each image belongs to, as it lies on disk."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float16, Float32, Int64
+from numpy.typing import NDArray
+
+from ..artifacts import digest, show, whole
+from ..log import say
+
+ROW_GROUP = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """The images that the centroids were fitted on: their positions in the collection, and their features."""
+
+    positions: Int64[np.ndarray, " m"]
+    features: Float16[np.ndarray, "m d"]
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """The centroids; for each image its cluster and how far it is from the centroid it was nearest to.
+
+    `names` are the images' paths. They are only written down: a renamed file changes no fingerprint.
+    """
+
+    centroids: Float32[np.ndarray, "k d"]
+    labels: Int64[np.ndarray, " n"]
+    distances: Float32[np.ndarray, " n"]
+    names: Sequence[bytes]
+    sample: Sample | None = None
+
+    @property
+    def k(self) -> int:
+        return len(self.centroids)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        return np.bincount(self.labels, minlength=self.k).astype(np.int64)
+
+    @property
+    def fingerprint(self) -> str:
+        parts = self.labels.astype("<i8"), self.centroids.astype("<f4")
+        return digest(" ".join(hashlib.sha256(part.tobytes()).hexdigest() for part in parts))
+
+    def members(self) -> list[NDArray[np.int64]]:
+        """The positions of each cluster's images, in rising order."""
+        order = np.argsort(self.labels, kind="stable").astype(np.int64)
+        return np.split(order, np.cumsum(self.sizes)[:-1])
+
+    def merge_small(self, minimum: int) -> "Clusters":
+        """Clusters of at least `minimum` images, the largest first: the images of a smaller one go to the remaining
+        cluster whose centroid is nearest by cosine. The largest remains in any case."""
+        target = _targets(self.centroids, self.sizes, minimum)
+        merged = np.bincount(target, weights=self.sizes, minlength=self.k)
+        kept = np.unique(target)
+        kept = kept[np.argsort(-merged[kept], kind="stable")]
+        number = np.zeros(self.k, np.int64)
+        number[kept] = np.arange(len(kept))
+        _tell(self.sizes, number[target], kept, minimum)
+        return Clusters(self.centroids[kept], number[target][self.labels], self.distances, self.names, self.sample)
+
+    def save(self, folder: Path) -> None:
+        with whole(folder / "clusters.parquet") as part:
+            _write_table(part, self)
+        _write_array(folder / "centroids.npy", self.centroids)
+        if self.sample is not None:
+            _write_array(folder / "sample.npy", self.sample.features)
+            _write_array(folder / "sample_positions.npy", self.sample.positions)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Clusters":
+        """What was saved; the features of the sample stay on disk until they are read."""
+        table = pq.read_table(folder / "clusters.parquet")
+        sample = None
+        if (folder / "sample.npy").exists():
+            features = np.load(folder / "sample.npy", mmap_mode="r")
+            sample = Sample(np.load(folder / "sample_positions.npy"), features)
+        return cls(
+            np.load(folder / "centroids.npy"),
+            table["label"].to_numpy().copy(),
+            table["distance"].to_numpy().copy(),
+            table["path_bytes"].to_pylist(),
+            sample,
+        )
+
+
+def _targets(centroids: NDArray[np.float32], sizes: NDArray[np.int64], minimum: int) -> NDArray[np.int64]:
+    """Where each cluster's images go: to itself, or to the nearest that is large enough."""
+    remains = sizes >= minimum
+    remains[sizes.argmax()] = True
+    unit = centroids / np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-12)
+    cosine = np.where(remains, unit @ unit.T, -np.inf)
+    return np.where(remains, np.arange(len(sizes)), cosine.argmax(1))
+
+
+def _tell(sizes: NDArray[np.int64], number: NDArray[np.int64], kept: NDArray[np.int64], minimum: int) -> None:
+    """Say which clusters were dissolved, and into which (by their new numbers)."""
+    gone = np.setdiff1d(np.arange(len(sizes)), kept)
+    if len(gone) == 0:
+        return
+    moves = ", ".join(f"{sizes[old]:,} to cluster {number[old]}" for old in gone)
+    say(f"{len(gone)} of {len(sizes)} clusters had fewer than {minimum:,} images and were merged: {moves}")
+
+
+def _write_table(path: Path, clusters: Clusters) -> None:
+    """One row an image. Nothing in the file depends on when it was written."""
+    table = pa.table(
+        {
+            "path": pa.array([show(name) for name in clusters.names], pa.string()),
+            "path_bytes": pa.array([os.fsencode(name) for name in clusters.names], pa.binary()),
+            "label": pa.array(clusters.labels, pa.int64()),
+            "distance": pa.array(clusters.distances, pa.float32()),
+        }
+    )
+    pq.write_table(table, path, compression="none", use_dictionary=False, row_group_size=ROW_GROUP)
+
+
+def _write_array(path: Path, array: NDArray[np.generic]) -> None:
+    # np.save adds ".npy" to the name of a path, not to that of an open file
+    with whole(path) as part, part.open("wb") as file:
+        np.save(file, array)

@@ -1,0 +1,132 @@
+"""Recipes: frozen dataclasses, checked by pydantic at the door, changed by `key=value`.
+
+One checker serves recipes written in Python and `key=value` alike; errors name options as they are typed.
+"""
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+from .errors import UsageError
+
+R = TypeVar("R")
+
+
+def unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    """The message for a name that isn't there, with what may have been meant."""
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there is: {', '.join(known)}"
+    return f"unknown {kind} {name!r}; {hint}"
+
+
+def typed(words: Sequence[str]) -> dict[str, Any]:
+    """What was typed as `key=value`: numbers, true, false, none and JSON lists are understood, all else is text."""
+    pairs = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{word!r} is not an option: options are typed key=value, like epochs=60")
+        if key in pairs:
+            raise UsageError(f"{key}= is typed twice")
+        pairs[key] = literal(value)
+    return pairs
+
+
+def literal(text: str) -> Any:
+    if text.lower() in ("true", "false", "none", "null"):
+        return {"true": True, "false": False}.get(text.lower())
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def check(kind: type[R], fields: Mapping[str, Any], place: str = "") -> R:
+    """The dataclass with these fields, checked and converted; `place` is how its fields are typed, like "base."."""
+    try:
+        return _checker(kind).validate_python(fields)
+    except ValidationError as error:
+        raise UsageError("; ".join(_explained(kind, place, problem) for problem in error.errors())) from None
+
+
+@cache
+def _checker(kind: type[R]) -> TypeAdapter[R]:
+    """Refuses unknown fields, at any depth."""
+    return TypeAdapter(with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(kind))
+
+
+def _explained(kind: type, place: str, problem: Any) -> str:
+    where = place + ".".join(str(step) for step in problem["loc"])
+    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return unknown("option", where, [f"{place}{name}" for name in leaves(kind)])
+    return f"{where}={problem['input']}: {problem['msg'].lower()}"
+
+
+def leaves(kind: type, prefix: str = "") -> Iterator[str]:
+    """Every option of a recipe as it is typed: "base.lr"."""
+    for field in dataclasses.fields(kind):
+        if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
+            yield from leaves(field.type, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}"
+
+
+def changed(recipe: R, changes: Mapping[str, Any]) -> R:
+    """The recipe with options changed by their dotted places: {"student.lr": 0.1}."""
+    for key, value in changes.items():
+        recipe = _set(recipe, key.split("."), value, key)
+    return recipe
+
+
+def _set(node: Any, steps: Sequence[str], value: Any, key: str) -> Any:
+    """A copy of the node with the leaf at `steps` replaced."""
+    first, *rest = steps
+    if isinstance(node, dict):  # a method's own options, which the method checks
+        return {**node, first: _set(node[first], rest, value, key) if rest else value}
+    if not dataclasses.is_dataclass(node) or first not in {field.name for field in dataclasses.fields(node)}:
+        raise UsageError(unknown("option", key, list(_near(key, node))))
+    now = getattr(node, first)
+    if not rest and dataclasses.is_dataclass(now):
+        raise UsageError(f"{key}= is a group of options: {', '.join(f'{key}.{n}' for n in leaves(type(now)))}")
+    fields = {field.name: getattr(node, field.name) for field in dataclasses.fields(node)}
+    fields[first] = _set(now, rest, value, key) if rest else value
+    return check(type(node), fields, key.removesuffix(".".join(steps)))
+
+
+def _near(key: str, node: Any) -> Iterator[str]:
+    """The options that may have been meant, spelled like the key."""
+    if dataclasses.is_dataclass(node):
+        prefix = key.rpartition(".")[0]
+        yield from (f"{prefix}.{name}" if prefix else name for name in leaves(type(node)))
+
+
+def described(x: Any) -> Any:
+    """A JSON account: an artifact by its fingerprint, a recipe by all its fields."""
+    if dataclasses.is_dataclass(x) and not isinstance(x, type) and not hasattr(x, "fingerprint"):
+        return {field.name: described(getattr(x, field.name)) for field in dataclasses.fields(x)}
+    if isinstance(x, Mapping):
+        return {str(key): described(value) for key, value in x.items()}
+    if isinstance(x, list | tuple):
+        return [described(value) for value in x]
+    if x is None or isinstance(x, str | int | float | bool):
+        return x
+    return x.fingerprint
+
+
+def differences(old: Any, new: Any, place: str = "") -> list[tuple[str, Any, Any]]:
+    """Where two accounts differ: (dotted place, old, new)."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = {**old, **new}
+        return [d for key in keys for d in differences(old.get(key), new.get(key), f"{place}.{key}".lstrip("."))]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [
+            d
+            for i, pair in enumerate(zip(old, new, strict=True))
+            for d in differences(*pair, f"{place}.{i}".lstrip("."))
+        ]
+    return [] if old == new else [(place, old, new)]

@@ -1,0 +1,276 @@
+"""Decoding by processes that may be killed: whatever a file does to its decoder, the scan goes on.
+
+    parent -> child   paths, joined by NUL
+    child -> parent   "ready" at its start; then for each path, in order, a verdict as JSON
+
+each behind its length in four bytes. A child ends when its input closes.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import queue
+import resource
+import select
+import shlex
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from ..errors import ResourceError
+from . import decode
+
+COMMAND = (sys.executable, "-P", "-m", "divcon.data.child")
+READY = b"ready"
+SECONDS = 30.0
+START_SECONDS = 120.0
+MEMORY = 2 * 2**30
+# So few that a request of the longest paths there can be fits into a pipe, and writing it never waits.
+BATCH = 12
+
+
+class Verdict(NamedTuple):
+    """What a file is: a picture of width x height (upright), or `reason` says why not."""
+
+    size: int = 0
+    mtime_ns: int = 0
+    inode: int = 0
+    width: int = 0
+    height: int = 0
+    hash: str = ""
+    reason: str = ""
+    detail: str = ""
+
+
+def judge(path: bytes) -> Verdict:
+    """Read a file, hash it and decode it whole."""
+    try:
+        # Not blocking: a FIFO may have taken the place of the file that was found here.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            return _judge_open(file)
+    except PermissionError as error:
+        return Verdict(reason="permission_denied", detail=error.strerror or "")
+    except OSError as error:
+        return Verdict(reason="io_error", detail=error.strerror or str(error))
+
+
+def _judge_open(file: IO[bytes]) -> Verdict:
+    status = os.fstat(file.fileno())
+    blank = Verdict(status.st_size, status.st_mtime_ns, status.st_ino)
+    if not stat.S_ISREG(status.st_mode):
+        return blank._replace(reason="not_a_regular_file")
+    if status.st_size > decode.MAX_BYTES:
+        return blank._replace(reason="file_too_large", detail=f"{status.st_size:,} bytes")
+    data = file.read()
+    if len(data) != status.st_size:
+        return blank._replace(reason="io_error", detail="it changed while it was read")
+    return _judge_bytes(data, blank._replace(hash=hashlib.sha256(data).hexdigest()))
+
+
+def _judge_bytes(data: bytes, verdict: Verdict) -> Verdict:
+    try:
+        height, width = decode.rgb(data).shape[:2]
+    except decode.Rejected as error:
+        return verdict._replace(reason=error.reason, detail=error.detail)
+    except MemoryError:
+        return verdict._replace(reason="memory", detail=f"needs more than {MEMORY / 2**30:g} GiB")
+    return verdict._replace(width=width, height=height)
+
+
+def serve(judge: Callable[[bytes], Verdict] = judge) -> None:
+    """The child's life: answer until the input closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody to answer to: end without a word
+    source, out = os.fdopen(os.dup(0), "rb"), os.dup(1)
+    _send(out, READY)
+    _be_quiet()
+    _cap_memory()
+    while request := _receive(source):
+        for path in request.split(b"\0"):
+            signal.alarm(int(4 * SECONDS))  # a parent that was killed can't end a decoder that hangs
+            _send(out, json.dumps(judge(path)).encode())
+            signal.alarm(0)
+
+
+def _be_quiet() -> None:
+    """C libraries complain to the terminal about files that we are going to name ourselves."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+
+
+def _cap_memory() -> None:
+    statm = Path("/proc/self/statm")
+    taken = int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    cap = taken + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (cap if hard == resource.RLIM_INFINITY else min(cap, hard), hard))
+
+
+def _send(pipe: int, message: bytes) -> None:
+    left = memoryview(struct.pack("<I", len(message)) + message)
+    while left:
+        left = left[os.write(pipe, left) :]
+
+
+def _receive(pipe: IO[bytes]) -> bytes:
+    """The next message; nothing when the other side has gone."""
+    header = pipe.read(4)
+    return pipe.read(struct.unpack("<I", header)[0]) if len(header) == 4 else b""
+
+
+class LostError(Exception):
+    """A child did not answer. What it did instead, in a word, is the argument."""
+
+
+class Child:
+    """A decoding process, and its successor whenever it is lost."""
+
+    def __init__(self, command: Sequence[str] = COMMAND, seconds: float = SECONDS):
+        self.command, self.seconds, self.ended = command, seconds, False
+        self._start()
+
+    def judge(self, paths: Sequence[bytes]) -> Iterator[Verdict]:
+        """A verdict on each path, in order; a child that is lost costs the file it was at, and no other."""
+        left, asked = paths, False
+        while left and not self.ended:
+            try:
+                if not asked:
+                    self._ask(left)
+                verdict, asked = Verdict(*json.loads(self._answer(self.seconds))), True
+            except LostError as lost:
+                verdict, asked = self._replace(str(lost)), False
+            left = left[1:]
+            yield verdict
+
+    def end(self) -> None:
+        """No more of it: `judge`, in whichever thread it is, comes back."""
+        self.ended = True
+        self._kill()
+
+    def close(self) -> None:
+        """Once nobody reads from it."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                pipe.close()
+
+    def _start(self) -> None:
+        home = str(Path(__file__).parents[2])
+        path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
+        self.fresh = True
+        self.process = subprocess.Popen(
+            self.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
+            process_group=0,  # so that a terminal's Ctrl-C does not reach it before it can ignore it
+        )
+
+    def _ask(self, paths: Sequence[bytes]) -> None:
+        if self.fresh:
+            self._wait_until_ready()
+        assert self.process.stdin
+        with contextlib.suppress(BrokenPipeError):  # seen when the answer does not come
+            _send(self.process.stdin.fileno(), b"\0".join(paths))
+
+    def _wait_until_ready(self) -> None:
+        try:
+            self.fresh = self._answer(START_SECONDS) != READY
+        except LostError as lost:
+            self._kill()
+            code = self.process.returncode
+            what = f"the process that decodes images can't be started: {lost}, exit code {code}"
+            raise ResourceError(f"{what}. Try `{shlex.join(self.command)}`: it should wait in silence") from lost
+
+    def _answer(self, seconds: float) -> bytes:
+        deadline = time.monotonic() + seconds
+        return self._read(struct.unpack("<I", self._read(4, deadline))[0], deadline)
+
+    def _read(self, n: int, deadline: float) -> bytes:
+        assert self.process.stdout
+        handle, got = self.process.stdout.fileno(), b""
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        while len(got) < n:
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise LostError("timeout")
+            if not (more := os.read(handle, n - len(got))):
+                raise LostError("decoder_crashed")
+            got += more
+        return got
+
+    def _replace(self, reason: str) -> Verdict:
+        """Another process in the place of this one; what to say of the file that it was at."""
+        self._kill()
+        self.close()
+        code = self.process.returncode
+        self._start()
+        return Verdict(
+            reason=reason, detail=f"exit code {code}" if reason == "decoder_crashed" else f"{self.seconds:g} s"
+        )
+
+    def _kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Worker(threading.Thread):
+    """A thread that has one child judge batches of paths until none is left."""
+
+    def __init__(self, batches: "Batches", answers: "Answers", child: Child):
+        super().__init__(daemon=True)
+        self.batches, self.answers, self.child = batches, answers, child
+
+    def run(self) -> None:
+        try:
+            while not self.child.ended:
+                batch = self.batches.get_nowait()
+                for path, verdict in zip(batch, self.child.judge(batch)):
+                    self.answers.put((path, verdict))
+        except queue.Empty:
+            pass
+        except Exception as error:
+            self.answers.put(error)
+        finally:
+            self.child.end()
+
+
+Batches = queue.SimpleQueue[Sequence[bytes]]
+Answers = queue.SimpleQueue[tuple[bytes, Verdict] | Exception]
+
+
+def judged(
+    paths: Sequence[bytes], *, threads: int, command: Sequence[str] = COMMAND, seconds: float = SECONDS
+) -> Generator[tuple[bytes, Verdict], None, None]:
+    """Each path with its verdict, in the order in which they come from `threads` children."""
+    batches, answers = Batches(), Answers()
+    for start in range(0, len(paths), BATCH):
+        batches.put(paths[start : start + BATCH])
+    workers = [Worker(batches, answers, Child(command, seconds)) for _ in range(min(threads, batches.qsize()))]
+    try:
+        for worker in workers:
+            worker.start()
+        for _ in paths:
+            answer = answers.get()
+            if isinstance(answer, Exception):
+                raise answer
+            yield answer
+    finally:
+        for worker in workers:
+            worker.child.end()
+            if worker.ident:
+                worker.join()
+            worker.child.close()
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,229 @@
+"""Bytes to pixels, strictly: a picture comes out whole, upright and in RGB, or is rejected with a reason.
+
+What a file is follows from its content; its name is never asked.
+"""
+
+import contextlib
+import io
+import re
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+import PIL
+import simplejpeg
+from jaxtyping import UInt8
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
+
+Picture = UInt8[np.ndarray, "h w 3"]
+
+FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
+# What is kept of an earlier decoding is only good for the libraries that did it.
+DECODING = f"1, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"
+
+MAX_BYTES = 256 * 2**20
+MAX_PIXELS = 89_000_000
+MIN_SIDE = 8
+MAX_ASPECT = 32
+
+PNG, WEBP = b"\x89PNG\r\n\x1a\n", b"RIFF"
+SIGNATURES = (PNG, WEBP, b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+HEADER = 32
+OPAQUE = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"}
+LAYERED = {"1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBa"}
+# A marker of a JPEG: 0xFF stuffed with a zero, fill bytes and restarts are part of the picture's own data.
+JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Named so that both are registered before threads begin to open files.
+PLUGINS = (TiffImagePlugin, WebPImagePlugin)
+
+
+class Rejected(ValueError):  # noqa: N818 - it says what became of the file; nothing went wrong
+    """Not a picture to learn from. `reason` is one word of a fixed list, `detail` what else is known."""
+
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail = reason, detail
+
+
+def rgb(data: bytes) -> Picture:
+    """The first picture in an encoded file, wholly decoded: upright, on white where it lets something through."""
+    return np.asarray(_whole(_opened(data), data))
+
+
+def fitted(width: int, height: int, side: int) -> tuple[int, int]:
+    """(width, height) after shrinking until the short side is at most `side`; never enlarged."""
+    short = min(width, height)
+    if short <= side:
+        return width, height
+    return _rounded(width * side, short), _rounded(height * side, short)
+
+
+def shrunk(data: bytes, side: int) -> Picture:
+    """The picture at exactly its `fitted` size."""
+    image = _opened(data)
+    if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
+        with contextlib.suppress(ValueError):  # what libjpeg-turbo can't read, Pillow may
+            return _shrunk_jpeg(image, data, side)
+    image = _whole(image, data)
+    return np.asarray(_resized(image, fitted(*image.size, side)))
+
+
+def _shrunk_jpeg(image: Image.Image, data: bytes, side: int) -> Picture:
+    """Scaled while it is decoded as far as that goes, by resampling for the rest."""
+    width, height = fitted(*image.size, side)
+    pixels = simplejpeg.decode_jpeg(data, "RGB", min_width=width, min_height=height, strict=False)
+    with _judged(data):
+        return np.asarray(_upright(_resized(Image.fromarray(pixels), (width, height)), _orientation(image)))
+
+
+def _opened(data: bytes) -> Image.Image:
+    """The file with its header read, and nothing of its pixels: what follows from the header is decided here."""
+    if not data:
+        raise Rejected("empty_file")
+    if len(data) > MAX_BYTES:
+        raise Rejected("file_too_large", f"{len(data):,} bytes")
+    if data.startswith(WEBP):  # opening one takes the memory for its canvas
+        _check_size(*_webp_size(data))
+    with _judged(data):
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        _check_size(*image.size)
+        _check_ends(image, data)
+        return image
+
+
+def _whole(image: Image.Image, data: bytes) -> Image.Image:
+    """All its pixels, in RGB and upright."""
+    with _judged(data):
+        image.load()
+        return _upright(_flat(image), _orientation(image))
+
+
+def _check_size(width: int, height: int) -> None:
+    size = f"{width} x {height}"
+    if width * height > MAX_PIXELS:
+        raise Rejected("too_many_pixels", size)
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise Rejected("extreme_aspect", size)
+    if min(width, height) < MIN_SIDE:
+        raise Rejected("too_small", size)
+
+
+def _check_ends(image: Image.Image, data: bytes) -> None:
+    """What Pillow passes over in silence: checksums of a PNG, and the ends of PNG and JPEG."""
+    if image.format == "PNG":
+        Image.open(io.BytesIO(data), formats=["PNG"]).verify()
+        if b"IEND\xaeB`\x82" not in data:
+            raise Rejected("truncated", "its end is missing")
+    if image.format in ("JPEG", "MPO") and not _jpeg_has_end(data):
+        raise Rejected("truncated", "its end is missing")
+
+
+def _jpeg_has_end(data: bytes) -> bool:
+    """Whether the end marker comes: of the picture, not of a thumbnail in a segment (those are skipped)."""
+    at = 2
+    while marker := JPEG_MARKER.search(data, at):
+        if data[marker.end() - 1] == 0xD9:
+            return True
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return False
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """The canvas that the header of a WebP declares; of one that is too short, some size that passes."""
+    kind, body = data[12:16], data[20:30]
+    if len(body) < 10:
+        return MIN_SIDE, MIN_SIDE
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack("<HH", body[6:10])
+    return width & 0x3FFF, height & 0x3FFF
+
+
+@contextlib.contextmanager
+def _judged(data: bytes) -> Iterator[None]:
+    """Whatever a decoder throws at us, as a reason."""
+    try:
+        yield
+    except (Rejected, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise Rejected("too_many_pixels", str(error)) from error
+    except UnidentifiedImageError as error:
+        raise _unidentified(data) from error
+    except Exception as error:
+        cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
+        raise Rejected("truncated" if cut else "corrupt", str(error)[:200]) from error
+
+
+def _unidentified(data: bytes) -> Rejected:
+    """A file that no decoder knew: no image at all, unless it begins as one."""
+    empty_png = data.startswith(PNG) and 0 in struct.unpack(">II", data[16:24].ljust(8, b"\0"))
+    if len(data) < HEADER or not data.startswith(SIGNATURES) or empty_png:
+        return Rejected("not_an_image", f"begins with {data[:16]!r}")
+    little = data.startswith(b"II")
+    directory = int.from_bytes(data[4:8], "little" if little else "big")
+    if data.startswith((b"II", b"MM")) and directory >= len(data) - 2:
+        return Rejected("truncated", "its directory is missing")
+    return Rejected("corrupt", "its header can't be read")
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """Any kind of pixels as plain RGB."""
+    if image.mode.startswith("I;16"):
+        return _deep_grey(image).convert("RGB")
+    if image.has_transparency_data and image.mode in LAYERED:
+        return _on_white(image.convert("RGBA"))
+    if image.mode in OPAQUE:
+        return image.convert("RGB")
+    raise Rejected("unsupported_mode", image.mode)
+
+
+def _deep_grey(image: Image.Image) -> Image.Image:
+    """Grey of more than 8 bits, scaled from its own white: Pillow's conversion would clip it at 255."""
+    values = np.asarray(image)
+    bits = image.tag_v2.get(258, (16,))[0] if isinstance(image, TiffImagePlugin.TiffImageFile) else 16
+    white = 2**bits - 1
+    grey = ((values.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
+    if "transparency" in image.info:
+        grey[values == image.info["transparency"]] = 255
+    return Image.fromarray(grey)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image.getchannel("A"))
+    return white
+
+
+def _orientation(image: Image.Image) -> int:
+    """How the picture has to be turned, as in EXIF; 1 (not at all) where the note can't be read."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+
+
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    # Averaging whole blocks first costs nothing to see, and much less time on a large picture.
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+
+def _rounded(a: int, b: int) -> int:
+    return (2 * a + b) // (2 * b)

@@ -1,0 +1,136 @@
+"""A read-only collection of encoded images with random access."""
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Int32, Int64
+
+from .. import log
+from ..artifacts import show
+from ..errors import DataError, InputError
+from .decode import FORMATS
+from .index import Index, fingerprint
+from .scan import scan
+
+Positions = Int64[np.ndarray, "n"]
+
+
+class Images(Protocol):
+    """Images by position. A subset numbers its own from 0."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def widths(self) -> Int32[np.ndarray, "images"]: ...
+
+    @property
+    def heights(self) -> Int32[np.ndarray, "images"]: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, positions: Positions) -> list[bytes]:
+        """The images' files, as they are."""
+        ...
+
+    def names(self, positions: Positions) -> list[bytes]:
+        """What to call them: paths, for those who look."""
+        ...
+
+    def subset(self, positions: Positions) -> Self: ...
+
+
+class Folder:
+    """The used images of a folder's index, or those at `rows` of it."""
+
+    def __init__(self, root: Path, index: Index, rows: Positions | None = None):
+        self.root, self.index = root, index
+        self.rows = np.arange(index.used) if rows is None else rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.index.hashes[self.rows])
+
+    @cached_property
+    def widths(self) -> Int32[np.ndarray, "images"]:
+        return self.index.widths[self.rows]
+
+    @cached_property
+    def heights(self) -> Int32[np.ndarray, "images"]:
+        return self.index.heights[self.rows]
+
+    def names(self, positions: Positions) -> list[bytes]:
+        names: list[bytes] = self.index.table["source"].take(pa.array(self.rows[positions])).to_pylist()
+        return names
+
+    def subset(self, positions: Positions) -> "Folder":
+        return Folder(self.root, self.index, self.rows[positions])
+
+    def read(self, positions: Positions) -> list[bytes]:
+        sizes = self.index.sizes[self.rows[positions]]
+        return [self._read(name, int(size)) for name, size in zip(self.names(positions), sizes)]
+
+    def _read(self, name: bytes, size: int) -> bytes:
+        try:
+            data = (self.root / os.fsdecode(name)).read_bytes()
+        except OSError as error:
+            raise changed(self.root, name, error.strerror or str(error)) from error
+        if len(data) != size:
+            raise changed(self.root, name, f"it had {size:,} bytes, it has {len(data):,}")
+        return data
+
+
+def changed(root: Path, name: bytes, how: str) -> DataError:
+    """An image is not what it was when the folder was looked through."""
+    return DataError(
+        f"{show(name)} in {show(root)} has changed since the folder was looked through: {how}. Put it back and type "
+        "the same command again, or take another out= to begin with the folder as it is now"
+    )
+
+
+def open_images(
+    data: str | Path,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    limit: int | None = None,
+    cache: Path,
+    threads: int | None = None,
+) -> Folder:
+    """The images of a folder, whatever else lies in it; what was left out, and why, is in the index."""
+    root = _existing(Path(data))
+    index = scan(root, include=include, exclude=exclude, threads=threads, cache=cache)
+    log.say(index.summary)
+    _check_some(root, index)
+    return Folder(root, index if limit is None else index.limited(limit))
+
+
+def _existing(root: Path) -> Path:
+    if not root.exists():
+        raise InputError(f"there is no folder {show(root)}: look for it with `ls {show(root.absolute().parent)}`")
+    if not root.is_dir():
+        raise InputError(f"{show(root)} is a file, not a folder: name the folder that the images are in")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise InputError(f"the folder {show(root)} can't be read: try `ls -ld {show(root)}`")
+    return root.resolve()
+
+
+def _check_some(root: Path, index: Index) -> None:
+    if not index.found:
+        raise InputError(
+            f"no images found in {show(root)}; looked for {', '.join(FORMATS)} files by their content, in all folders "
+            "below it. Check the folder, and include= and exclude= if you gave them"
+        )
+    if not index.used:
+        raise DataError(
+            f"no image in {show(root)} can be used: {index.summary}. "
+            f"`divcon look {show(root)}` lists each with its reason"
+        )

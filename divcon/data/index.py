@@ -1,0 +1,180 @@
+"""What a collection holds: every file that was found, used or not and why.
+
+Used images come first, sorted by the SHA-256 of their encoded bytes: an image's POSITION is its rank there, and the
+collection's fingerprint is made of those hashes alone. A path is only a name.
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Int32, Int64, UInt8
+
+from .. import artifacts
+
+SCHEMA = pa.schema(
+    [
+        ("source", pa.binary()),  # the path below the folder
+        ("width", pa.int32()),  # as seen: upright
+        ("height", pa.int32()),
+        ("bytes", pa.int64()),
+        ("hash", pa.binary(32)),  # null where the file could not be read
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+
+
+class Found(NamedTuple):
+    """A file that the scan came upon; without a reason against it, it is an image."""
+
+    source: bytes
+    width: int = 0
+    height: int = 0
+    size: int = 0
+    hash: bytes | None = None
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """A table of SCHEMA: the used, then the duplicates, then the rejected, these two sorted by path."""
+
+    table: Any
+
+    @classmethod
+    def of(cls, found: Iterable[Found]) -> Self:
+        """Of files with the same bytes, the path that is first in byte order is the used one."""
+        found = sorted(found)
+        unique: dict[bytes | None, Found] = {}
+        for file in found:
+            if not file.reason:
+                unique.setdefault(file.hash, file)
+        used = sorted(unique.values(), key=lambda file: file.hash or b"")
+        kept = {file.source for file in used}
+        duplicates = [file for file in found if not file.reason and file.source not in kept]
+        rejected = [file for file in found if file.reason]
+        assert len(found) == len(used) + len(duplicates) + len(rejected)
+        return cls(_table(used, duplicates, rejected))
+
+    @property
+    def found(self) -> int:
+        return int(self.table.num_rows)
+
+    @cached_property
+    def used(self) -> int:
+        return self._count("used")
+
+    @cached_property
+    def duplicates(self) -> int:
+        return self._count("duplicate")
+
+    @cached_property
+    def rejected(self) -> int:
+        return self._count("rejected")
+
+    def _count(self, status: str) -> int:
+        return int(pc.sum(pc.equal(self.table["status"], status)).as_py() or 0)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many were rejected for each reason, the commonest first."""
+        counts = pc.value_counts(self._rejected["reason"]).to_pylist()
+        return {row["values"]: row["counts"] for row in sorted(counts, key=lambda row: (-row["counts"], row["values"]))}
+
+    @property
+    def summary(self) -> str:
+        """In a line: "found 6,917: used 6,800, duplicates 30, rejected 87 (truncated 3, ...)"."""
+        why = ", ".join(f"{reason} {n:,}" for reason, n in self.reasons.items())
+        counts = f"used {self.used:,}, duplicates {self.duplicates:,}, rejected {self.rejected:,}"
+        return f"found {self.found:,}: {counts}{f' ({why})' if why else ''}"
+
+    @cached_property
+    def widths(self) -> Int32[np.ndarray, "used"]:
+        return np.asarray(self.table["width"].slice(0, self.used), np.int32)
+
+    @cached_property
+    def heights(self) -> Int32[np.ndarray, "used"]:
+        return np.asarray(self.table["height"].slice(0, self.used), np.int32)
+
+    @cached_property
+    def sizes(self) -> Int64[np.ndarray, "used"]:
+        return np.asarray(self.table["bytes"].slice(0, self.used), np.int64)
+
+    @cached_property
+    def hashes(self) -> UInt8[np.ndarray, "used 32"]:
+        joined = b"".join(self.table["hash"].slice(0, self.used).to_pylist())
+        return np.frombuffer(joined, np.uint8).reshape(-1, 32)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.hashes)
+
+    @property
+    def _used(self) -> Any:
+        return self.table.slice(0, self.used)
+
+    @property
+    def _duplicates(self) -> Any:
+        return self.table.slice(self.used, self.duplicates)
+
+    @property
+    def _rejected(self) -> Any:
+        return self.table.slice(self.used + self.duplicates)
+
+    def limited(self, n: int) -> "Index":
+        """Only the first n images by position (and their duplicates): the others are as if never found."""
+        kept = self._used.slice(0, n)
+        copies = self._duplicates.filter(pc.is_in(self._duplicates["hash"], kept["hash"].combine_chunks()))
+        return Index(pa.concat_tables([kept, copies, self._rejected]).combine_chunks())
+
+    def save(self, folder: Path) -> None:
+        """index.arrow, and what was left out in two tables that open anywhere."""
+        with artifacts.whole(folder / "index.arrow") as part, pa.ipc.new_file(str(part), SCHEMA) as writer:
+            writer.write_table(self.table)
+        rejected = self._rejected.select(["source", "reason", "detail"]).to_pylist()
+        _write_csv(folder / "rejected.csv", ["path", "reason", "detail"], (row.values() for row in rejected))
+        _write_csv(folder / "duplicates.csv", ["path", "same_as"], self._same())
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Mapped, not read: it opens at once however long it is."""
+        with pa.memory_map(str(folder / "index.arrow")) as file:
+            return cls(pa.ipc.open_file(file).read_all())
+
+    def _same(self) -> Iterable[Sequence[bytes]]:
+        """Each duplicate's path, and the path of the used image it equals."""
+        copies = self._duplicates.select(["source", "hash"]).to_pylist()
+        at = pc.index_in(self._duplicates["hash"], self._used["hash"].combine_chunks())
+        first = self._used["source"].take(at).to_pylist()
+        return [(copy["source"], original) for copy, original in zip(copies, first)]
+
+
+def fingerprint(hashes: UInt8[np.ndarray, "n 32"]) -> str:
+    """The digest of these images, in this order."""
+    return hashlib.sha256(hashes.tobytes()).hexdigest()
+
+
+def _table(used: Sequence[Found], duplicates: Sequence[Found], rejected: Sequence[Found]) -> Any:
+    rows = [*used, *duplicates, *rejected]
+    statuses = ["used"] * len(used) + ["duplicate"] * len(duplicates) + ["rejected"] * len(rejected)
+    columns = list(zip(*rows)) if rows else [()] * len(Found._fields)
+    named = {**dict(zip(Found._fields, columns)), "status": statuses}
+    named["bytes"] = named.pop("size")
+    return pa.table({name: named[name] for name in SCHEMA.names}, SCHEMA)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[bytes | str]]) -> None:
+    with artifacts.whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([artifacts.show(cell) for cell in row] for row in rows)

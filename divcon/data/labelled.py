@@ -1,0 +1,43 @@
+"""Labels, for scores only: they never come near a Method."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from ..errors import DataError
+from .images import Folder, open_images
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A collection with a class for each image; `train` and `test` hold positions where the folder names a split."""
+
+    images: Folder
+    labels: Int64[np.ndarray, "n"]
+    classes: list[str]
+    train: Int64[np.ndarray, "a"] | None = None
+    test: Int64[np.ndarray, "b"] | None = None
+
+
+def open_labelled(folder: str | Path, *, cache: Path, threads: int | None = None) -> Labelled:
+    """First-level subfolders are the classes, whatever lies below them; `train/` and `test/` above them are the split.
+
+    Images directly in the folder have no class and are left out.
+    """
+    images = open_images(folder, cache=cache, threads=threads)
+    parts = [name.split(b"/") for name in images.names]
+    split = {part[0] for part in parts} == {b"train", b"test"}
+    depth = 1 if split else 0
+    kept = np.array([i for i, part in enumerate(parts) if len(part) > depth + 1], np.int64)
+    names = sorted({parts[i][depth] for i in kept})
+    if len(names) < 2:
+        raise DataError(f"{folder}: {len(names)} classes; a labelled folder has a subfolder for each of at least two classes")
+    number = {name: i for i, name in enumerate(names)}
+    labels = np.array([number[parts[i][depth]] for i in kept], np.int64)
+    classes = [name.decode("utf-8", "backslashreplace") for name in names]
+    if not split:
+        return Labelled(images.subset(kept), labels, classes)
+    in_train = np.array([parts[i][0] == b"train" for i in kept])
+    return Labelled(images.subset(kept), labels, classes, np.flatnonzero(in_train), np.flatnonzero(~in_train))

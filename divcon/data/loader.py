@@ -1,0 +1,58 @@
+"""The views of each step's batch: a pure function of the step, made in threads."""
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from .order import Order
+from .pixels import Pixels
+from .views import View, views_of
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A batch before it meets the model: for each view its pixels, and the images' positions."""
+
+    views: list[UInt8[np.ndarray, "b size size 3"]]
+    positions: Int64[np.ndarray, "b"]
+
+
+class Loader:
+    """`ahead` makes the next batch in the background: right beside a GPU, wrong where model and views share cores."""
+
+    def __init__(
+        self, pixels: Pixels, order: Order, views: tuple[View, ...], *,
+        seed: int, readers: int, rank: int = 0, world: int = 1, ahead: bool = False,
+    ):  # fmt: skip
+        self.pixels, self.order, self.views, self.seed, self.readers = pixels, order, views, seed, readers
+        self.rank, self.world = rank, world
+        self.waited = 0.0  # seconds, views included, that the model waited for its batches
+        self._background = ThreadPoolExecutor(1) if ahead else None
+        self._next: tuple[int, Future[Shown]] | None = None
+
+    def batch(self, step: int) -> Shown:
+        begin = time.perf_counter()
+        shown = self._begun(step) if self._background else self._make(step)
+        self.waited += time.perf_counter() - begin
+        return shown
+
+    def _begun(self, step: int) -> Shown:
+        """The batch that was begun a step ago; and the next one is begun."""
+        assert self._background is not None
+        if self._next is None or self._next[0] != step:
+            self._next = step, self._background.submit(self._make, step)
+        shown = self._next[1]
+        self._next = step + 1, self._background.submit(self._make, step + 1)
+        return shown.result()
+
+    def _make(self, step: int) -> Shown:
+        positions, epochs = self.order.batch(step, self.rank, self.world)
+        pictures, rows = self.pixels.at(positions)
+        sights = epochs * self.order.n_images + positions  # each showing of each image has numbers of its own
+        views = [
+            views_of(view, pictures, rows, (self.seed, "view", i), sights, self.readers) for i, view in enumerate(self.views)
+        ]
+        return Shown(views, positions)

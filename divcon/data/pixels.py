@@ -1,0 +1,247 @@
+"""Decoded pictures, their short side shrunk to at most `side`: from a file that all runs share, or decoded each time.
+
+    cache/pixels/<key>/pixels.u8      every picture's bytes; where each begins follows from the index alone
+                       pixels.json    its size, and a checksum for each block of 1,024 pictures
+
+While it is being made the folder is called <key>.<host>.<pid>.part, and `blocks` in it lists what is done. Whoever
+renames theirs first has made it; what a dead process left is taken over.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import platform
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+from .. import artifacts, log
+from ..errors import DiskError
+from .decode import DECODING, Picture, Rejected, fitted, shrunk
+from .images import Folder, Positions, changed
+from .ragged import Ragged
+
+LAYOUT = 1
+BLOCK = 1024
+CHUNK = 32
+GB = 1e9
+
+_building = threading.Lock()
+
+
+class Pixels(Protocol):
+    """Pictures by position, in RGB and of the sizes said. A subset numbers its own from 0."""
+
+    @property
+    def heights(self) -> Int32[np.ndarray, "images"]: ...
+
+    @property
+    def widths(self) -> Int32[np.ndarray, "images"]: ...
+
+    def __len__(self) -> int: ...
+
+    def at(self, positions: Positions) -> tuple[Ragged, Positions]:
+        """Pictures, and which of them are at these positions."""
+        ...
+
+    def subset(self, positions: Positions) -> "Pixels": ...
+
+
+class Decoded:
+    """Pictures decoded whenever they are asked for."""
+
+    def __init__(self, images: Folder, side: int, threads: int):
+        self.images, self.side, self.threads = images, side, threads
+        self.heights, self.widths = fitted_sizes(images, side)
+        self.pool = ThreadPoolExecutor(threads)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def at(self, positions: Positions) -> tuple[Ragged, Positions]:
+        unique, rows = np.unique(positions, return_inverse=True)
+        chunks = [unique[start : start + CHUNK] for start in range(0, len(unique), CHUNK)]
+        pictures = self.pool.map(lambda chunk: decoded(self.images, chunk, self.side), chunks)
+        return Ragged.of([picture for chunk in pictures for picture in chunk]), rows
+
+    def subset(self, positions: Positions) -> Pixels:
+        return Decoded(self.images.subset(positions), self.side, self.threads)
+
+
+class Cached:
+    """Pictures at `rows` of one mapped file: nothing is copied, and processes share the memory."""
+
+    def __init__(self, pictures: Ragged, rows: Positions):
+        self.pictures, self.rows = pictures, rows
+        self.heights, self.widths = pictures.heights[rows], pictures.widths[rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def at(self, positions: Positions) -> tuple[Ragged, Positions]:
+        return self.pictures, self.rows[positions]
+
+    def subset(self, positions: Positions) -> Pixels:
+        return Cached(self.pictures, self.rows[positions])
+
+
+def open_pixels(images: Folder, side: int, *, cache: Path, cache_gb: float, threads: int) -> Pixels:
+    """The images' pixels: cached (made now, unless they were before) if they fit into cache_gb, else decoded as needed."""
+    heights, widths = fitted_sizes(images, side)
+    size = 3 * int(heights.astype(np.int64) @ widths.astype(np.int64))
+    if size > cache_gb * GB:
+        log.say(f"pixels: {size / GB:.1f} GB is more than cache_gb={cache_gb:g}: images are decoded each time")
+        return Decoded(images, side, threads)
+    folder = cache / "pixels" / artifacts.digest(f"{images.fingerprint} {side} {LAYOUT} {DECODING}")
+    with _building:
+        if not _is_whole(folder, size):
+            Build(folder, images, side, size).make(threads)
+    flat = np.memmap(folder / "pixels.u8", np.uint8, "r")
+    return Cached(Ragged.laid_out(heights, widths, flat), np.arange(len(images)))
+
+
+def fitted_sizes(images: Folder, side: int) -> tuple[Int32[np.ndarray, "images"], Int32[np.ndarray, "images"]]:
+    """Heights and widths of the pictures once they are shrunk."""
+    sizes = [fitted(int(width), int(height), side) for width, height in zip(images.widths, images.heights)]
+    widths, heights = np.array(sizes, np.int32).reshape(-1, 2).T
+    return heights, widths
+
+
+def decoded(images: Folder, positions: Positions, side: int) -> list[Picture]:
+    """The pictures at these positions, shrunk, and of the very sizes that the index makes us expect."""
+    expected = zip(*fitted_sizes(images.subset(positions), side))
+    pictures = []
+    for data, position, size in zip(images.read(positions), positions, expected):
+        try:
+            picture, how = shrunk(data, side), "it has another size"
+        except Rejected as error:
+            picture, how = np.empty((0, 0, 3), np.uint8), str(error)
+        if picture.shape[:2] != size:
+            raise changed(images.root, images.names(np.array([position]))[0], how)
+        pictures.append(picture)
+    return pictures
+
+
+class Build:
+    """The making of a cache folder, by this process alone, in a folder of its own."""
+
+    def __init__(self, folder: Path, images: Folder, side: int, size: int):
+        self.folder, self.images, self.side, self.size = folder, images, side, size
+        self.part = _part(folder, os.getpid())
+        self.starts = range(0, len(images), BLOCK)
+
+    def make(self, threads: int) -> None:
+        with artifacts.disk(self.folder):
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            adopt(self.folder)
+            self.part.mkdir(exist_ok=True)
+            self._reserve()
+            checksums = self._fill(threads)
+            artifacts.sync(self.part / "pixels.u8")
+            artifacts.write_json(self.part / "pixels.json", {"bytes": self.size, "block": BLOCK, "sha256": checksums})
+            self._publish()
+
+    def _reserve(self) -> None:
+        """Take the room for all of it at once: a disk that fills up later would kill us at a write to the map."""
+        with (self.part / "pixels.u8").open("ab") as file:
+            missing = self.size - 512 * os.fstat(file.fileno()).st_blocks - shutil.disk_usage(self.part).free
+            if missing > 0:
+                raise DiskError(
+                    f"the pixel cache needs {self.size / GB:.2f} GB in {artifacts.show(self.folder.parent)}, "
+                    f"{missing / GB:.2f} GB more than is free: make room, or name another disk by cache=, or say "
+                    "cache_gb=0 to have images decoded each time"
+                )
+            os.posix_fallocate(file.fileno(), 0, self.size)
+
+    def _fill(self, threads: int) -> list[str]:
+        """Decode what is not there yet. A block is believed for its checksum, not for having been written."""
+        flat = np.memmap(self.part / "pixels.u8", np.uint8, "r+")
+        pictures = Ragged.laid_out(*fitted_sizes(self.images, self.side), flat)
+        claimed, checksums = self._claimed(), []
+        with ThreadPoolExecutor(threads) as pool, (self.part / "blocks").open("a") as journal:
+            for start in self.starts:
+                block = self._block(pictures, start)
+                checksum = _checksum(block)
+                if claimed.get(start) != checksum:
+                    self._decode(pictures, start, pool)
+                    checksum = _checksum(block)
+                    journal.write(f"{start} {checksum}\n")
+                    journal.flush()
+                checksums.append(checksum)
+                log.tick("pixels", min(start + BLOCK, len(self.images)), len(self.images))
+        return checksums
+
+    def _decode(self, pictures: Ragged, start: int, pool: ThreadPoolExecutor) -> None:
+        """One block, its images spread over the threads."""
+
+        def put(first: int) -> None:
+            positions = np.arange(first, min(first + CHUNK, start + BLOCK, len(self.images)))
+            for position, picture in zip(positions, decoded(self.images, positions, self.side)):
+                pictures[int(position)][:] = picture
+
+        list(pool.map(put, range(start, min(start + BLOCK, len(self.images)), CHUNK)))
+
+    def _block(self, pictures: Ragged, start: int) -> UInt8[np.ndarray, "bytes"]:
+        stop = start + BLOCK
+        end = int(pictures.starts[stop]) if stop < len(pictures) else self.size
+        return pictures.flat[int(pictures.starts[start]) : end]
+
+    def _claimed(self) -> dict[int, str]:
+        """The checksum of each block that a journal lists; its last line may be torn."""
+        journal = self.part / "blocks"
+        lines = journal.read_text().splitlines() if journal.exists() else []
+        fields = [line.split() for line in lines]
+        return {int(line[0]): line[1] for line in fields if len(line) == 2 and line[0].isdigit()}
+
+    def _publish(self) -> None:
+        (self.part / "blocks").unlink()
+        try:
+            if not _is_whole(self.folder, self.size):
+                shutil.rmtree(self.folder, ignore_errors=True)
+            self.part.rename(self.folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            shutil.rmtree(self.part)  # another process was first, and made the same
+        artifacts.sync(self.folder.parent)
+
+
+def adopt(folder: Path) -> None:
+    """Go on with what a dead process of this machine had begun; of several, with any, and the others go."""
+    mine = _part(folder, os.getpid())
+    for part in _stale(folder):
+        if mine.exists():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            with contextlib.suppress(FileNotFoundError):  # another process was quicker
+                part.rename(mine)
+
+
+def _stale(folder: Path) -> Iterator[Path]:
+    for part in sorted(folder.parent.glob(f"{folder.name}.{platform.node()}.*.part")):
+        pid = part.name.split(".")[-2]
+        if pid != str(os.getpid()) and not Path(f"/proc/{pid}").exists():
+            yield part
+
+
+def _part(folder: Path, pid: int) -> Path:
+    return folder.with_name(f"{folder.name}.{platform.node()}.{pid}.part")
+
+
+def _is_whole(folder: Path, size: int) -> bool:
+    try:
+        said = artifacts.read_json(folder / "pixels.json")["bytes"]
+        return bool(said == size == (folder / "pixels.u8").stat().st_size)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _checksum(block: UInt8[np.ndarray, "bytes"]) -> str:
+    return hashlib.sha256(block.data).hexdigest()

@@ -1,0 +1,203 @@
+"""A folder looked through: every file in it, hashed and decoded once."""
+
+import contextlib
+import errno
+import fnmatch
+import hashlib
+import heapq
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from .. import artifacts, log
+from .child import Verdict, judged
+from .decode import DECODING
+from .index import Found, Index
+
+LAYOUT = f"1, {DECODING}".encode()
+SAVE_SECONDS = 10.0
+# A file that changes twice within a tick of the file system's clock shows only one time.
+RACY_NS = 2_000_000_000
+# These say more about a moment than about a file.
+FLEETING = {"permission_denied", "io_error"}
+
+Wanted = Callable[[bytes], bool]
+
+
+class Entry(NamedTuple):
+    """A name that the walk came upon; with a reason, it never gets as far as being opened."""
+
+    path: bytes
+    size: int = 0
+    mtime_ns: int = 0
+    inode: int = 0
+    device: int = 0
+    reason: str = ""
+    detail: str = ""
+
+
+def scan(
+    folder: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = (), threads: int | None = None, cache: Path
+) -> Index:
+    """What the folder holds; what an earlier scan learned about an unchanged file is believed.
+
+    Patterns are matched against the path below the folder, and `*` matches slashes too: `*.jpg`, `thumbs/*`.
+    """
+    root = os.fsencode(folder.resolve())
+    entries = list(walk(root, wanted(include, exclude)))
+    memory = Memory.load(cache / "index" / f"{hashlib.sha256(root).hexdigest()[:16]}.arrow")
+    _learn(root, [entry for entry in entries if not entry.reason and not memory.knows(entry)], memory, threads)
+    return Index.of(_found(entry, memory) for entry in entries)
+
+
+def _learn(root: bytes, entries: Sequence[Entry], memory: "Memory", threads: int | None) -> None:
+    """Have the files judged, each once however many names it has; an interruption keeps what is done."""
+    names: dict[tuple[int, int], list[Entry]] = {}
+    for entry in entries:
+        names.setdefault((entry.device, entry.inode), []).append(entry)
+    files = {_below(root, same[0].path): same for same in names.values()}
+    try:
+        with contextlib.closing(judged(list(files), threads=threads or len(os.sched_getaffinity(0)))) as verdicts:
+            for done, (path, verdict) in enumerate(verdicts, 1):
+                memory.learn(files[path], verdict)
+                log.tick("scan", done, len(files))
+    finally:
+        memory.save()
+
+
+def _found(entry: Entry, memory: "Memory") -> Found:
+    if entry.reason:
+        return Found(entry.path, reason=entry.reason, detail=entry.detail)
+    verdict = memory.verdicts[entry.path]
+    digest = bytes.fromhex(verdict.hash) or None
+    return Found(entry.path, verdict.width, verdict.height, verdict.size, digest, verdict.reason, verdict.detail)
+
+
+def wanted(include: Sequence[str], exclude: Sequence[str]) -> Wanted:
+    """Whether a path matches one of `include` (if there are any) and none of `exclude`."""
+    includes, excludes = _patterns(include), _patterns(exclude)
+    return lambda path: (not include or bool(includes(path))) and not (exclude and excludes(path))
+
+
+def _patterns(globs: Iterable[str]) -> Callable[[bytes], Any]:
+    # Latin-1 on both sides: bytes as letters, one by one, whatever encoding the names are in.
+    texts = [fnmatch.translate(os.fsencode(glob).decode("latin-1")) for glob in globs]
+    match = re.compile("|".join(texts)).match
+    return lambda path: match(path.decode("latin-1"))
+
+
+def walk(root: bytes, wanted: Wanted = lambda path: True) -> Iterator[Entry]:
+    """Every entry below root that is no folder. Links are followed, each real folder once.
+
+    Real folders go before links to folders, and those in the order of their paths: which of the names of a file are
+    found does not depend on the order in which a file system lists them.
+    """
+    folders, links, seen = [b""], list[bytes](), set[tuple[int, int]]()
+    while folders or links:
+        folder = folders.pop() if folders else heapq.heappop(links)
+        for item in _listed(root, folder, seen):
+            if isinstance(item, Entry):
+                if wanted(item.path):
+                    yield item
+            elif item.is_symlink():
+                heapq.heappush(links, _below(folder, item.name))
+            else:
+                folders.append(_below(folder, item.name))
+
+
+def _listed(root: bytes, folder: bytes, seen: set[tuple[int, int]]) -> Iterator["Entry | os.DirEntry[bytes]"]:
+    """What is in a folder: entries, and folders as they are; nothing of a folder that was seen."""
+    try:
+        status = Path(os.fsdecode(_below(root, folder))).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(_below(root, folder)) as items:
+            for item in items:
+                yield _entry(_below(folder, item.name), item)
+    except OSError as error:
+        if not folder:
+            raise
+        yield Entry(folder + b"/", reason=_reason(error), detail=error.strerror or "")
+
+
+def _entry(path: bytes, item: "os.DirEntry[bytes]") -> "Entry | os.DirEntry[bytes]":
+    try:
+        if item.is_dir():
+            return item
+        status = item.stat()
+    except OSError as error:
+        dangling = item.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR)
+        return Entry(path, reason="dangling_link" if dangling else _reason(error), detail=error.strerror or "")
+    if not stat.S_ISREG(status.st_mode):
+        return Entry(path, reason="not_a_regular_file")
+    return Entry(path, status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
+
+
+def _below(folder: bytes, path: bytes) -> bytes:
+    """What pathlib does for text, for names in any encoding or none."""
+    return folder + b"/" + path if folder and path else folder or path
+
+
+def _reason(error: OSError) -> str:
+    return "permission_denied" if isinstance(error, PermissionError) else "io_error"
+
+
+@dataclass
+class Memory:
+    """What earlier scans of this folder learned, by path. It is a cache: lost, it costs time and nothing else."""
+
+    file: Path
+    verdicts: dict[bytes, Verdict] = field(default_factory=dict)
+    fresh: bool = False
+    began_ns: int = field(default_factory=time.time_ns)
+    save_at: float = field(default_factory=lambda: time.monotonic() + SAVE_SECONDS)
+
+    @classmethod
+    def load(cls, file: Path) -> "Memory":
+        try:
+            with pa.memory_map(str(file)) as source:
+                table = pa.ipc.open_file(source).read_all()
+                if table.schema.metadata != {b"layout": LAYOUT}:
+                    return cls(file)
+                paths, *columns = (column.to_pylist() for column in table.columns)
+                return cls(file, dict(zip(paths, map(Verdict, *columns), strict=True)))
+        except (OSError, pa.ArrowException, ValueError, TypeError):
+            return cls(file)
+
+    def knows(self, entry: Entry) -> bool:
+        verdict = self.verdicts.get(entry.path)
+        return verdict is not None and verdict[:3] == (entry.size, entry.mtime_ns, entry.inode)
+
+    def learn(self, names: Sequence[Entry], verdict: Verdict) -> None:
+        """What was found out about the file of these names."""
+        for entry in names:
+            unread = verdict._replace(size=entry.size, mtime_ns=entry.mtime_ns, inode=entry.inode)
+            self.verdicts[entry.path] = verdict if verdict.inode else unread
+        self.fresh = True
+        if time.monotonic() > self.save_at:
+            self.save()
+
+    def save(self) -> None:
+        if not self.fresh:
+            return
+        began = time.monotonic()
+        sure = {path: verdict for path, verdict in self.verdicts.items() if self._sure(verdict)}
+        names = ("path", *Verdict._fields)
+        columns = [list(sure), *(list(column) for column in zip(*sure.values()))] if sure else [[] for _ in names]
+        table = pa.table(dict(zip(names, columns))).replace_schema_metadata({b"layout": LAYOUT})
+        with artifacts.whole(self.file) as part, pa.ipc.new_file(str(part), table.schema) as writer:
+            writer.write_table(table)
+        # Of a long scan the writing takes a small share, however long the list has become.
+        took = time.monotonic() - began
+        self.fresh, self.save_at = False, time.monotonic() + max(SAVE_SECONDS, 20 * took)
+
+    def _sure(self, verdict: Verdict) -> bool:
+        return verdict.reason not in FLEETING and verdict.mtime_ns < self.began_ns - RACY_NS

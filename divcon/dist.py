@@ -1,0 +1,97 @@
+"""Many processes as one: each function is the identity when there is only one, so callers never ask.
+
+Start them with torchrun; `start()` then joins them (gloo on CPUs, NCCL on GPUs).
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as td
+from torch import Tensor
+
+
+def start(device: str) -> None:
+    """Join the other ranks that torchrun has started; nothing, and no port, when there are none."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not td.is_initialized():
+        td.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+
+
+def world() -> int:
+    return td.get_world_size() if td.is_initialized() else 1
+
+
+def rank() -> int:
+    return td.get_rank() if td.is_initialized() else 0
+
+
+def gathered(x: Tensor) -> Tensor:
+    """The rows of all ranks, in order of rank; gradients flow back to each."""
+    if world() == 1:
+        return x
+    parts: list[Tensor] = _Gather.apply(x)
+    return torch.cat(parts)
+
+
+def summed(x: Tensor) -> Tensor:
+    """The sum over ranks; gradients flow back to each."""
+    if world() == 1:
+        return x
+    result: Tensor = _Sum.apply(x)
+    return result
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether the flag is up on any rank."""
+    if world() == 1:
+        return flag
+    up = torch.tensor(float(flag))
+    td.all_reduce(up, op=td.ReduceOp.MAX)
+    return bool(up)
+
+
+def averaged(parameters: list[Tensor]) -> None:
+    """Replace each parameter's gradient by its mean over ranks."""
+    if world() == 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is not None:
+            td.all_reduce(parameter.grad)
+            parameter.grad /= world()
+
+
+def first_alone(do: Callable[[], None]) -> None:
+    """Let rank 0 do it while the others wait."""
+    if rank() == 0:
+        do()
+    if world() > 1:
+        td.barrier()
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, ...]:
+        parts = [torch.empty_like(x) for _ in range(world())]
+        td.all_gather(parts, x.contiguous())
+        return tuple(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        stacked = torch.stack(gradients)
+        td.all_reduce(stacked)
+        return stacked[rank()]
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        td.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        td.all_reduce(total)
+        return total

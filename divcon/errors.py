@@ -1,0 +1,61 @@
+"""What can go wrong for a user, and the exit code each gets (those of sysexits.h, where they fit).
+
+    Error
+      UsageError   64  an option that is unknown, ill-formed, or differs from what a finished stage was done with
+      DataError    65  the images are too few, too alike, or not what they were
+      InputError   66  what was named is not there, or can't be read
+      FaultError   70  numbers went wrong: a loss that is not finite
+      ResourceError 71 too little memory, or a process that kept dying
+      OwnedError   73  the folder belongs to a running process, or to something else
+      DiskError    74  the disk is full or can't be written
+      WaitingError 75  another stage has to be done first
+      StoppedError 75  asked to stop by SIGTERM (130 by Ctrl-C); everything is saved
+
+A message says what is wrong, where, and what to type next.
+"""
+
+
+class Error(Exception):
+    """Something the user can mend. `code` is the command line's exit code."""
+
+    code = 1
+
+
+class UsageError(Error):
+    code = 64
+
+
+class DataError(Error):
+    code = 65
+
+
+class InputError(Error):
+    code = 66
+
+
+class FaultError(Error):
+    code = 70
+
+
+class ResourceError(Error):
+    code = 71
+
+
+class OwnedError(Error):
+    code = 73
+
+
+class DiskError(Error):
+    code = 74
+
+
+class WaitingError(Error):
+    code = 75
+
+
+class StoppedError(Error):
+    code = 75
+
+    def __init__(self, message: str, code: int = 75):
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,41 @@
+"""Weighted nearest neighbours: what an encoder knows, without training anything on top of it."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from ..clustering.neighbours import nearest
+
+
+def knn(
+    train_x: Float[Tensor, "n d"],
+    train_y: Int64[Tensor, " n"],
+    test_x: Float[Tensor, "m d"],
+    test_y: Int64[Tensor, " m"],
+    *,
+    ks: Sequence[int] = (20, 200),
+    temperature: float = 0.07,
+) -> dict[int, float]:
+    """For each k, the share of the test images whose class wins the vote of their k nearest training images (of all of
+    them, where there are fewer)."""
+    classes = int(train_y.max()) + 1
+    similarity, index = nearest(test_x, train_x, min(max(ks), len(train_x)))
+    voters = train_y[index]
+    won = {k: votes(similarity[:, :k], voters[:, :k], classes, temperature) for k in ks}
+    return {k: float((winner == test_y).double().mean()) for k, winner in won.items()}
+
+
+def votes(
+    similarity: Float[Tensor, "m k"], voters: Int64[Tensor, "m k"], classes: int, temperature: float
+) -> Int64[Tensor, " m"]:
+    """argmax_c of the sum of exp(s_i / T) over the neighbours i of class c; of equals, the first class.
+
+    exp((s_i - 1) / T) has the same winner, and stays finite at any temperature.
+    """
+    winners = []
+    for s, y in zip(torch.split(similarity.double(), 4096), torch.split(voters, 4096)):
+        scores = torch.zeros(len(s), classes, dtype=torch.float64, device=s.device)
+        winners.append(scores.scatter_add_(1, y, ((s - 1) / temperature).exp()).argmax(1))
+    return torch.cat(winners)

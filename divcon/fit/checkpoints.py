@@ -1,0 +1,99 @@
+"""A training's state on disk: folders of safetensors with a manifest of hashes, each committed by one rename.
+
+    checkpoints/step-00001200/   model.safetensors, optimizer.safetensors, MANIFEST.json (written last)
+
+No pickle, no random state: order and views are functions of the step. The newest whole one is resumed from.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..artifacts import disk, read_json, sha256, show, sync, write_json
+from ..log import warn
+
+KEPT = 2
+
+
+def save(folder: Path, step: int, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Commit a checkpoint; then remove all but the newest two."""
+    final = folder / f"step-{step:08d}"
+    part = folder / f"{final.name}.{os.getpid()}.part"
+    with disk(final):
+        clear(folder)
+        part.mkdir(parents=True)
+        save_file(_whole(method.state_dict()), part / "model.safetensors")
+        save_file(_flat(optimizer), part / "optimizer.safetensors")
+        write_json(part / "MANIFEST.json", {"step": step, "sha256": _seal(part)})
+        shutil.rmtree(final, ignore_errors=True)
+        part.rename(final)
+        sync(folder)
+    for old in _found(folder)[KEPT:]:
+        shutil.rmtree(old)
+
+
+def load(folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Take up the newest whole checkpoint and return its step; 0 where there is none."""
+    for checkpoint in _found(folder):
+        damage = damaged(checkpoint)
+        if damage:
+            warn(f"checkpoint {show(checkpoint)} is damaged ({damage}); trying the one before")
+            continue
+        method.load_state_dict(load_file(checkpoint / "model.safetensors"))
+        _put_back(optimizer, load_file(checkpoint / "optimizer.safetensors"))
+        return int(checkpoint.name.removeprefix("step-"))
+    return 0
+
+
+def damaged(checkpoint: Path) -> str:
+    """What is wrong with a checkpoint's files, in words; empty when nothing is."""
+    try:
+        hashes: dict[str, str] = read_json(checkpoint / "MANIFEST.json")["sha256"]
+        for name, expected in hashes.items():
+            found = sha256(checkpoint / name)
+            if found != expected:
+                return f"{name}: expected sha256 {expected[:12]}, found {found[:12]}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return str(error)
+    return ""
+
+
+def clear(folder: Path) -> None:
+    """Remove what a killed process left half-written. Only the stage's owner may call it."""
+    for part in folder.glob("*.part"):
+        shutil.rmtree(part)
+
+
+def _found(folder: Path) -> list[Path]:
+    """Committed checkpoints, newest first."""
+    return sorted((path for path in folder.glob("step-*") if not path.suffix), reverse=True)
+
+
+def _seal(part: Path) -> dict[str, str]:
+    """Make the files durable; their hashes."""
+    for file in part.iterdir():
+        sync(file)
+    return {file.name: sha256(file) for file in sorted(part.iterdir())}
+
+
+def _whole(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+
+def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's tensors, named "parameter number/what"."""
+    state: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
+    return _whole({f"{i}/{what}": tensor for i, parts in state.items() for what, tensor in parts.items()})
+
+
+def _put_back(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in flat.items():
+        i, what = name.split("/")
+        state.setdefault(int(i), {})[what] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

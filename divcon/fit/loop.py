@@ -1,0 +1,223 @@
+"""The one training loop: base, experts, student and classifiers all run through it. It knows no method."""
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from .. import dist, signals
+from ..artifacts import show
+from ..data.loader import Loader, Shown
+from ..data.order import Order
+from ..data.pixels import Pixels
+from ..data.views import View, centre, views_of
+from ..errors import DataError, FaultError
+from ..log import say, tick
+from ..machine import Machine
+from ..method import At, Batch, Method, Outcome
+from ..nets.net import Net, Place
+from ..rng import seed_for
+from ..runs import Work
+from . import checkpoints
+from .journal import Journal
+from .optimisers import Name, optimiser
+from .schedules import learning_rate, steps_for, warmup_steps
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and how fast. `lr` is for a batch of 256 and grows with the batch; `warmup` is a share of the steps.
+
+    `images` counts showings: passes over the collection times its size.
+    """
+
+    images: float
+    batch_size: int = 256
+    optimizer: Name = "lars"
+    lr: float = 0.3
+    weight_decay: float = 1.5e-6
+    warmup: float = 0.1
+    seed: int = 0
+
+
+class Colours(Protocol):
+    """What is subtracted from pixels in [0, 1], and what they are divided by."""
+
+    @property
+    def mean(self) -> tuple[float, float, float]: ...
+
+    @property
+    def std(self) -> tuple[float, float, float]: ...
+
+
+def fit(
+    work: Work, method: Method, pixels: Pixels, training: Training, pair: tuple[View, View], colours: Colours
+) -> None:
+    """Train the method on the pictures, from its newest checkpoint if there is one, and note what it took."""
+    machine, order = work.machine, Order(len(pixels), training.batch_size, training.seed)
+    if len(pixels) < 2 or training.batch_size < 2:
+        raise DataError(f"{work.name}: {len(pixels)} images are too few to train on; add images, or lower clusters.k")
+    steps = steps_for(training.images, training.batch_size)
+    loader = Loader(
+        pixels, order, method.views(pair), seed=training.seed, readers=machine.readers,
+        rank=dist.rank(), world=dist.world(), ahead=machine.device != "cpu",
+    )  # fmt: skip
+    method.to(machine.device, memory_format=_layout(machine)).train()
+    optimizer = optimiser(training.optimizer, method, training.weight_decay)
+    first = checkpoints.load(work.folder / "checkpoints", method, optimizer)
+    course = _Course(work, method, optimizer, first, steps, training, loader)
+    say(f"{work.name}: {steps:,} steps of {training.batch_size}" + (f", going on from step {first:,}" if first else ""))
+    for step in range(first, steps):
+        at = At(step, steps, order.epoch(step))
+        torch.manual_seed(seed_for(training.seed, "step", step))  # so that resuming needs no saved random state
+        if order.begins_epoch(step):
+            method.before_epoch(lambda place: encode(method.net, pixels, pair[0].size, colours, machine, place), at)
+        batch = as_batch(loader.batch(step), colours, machine)
+        outcome = train_step(method, optimizer, batch, at, _rate(training, step, steps), machine)
+        method.after_step(outcome.kept, at)
+        course.after(step, order.epoch(step), outcome)
+    course.end()
+
+
+def train_step(
+    method: Method, optimizer: torch.optim.Optimizer, batch: Batch, at: At, lr: float, machine: Machine
+) -> Outcome:  # fmt: skip
+    """Forward, backward, and one move of the weights, unless something is not finite."""
+    with machine.autocast():
+        outcome = method(batch, at)
+    optimizer.zero_grad(set_to_none=True)
+    outcome.loss.backward()
+    trainable = [p for p in method.parameters() if p.requires_grad]
+    dist.averaged(trainable)
+    check_finite(outcome.loss, trainable, batch, at)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+    return outcome  # type: ignore[no-any-return]
+
+
+def check_finite(loss: Tensor, trainable: list[torch.nn.Parameter], batch: Batch, at: At) -> None:
+    """Stop before the weights move, on every rank at the same step."""
+    gradients = [p.grad for p in trainable if p.grad is not None]
+    size = torch.stack(torch._foreach_norm(gradients)).sum()
+    if dist.any_rank(not bool(torch.isfinite(loss.detach() + size))):
+        positions = ", ".join(str(i) for i in batch.index[:8].tolist())
+        raise FaultError(
+            f"loss {float(loss):.4g}, gradient {float(size):.4g} at step {at.step}; the weights were not moved. "
+            f"The batch began with the images at positions {positions}. Lower the stage's lr, or set precision=fp32"
+        )
+
+
+def as_batch(shown: Shown, colours: Colours, machine: Machine) -> Batch:
+    views = [as_input(view, colours, machine) for view in shown.views]
+    return Batch(views, torch.from_numpy(shown.positions).to(machine.device))
+
+
+def as_input(pixels: UInt8[np.ndarray, "b h w 3"], colours: Colours, machine: Machine) -> Float[Tensor, "b 3 h w"]:
+    """Pixels as a network takes them: normalised, in the machine's layout."""
+    x = torch.from_numpy(pixels).to(machine.device).permute(0, 3, 1, 2).float()
+    mean, std = (torch.tensor(c, device=x.device).view(1, 3, 1, 1) * 255 for c in (colours.mean, colours.std))
+    return ((x - mean) / std).contiguous(memory_format=_layout(machine))
+
+
+@torch.no_grad()
+def encode(
+    net: Net, pixels: Pixels, size: int, colours: Colours, machine: Machine, place: Place = "pool",
+    positions: np.ndarray | None = None, view: View | None = None, purpose: tuple[int | str, ...] = (), chunk: int = 512,
+) -> Float[Tensor, "n d"]:  # fmt: skip
+    """What the net sees of the pictures, in order, on the CPU, in float32: by default on the centre view."""
+    positions = np.arange(len(pixels)) if positions is None else positions
+    was_training = net.training
+    net.to(machine.device, memory_format=_layout(machine)).eval()
+    parts = []
+    for begin in range(0, len(positions), chunk):
+        signals.stop_here("the stage will begin again")
+        here = positions[begin : begin + chunk]
+        pictures, rows = pixels.at(here)
+        seen = views_of(view or centre(size), pictures, rows, purpose, here, machine.readers)
+        with machine.autocast():
+            parts.append(net(as_input(seen, colours, machine), place).float().cpu())
+        tick("looking", begin + len(here), len(positions))
+    net.train(was_training)
+    return torch.cat(parts)
+
+
+def _rate(training: Training, step: int, steps: int) -> float:
+    peak = training.lr * training.batch_size / 256
+    warmup = warmup_steps(training.warmup, training.images, training.batch_size)
+    return learning_rate(step, steps, peak=peak, warmup=warmup)
+
+
+def _layout(machine: Machine) -> torch.memory_format:
+    return torch.channels_last if machine.channels_last else torch.contiguous_format
+
+
+class _Course:
+    """What happens around the steps: logging, saving, stopping, and the account in the end."""
+
+    def __init__(
+        self, work: Work, method: Method, optimizer: torch.optim.Optimizer, first: int, steps: int,
+        training: Training, loader: Loader,
+    ):  # fmt: skip
+        self.work, self.method, self.optimizer, self.training, self.loader = work, method, optimizer, training, loader
+        self.first, self.steps = first, steps
+        self.every = max(1, steps // 200)
+        self.journal = Journal(work.folder / "metrics.jsonl", first)
+        self.begun = self.saved = time.monotonic()
+        self.loss = float("nan")
+
+    def after(self, step: int, epoch: int, outcome: Outcome) -> None:
+        last = step + 1 == self.steps
+        if step % self.every == 0 or last:
+            self._log(step, epoch, outcome)
+        stop = dist.any_rank(signals.asked())
+        if stop or last or self._due():
+            dist.first_alone(lambda: self._save(step + 1))
+        if stop and not last:
+            signals.stop_here(f"{show(self.work.name)} is saved at step {step + 1:,} of {self.steps:,}")
+
+    def end(self) -> None:
+        self.work.notes |= {
+            "steps": self.steps, "batch_size": self.training.batch_size, "images_seen": self.steps * self.training.batch_size,
+            "loss": self.loss, "peak_rss_mb": peak_rss_mb(), **self._rates(self.steps),
+        }  # fmt: skip
+
+    def _due(self) -> bool:
+        return dist.any_rank(time.monotonic() - self.saved >= self.work.save_every)
+
+    def _save(self, step: int) -> None:
+        checkpoints.save(self.work.folder / "checkpoints", step, self.method, self.optimizer)
+        self.saved = time.monotonic()
+
+    def _log(self, step: int, epoch: int, outcome: Outcome) -> None:
+        rates = self._rates(step + 1)
+        self.loss = float(outcome.loss.detach())
+        line: dict[str, Any] = {
+            "step": step,
+            "epoch": epoch,
+            "loss": self.loss,
+            "lr": self.optimizer.param_groups[0]["lr"],
+        }
+        line |= rates | {name: float(value) for name, value in outcome.logs.items()}
+        line |= {"steps": self.steps, "batch_size": self.training.batch_size}
+        if dist.rank() == 0:
+            self.journal.write(line)
+        note = f"loss {self.loss:.3f}, {rates['images_per_second']:,.0f} images/s, {rates['data_wait']:.1%} waiting for data"
+        tick(self.work.name, step + 1, self.steps, "steps", note)
+
+    def _rates(self, done: int) -> dict[str, float]:
+        seconds = max(time.monotonic() - self.begun, 1e-9)
+        seen = (done - self.first) * self.training.batch_size
+        return {"images_per_second": round(seen / seconds, 1), "data_wait": round(self.loader.waited / seconds, 4)}
+
+
+def peak_rss_mb() -> float:
+    """The most memory this process has held, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

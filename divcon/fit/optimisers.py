@@ -1,0 +1,60 @@
+"""SGD, AdamW and LARS, and which parameters they leave alone."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Name = Literal["sgd", "adamw", "lars"]
+
+
+class LARS(torch.optim.Optimizer):
+    """SGD whose step on a tensor is scaled to the tensor's own size (https://arxiv.org/abs/1708.03888, in BYOL's form):
+    no decay and no scaling of biases and norms, and the rate multiplies after the momentum."""
+
+    def __init__(
+        self, params: Any, lr: float, *, momentum: float = 0.9, weight_decay: float = 0.0, trust: float = 1e-3
+    ):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        assert closure is None, "LARS evaluates no closure"
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._move(parameter, group)
+
+    def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        gradient = parameter.grad
+        assert gradient is not None
+        if parameter.ndim > 1:
+            gradient = gradient + group["weight_decay"] * parameter
+            gradient = gradient * trust_ratio(parameter, gradient, group["trust"])
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        state["momentum_buffer"].mul_(group["momentum"]).add_(gradient)
+        parameter.sub_(group["lr"] * state["momentum_buffer"])
+
+
+def trust_ratio(parameter: Tensor, gradient: Tensor, trust: float) -> Tensor:
+    """trust * ||p|| / ||g||; 1 where either is zero."""
+    size, slope = parameter.norm(), gradient.norm()
+    return torch.where((size > 0) & (slope > 0), trust * size / slope, torch.ones_like(size))
+
+
+def optimiser(name: Name, method: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
+    """The optimizer of a method's trainable tensors. Biases and norms (one dimension) are not decayed."""
+    trainable = [p for p in method.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if name == "lars":
+        return LARS(groups, lr=0.0)
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=0.0, fused=True)
+    return torch.optim.SGD(groups, lr=0.0, momentum=0.9, fused=True)

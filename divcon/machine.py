@@ -1,0 +1,127 @@
+"""What the machine is good at, measured once and remembered, so that a run and its resumes compute alike.
+
+Bits are equal at equal precision, layout and compute threads; these are chosen once a run and kept in run.json.
+"""
+
+import contextlib
+import os
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .artifacts import read_json, write_json
+from .log import say
+
+if TYPE_CHECKING:
+    import torch
+
+Precision = Literal["bf16", "fp32"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`threads` compute; `readers` decode and make views, and change no bit."""
+
+    device: str = "cpu"
+    precision: Precision = "fp32"
+    channels_last: bool = True
+    threads: int = 1
+    readers: int = 1
+
+    def autocast(self) -> "torch.autocast":
+        import torch
+
+        return torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.precision == "bf16")
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[None]:
+        """Compute as this machine was chosen to, and as before afterwards."""
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def choose(cache: Path, *, device: str = "auto", precision: str = "auto", readers: int | None = None) -> Machine:
+    """The machine as asked for; what is left at "auto" is chosen by a short measurement, remembered in the cache."""
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    fast = _remembered(cache, device) if precision == "auto" else {"precision": precision, "channels_last": True}
+    return Machine(device, fast["precision"], fast["channels_last"], cores(), readers or cores())
+
+
+def _remembered(cache: Path, device: str) -> dict[str, Any]:
+    import torch
+
+    path = cache / "machine.json"
+    name = f"{platform.node()} {platform.machine()} {device} torch-{torch.__version__} {cores()} cores"
+    known = _known(path)
+    if name not in known:
+        known[name] = measured(device)
+        write_json(path, known)
+    return dict(known[name])
+
+
+def _known(path: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        known = read_json(path)
+        return known if isinstance(known, dict) else {}
+    return {}
+
+
+def measured(device: str) -> dict[str, Any]:
+    """Which precision and memory layout is fastest for a small convolutional step here."""
+    ways = [("fp32", False), ("fp32", True), ("bf16", False), ("bf16", True)]
+    seconds = {way: _seconds(Machine(device, *way, threads=cores())) for way in ways}  # type: ignore[arg-type]
+    precision, channels_last = min(seconds, key=lambda way: seconds[way])
+    gain = seconds["fp32", False] / seconds[precision, channels_last]
+    say(
+        f"{precision}, {'channels last' if channels_last else 'channels first'}: {gain:.1f} times plain fp32 on this machine"
+    )
+    return {"precision": precision, "channels_last": channels_last, **_rounded(seconds)}
+
+
+def _rounded(seconds: dict[tuple[str, bool], float]) -> dict[str, float]:
+    return {f"{p} {'last' if last else 'first'} seconds": round(s, 5) for (p, last), s in seconds.items()}
+
+
+def _seconds(machine: Machine) -> float:
+    """The fastest of a few forward and backward passes of two convolutions."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    layout = torch.channels_last if machine.channels_last else torch.contiguous_format
+    net = nn.Sequential(nn.Conv2d(32, 64, 3, 1, 1), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 64, 3, 1, 1))
+    net = net.to(machine.device, memory_format=layout)
+    x = torch.rand(64, 32, 16, 16, device=machine.device).to(memory_format=layout)
+    return min(_timed(machine, net, x) for _ in range(5))
+
+
+def _timed(machine: Machine, net: Any, x: Any) -> float:
+    import torch
+
+    begin = time.perf_counter()
+    with machine.use(), machine.autocast():
+        net(x).float().square().mean().backward()
+    if machine.device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
+def as_json(machine: Machine) -> dict[str, Any]:
+    return asdict(machine)

@@ -1,0 +1,113 @@
+"""The contract between a method and everything else. docs/add-a-method.md says it with an example.
+
+A method is an nn.Module whose forward IS the loss and whose state_dict is all it remembers. It knows no loop, loader,
+optimizer or device. Forward reads state and never writes it; what `after_step` needs, forward returns.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from .config import unknown
+from .data.views import View
+from .errors import UsageError
+from .nets.net import Net, Place
+
+
+@dataclass(frozen=True)
+class At:
+    """Where training is; every schedule is a function of this and of nothing else."""
+
+    step: int
+    steps: int
+    epoch: int
+
+    @property
+    def fraction(self) -> float:
+        return self.step / self.steps
+
+
+@dataclass(frozen=True)
+class Batch:
+    views: Sequence[Float[Tensor, "b 3 h w"]]  # one tensor for each of the method's views
+    index: Int64[Tensor, "b"]  # each image's position in the collection that is trained on
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What forward gives: the loss, tensors worth logging (detached), and what `after_step` will need."""
+
+    loss: Float[Tensor, ""]
+    logs: dict[str, Tensor] = field(default_factory=dict)
+    kept: Any = None
+
+
+Look = Callable[[Place], Float[Tensor, "n d"]]  # what the net sees of the whole collection, in order, centre views
+
+
+class Method(nn.Module, ABC):
+    """A way to train `net`. Options are keyword-only arguments of `__init__`, with the paper's defaults."""
+
+    net: Net
+    about: ClassVar[str]  # a line for `divcon methods`
+
+    @staticmethod
+    def views(pair: tuple[View, View]) -> tuple[View, ...]:
+        """The views it wants of each image, made from the recipe's pair."""
+        return pair
+
+    @abstractmethod
+    def forward(self, batch: Batch, at: At) -> Outcome:
+        """The loss of a batch."""
+
+    def start_from(self, net: Net) -> None:
+        """Take up a trained net's weights, before the first step."""
+        self.net.load_state_dict(net.state_dict())
+
+    def before_epoch(self, look: Look, at: At) -> None:
+        """Called with the whole collection in reach, e.g. to cluster it again."""
+
+    @torch.no_grad()
+    def after_step(self, kept: Any, at: At) -> None:
+        """Called once the optimizer has moved, e.g. to move a momentum target."""
+
+
+def names() -> list[str]:
+    """The methods there are: a file each in divcon/methods."""
+    return sorted(module.name for module in pkgutil.iter_modules(importlib.import_module("divcon.methods").__path__))
+
+
+def named(name: str) -> type[Method]:
+    """The method that divcon/methods/NAME.py defines."""
+    if name not in names():
+        raise UsageError(unknown("method", name, names()))
+    module = importlib.import_module(f"divcon.methods.{name}")
+    (found,) = (
+        c
+        for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, Method) and c.__module__ == module.__name__
+    )
+    return found
+
+
+def options_of(method: type[Method]) -> dict[str, Any]:
+    """The method's options and their defaults."""
+    parameters = inspect.signature(method).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def checked_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """All options of the method, those given over its defaults; a typo is refused."""
+    known = options_of(named(name))
+    for option in options:
+        if option not in known:
+            raise UsageError(unknown(f"option of {name}", option, list(known)))
+    return {**known, **options}

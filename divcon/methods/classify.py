@@ -1,0 +1,35 @@
+"""Learn to tell given labels apart: the upper line of every table, and the second half of ClusterFit
+(https://arxiv.org/abs/1912.03330)."""
+
+import torch.nn.functional as F
+from jaxtyping import Int64
+from torch import Tensor, nn
+
+from ..data.views import View
+from ..method import At, Batch, Method, Outcome
+from ..nets.net import Net, width
+
+
+class Classify(Method):
+    """`labels` holds a class for each image of the collection."""
+
+    about = "predict a given label for each image: supervised learning"
+    labels: Tensor
+
+    def __init__(self, encoder: nn.Module, n_images: int, labels: Int64[Tensor, "n"], *, smoothing: float = 0.0):
+        super().__init__()
+        assert len(labels) == n_images, f"{len(labels)} labels for {n_images} images"
+        self.net = Net(encoder)
+        self.classifier = nn.Linear(width(encoder), int(labels.max()) + 1)
+        self.register_buffer("labels", labels)
+        self.smoothing = smoothing
+
+    @staticmethod
+    def views(pair: tuple[View, View]) -> tuple[View, ...]:
+        return pair[:1]
+
+    def forward(self, batch: Batch, at: At) -> Outcome:
+        logits = self.classifier(self.net(batch.views[0])).float()
+        truth = self.labels[batch.index]
+        right = (logits.argmax(1) == truth).float().mean()
+        return Outcome(F.cross_entropy(logits, truth, label_smoothing=self.smoothing), {"accuracy": right.detach()})

@@ -1,0 +1,22 @@
+"""SimCLR (https://arxiv.org/abs/2002.05709): tell two views of an image from all other images in the batch."""
+
+from torch import nn
+
+from ..losses import nt_xent
+from ..method import At, Batch, Method, Outcome
+from ..nets.net import Net
+
+
+class SimCLR(Method):
+    about = "contrast two views of an image with all other views in the batch"
+
+    def __init__(
+        self, encoder: nn.Module, n_images: int, *, temperature: float = 0.1, hidden: int = 2048, dim: int = 128
+    ):  # fmt: skip
+        super().__init__()
+        self.net = Net(encoder, hidden=hidden, dim=dim)
+        self.temperature = temperature
+
+    def forward(self, batch: Batch, at: At) -> Outcome:
+        a, b = (self.net(view) for view in batch.views)
+        return Outcome(nt_xent(a, b, self.temperature))

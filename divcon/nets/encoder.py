@@ -1,0 +1,90 @@
+"""Encoders by name: any of timm's, and slim ones of ours for small images and few cores."""
+
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from ..errors import InputError, UsageError
+from .slim import SlimResNet
+
+SLIM = {"slim10": 16, "slim10_w32": 32, "slim10_w8": 8}  # name: width
+SMALL = 48  # pixels: below, a stem that quarters the image leaves too little of it
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """How to build an encoder. `init` is "random", "timm" (its own trained weights), or a folder that a stage wrote."""
+
+    name: str = "slim10"
+    options: dict[str, Any] = field(default_factory=dict)
+    stem: Literal["auto", "small", "own"] = "auto"
+    init: str = "random"
+
+
+def build(spec: EncoderSpec, size: int) -> nn.Module:
+    """The encoder: images [B, 3, size, size] -> features [B, num_features]. Random weights come from torch's seed."""
+    small = spec.stem == "small" or (spec.stem == "auto" and size < SMALL)
+    if spec.name in SLIM:
+        encoder: nn.Module = SlimResNet(SLIM[spec.name], small_stem=small)
+    else:
+        encoder = _from_timm(spec, small)
+    if spec.init not in ("random", "timm"):
+        load_weights(encoder, Path(spec.init))
+    return encoder
+
+
+def names() -> list[str]:
+    """Every encoder that can be asked for."""
+    import timm
+
+    return [*SLIM, *timm.list_models()]
+
+
+def check_name(name: str) -> None:
+    if name in SLIM:
+        return
+    known = names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 3)
+        hint = f"did you mean {', '.join(near)}?" if near else "`divcon encoders` lists them"
+        raise UsageError(f"encoder={name}: there is no such encoder; {hint}")
+
+
+def load_weights(encoder: nn.Module, source: Path) -> None:
+    """Put in the weights that a stage, or an export, has written: a folder with encoder.safetensors, or such a file."""
+    from safetensors.torch import load_file
+
+    file = source / "encoder.safetensors" if source.is_dir() else source
+    if not file.is_file():
+        raise InputError(f"init={source}: no encoder.safetensors there; name a finished stage's folder, or such a file")
+    weights = {k.removeprefix("encoder."): v for k, v in load_file(file).items() if not k.startswith("projector.")}
+    try:
+        encoder.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UsageError(
+            f"init={source}: these weights belong to another encoder ({str(error).splitlines()[1].strip()})"
+        ) from error
+
+
+def _from_timm(spec: EncoderSpec, small: bool) -> nn.Module:
+    import timm
+
+    check_name(spec.name)
+    encoder: nn.Module = timm.create_model(spec.name, pretrained=spec.init == "timm", num_classes=0, **spec.options)
+    if small and isinstance(encoder, timm.models.resnet.ResNet):
+        _shrink_stem(encoder)
+    elif spec.stem == "small":
+        raise UsageError(f"encoder.stem=small: known for ResNets only, not for {spec.name}; leave it at auto")
+    return encoder
+
+
+def _shrink_stem(encoder: Any) -> None:
+    """A 3x3 convolution that keeps the size, and no pooling, as SimCLR's for CIFAR (appendix B.9)."""
+    old = encoder.conv1
+    channels = old.out_channels if isinstance(old, nn.Conv2d) else old[-1].out_channels
+    encoder.conv1 = nn.Conv2d(3, channels, 3, 1, 1, bias=False)
+    nn.init.kaiming_normal_(encoder.conv1.weight, mode="fan_out", nonlinearity="relu")
+    encoder.maxpool = nn.Identity()

@@ -1,0 +1,86 @@
+"""A trained network on disk: encoder.safetensors with the weights, encoder.json with how to rebuild it around them."""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ..artifacts import disk, read_json, sha256, show, sync, write_json
+from ..config import check
+from ..errors import DataError, InputError
+from .encoder import EncoderSpec, build
+from .net import Net
+
+
+@dataclass(frozen=True)
+class Sight:
+    """How images must be shown to a network: the side of a view in pixels, and the colours' mean and spread."""
+
+    size: int = 224
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+class Trained:
+    """A net and how to rebuild it. Read from disk, its weights are loaded, and checked, when `net` is first asked for."""
+
+    def __init__(self, spec: EncoderSpec, sight: Sight, net: Net | None = None, folder: Path | None = None):
+        assert net is not None or folder is not None
+        self.spec, self.sight, self.folder = spec, sight, folder
+        if net is not None:
+            self.net = net
+
+    @cached_property
+    def net(self) -> Net:
+        assert self.folder is not None
+        about = self._about(self.folder)
+        file = self.folder / "encoder.safetensors"
+        if sha256(file) != about["sha256"]:
+            raise DataError(
+                f"{show(file)} is damaged: its sha256 is not the one in encoder.json; make it anew with divcon redo"
+            )
+        net = rebuilt(self.spec, self.sight, about["net"])
+        net.load_state_dict(load_file(file))
+        return net.eval()
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of the weights."""
+        assert self.folder is not None, "a network has a fingerprint once it is saved"
+        return str(self._about(self.folder)["sha256"])[:16]
+
+    def save(self, folder: Path) -> None:
+        file = folder / "encoder.safetensors"
+        with disk(file):
+            save_file({name: t.detach().cpu().contiguous() for name, t in self.net.state_dict().items()}, file)
+            sync(file)
+        about = {"encoder": asdict(self.spec), "net": self.net.shape, **asdict(self.sight), "sha256": sha256(file)}
+        write_json(folder / "encoder.json", about)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        about = cls._about(folder)
+        sight = check(Sight, {key: about[key] for key in ("size", "mean", "std")})
+        return cls(check(EncoderSpec, about["encoder"]), sight, folder=folder)
+
+    @staticmethod
+    def _about(folder: Path) -> dict[str, Any]:
+        if not (folder / "encoder.json").is_file():
+            raise InputError(f"{show(folder)} holds no encoder; name a finished run, or one of its stages (RUN/base)")
+        about: dict[str, Any] = read_json(folder / "encoder.json")
+        return about
+
+
+def rebuilt(spec: EncoderSpec, sight: Sight, shape: dict[str, Any]) -> Net:
+    """The network without its weights."""
+    plain = EncoderSpec(spec.name, spec.options, spec.stem, "random")
+    return Net(build(plain, sight.size), hidden=shape["hidden"], dim=shape["dim"], norm_output=shape["norm_output"])
+
+
+def untrained(spec: EncoderSpec, sight: Sight, seed: int = 0) -> Trained:
+    """The encoder alone, with the random weights of the seed."""
+    torch.manual_seed(seed)
+    return Trained(spec, sight, Net(build(spec, sight.size)))

@@ -1,0 +1,102 @@
+"""Recipes: a file an experiment. Each has `about`, a line for the list, and `recipe(options, n)`: what every stage of
+its pipeline is done with, for so many images. A file's header says the command, the expected time and score."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, cast
+
+from ..config import unknown
+from ..dnc import DnC
+from ..errors import UsageError
+from ..fit.schedules import IMAGENET
+from ..machine import Precision
+from ..nets.encoder import SLIM, EncoderSpec
+from ..nets.trained import Sight
+from ..rivals import Single
+
+Recipe = DnC | Single
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What everyone types, in short. None: derived from the collection and the machine, and said with its reason."""
+
+    recipe: str = "dnc"
+    epochs: float | None = None  # passes over the collection, summed over all stages
+    imagenet_epochs: float | None = None  # the paper's count: 1,281,167 images each, whatever the collection
+    seed: int = 0
+    encoder: str | None = None
+    size: int | None = None
+    batch_size: int | None = None
+    method: str = "moclr"
+    init: str = "random"
+    views: str | None = None
+    base: str | None = None
+    device: str = "auto"
+    precision: Precision | str = "auto"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    limit: int | None = None
+    include: str | tuple[str, ...] = ()
+    exclude: str | tuple[str, ...] = ()
+
+    def spec(self) -> EncoderSpec:
+        assert self.encoder is not None
+        return EncoderSpec(self.encoder, init=self.init)
+
+    def sight(self) -> Sight:
+        assert self.size is not None
+        return Sight(self.size, self.mean, self.std)
+
+    def showings(self, n: int, otherwise: float = 60) -> float:
+        """The whole budget: how many images to show, over all stages."""
+        if self.imagenet_epochs is not None:
+            return self.imagenet_epochs * IMAGENET
+        return (otherwise if self.epochs is None else self.epochs) * n
+
+    def heads(self) -> tuple[int, int]:
+        """The projector's hidden and output width: the paper's, or an eighth and a half of it for slim encoders."""
+        return (512, 128) if self.encoder in SLIM else (4096, 256)
+
+
+class Module(Protocol):
+    about: str
+    recipe: Callable[[Options, int], Recipe]
+
+
+def names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def named(name: str) -> Module:
+    if name not in names():
+        raise UsageError(unknown("recipe", name, names()))
+    return cast(Module, importlib.import_module(f"{__name__}.{name}"))
+
+
+def settled(options: Options, n: int, device: str) -> tuple[Options, list[str]]:
+    """The options with nothing left open, and the reasons for what was chosen."""
+    if options.epochs is not None and options.imagenet_epochs is not None:
+        raise UsageError("epochs= and imagenet_epochs= are two counts of the same budget; type one of them")
+    chosen, reasons = options, []
+    where = "a GPU" if device != "cpu" else "a CPU"
+    if chosen.encoder is None:
+        chosen = replace(chosen, encoder="resnet50" if device != "cpu" else "slim10")
+        reasons.append(f"encoder {chosen.encoder}: for {where}")
+    if chosen.size is None:
+        chosen = replace(chosen, size=32 if chosen.encoder in SLIM else 224 if device != "cpu" else 64)
+        reasons.append(f"size {chosen.size}: for {chosen.encoder} on {where}")
+    if chosen.batch_size is None:
+        chosen = replace(chosen, batch_size=batch_for(n))
+        reasons.append(f"batch {chosen.batch_size}: {n:,} images / {n / batch_for(n):.0f}")
+    if chosen.views is None:
+        chosen = replace(chosen, views="mild" if cast(int, chosen.size) < 96 else "byol")
+        reasons.append(f"views {chosen.views}: for {chosen.size} pixels")
+    return chosen, reasons
+
+
+def batch_for(n: int) -> int:
+    """The power of two nearest below a 24th of the collection, from 16 to 256."""
+    return max(16, min(256, 1 << max(0, (n // 24).bit_length() - 1)))

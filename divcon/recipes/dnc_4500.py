@@ -1,0 +1,17 @@
+"""Divide and Contrast as in the paper, 4500 ImageNet-epochs: base, experts, student 1000,3000,500; K = 10.
+
+    divcon run DATA out=RUN recipe=dnc_4500 encoder=resnet50 size=224 batch_size=4096 views=byol
+
+Expected: in the paper, linear accuracy on ImageNet 70.7 (JFT-300M; 68.5 on YFCC100M) (tables 3 and 8). About a day on 512
+TPU v3 cores for 3,000 epochs (table 14); not run by us. With epochs=N the same shares of another budget.
+"""
+
+from ..dnc import DnC
+from . import Options
+from ._paper import paper
+
+about = "DnC to the letter of the paper, 4500 ImageNet-epochs, K = 10"
+
+
+def recipe(options: Options, n: int) -> DnC:
+    return paper(options, n, shares=(1000, 3000, 500), k=10, lr=0.3)

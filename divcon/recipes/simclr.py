@@ -1,0 +1,16 @@
+"""SimCLR alone, on everything, for the whole budget.
+
+divcon run DATA out=RUN recipe=simclr epochs=60
+"""
+
+from dataclasses import replace
+
+from ..rivals import Single
+from . import Options
+from ._small import contrast
+
+about = "SimCLR alone for the whole budget"
+
+
+def recipe(options: Options, n: int) -> Single:
+    return Single(base=contrast(replace(options, method="simclr"), images=options.showings(n)))

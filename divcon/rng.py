@@ -1,0 +1,29 @@
+"""Random numbers that are a function of what they are for, not of when or where they were drawn."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Index = NDArray[np.integer]
+
+
+def seed_for(*purpose: int | str) -> int:
+    """A seed in [0, 2^63) for a purpose: `seed_for(seed, "order", epoch)`."""
+    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in purpose)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def uniforms(purpose: Sequence[int | str], index: Index, n: int) -> NDArray[np.float64]:
+    """n numbers in [0, 1) for each index, [len(index), n]: the same in any batch, thread, rank or resumption."""
+    lanes = index.astype(np.uint64)[:, None] * np.uint64(n) + np.arange(n, dtype=np.uint64)
+    return (_mix(lanes + np.uint64(seed_for(*purpose))) >> np.uint64(11)) * 2.0**-53
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """splitmix64: every bit of the input moves about half the bits of the output."""
+    x = (x + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

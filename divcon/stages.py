@@ -1,0 +1,252 @@
+"""The verbs of every pipeline: plain functions from artifacts to an artifact, each given a folder to work in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .artifacts import digest, read_json, write_json
+from .clustering.clusters import Clusters, Sample
+from .clustering.kmeans import assign, kmeans
+from .data.images import Folder
+from .data.pixels import Pixels, open_pixels
+from .data.views import PRESETS, View
+from .errors import DataError, UsageError
+from .evals.agreement import agreement
+from .fit.loop import Training, encode, fit
+from .log import say
+from .method import Method, checked_options, named
+from .methods.distil import Distil
+from .nets.encoder import EncoderSpec, build
+from .nets.net import Net, Place
+from .nets.norm import over_all_ranks
+from .nets.trained import Sight, Trained
+from .rng import seed_for, uniforms
+from .runs import Work
+
+L = TypeVar("L", bound="Learning")
+Start = Literal["scratch", "base"]
+SMALLEST = 128  # images: a cluster with fewer is merged into its nearest neighbour
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning(Training):
+    """A training together with what is trained and what it is shown."""
+
+    encoder: EncoderSpec = field(default_factory=EncoderSpec)
+    sight: Sight = field(default_factory=Sight)
+    views: str = "byol"  # a pair of views, by name: byol, mild, simclr
+    start: Start = "scratch"
+
+    def __post_init__(self) -> None:
+        if self.views not in PRESETS:
+            raise UsageError(f"views={self.views}: there is {', '.join(PRESETS)}")
+        if self.batch_size < 2 or self.images <= 0:
+            raise UsageError(f"batch_size={self.batch_size}, images={self.images}: at least 2, and more than 0")
+
+    def pair(self) -> tuple[View, View]:
+        return PRESETS[self.views](self.sight.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain(Learning):
+    """Learning by one method, with its options."""
+
+    method: str = "moclr"
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "options", checked_options(self.method, self.options))
+
+    def share(self, fraction: float) -> Self:
+        """The part of this budget that falls to a cluster with this fraction of the images (DnC section 3.2)."""
+        return replace(self, images=self.images * fraction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Divide:
+    """k-means on what the base sees at `place`. The centroids are fitted on a `sample`; every image is assigned."""
+
+    k: int = 5
+    place: Place = "hidden"
+    sample: int = 1_500_000
+    rounds: int = 30
+    restarts: int = 3
+    smallest: int = SMALLEST
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise UsageError(f"clusters.k={self.k}: at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation(Learning):
+    """The student's training. `base_share` is the base's part of the loss; `hidden` the width of the heads."""
+
+    hidden: int = 4096
+    base_share: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """How experts are compared with the base: on so many images of each cluster, by so many neighbours."""
+
+    images: int = 2000
+    neighbours: int = 10
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """The base, the experts in the order of their clusters, and which cluster an image is in."""
+
+    base: Trained
+    experts: Sequence[Trained]
+    clusters: Clusters
+
+    @property
+    def fingerprint(self) -> str:
+        return digest(" ".join(part.fingerprint for part in (self.base, *self.experts, self.clusters)))
+
+    def nets(self) -> list[Net]:
+        return [self.base.net, *(expert.net for expert in self.experts)]
+
+
+class Comparison:
+    """How well each expert and the base know each cluster: rows for people, not used by any later stage."""
+
+    def __init__(self, rows: list[dict[str, Any]]):
+        self.rows = rows
+
+    @property
+    def fingerprint(self) -> str:
+        return digest(str(self.rows))
+
+    def save(self, folder: Path) -> None:
+        write_json(folder / "comparison.json", self.rows)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        return cls(read_json(folder / "comparison.json"))
+
+
+def pretrain(work: Work, images: Folder, recipe: Pretrain, base: Trained | None = None) -> Trained:
+    """Train an encoder on images by the recipe's method."""
+    return _learned(
+        work, images, recipe, lambda encoder: named(recipe.method)(encoder, len(images), **recipe.options), base
+    )
+
+
+def divide(work: Work, base: Trained, images: Folder, recipe: Divide) -> Clusters:
+    """Cluster a collection by what the base model sees in it."""
+    pixels = pixels_of(work, images, base.sight)
+    positions = sample(len(images), recipe.sample, recipe.seed)
+
+    def look(at: NDArray[np.int64]) -> torch.Tensor:
+        return encode(base.net, pixels, base.sight.size, base.sight, work.machine, recipe.place, at)
+
+    features = look(positions)
+    fitted = kmeans(features, recipe.k, seed=recipe.seed, rounds=recipe.rounds, restarts=recipe.restarts)
+    labels, distances = np.empty(len(images), np.int64), np.empty(len(images), np.float32)
+    for at in np.array_split(np.arange(len(images)), -(-len(images) // 65536)):
+        near, far = assign(features[at] if len(positions) == len(images) else look(at), fitted.centroids)
+        labels[at], distances[at] = near.numpy(), far.numpy()
+    kept = Sample(positions, features.numpy().astype(np.float16))
+    names = images.names(np.arange(len(images)))
+    clusters = Clusters(fitted.centroids.numpy(), labels, distances, names, kept).merge_small(recipe.smallest)
+    work.notes |= {"k": clusters.k, "sizes": [int(size) for size in clusters.sizes], "inertia": float(fitted.inertia)}
+    return clusters
+
+
+def compare(
+    work: Work, base: Trained, experts: Sequence[Trained], clusters: Clusters, images: Folder, recipe: Check
+) -> Comparison:
+    """Ask base and expert, on the expert's own cluster: of the nearest neighbours of an image in one view, how many are
+    its neighbours in another? Where the base agrees with itself more than the expert, dividing has not paid."""
+    pixels = pixels_of(work, images, base.sight)
+    rows = []
+    for k, (expert, members) in enumerate(zip(experts, clusters.members(), strict=True)):
+        some = members[sample(len(members), recipe.images, recipe.seed)]
+        scores = {
+            who: _agreement(work, model, pixels, some, recipe) for who, model in (("base", base), ("expert", expert))
+        }
+        verdict = "knows it better" if scores["expert"] > scores["base"] else "does not know it better"
+        say(
+            f"expert {k} on its {len(members):,} images: agreement {scores['expert']:.3f}, base {scores['base']:.3f}: {verdict}"
+        )
+        rows.append({"cluster": k, "images": len(members), **scores})
+    return Comparison(rows)
+
+
+def distil(work: Work, teachers: Teachers, images: Folder, recipe: Distillation) -> Trained:
+    """Train a student to predict what its teachers see."""
+    labels = torch.from_numpy(teachers.clusters.labels)
+
+    def method(encoder: torch.nn.Module) -> Method:
+        return Distil(
+            encoder, len(images), teachers.nets(), labels, hidden=recipe.hidden, base_share=recipe.base_share
+        )  # fmt: skip
+
+    return _learned(work, images, recipe, method, teachers.base)
+
+
+def _learned(work: Work, images: Folder, recipe: Learning, method_of: Any, base: Trained | None) -> Trained:
+    """Build the method around a new encoder, or the base's, and train it."""
+    recipe = fitting(recipe, len(images), work.name)
+    pixels = pixels_of(work, images, recipe.sight)
+    torch.manual_seed(seed_for(recipe.seed, "weights"))
+    method: Method = method_of(over_all_ranks(build(recipe.encoder, recipe.sight.size)))
+    if recipe.start == "base":
+        assert base is not None, "only experts and students can start from a base"
+        method.start_from(base.net)
+    fit(work, method, pixels, recipe, recipe.pair(), recipe.sight)
+    return Trained(recipe.encoder, recipe.sight, method.net)
+
+
+def fitting(recipe: L, n: int, name: str) -> L:
+    """The recipe with a batch that is small enough for so many images: an eighth of them (and the rate with it)."""
+    if n < 16:
+        raise DataError(f"{name}: {n} images are too few to train on; add images, or lower clusters.k")
+    if recipe.batch_size <= n // 8:
+        return recipe
+    say(f"{name}: batch {n // 8}, an eighth of its {n:,} images")
+    return replace(recipe, batch_size=n // 8)
+
+
+def pixels_of(work: Work, images: Folder, sight: Sight) -> Pixels:
+    """The images' pixels, with the short side twice that of a view, from the cache that runs share."""
+    return open_pixels(images, 2 * sight.size, cache=work.cache, cache_gb=work.cache_gb, threads=work.machine.readers)
+
+
+def sample(n: int, most: int, seed: int) -> NDArray[np.int64]:
+    """At most so many of n positions, in order: which ones depends on n and the seed only."""
+    if n <= most:
+        return np.arange(n)
+    order = np.argsort(uniforms((seed, "sample"), np.arange(n), 1)[:, 0], kind="stable")
+    return np.sort(order[:most])
+
+
+def _agreement(work: Work, model: Trained, pixels: Pixels, positions: NDArray[np.int64], recipe: Check) -> float:
+    """Of two views of each image as the recipe for small images makes them, what the model's pool sees."""
+    pair = PRESETS["mild"](model.sight.size)
+    a, b = (
+        encode(
+            model.net,
+            pixels,
+            model.sight.size,
+            model.sight,
+            work.machine,
+            "pool",
+            positions,
+            view,
+            (recipe.seed, "check", i),
+        )
+        for i, view in enumerate(pair)
+    )
+    return agreement(a, b, min(recipe.neighbours, len(positions) - 1))

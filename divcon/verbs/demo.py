@@ -1,0 +1,116 @@
+"""The whole job on a real collection, in minutes: Open Clip Art, drawn by hundreds of people and sorted by nobody."""
+
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..artifacts import show
+from ..clustering.clusters import Clusters
+from ..data.labelled import Labelled, open_labelled
+from ..data.made import make
+from ..errors import UsageError
+from ..log import say, warn
+from .models import evaluate, split
+from .running import cache_folder, run
+
+PACKAGE = "openclipart-png"
+OPTIONS = {"epochs": 60, "encoder": "slim10", "size": 32}
+
+
+def demo(
+    *, out: str | Path | None = None, data: str | Path | None = None, seed: int = 0, **options: Any
+) -> dict[str, Any]:
+    """Divide and Contrast on Open Clip Art (or `data`, a folder with a subfolder a class), then the scores of the
+    untrained encoder, the base and the student by top-level folder, and what is in the clusters."""
+    if options.get("recipe", "dnc").startswith("dnc") is False:
+        raise UsageError("the demo shows DnC; for another recipe type: divcon run DATA out=RUN recipe=...")
+    cache = cache_folder(options.get("cache"))
+    folder = Path(data) if data else collection(cache)
+    out = Path(out or Path("runs") / "demo")
+    ran = run(folder, out=out, **{**OPTIONS, "seed": seed, **options})
+    labelled = open_labelled(folder, cache=cache)
+    scores = {name: evaluate(model, labelled, cache=cache) for name, model in _models(ran.folder).items()}
+    train, test, _ = split(labelled, 0)
+    used = "every image, those of the test half too, without any label"
+    return {
+        "run": str(out), "data": str(folder), "pretrained_on": used, "train": len(train), "test": len(test),
+        "scores": scores, "clusters": contents(Clusters.load(out / "clusters"), labelled),
+    }  # fmt: skip
+
+
+def _models(run_folder: Path) -> dict[str, str]:
+    return {"untrained": f"random:{run_folder}", "base": str(run_folder / "base"), "student": str(run_folder)}
+
+
+def collection(cache: Path) -> Path:
+    """Open Clip Art, unpacked in the cache; where there is no apt, a made collection with known truth."""
+    folder = cache / "demo" / "openclipart"
+    if folder.is_dir():
+        return folder
+    if shutil.which("apt-get") and shutil.which("dpkg-deb"):
+        try:
+            return _unpacked(cache / "demo", folder)
+        except (subprocess.SubprocessError, OSError) as error:
+            warn(f"{PACKAGE} could not be got ({_reason(error)}); a made collection takes its place")
+    else:
+        warn("no apt-get here, so no Open Clip Art: a made collection takes its place")
+    made = cache / "demo" / "made"
+    return made if made.is_dir() else make(made, 3000)
+
+
+def _unpacked(work: Path, folder: Path) -> Path:
+    """Download Debian's package without being root, and unpack it; the pictures are public domain."""
+    work.mkdir(parents=True, exist_ok=True)
+    say(f"getting {PACKAGE} (131 MB)")
+    for command in (["apt-get", "download", PACKAGE], ["apt-get", "update"], ["apt-get", "download", PACKAGE]):
+        done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=600)
+        if done.returncode == 0 and command[1] == "download":
+            break
+    (package,) = [path for path in work.glob(f"{PACKAGE}_*.deb")][-1:] or _refuse(done.stderr)
+    part = work / "unpacked.part"
+    shutil.rmtree(part, ignore_errors=True)
+    subprocess.run(["dpkg-deb", "-x", package, part], check=True, capture_output=True, timeout=600)
+    (part / "usr/share/openclipart/png").rename(folder)
+    shutil.rmtree(part)
+    package.unlink()
+    return folder
+
+
+def _refuse(why: str) -> list[Path]:
+    raise subprocess.SubprocessError(why.strip().splitlines()[-1] if why.strip() else "no package came")
+
+
+def _reason(error: Exception) -> str:
+    return show(str(error).splitlines()[0] if str(error) else type(error).__name__)
+
+
+def contents(clusters: Clusters, labelled: Labelled) -> list[dict[str, Any]]:
+    """Each cluster's size, and the folders most frequent in it."""
+    folder_of = dict(zip(labelled.images.names(np.arange(len(labelled.images))), labelled.labels))
+    rows = []
+    for members in clusters.members():
+        counts = Counter(labelled.classes[folder_of[name]] for i in members if (name := clusters.names[i]) in folder_of)
+        shares = {name: round(count / len(members), 3) for name, count in counts.most_common(4)}
+        rows.append({"images": len(members), "folders": shares})
+    return rows
+
+
+def told(account: dict[str, Any]) -> str:
+    """The demo's account in words and tables."""
+    lines = [f"{'':<12}{'20-NN':>8}{'linear':>8}"]
+    for name, score in account["scores"].items():
+        lines.append(f"{name:<12}{score['knn']['top1']:>8.1%}{score['linear']['top1']:>8.1%}")
+    lines += [
+        "",
+        f"Trained on {account['pretrained_on']}.",
+        f"Scored by top-level folder: {account['train']:,} images to learn from, {account['test']:,} to be tested on.",
+        "",
+    ]
+    for k, row in enumerate(account["clusters"]):
+        folders = ", ".join(f"{show(name)} {share:.0%}" for name, share in row["folders"].items())
+        lines.append(f"cluster {k}: {row['images']:,} images; {folders}")
+    return "\n".join([*lines, "", f"Everything is in {account['run']}."])

@@ -1,0 +1,91 @@
+"""Looking at what is on the disk: a pile of images, a run."""
+
+from pathlib import Path
+from typing import Any
+
+from .. import locks, runs
+from ..artifacts import read_json, show
+from ..data.images import open_images
+from ..errors import InputError
+from ..fit.journal import lines
+from ..runs import Book
+from .running import cache_folder
+
+
+def look(
+    data: str | Path, *, include: tuple[str, ...] = (), exclude: tuple[str, ...] = (), cache: str | Path | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What is in the pile: how many files were found, used, duplicates, and rejected for what reason."""
+    index = open_images(data, include=include, exclude=exclude, cache=cache_folder(cache), threads=threads).index
+    counts = {"found": index.found, "used": index.used, "duplicates": index.duplicates, "rejected": index.rejected}
+    return {**counts, "reasons": dict(index.reasons)}
+
+
+def index(
+    data: str | Path, *, out: str | Path | None = None, include: tuple[str, ...] = (), exclude: tuple[str, ...] = (),
+    cache: str | Path | None = None, threads: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Read every file once and remember it in the cache; with `out`, also as index.arrow and lists in that folder."""
+    made = open_images(data, include=include, exclude=exclude, cache=cache_folder(cache), threads=threads).index
+    if out is not None:
+        made.save(Path(out))
+    return {"used": made.used, "fingerprint": made.fingerprint}
+
+
+def status(run: str | Path, *, verify: bool = False) -> dict[str, Any]:
+    """Each stage: waiting, running, interrupted, failed or done; how far, how fast, how long still."""
+    folder = Path(run)
+    book = _book(folder)
+    begun = runs.done_or_begun(folder)
+    groups = {name.split("/")[0] for name in begun if (folder / "clusters" / "stage.json").exists()}
+    names = [name for name in book.stages if name.split("/")[0] != "experts" or "experts" not in groups] + begun
+    if (folder / "clusters" / "stage.json").exists():
+        k = read_json(folder / "clusters" / "stage.json")["notes"].get("k", 0)
+        names = [n for n in names if not n.startswith("experts/")] + [f"experts/{i}" for i in range(k)]
+    ordered = sorted(dict.fromkeys(names), key=lambda name: runs.place(book.stages, name))
+    result: dict[str, Any] = {"images": book.used, "stages": {name: stage_status(folder / name) for name in ordered}}
+    if verify:
+        result["damaged"] = runs.verify(folder)
+    return result
+
+
+def stage_status(folder: Path) -> dict[str, Any]:
+    """One stage's line of `status`."""
+    if (folder / "stage.json").exists():
+        done = read_json(folder / "stage.json")
+        return {"state": "done", "progress": 1.0, "eta": 0.0, "seconds": done["seconds"], **_rates(done["notes"])}
+    if not (folder / "state.json").exists():
+        return {"state": "waiting", "progress": 0.0, "eta": None, "seconds": 0.0}
+    state = read_json(folder / "state.json")
+    running = state["state"] == "running" and locks.holder_of(folder) is not None
+    name = state["state"] if running or state["state"] != "running" else "interrupted"  # killed without a word
+    return {"state": name, "why": state["why"], "seconds": round(state["seconds"], 1), **_progress(folder)}
+
+
+def _progress(folder: Path) -> dict[str, Any]:
+    """How far a stage is by its journal."""
+    journal = lines(folder / "metrics.jsonl")
+    if not journal:
+        return {"progress": 0.0, "eta": None}
+    last = journal[-1]
+    done, steps = last["step"] + 1, last["steps"]
+    per_step = last["images_per_second"] and last["batch_size"] / last["images_per_second"]
+    eta = round((steps - done) * per_step, 1) if per_step else None
+    return {"progress": round(done / steps, 4), "eta": eta, "images_seen": done * last["batch_size"], **_rates(last)}
+
+
+def _rates(notes: dict[str, Any]) -> dict[str, Any]:
+    return {key: notes[key] for key in ("images_seen", "images_per_second", "data_wait", "peak_rss_mb") if key in notes}
+
+
+def redo(run: str | Path, stage: str) -> list[str]:
+    """Forget a stage and what follows from it; the names of what was removed."""
+    _book(Path(run))
+    return runs.forget(Path(run), stage)
+
+
+def _book(folder: Path) -> Book:
+    if not (folder / "run.json").exists():
+        raise InputError(f"{show(folder)} is not a run: there is no run.json in it")
+    return Book.read(folder)

@@ -1,0 +1,98 @@
+"""What a run would do and cost, before anything is done: a few steps are timed, the rest is arithmetic."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..dnc import DnC
+from ..fit.loop import as_input, train_step
+from ..fit.optimisers import optimiser
+from ..fit.schedules import steps_for
+from ..machine import Machine
+from ..method import At, Batch, Method, named
+from ..nets.encoder import build
+from ..recipes import Recipe
+from ..stages import Learning, Pretrain
+from .running import Order
+
+TIMED = 3  # steps, after one that warms up
+
+
+def plan(order: Order) -> dict[str, Any]:
+    """Images, and for each stage its images, steps, batch and expected seconds; the disk that is needed and free."""
+    n = len(order.images)
+    base = order.recipe.base
+    per_image, parameters = measured(base, n, order.machine)
+    stages = [_row(name, learning, images, per_image) for name, learning, images in trainings(order.recipe, n)]
+    disk = _disk_mb(order, base, parameters, len(stages))
+    return {
+        "images": n, "stages": stages, "seconds": round(sum(stage["seconds"] for stage in stages), 1), "disk_mb": round(disk, 1),
+        "free_mb": round(_free_mb(order.folder), 1), "why": order.reasons, "machine": order.book.machine,
+    }  # fmt: skip
+
+
+def trainings(recipe: Recipe, n: int) -> list[tuple[str, Learning, int]]:
+    """Every training of the pipeline; clusters are taken to be equal, since they are not known yet."""
+    if not isinstance(recipe, DnC):
+        return [("base", recipe.base, n)]
+    k = recipe.clusters.k
+    experts = [(f"experts/{i}", recipe.expert.share(1 / k), n // k) for i in range(k)]
+    return [("base", recipe.base, n), *experts, ("student", recipe.student, n)]
+
+
+def measured(recipe: Pretrain, n: int, machine: Machine) -> tuple[float, int]:
+    """Seconds an image takes in training, by a few steps on noise; and how many numbers the method remembers."""
+    batch_size = min(recipe.batch_size, max(2, n // 8))
+    with machine.use():
+        torch.manual_seed(0)
+        method: Method = named(recipe.method)(build(recipe.encoder, recipe.sight.size), n, **recipe.options)
+        layout = torch.channels_last if machine.channels_last else torch.contiguous_format
+        method.to(machine.device, memory_format=layout).train()
+        batch = _noise(recipe, method, batch_size, machine)
+        optimizer = optimiser(recipe.optimizer, method, recipe.weight_decay)
+        seconds = [_timed(method, optimizer, batch, machine) for _ in range(1 + TIMED)]
+    return float(np.median(seconds[1:])) / batch_size, sum(t.numel() for t in method.state_dict().values())
+
+
+def _noise(recipe: Pretrain, method: Method, batch_size: int, machine: Machine) -> Batch:
+    rng = np.random.default_rng(0)
+    shape = (batch_size, recipe.sight.size, recipe.sight.size, 3)
+    views = [
+        as_input(rng.integers(0, 256, shape, np.uint8), recipe.sight, machine) for _ in method.views(recipe.pair())
+    ]
+    return Batch(views, torch.arange(batch_size, device=machine.device))
+
+
+def _timed(method: Method, optimizer: torch.optim.Optimizer, batch: Batch, machine: Machine) -> float:
+    begin = time.perf_counter()
+    at = At(0, 1, 0)
+    outcome = train_step(method, optimizer, batch, at, 0.0, machine)
+    method.after_step(outcome.kept, at)
+    float(outcome.loss)
+    return time.perf_counter() - begin
+
+
+def _row(name: str, learning: Learning, images: int, per_image: float) -> dict[str, Any]:
+    batch_size = max(2, min(learning.batch_size, images // 8))
+    steps = steps_for(learning.images, batch_size)
+    seconds = round(steps * batch_size * per_image, 1)
+    return {"stage": name, "images": images, "steps": steps, "batch_size": batch_size, "seconds": seconds}
+
+
+def _disk_mb(order: Order, base: Pretrain, parameters: int, stages: int) -> float:
+    """Every stage's weights, two checkpoints of the one at work with its optimizer, and the pixel cache."""
+    side = 2 * base.sight.size
+    widths, heights = (order.images.widths.astype(float), order.images.heights.astype(float))
+    shrink = np.minimum(1, side / np.minimum(widths, heights))
+    pixels = float((3 * widths * heights * shrink**2).sum())
+    cached = pixels if pixels <= order.cache_gb * 1e9 else 0.0
+    return (4 * parameters * (stages + 6) + cached) / 1e6
+
+
+def _free_mb(folder: Path) -> float:
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free / 1e6

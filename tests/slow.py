@@ -1,0 +1,101 @@
+"""Oracles: the formulas as loops, slow and plain enough to be checked by reading."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Whole = NDArray[np.int64]
+
+
+def squared_distance(a: Array, b: Array) -> float:
+    return sum((float(p) - float(q)) ** 2 for p, q in zip(a, b))
+
+
+def cosine(a: Array, b: Array) -> float:
+    dot = sum(float(p) * float(q) for p, q in zip(a, b))
+    return dot / math.sqrt(sum(float(p) ** 2 for p in a) * sum(float(q) ** 2 for q in b))
+
+
+def nearest_centroids(x: Array, centroids: Array, spherical: bool) -> tuple[list[int], list[float]]:
+    """For each row the first of its nearest centroids, and 1 - cosine or the squared distance."""
+    labels, distances = [], []
+    for row in x:
+        far = [1 - cosine(row, c) if spherical else squared_distance(row, c) for c in centroids]
+        labels.append(far.index(min(far)))
+        distances.append(min(far))
+    return labels, distances
+
+
+def mean_rows(x: Array, labels: Sequence[int], k: int, spherical: bool) -> Array:
+    """The mean of each cluster's rows; of length one, and of rows of length one, when spherical."""
+    means = []
+    for cluster in range(k):
+        total = np.zeros(x.shape[1])
+        for row, label in zip(x, labels):
+            if label == cluster:
+                total = total + (row / np.sqrt((row**2).sum()) if spherical else row)
+        means.append(total / np.sqrt((total**2).sum()) if spherical else total / list(labels).count(cluster))
+    return np.stack(means)
+
+
+def fixed_point_sums(x: Array, labels: Sequence[int], k: int, scale: int) -> tuple[list[list[int]], list[int]]:
+    total, sizes = [[0] * x.shape[1] for _ in range(k)], [0] * k
+    for row, label in zip(x, labels):
+        sizes[label] += 1
+        for j, value in enumerate(row):
+            total[label][j] += round(float(value) * scale)
+    return total, sizes
+
+
+def nearest_rows(query: Array, bank: Array, k: int) -> list[int]:
+    """The k most similar rows; of equals, the first."""
+    similarity = [cosine(query, row) for row in bank]
+    return sorted(range(len(bank)), key=lambda i: (-similarity[i], i))[:k]
+
+
+def merged_sizes(centroids: Array, sizes: Sequence[int], minimum: int) -> list[int]:
+    """Sizes, the largest first, once every cluster under the minimum has gone to the nearest that is not."""
+    large = [c for c in range(len(sizes)) if sizes[c] >= minimum] or [list(sizes).index(max(sizes))]
+    after = {c: sizes[c] for c in large}
+    for c in range(len(sizes)):
+        if c not in after:
+            after[max(large, key=lambda other: cosine(centroids[c], centroids[other]))] += sizes[c]
+    return sorted(after.values(), reverse=True)
+
+
+def knn_winner(query: Array, bank: Array, labels: Sequence[int], k: int, temperature: float) -> int:
+    """The class with the largest sum of exp(cosine / temperature) over the k nearest rows."""
+    scores = [0.0] * (max(labels) + 1)
+    for i in nearest_rows(query, bank, k):
+        scores[labels[i]] += math.exp(cosine(query, bank[i]) / temperature)
+    return scores.index(max(scores))
+
+
+def logistic_loss(x: Array, y: Sequence[int], weight: Array, bias: Array, penalty: float) -> float:
+    """Mean cross-entropy and half the penalty times the squared weights."""
+    loss = 0.0
+    for row, label in zip(x, y):
+        logits = [float(w @ row) + float(b) for w, b in zip(weight, bias)]
+        loss += math.log(sum(math.exp(logit) for logit in logits)) - logits[label]
+    return loss / len(x) + penalty / 2 * sum(float(w) ** 2 for w in weight.ravel())
+
+
+def neighbour_agreement(a: Array, b: Array, k: int) -> float:
+    """The mean share of a row's k nearest others in a that are among its k nearest others in b."""
+    shares = []
+    for i in range(len(a)):
+        others = [j for j in range(len(a)) if j != i]
+        by_a = {others[j] for j in nearest_rows(a[i], a[others], k)}
+        by_b = {others[j] for j in nearest_rows(b[i], b[others], k)}
+        shares.append(len(by_a & by_b) / k)
+    return sum(shares) / len(shares)
+
+
+def rank_by_entropy(x: Array) -> float:
+    """exp(- sum p log p) of the singular values' shares, these being the roots of the eigenvalues of x'x."""
+    singular = [math.sqrt(max(float(value), 0.0)) for value in np.linalg.eigvalsh(x.T @ x)]
+    shares = [value / sum(singular) for value in singular if value > 0]
+    return math.exp(-sum(p * math.log(p) for p in shares))

@@ -1,0 +1,313 @@
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+import slow
+import torch
+import torch.nn.functional as F
+from sklearn.cluster import KMeans as PeerKMeans
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from divcon.clustering.clusters import Clusters, Sample
+from divcon.clustering.kmeans import SCALE, KMeans, _fit, _seeds, assign, kmeans, sums
+from divcon.clustering.neighbours import nearest
+from divcon.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small products wait for one another longer than they work; and a test may change the number at will."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def heaps(n: int, d: int, k: int, spread: float = 1.0, seed: int = 0) -> Tensor:
+    """Rows around k random points; with a small spread they are well apart."""
+    which = torch.randint(k, (n,), generator=torch.Generator().manual_seed(seed + 1))
+    return 3 * normal(k, d, seed=seed)[which] + spread * normal(n, d, seed=seed + 2)
+
+
+def digits() -> Tensor:
+    return torch.tensor(load_digits().data).float()
+
+
+def bits(fit: KMeans) -> tuple[bytes, ...]:
+    return tuple(part.numpy().tobytes() for part in (fit.centroids, fit.labels, fit.distances))
+
+
+def same_division(a: Tensor, b: Tensor) -> bool:
+    """Whether two labellings differ in nothing but the clusters' numbers."""
+    return len(set(zip(a.tolist(), b.tolist()))) == len(set(a.tolist())) == len(set(b.tolist()))
+
+
+# k-means
+
+
+@pytest.mark.parametrize("spherical", [True, False])
+def test_each_row_is_labelled_by_its_nearest_centroid(spherical: bool) -> None:
+    x = heaps(200, 7, 4)
+    fit = kmeans(x, 4, seed=0, spherical=spherical)
+    labels, distances = slow.nearest_centroids(x.double().numpy(), fit.centroids.double().numpy(), spherical)
+    assert fit.labels.tolist() == labels
+    assert np.allclose(fit.distances, distances, rtol=1e-4, atol=1e-6)
+    assert fit.inertia == pytest.approx(sum(distances), rel=1e-5)
+
+
+@pytest.mark.parametrize("spherical", [True, False])
+def test_each_centroid_is_the_mean_of_all_its_rows_though_seeded_on_few(spherical: bool) -> None:
+    x = heaps(1500, 5, 3, spread=2)
+    fit = kmeans(x, 3, seed=0, spherical=spherical, rounds=200, chunk=64)  # seeds come from 96 rows
+    means = slow.mean_rows(x.double().numpy(), fit.labels.tolist(), 3, spherical)
+    assert np.allclose(fit.centroids, means, atol=1e-6)
+
+
+def test_faiss_from_the_same_seeds_comes_as_low_and_no_lower() -> None:
+    x = F.normalize(digits())
+    seeds = _seeds(x, 10, (0, 0), 16384)
+    ours = _fit(x, seeds, 50, True, 16384)
+    peer = faiss.Kmeans(64, 10, niter=50, spherical=True, max_points_per_centroid=10**7)
+    peer.train(x.numpy(), init_centroids=seeds.numpy())
+    theirs = float(assign(x, torch.from_numpy(peer.centroids))[1].double().sum())
+    assert ours.inertia == pytest.approx(theirs, rel=1e-3)
+
+
+def test_faiss_divides_separated_heaps_the_same_way() -> None:
+    x = heaps(2000, 16, 6, spread=0.3)
+    peer = faiss.Kmeans(16, 6, niter=20, nredo=3, spherical=True, max_points_per_centroid=10**7, seed=5)
+    peer.train(F.normalize(x).numpy())
+    theirs = assign(x, torch.from_numpy(peer.centroids))[0]
+    assert same_division(kmeans(x, 6, seed=0).labels, theirs)
+
+
+def test_scikit_learn_from_the_same_seeds_finds_the_same_euclidean_clusters() -> None:
+    x = digits()
+    seeds = _seeds(x, 10, (3, 0), 16384)
+    ours = _fit(x, seeds, 100, False, 16384)
+    peer = PeerKMeans(10, init=seeds.double().numpy(), n_init=1, tol=0, max_iter=100).fit(x.double().numpy())
+    assert ours.labels.tolist() == peer.labels_.tolist()
+    assert ours.inertia == pytest.approx(peer.inertia_, rel=1e-6)
+
+
+def test_lengths_of_rows_matter_to_euclid_and_not_to_cosine() -> None:
+    directions = heaps(600, 6, 3, spread=0.3)
+    x = directions * (0.1 + 20 * torch.rand(600, 1, generator=torch.Generator().manual_seed(9)))
+    assert same_division(kmeans(x, 3, seed=0).labels, kmeans(directions, 3, seed=0).labels)
+    assert not same_division(kmeans(x, 3, seed=0, spherical=False).labels, kmeans(x, 3, seed=0).labels)
+
+
+@pytest.mark.parametrize("spherical", [True, False])
+def test_the_number_of_threads_changes_no_bit(spherical: bool) -> None:
+    x = torch.cat([heaps(3000, 96, 12, spread=4), normal(300, 96).repeat(2, 1), digits()[:, :48].repeat(1, 2)])
+    found = set()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.add(bits(kmeans(x, 12, seed=1, rounds=4, restarts=1, spherical=spherical)))
+    assert len(found) == 1
+
+
+def test_the_same_seed_finds_the_same_and_another_need_not() -> None:
+    x = normal(500, 8)
+    fits = [bits(kmeans(x, 6, seed=seed, restarts=1, rounds=3)) for seed in (0, 0, 1)]
+    assert fits[0] == fits[1] != fits[2]
+
+
+def test_the_size_of_chunks_changes_no_sum_and_parts_add_up() -> None:
+    x, labels = F.normalize(normal(300, 6)), torch.arange(300) % 4
+    total, sizes = sums(x, labels, 4)
+    expected, numbers = slow.fixed_point_sums(x.double().numpy(), labels.tolist(), 4, SCALE)
+    assert total.tolist() == expected and sizes.tolist() == numbers
+    assert torch.equal(total, sums(x, labels, 4, chunk=7)[0])
+    order = torch.randperm(300)
+    parts = [sums(x[part], labels[part], 4)[0] for part in torch.split(order, 77)]
+    assert torch.equal(total, torch.stack(parts).sum(0))
+
+
+def test_a_row_between_two_centroids_takes_the_first_at_any_place_in_the_batch() -> None:
+    x = torch.tensor([[0.0, 1.0, 0.0]]).repeat(5000, 1)
+    centroids = F.normalize(torch.tensor([[0.0, -1.0, 0.0], [1.0, 1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]))
+    assert set(assign(x, centroids)[0].tolist()) == {1}
+    assert set(assign(x, centroids, spherical=False)[0].tolist()) == {1}
+
+
+def test_rows_far_from_the_origin_are_told_apart_as_well() -> None:
+    x = heaps(300, 4, 3) + 1e4
+    centroids = heaps(5, 4, 3, seed=7) + 1e4
+    expected = slow.nearest_centroids(x.double().numpy(), centroids.double().numpy(), False)[0]
+    assert assign(x, centroids, spherical=False)[0].tolist() == expected
+
+
+def test_more_restarts_are_never_worse() -> None:
+    x = heaps(400, 4, 8)
+    inertia = [kmeans(x, 8, seed=0, restarts=restarts).inertia for restarts in (1, 2, 4)]
+    assert inertia == sorted(inertia, reverse=True)
+
+
+def test_the_rounds_end_when_no_label_changes() -> None:
+    x = heaps(300, 4, 2, spread=0.1)
+    assert kmeans(x, 2, seed=0, rounds=30).rounds <= 3
+    assert kmeans(normal(2000, 16), 12, seed=0, rounds=2).rounds == 2
+
+
+@pytest.mark.parametrize("distinct, k", [(1, 2), (2, 5), (7, 8)])
+@pytest.mark.parametrize("spherical", [True, False])
+def test_more_clusters_than_distinct_rows_are_refused(distinct: int, k: int, spherical: bool) -> None:
+    x = normal(distinct, 6).repeat(40, 1)
+    with pytest.raises(
+        DataError, match=f"asked for {k} clusters, .* {distinct} distinct .*; type clusters.k={distinct}"
+    ):
+        kmeans(x, k, seed=0, spherical=spherical)
+    fit = kmeans(x, distinct, seed=0, spherical=spherical)
+    assert (fit.sizes == 40).all() and fit.inertia < 1e-4
+
+
+def test_as_many_clusters_as_rows_leave_each_alone() -> None:
+    assert (kmeans(normal(30, 5), 30, seed=0).sizes == 1).all()
+
+
+@pytest.mark.parametrize("chunk", [16384, 8])
+def test_when_nearly_all_rows_are_the_same_no_cluster_is_empty_and_it_is_said(
+    chunk: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    x = torch.cat([normal(1, 8).repeat(1900, 1), normal(100, 8, seed=4)])
+    with caplog.at_level(logging.WARNING, "divcon"):
+        fit = kmeans(x, 10, seed=0, chunk=chunk)
+    assert (fit.sizes > 0).all() and int(fit.sizes.sum()) == 2000
+    assert "one cluster of 10 holds 9" in caplog.text
+
+
+@pytest.mark.parametrize("spherical", [True, False])
+def test_an_empty_cluster_is_filled_and_copies_do_not_fill_two(spherical: bool) -> None:
+    x = F.normalize(heaps(200, 6, 3, spread=0.2))
+    x = torch.cat([x, -x[:1], -x[:1], -x[:1]])  # the furthest row, three times
+    fit = _fit(x, x[:1].repeat(5, 1), 30, spherical, 64)
+    assert (fit.sizes > 0).all()
+
+
+def test_rows_that_cancel_out_leave_a_centroid_where_it_was() -> None:
+    x = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]).repeat(3, 1)
+    fit = kmeans(x, 1, seed=0)
+    assert fit.centroids.norm() == 1 and fit.distances.isfinite().all()
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_row_that_is_not_finite_is_named(value: float) -> None:
+    x = normal(50, 4)
+    x[[17, 30], 2] = value
+    with pytest.raises(DataError, match=r"image 17 .*2 such"):
+        kmeans(x, 3, seed=0)
+    with pytest.raises(DataError, match="image 17 "):
+        assign(x, normal(2, 4))
+
+
+def test_rows_without_a_direction_and_no_rows_are_refused() -> None:
+    with pytest.raises(DataError, match="image 2 are all zero"):
+        kmeans(torch.tensor([[1.0, 0], [0, 1], [0, 0]]), 2, seed=0)
+    with pytest.raises(DataError, match="no images"):
+        kmeans(torch.empty(0, 4), 1, seed=0)
+
+
+# clusters
+
+
+def divided(sizes: list[int], d: int = 4) -> Clusters:
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes)).astype(np.int64)
+    centroids = F.normalize(normal(len(sizes), d)).numpy()
+    n = len(labels)
+    return Clusters(centroids, labels, rng.random(n, dtype=np.float32), [b"%d.png" % i for i in range(n)])
+
+
+def test_members_are_every_position_once_and_in_order() -> None:
+    clusters = divided([5, 0, 9, 1])
+    members = clusters.members()
+    assert [len(some) for some in members] == clusters.sizes.tolist() == [5, 0, 9, 1]
+    assert sorted(np.concatenate(members)) == list(range(15))
+    assert all((np.diff(some) > 0).all() and (clusters.labels[some] == c).all() for c, some in enumerate(members))
+
+
+@pytest.mark.parametrize("minimum", [0, 2, 6, 10, 99])
+def test_merging_loses_no_image_and_puts_the_largest_first(minimum: int) -> None:
+    clusters = divided([5, 1, 9, 9, 3, 14])
+    merged = clusters.merge_small(minimum)
+    centroids = clusters.centroids.astype(np.float64)
+    assert merged.sizes.tolist() == slow.merged_sizes(centroids, clusters.sizes.tolist(), minimum)
+    assert merged.k == len(merged.centroids) and merged.sizes.sum() == 41
+
+
+def test_an_image_of_a_kept_cluster_keeps_its_centroid() -> None:
+    clusters = divided([2, 20, 30])
+    merged = clusters.merge_small(10)
+    kept = clusters.labels > 0
+    assert np.array_equal(merged.centroids[merged.labels][kept], clusters.centroids[clusters.labels][kept])
+
+
+def test_a_merge_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "divcon"):
+        divided([2, 20, 30]).merge_small(10)
+    assert "1 of 3 clusters had fewer than 10 images and were merged: 2 to cluster" in caplog.text
+
+
+def test_clusters_come_back_from_disk_with_odd_names(tmp_path: Path) -> None:
+    clusters = divided([3, 4])
+    names = [b"a\nb.png", b"\xff\xfe.png", *clusters.names[2:]]
+    sample = Sample(np.array([1, 5]), normal(2, 4).half().numpy())
+    saved = Clusters(clusters.centroids, clusters.labels, clusters.distances, names, sample)
+    saved.save(tmp_path)
+    back = Clusters.load(tmp_path)
+    assert back.fingerprint == saved.fingerprint and list(back.names) == names
+    assert np.array_equal(back.distances, saved.distances) and back.labels.flags.writeable
+    assert back.sample is not None and np.array_equal(back.sample.features, sample.features)
+    assert np.array_equal(back.sample.positions, sample.positions)
+    assert Clusters.load(tmp_path).merge_small(4).sizes.tolist() == [7]
+
+
+def test_saving_twice_writes_the_same_bytes(tmp_path: Path) -> None:
+    files = []
+    for name in "ab":
+        divided([30, 4]).save(tmp_path / name)
+        files.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert files[0] == files[1] and set(files[0]) == {"clusters.parquet", "centroids.npy"}
+
+
+def test_a_renamed_file_leaves_the_fingerprint_and_a_moved_image_does_not() -> None:
+    c = divided([3, 4])
+    renamed = Clusters(c.centroids, c.labels, c.distances, [b"x"] * 7)
+    moved = Clusters(c.centroids, 1 - c.labels, c.distances, c.names)
+    shifted = Clusters(c.centroids + np.float32(1e-6), c.labels, c.distances, c.names)
+    assert renamed.fingerprint == c.fingerprint
+    assert len({c.fingerprint, moved.fingerprint, shifted.fingerprint}) == 3
+
+
+# neighbours
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 1024])
+def test_neighbours_are_those_of_the_loop_in_any_chunks(chunk: int) -> None:
+    queries, bank = normal(20, 5), normal(70, 5, seed=1)
+    similarity, index = nearest(queries, bank, 9, chunk)
+    expected = [slow.nearest_rows(query, bank.double().numpy(), 9) for query in queries.double().numpy()]
+    assert index.tolist() == expected
+    assert similarity[3, 4] == pytest.approx(slow.cosine(queries[3].numpy(), bank[expected[3][4]].numpy()), abs=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1, 1024])
+def test_of_equal_neighbours_the_first_come_first(chunk: int) -> None:
+    bank = torch.tensor([[0.0, 1], [1, 0], [0, 1], [-1, 0], [1, 0]]).repeat(8, 1)
+    index = nearest(torch.tensor([[1.0, 0], [0.0, 1.0]]), bank, 19, chunk)[1]
+    expected = [slow.nearest_rows(query, bank.double().numpy(), 19) for query in np.eye(2)]
+    assert index.tolist() == expected
+    assert nearest(torch.ones(1, 3), torch.ones(40, 3), 5, chunk)[1].tolist() == [[0, 1, 2, 3, 4]]
+
+
+def test_all_rows_of_the_bank_can_be_asked_for() -> None:
+    assert sorted(nearest(normal(1, 3), normal(12, 3), 12, 1)[1][0].tolist()) == list(range(12))

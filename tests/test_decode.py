@@ -1,0 +1,284 @@
+"""Bytes to pixels: whole, upright, RGB, or a reason. Every file is made here."""
+
+import io
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from divcon.data import decode
+from divcon.data.decode import Rejected, fitted, rgb, shrunk
+
+H, W = 60, 90
+
+
+def scene(height: int = H, width: int = W) -> NDArray[np.uint8]:
+    """Smooth, and different in each corner, so that a turn or a cut shows."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([255 * x / width, 255 * y / height, 128 + 60 * np.sin(x / 9)], axis=-1).astype(np.uint8)
+
+
+def encoded(kind: str, image: Image.Image | None = None, **options: Any) -> bytes:
+    file = io.BytesIO()
+    (image or Image.fromarray(scene())).save(file, kind, **options)
+    return file.getvalue()
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes, *between: bytes) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    return decode.PNG + header + b"".join(between) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def reason(data: bytes, do: Callable[[bytes], object] = rgb) -> str:
+    with pytest.raises(Rejected) as error:
+        do(data)
+    return error.value.reason
+
+
+def close(a: NDArray[np.uint8], b: NDArray[np.uint8], within: float) -> bool:
+    return a.shape == b.shape and bool(np.abs(a.astype(int) - b).mean() <= within)
+
+
+LOSSLESS = [("PNG", {}), ("WEBP", {"lossless": True}), ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"})]
+
+
+@pytest.mark.parametrize(("kind", "options"), LOSSLESS)
+def test_lossless_formats_come_out_as_they_went_in(kind: str, options: dict[str, Any]) -> None:
+    assert np.array_equal(rgb(encoded(kind, **options)), scene())
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_jpeg_comes_out_about_as_it_went_in(options: dict[str, Any]) -> None:
+    assert close(rgb(encoded("JPEG", quality=95, **options)), scene(), 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_pictures_come_out_upright(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    how = {"lossless": True} if kind == "WEBP" else {}
+    data = encoded(kind, Image.fromarray(stored(orientation)), exif=exif.tobytes(), **how)
+    assert close(rgb(data), scene(), 3)
+    assert shrunk(data, 30).shape == (30, 45, 3)
+    assert close(shrunk(data, 30), shrunk(encoded("PNG"), 30), 4)
+
+
+def stored(orientation: int) -> NDArray[np.uint8]:
+    """The scene as a camera held like that stores it: what row 0 and column 0 are of it, by the EXIF standard."""
+    rows_are_columns = orientation >= 5
+    flips = {1: (1, 1), 2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (-1, 1), 7: (-1, -1), 8: (1, -1)}
+    # 6: the stored row 0 is the right side of the scene, the stored column 0 its top; and so on.
+    vertical, horizontal = flips[orientation]
+    if not rows_are_columns:
+        return np.ascontiguousarray(scene()[::vertical, ::horizontal])
+    return np.ascontiguousarray(scene().transpose(1, 0, 2)[::vertical, ::horizontal])
+
+
+def test_a_broken_exif_block_is_passed_over() -> None:
+    data = encoded("JPEG", exif=b"Exif\0\0II*\0" + b"\xff" * 40)
+    assert rgb(data).shape == shrunk(data, 500).shape == (H, W, 3)
+
+
+def test_transparency_shows_white_whatever_the_mode() -> None:
+    clear = Image.fromarray(np.dstack([scene(), np.zeros((H, W), np.uint8)]))
+    assert (rgb(encoded("PNG", clear)) == 255).all()
+    assert (rgb(encoded("WEBP", clear, lossless=True)) == 255).all()
+    assert (rgb(encoded("PNG", Image.new("LA", (W, H), (7, 0)))) == 255).all()
+    one_colour = Image.new("RGB", (W, H), (1, 2, 3)).quantize(2)
+    assert (rgb(encoded("PNG", one_colour, transparency=0)) == 255).all()
+    assert (rgb(encoded("PNG", Image.new("L", (W, H), 3), transparency=3)) == 255).all()
+    assert (rgb(encoded("PNG", Image.new("RGB", (W, H), (1, 2, 3)), transparency=(1, 2, 3))) == 255).all()
+    assert (rgb(encoded("GIF", one_colour, transparency=0)) == 255).all()
+
+
+def test_half_transparency_is_half_white() -> None:
+    half = rgb(encoded("PNG", Image.new("RGBA", (W, H), (100, 0, 200, 128))))
+    expected = np.round(np.array([100, 0, 200]) * 128 / 255 + 255 * 127 / 255)
+    assert (half == expected).all()
+
+
+def test_palette_grey_and_one_bit_become_rgb() -> None:
+    grey = Image.fromarray(scene()[:, :, 0])
+    assert np.array_equal(rgb(encoded("PNG", grey)), np.dstack([scene()[:, :, 0]] * 3))
+    assert set(np.unique(rgb(encoded("PNG", grey.convert("1"))))) == {0, 255}
+    palette = Image.fromarray(scene()).quantize(64)
+    assert np.array_equal(rgb(encoded("PNG", palette)), np.asarray(palette.convert("RGB")))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_deep_grey_is_scaled_and_not_clipped(kind: str) -> None:
+    levels = np.linspace(0, 65535, W).round().astype(np.uint16)
+    got = rgb(encoded(kind, Image.fromarray(np.broadcast_to(levels, (H, W)).copy())))
+    assert np.array_equal(got[0, :, 0], np.round(levels / 257).astype(np.uint8))
+    assert rgb(encoded(kind, Image.fromarray(np.full((H, W), 32768, np.uint16)))).mean() == 128
+
+
+def test_deep_colour_is_scaled() -> None:
+    rows = (b"\0" + struct.pack(">HHH", 0, 32768, 65535) * 20) * 20
+    assert (rgb(png(20, 20, 16, 2, rows)) == (0, 128, 255)).all()
+
+
+def test_deep_grey_knows_its_transparent_level() -> None:
+    rows = (b"\0" + struct.pack(">HH", 1000, 2000) * 10) * 20
+    got = rgb(png(20, 20, 16, 0, rows, chunk(b"tRNS", struct.pack(">H", 1000))))
+    assert (got[:, ::2] == 255).all() and (got[:, 1::2] == 8).all()
+
+
+def test_cmyk_keeps_its_colours() -> None:
+    cmyk = Image.fromarray(scene()).convert("CMYK")
+    assert close(rgb(encoded("JPEG", cmyk, quality=95)), scene(), 3)
+    assert close(shrunk(encoded("JPEG", cmyk, quality=95), 30), shrunk(encoded("PNG"), 30), 3)
+
+
+def test_only_the_first_frame_is_shown() -> None:
+    frames = [Image.new("RGB", (W, H), colour) for colour in ("red", "green", "blue")]
+    for kind in ("GIF", "WEBP", "TIFF", "PNG"):
+        how = {"lossless": True} if kind == "WEBP" else {}
+        assert (rgb(encoded(kind, frames[0], save_all=True, append_images=frames[1:], **how)) == (255, 0, 0)).all()
+
+
+@pytest.mark.parametrize("mode", ["F", "I", "LAB"])
+def test_what_has_no_honest_rgb_is_refused(mode: str) -> None:
+    image = Image.new(mode, (W, H)) if mode == "LAB" else Image.fromarray(scene()[:, :, 0]).convert(mode)
+    assert reason(encoded("TIFF", image)) == "unsupported_mode"
+
+
+def test_what_is_no_image_is_said_so() -> None:
+    assert reason(b"") == "empty_file"
+    for data in (b"x", b"hello there, this is a long text that is named .jpg", b"<html>" * 20, encoded("JPEG")[:20]):
+        assert reason(data) == "not_an_image"
+    for kind in ("PPM", "ICO", "EPS", "PDF"):  # images to Pillow, but not of ours
+        assert reason(encoded(kind)) == "not_an_image"
+    assert reason(png(0, 0, 8, 2, b"")) == "not_an_image"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF"])
+def test_half_a_file_is_truncated(kind: str) -> None:
+    data = encoded(kind)
+    assert reason(data[: len(data) // 2]) == "truncated"
+    assert reason(data[: len(data) // 2], lambda data: shrunk(data, 16)) == "truncated"
+
+
+def test_half_a_webp_is_no_picture() -> None:
+    data = encoded("WEBP")
+    assert reason(data[: len(data) // 2]) == "corrupt"
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 16), (64, 48), (65, 49)])
+@pytest.mark.parametrize("progressive", [True, False])
+def test_a_jpeg_without_its_end_marker_is_truncated(size: tuple[int, int], progressive: bool) -> None:
+    thumbnail = b"Exif\0\0" + encoded("JPEG", Image.new("RGB", (16, 16)))  # has an end marker of its own
+    data = encoded("JPEG", Image.fromarray(scene(*size)), progressive=progressive, exif=thumbnail)
+    assert data.endswith(b"\xff\xd9")
+    for cut in (1, 2):
+        assert reason(data[:-cut]) == reason(data[:-cut], lambda data: shrunk(data, 8)) == "truncated"
+    assert rgb(data + b"trailing" * 100).shape == (*size, 3)
+
+
+def test_a_bad_checksum_anywhere_in_a_png_is_corrupt() -> None:
+    data = encoded("PNG")
+    assert reason(flipped(data, data.index(b"IDAT") + 100)) == "corrupt"
+    assert reason(flipped(data, 30)) == "corrupt"
+    checksum = len(data) - 12 - 4  # of the last IDAT: its pixels are all there and right
+    assert reason(flipped(data, checksum)) == "corrupt"
+
+
+def test_a_png_without_its_very_end_is_truncated() -> None:
+    assert reason(encoded("PNG")[:-2]) == "truncated"
+
+
+def webp_canvas(width: int, height: int) -> bytes:
+    """A WebP of two frames that says it is as large as that."""
+    frames = [Image.new("RGB", (W, H), colour) for colour in ("red", "green")]
+    data = encoded("WEBP", frames[0], save_all=True, append_images=frames[1:])
+    assert data[12:16] == b"VP8X"
+    return data[:24] + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little") + data[30:]
+
+
+@pytest.mark.parametrize(
+    "data", [png(30_000, 30_000, 8, 2, b""), png(9_500, 9_500, 8, 2, b""), webp_canvas(60000, 60000)]
+)
+def test_a_bomb_is_refused_by_its_header(data: bytes) -> None:
+    tracemalloc.start()
+    assert reason(data) == reason(data, lambda data: shrunk(data, 16)) == "too_many_pixels"
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_the_size_in_a_webp_header_is_read_right(lossless: bool) -> None:
+    assert decode._webp_size(encoded("WEBP", lossless=lossless)) == (W, H)
+    assert decode._webp_size(webp_canvas(700, 300)) == (700, 300)
+
+
+def test_shapes_that_no_view_can_be_cut_from_are_refused() -> None:
+    assert reason(encoded("PNG", Image.new("RGB", (1, 1)))) == "too_small"
+    assert reason(encoded("PNG", Image.new("RGB", (7, 200)))) == "too_small"
+    assert reason(encoded("PNG", Image.new("RGB", (1, 20_000)))) == "extreme_aspect"
+    assert reason(encoded("PNG", Image.new("RGB", (321, 10)))) == "extreme_aspect"
+    assert rgb(encoded("PNG", Image.new("RGB", (320, 10)))).shape == (10, 320, 3)
+    assert rgb(encoded("PNG", Image.new("RGB", (8, 8)))).shape == (8, 8, 3)
+
+
+def test_a_file_that_is_too_large_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "MAX_BYTES", 100)
+    assert reason(encoded("PNG")) == "file_too_large"
+
+
+def test_no_flipped_byte_gets_past_the_reasons() -> None:
+    rng = np.random.default_rng(0)
+    for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"):
+        data = encoded(kind)
+        for at in [*range(60), *rng.integers(60, len(data), 60)]:
+            try:
+                assert rgb(flipped(data, int(at))).dtype == np.uint8
+            except Rejected as error:
+                assert error.reason.isidentifier()
+
+
+def test_fitting_shrinks_the_short_side_and_nothing_else() -> None:
+    assert fitted(500, 375, 64) == (85, 64)
+    assert fitted(375, 500, 64) == (64, 85)
+    assert fitted(60, 2000, 64) == (60, 2000)
+    assert fitted(64, 64, 64) == (64, 64)
+    for width, height in np.random.default_rng(0).integers(8, 3000, (500, 2)).tolist():
+        small = fitted(width, height, 50)
+        assert min(small) == min(50, width, height)
+        assert small == fitted(height, width, 50)[::-1]
+        assert abs(small[0] * height - small[1] * width) <= max(width, height)
+
+
+@pytest.mark.parametrize("size", [(300, 400), (333, 1000), (1000, 333), (64, 64), (65, 67), (20, 30)])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_shrunk_is_the_whole_picture_averaged_down(kind: str, size: tuple[int, int]) -> None:
+    data = encoded(kind, Image.fromarray(scene(*size)))
+    got = shrunk(data, 64)
+    width, height = fitted(size[1], size[0], 64)
+    assert got.shape == (height, width, 3) and got.dtype == np.uint8
+    slow = np.asarray(Image.fromarray(rgb(data)).resize((width, height), Image.Resampling.BOX))
+    assert close(got, slow, 3)
+
+
+def test_shrinking_twice_gives_the_same_bytes() -> None:
+    for kind in ("JPEG", "PNG", "WEBP"):
+        data = encoded(kind, Image.fromarray(scene(700, 900)))
+        assert np.array_equal(shrunk(data, 64), shrunk(data, 64))
+
+
+def test_a_grey_jpeg_shrinks_to_rgb() -> None:
+    assert shrunk(encoded("JPEG", Image.fromarray(scene()[:, :, 0])), 30).shape == (30, 45, 3)

@@ -1,0 +1,217 @@
+import importlib
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import slow
+import torch
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor
+
+from divcon.errors import DataError
+from divcon.evals.agreement import agreement, effective_rank
+from divcon.evals.knn import knn
+from divcon.evals.linear import _loss_and_gradient, accuracy, fit_logistic, linear
+from divcon.evals.split import stratified
+
+
+LIMITS = importlib.import_module("threadpoolctl").threadpool_limits  # it has no types
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small products wait for one another longer than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with LIMITS(1):
+        yield
+    torch.set_num_threads(before)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+Labelled = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@pytest.fixture(scope="module")
+def digits() -> Labelled:
+    """Training and test images of ten handwritten digits."""
+    x, y = load_digits(return_X_y=True)
+    rows, labels = torch.tensor(x).float(), torch.tensor(y).long()
+    return rows[:1200], labels[:1200], rows[1200:], labels[1200:]
+
+
+# nearest neighbours
+
+
+@pytest.mark.parametrize("temperature", [0.07, 1.0])
+def test_the_vote_is_that_of_the_loop(temperature: float) -> None:
+    x, y, queries = normal(80, 4), torch.arange(80) % 3, normal(25, 4, seed=1)
+    winners = [
+        slow.knn_winner(query, x.double().numpy(), y.tolist(), 7, temperature) for query in queries.double().numpy()
+    ]
+    assert knn(x, y, queries, torch.tensor(winners), ks=(7,), temperature=temperature) == {7: 1.0}
+
+
+def test_scikit_learn_votes_the_same(digits: Labelled) -> None:
+    x, y, test_x, _ = digits
+
+    def weights(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.exp((1 - distance) / 0.07)
+
+    for k in (20, 200):
+        peer = KNeighborsClassifier(k, metric="cosine", weights=weights).fit(x.double().numpy(), y.numpy())
+        predicted = torch.from_numpy(peer.predict(test_x.double().numpy()))
+        assert knn(x, y, test_x, predicted, ks=(k,))[k] > 0.998  # float32 may choose another 200th neighbour
+
+
+def test_more_neighbours_than_images_are_all_the_images() -> None:
+    x, y, test_x, test_y = normal(30, 4), torch.arange(30) % 3, normal(40, 4, seed=1), torch.arange(40) % 3
+    scores = knn(x, y, test_x, test_y)
+    assert set(scores) == {20, 200}
+    assert scores[200] == knn(x, y, test_x, test_y, ks=(30,))[30]
+
+
+def test_the_lengths_of_features_do_not_matter_to_neighbours(digits: Labelled) -> None:
+    x, y, test_x, test_y = digits
+    assert knn(x, y, test_x, test_y) == pytest.approx(knn(x * (1 + y[:, None]), y, 0.01 * test_x, test_y), abs=0.003)
+
+
+def test_a_class_never_seen_in_training_is_not_guessed() -> None:
+    assert knn(normal(9, 3), torch.zeros(9).long(), normal(4, 3), torch.full((4,), 5), ks=(3,)) == {3: 0.0}
+
+
+# the linear probe
+
+
+def test_the_loss_is_that_of_the_loop_and_its_gradient_that_of_autograd() -> None:
+    x, y, theta = normal(40, 5).double(), torch.arange(40) % 3, normal(3, 6, seed=1).double().requires_grad_()
+    loss, gradient = _loss_and_gradient(theta.detach(), x, y, 0.3)
+    weight, bias = theta[:, :-1], theta[:, -1]
+    by_torch = torch.nn.functional.cross_entropy(x @ weight.T + bias, y) + 0.15 * weight.square().sum()
+    expected = slow.logistic_loss(x.numpy(), y.tolist(), weight.detach().numpy(), bias.detach().numpy(), 0.3)
+    assert float(loss) == pytest.approx(expected, rel=1e-12)
+    assert torch.allclose(gradient, torch.autograd.grad(by_torch, theta)[0], atol=1e-12)
+
+
+@pytest.mark.parametrize("penalty", [1e-4, 1e-2, 1.0])
+def test_scikit_learn_finds_the_same_minimum(digits: Labelled, penalty: float) -> None:
+    x, y, test_x, test_y = (part / 6.6 if part.is_floating_point() else part for part in digits)
+    ours = fit_logistic(x, y, 10, penalty)
+    peer = LogisticRegression(C=1 / (len(x) * penalty), tol=1e-8, solver="newton-cholesky")
+    peer.fit(x.double().numpy(), y.numpy())
+    theirs = torch.from_numpy(peer.coef_).float(), torch.from_numpy(peer.intercept_).float()
+    losses = [
+        float(_loss_and_gradient(torch.cat([weight, bias[:, None]], 1).double(), x.double(), y, penalty)[0])
+        for weight, bias in (ours, theirs)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert losses[0] < losses[1] + 1e-5
+    assert accuracy(ours, test_x, test_y) == pytest.approx(accuracy(theirs, test_x, test_y), abs=0.005)
+    if penalty >= 1e-2:  # with less, pixels that are nearly always blank are free to take any weight
+        assert torch.allclose(ours[0], theirs[0], atol=2e-3)
+
+
+def test_where_the_search_starts_changes_nothing(digits: Labelled) -> None:
+    x, y = digits[0] / 6.6, digits[1]
+    cold, warm = fit_logistic(x, y, 10, 0.1), fit_logistic(x, y, 10, 0.1, (normal(10, 64), normal(10)))
+    assert torch.allclose(cold[0], warm[0], atol=2e-3)
+
+
+def test_a_shift_of_all_features_changes_the_bias_alone(digits: Labelled) -> None:
+    x, y = digits[0] / 6.6, digits[1]
+    here, there = fit_logistic(x, y, 10, 0.1), fit_logistic(x + 3, y, 10, 0.1)
+    assert torch.allclose(here[0], there[0], atol=2e-3)
+
+
+PENALTIES = (1e-3, 1e-2, 1e-1, 10.0)
+
+
+def test_the_probe_scores_alike_whatever_the_features_are_measured_in(digits: Labelled) -> None:
+    x, y, test_x, test_y = digits
+    plain = linear(x, y, test_x, test_y, penalties=PENALTIES)
+    large = linear(1000 * x, y, 1000 * test_x, test_y, penalties=PENALTIES)
+    assert plain.top1 == pytest.approx(large.top1, abs=0.002) and plain.penalty == large.penalty
+    assert plain.top1 > 0.9 and plain.penalty < 1
+
+
+def test_the_test_images_choose_nothing(digits: Labelled) -> None:
+    x, y, test_x, test_y = digits
+    one = linear(x, y, test_x, test_y, penalties=PENALTIES)
+    other = linear(x, y, test_x.flip(0)[:50], 9 - test_y[:50], penalties=PENALTIES)
+    assert (one.penalty, one.validation) == (other.penalty, other.validation)
+    assert one.validation[one.penalty] == max(one.validation.values())
+
+
+def test_the_final_fit_uses_the_held_out_images_too(digits: Labelled) -> None:
+    x, y, test_x, test_y = digits
+    score = linear(x, y, test_x, test_y, penalties=(0.01,))
+    scale = x.double().square().mean().sqrt().float()
+    assert score.top1 == pytest.approx(accuracy(fit_logistic(x / scale, y, 10, 0.01), test_x / scale, test_y), abs=2e-3)
+
+
+def test_one_image_a_class_can_not_choose_a_penalty() -> None:
+    with pytest.raises(DataError, match="no class has two"):
+        linear(normal(4, 3), torch.arange(4), normal(4, 3), torch.arange(4))
+
+
+# splits
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.5, 0.7, 0.8, 0.99])
+def test_each_class_is_on_both_sides_and_no_image_is_on_two(fraction: float) -> None:
+    labels = np.repeat([4, 7, 1, 9], [2, 60, 11, 1])
+    train, test, dropped = stratified(labels, fraction)
+    assert dropped == [9]
+    assert sorted([*train, *test]) == np.flatnonzero(labels != 9).tolist()
+    for one in (4, 7, 1):
+        n, mine = int((labels == one).sum()), int((labels[train] == one).sum())
+        assert mine == min(max(1, round(fraction * n)), n - 1) and one in labels[test]
+
+
+def test_a_split_follows_from_labels_and_seed_alone() -> None:
+    labels = np.arange(300) % 7
+    splits = []
+    for seed, elsewhere in ((0, 5), (0, 6), (1, 5)):
+        np.random.seed(elsewhere)
+        splits.append(stratified(labels, seed=seed)[0].tolist())
+    assert splits[0] == splits[1] != splits[2]
+
+
+def test_every_image_is_tested_on_under_some_seed() -> None:
+    labels = np.repeat([0, 1], [10, 40])
+    assert set().union(*(stratified(labels, 0.7, seed)[1].tolist() for seed in range(40))) == set(range(50))
+
+
+# without labels
+
+
+def test_agreement_is_that_of_the_loop() -> None:
+    a = normal(40, 5)
+    b = torch.cat([a + 0.5 * normal(40, 5, seed=1), normal(40, 1, seed=2)], 1)
+    expected = slow.neighbour_agreement(a.double().numpy(), b.double().numpy(), 6)
+    assert agreement(a, b, 6) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_same_view_agrees_wholly_even_with_copies() -> None:
+    a = normal(30, 4).repeat(20, 1)
+    assert agreement(a, a, 5) == 1
+
+
+def test_features_that_know_nothing_agree_by_chance() -> None:
+    assert agreement(normal(1500, 16), normal(1500, 16, seed=1), 15) == pytest.approx(15 / 1499, rel=0.2)
+
+
+def test_effective_rank_is_that_of_the_formula() -> None:
+    x = normal(60, 6) * torch.tensor([5.0, 3, 1, 1, 0.5, 0.1])
+    assert effective_rank(x) == pytest.approx(slow.rank_by_entropy(x.double().numpy()), rel=1e-9)
+
+
+def test_effective_rank_tells_a_collapsed_encoder_from_a_full_one() -> None:
+    assert effective_rank(torch.ones(50, 8)) == pytest.approx(1)
+    assert effective_rank(torch.eye(8).repeat(5, 1)) == pytest.approx(8)

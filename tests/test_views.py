@@ -1,0 +1,325 @@
+"""Claims about views: their arithmetic, their chances, and that only the image's index decides them."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import TypeAdapter
+from scipy import stats
+from slow_views import slow_crop, slow_view
+from torchvision.transforms import functional as tv
+
+from divcon.data.ragged import Ragged
+from divcon.data.views import ORDERS, PRESETS, Draws, Style, View, byol, centre, draw, mild, render, simclr, views_of
+from divcon.errors import UsageError
+
+STYLES: list[Style] = ["byol", "torchvision"]
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+N = 10_000
+
+
+def smooth(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A saturated picture of soft blobs, as photographs are softer than noise."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def still(n: int, box: tuple[float, float, float, float], style: Style = "byol") -> Draws:
+    """Draws that only crop."""
+    draws = draw(View(style=style, centre=True), (0,), np.arange(n), np.full(n, 8), np.full(n, 8))
+    return replace(draws, box=np.tile(np.array(box, np.float64), (n, 1)), order=np.tile(ORDERS[0], (n, 1)))
+
+
+def one_step(step: int, factor: float, style: Style, size: int) -> Draws:
+    """Draws that leave a size x size picture as it is, but for one colour step."""
+    factors = np.array([[0 if style == "byol" else 1, 1, 1, 0]], np.float32)
+    factors[0, step] = factor
+    return replace(still(1, (0, 0, size, size), style), jitter=np.ones(1, bool), factors=factors)
+
+
+def large(view: View, n: int = N) -> Draws:
+    """Draws for n pictures so large that rounding a box to pixels changes nothing."""
+    side = np.full(n, 100_000)
+    return draw(view, (0, "view"), np.arange(n), side, side)
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a.astype(np.float64) - b).max())
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_kernel_is_the_slow_arithmetic_in_all_24_orders(style: Style) -> None:
+    pictures = Ragged.of([noise(12 + i, 40 - i, i) if i % 2 else smooth(30, 20 + i, i) for i in range(24)])
+    view = View(
+        24, jitter=1, brightness=0.6, contrast=0.8, saturation=0.9, hue=0.5, blur=0.6, sigma=(2, 9), style=style
+    )
+    view = replace(view, solarize=0.5)
+    rows = np.arange(24)
+    draws = replace(draw(view, ("orders",), rows, pictures.heights, pictures.widths), order=ORDERS)
+    fast = render(pictures, rows, draws, 24)
+    assert max(difference(fast[i], slow_view(pictures[i], draws, i, 24)) for i in rows) < 0.6
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("size", [31, 112])
+def test_wide_blur_is_the_slow_arithmetic_to_the_edge(style: Style, size: int) -> None:
+    pictures = Ragged.of([noise(50, 60, i) for i in range(2)])
+    draws = replace(still(2, (5, 5, 40, 50), style), sigma=np.array([1, 4], np.float32), flip=np.array([True, False]))
+    fast = render(pictures, np.arange(2), draws, size)
+    assert max(difference(fast[i], slow_view(pictures[i], draws, i, size)) for i in range(2)) < 0.6
+
+
+BOXES = [(0, 0, 50, 70), (3, 11, 20, 31), (10, 2, 40, 12), (49, 69, 1, 1), (7.25, 3.5, 30.5, 30.5)]
+
+
+@pytest.mark.parametrize("size", [9, 32, 96])
+@pytest.mark.parametrize("box", BOXES)
+def test_crop_is_pillows_antialiased_bicubic(size: int, box: tuple[float, float, float, float]) -> None:
+    picture = smooth(50, 70)
+    ours = render(Ragged.of([picture]), np.array([0]), still(1, box), size)[0]
+    assert difference(ours, resized(Image.fromarray(picture), box, size)) <= 1
+
+
+@pytest.mark.parametrize("size", [9, 32, 96])
+@pytest.mark.parametrize("box", BOXES)
+def test_crop_of_noise_is_pillows_where_pillow_keeps_fractions(
+    size: int, box: tuple[float, float, float, float]
+) -> None:
+    picture = noise(50, 70)
+    ours = render(Ragged.of([picture]), np.array([0]), still(1, box), size)[0]
+    planes = [resized(Image.fromarray(picture[..., c].astype(np.float32)), box, size) for c in range(3)]
+    assert difference(ours, np.stack(planes, 2).clip(0, 255)) < 0.51
+
+
+def resized(image: Image.Image, box: tuple[float, float, float, float], size: int) -> np.ndarray:
+    top, left, tall, wide = box
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + wide, top + tall)))
+
+
+@pytest.mark.parametrize(
+    ("step", "adjust", "factors"),
+    [
+        (BRIGHTNESS, tv.adjust_brightness, (0.2, 0.7, 1.8)),
+        (CONTRAST, tv.adjust_contrast, (0.2, 0.7, 1.8)),
+        (SATURATION, tv.adjust_saturation, (0.0, 0.7, 1.8)),
+        (HUE, tv.adjust_hue, (-0.5, -0.1, 0.03, 0.2, 0.5)),
+    ],
+)
+@pytest.mark.parametrize("picture", [smooth(32, 32), noise(32, 32)])
+def test_torchvision_style_is_torchvision(step: int, adjust, factors: tuple[float, ...], picture: np.ndarray) -> None:
+    image = torch.from_numpy(picture.copy()).permute(2, 0, 1) / 255
+    for factor in factors:
+        ours = render(Ragged.of([picture]), np.array([0]), one_step(step, factor, "torchvision", 32), 32)[0]
+        assert difference(ours, adjust(image, factor).permute(1, 2, 0).numpy() * 255) < 0.51
+
+
+def test_grey_blur_and_solarize_of_torchvision_style_are_torchvisions() -> None:
+    picture, yes = noise(112, 112), np.ones(1, bool)
+    image, draws = torch.from_numpy(picture).permute(2, 0, 1) / 255, still(1, (0, 0, 112, 112), "torchvision")
+    for change, theirs in (
+        (replace(draws, grey=yes), tv.rgb_to_grayscale(image, 3)),
+        (replace(draws, sigma=np.ones(1, np.float32)), tv.gaussian_blur(image, [11, 11], [1.0, 1.0])),
+        (replace(draws, solarize=yes), tv.solarize(image, 0.5)),
+    ):
+        ours = render(Ragged.of([picture]), np.array([0]), change, 112)[0]
+        assert difference(ours, theirs.permute(1, 2, 0).numpy() * 255) < 0.51
+
+
+def test_byol_brightness_is_added_and_its_contrast_keeps_each_channels_mean() -> None:
+    picture = smooth(32, 32) // 2 + 64
+    only = Ragged.of([picture]), np.array([0])
+    brighter = render(*only, one_step(BRIGHTNESS, 0.2, "byol", 32), 32)[0]
+    flatter = render(*only, one_step(CONTRAST, 0.5, "byol", 32), 32)[0]
+    assert difference(brighter, picture + 51.0) < 0.51
+    assert difference(flatter.mean((0, 1)), picture.mean((0, 1))) < 0.3
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("step", [SATURATION, HUE])
+def test_grey_images_stay_as_they_are_under_saturation_and_hue(style: Style, step: int) -> None:
+    picture = np.repeat(noise(16, 16)[..., :1], 3, axis=2)
+    assert (render(Ragged.of([picture]), np.array([0]), one_step(step, 0.37, style, 16), 16)[0] == picture).all()
+
+
+@pytest.mark.parametrize(("view", "blur", "solarize"), [(byol(224)[0], 1.0, 0.0), (byol(224)[1], 0.1, 0.2)])
+def test_byol_views_happen_as_often_as_in_table_12(view: View, blur: float, solarize: float) -> None:
+    d = large(view)
+    often = {d.flip.mean(): 0.5, d.jitter.mean(): 0.8, d.grey.mean(): 0.2, (d.sigma > 0).mean(): blur}
+    assert all(abs(seen - chance) < 0.02 for seen, chance in {**often, d.solarize.mean(): solarize}.items())
+    blurred = d.sigma[d.sigma > 0]
+    assert stats.kstest(blurred, stats.uniform(0.1, 1.9).cdf).pvalue > 1e-3
+    for step, reach, about in ((BRIGHTNESS, 0.4, 0), (CONTRAST, 0.4, 1), (SATURATION, 0.2, 1), (HUE, 0.1, 0)):
+        assert stats.kstest(d.factors[:, step], stats.uniform(about - reach, 2 * reach).cdf).pvalue > 1e-3
+
+
+def test_area_and_log_aspect_are_uniform_where_every_box_fits() -> None:
+    box = large(View(area=(0.08, 0.7))).box
+    assert stats.kstest(box[:, 2] * box[:, 3] / 1e10, stats.uniform(0.08, 0.62).cdf).pvalue > 1e-3
+    low, high = np.log(3 / 4), np.log(4 / 3)
+    assert stats.kstest(np.log(box[:, 3] / box[:, 2]), stats.uniform(low, high - low).cdf).pvalue > 1e-3
+
+
+def test_boxes_lie_anywhere_in_the_image_and_never_outside() -> None:
+    rng = np.random.default_rng(0)
+    heights, widths = rng.integers(1, 300, N), rng.integers(1, 300, N)
+    top, left, tall, wide = draw(View(), ("boxes",), np.arange(N), heights, widths).box.T
+    assert (top >= 0).all() and (left >= 0).all() and (tall >= 1).all() and (wide >= 1).all()
+    assert (top + tall <= heights).all() and (left + wide <= widths).all()
+    box = large(View(area=(0.2, 0.2))).box
+    assert stats.kstest(box[:, 0] / (1e5 - box[:, 2]), "uniform").pvalue > 1e-3
+
+
+def test_a_picture_too_long_for_any_box_gives_its_middle() -> None:
+    wide = draw(View(area=(0.9, 1.0)), (0,), np.arange(5), np.full(5, 30), np.full(5, 300))
+    tall = draw(View(area=(0.9, 1.0)), (0,), np.arange(5), np.full(5, 300), np.full(5, 30))
+    assert (wide.box == [0, 130, 30, 40]).all()
+    assert (tall.box == [130, 0, 40, 30]).all()
+
+
+def test_all_24_orders_of_colour_steps_are_as_likely() -> None:
+    order = large(View()).order
+    seen = np.unique(order, axis=0, return_counts=True)[1]
+    assert len(seen) == 24 and stats.chisquare(seen).pvalue > 1e-3
+    assert (np.sort(order, axis=1) == range(4)).all()
+
+
+def test_draws_of_one_image_are_independent() -> None:
+    d = large(View(blur=0.5, solarize=0.5))
+    place = (d.box[:, :2] / (100_000 - d.box[:, 2:])).T
+    columns = [d.flip, d.jitter, d.grey, d.sigma > 0, d.solarize, *d.factors.T, *place, d.order[:, 0]]
+    between = np.corrcoef(np.array(columns, float))[~np.eye(len(columns), dtype=bool)]
+    assert np.abs(between).max() < 0.05
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Ragged:
+    return Ragged.of([smooth(20 + i % 7, 45 - i % 11, i) for i in range(60)])
+
+
+def test_batch_position_and_threads_change_no_bit(pictures: Ragged) -> None:
+    view, index = View(24, blur=0.5, solarize=0.2), np.arange(60) + 10**9
+    alone = np.concatenate([views_of(view, pictures, np.array([i]), (1, "v"), index[i : i + 1]) for i in range(60)])
+    shuffled = np.random.default_rng(0).permutation(60)
+    for threads in (1, 2, 3, 5):
+        together = views_of(view, pictures, shuffled, (1, "v"), index[shuffled], threads)
+        assert (together == alone[shuffled]).all()
+
+
+def test_a_picture_has_the_same_views_in_another_collection(pictures: Ragged) -> None:
+    view, rows, index = View(24), np.array([41, 7, 30]), np.array([2, 3, 5])
+    fewer = Ragged.of([pictures[i] for i in rows])
+    there = views_of(view, fewer, np.arange(3), (0,), index)
+    assert (views_of(view, pictures, rows, (0,), index) == there).all()
+
+
+def test_seeds_epochs_and_views_differ(pictures: Ragged) -> None:
+    rows = np.arange(60)
+    made = [
+        views_of(View(24), pictures, rows, purpose, rows)
+        for purpose in ((0, 0, "a"), (1, 0, "a"), (0, 1, "a"), (0, 0, "b"))
+    ]
+    made.append(views_of(byol(24)[1], pictures, rows, (0, 0, "a"), rows))
+    same = [(a == b).all((1, 2, 3)).mean() for i, a in enumerate(made) for b in made[:i]]
+    assert max(same[:6]) == 0
+    assert max(same) < 0.9
+
+
+def test_pictures_in_a_read_only_file_need_no_second_compilation(pictures: Ragged, tmp_path: Path) -> None:
+    from divcon.data.kernel import render_chunk
+
+    pictures.flat.tofile(tmp_path / "pixels")
+    mapped = replace(pictures, flat=np.memmap(tmp_path / "pixels", np.uint8, "r"))
+    rows = np.arange(60)
+    made = [views_of(View(24), held, rows, (0,), rows) for held in (pictures, mapped)]
+    assert (made[0] == made[1]).all()
+    assert len(render_chunk.signatures) == 1
+
+
+@pytest.mark.parametrize(("height", "width"), [(120, 180), (180, 120), (120, 120)])
+def test_centre_view_is_pillows_resize_and_crop(height: int, width: int) -> None:
+    picture, short = smooth(height, width), 64
+    scaled = Image.fromarray(picture).resize((width * short // 120, height * short // 120), Image.Resampling.BICUBIC)
+    left, top = (scaled.width - 56) // 2, (scaled.height - 56) // 2
+    ours = views_of(centre(56), Ragged.of([picture]), np.array([0]), ("any",), np.array([0]))[0]
+    assert difference(ours, np.asarray(scaled.crop((left, top, left + 56, top + 56)))) <= 1
+
+
+def test_centre_view_leaves_nothing_to_chance(pictures: Ragged) -> None:
+    rows = np.arange(60)
+    assert (views_of(centre(24), pictures, rows, (0,), rows) == views_of(centre(24), pictures, rows, (1,), rows)).all()
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (1, 50), (50, 1), (1, 1), (2, 2)])
+@pytest.mark.parametrize("size", [1, 2, 8, 32])
+def test_tiny_pictures_and_tiny_views_are_the_slow_arithmetic(shape: tuple[int, int], size: int) -> None:
+    pictures, index = Ragged.of([noise(*shape)]), np.arange(20)
+    rows = np.zeros(20, np.int64)
+    draws = draw(View(size, blur=0.5), (0,), index, pictures.heights[rows], pictures.widths[rows])
+    made = render(pictures, rows, draws, size)
+    assert max(difference(made[i], slow_view(pictures[0], draws, i, size)) for i in index) < 0.6
+
+
+def test_a_crop_reads_no_other_picture() -> None:
+    picture = noise(9, 9)
+    inside = Ragged.of([np.full((5, 7, 3), 255, np.uint8), picture, np.full((7, 5, 3), 255, np.uint8)])
+    made = render(inside, np.array([1]), still(1, (0, 0, 9, 9)), 20)[0]
+    assert difference(made, 255 * slow_crop(picture, (0, 0, 9, 9), 20).clip(0, 1)) < 0.51
+
+
+def test_an_empty_batch_gives_no_views(pictures: Ragged) -> None:
+    nothing = np.zeros(0, np.int64)
+    assert views_of(View(24), pictures, nothing, (0,), nothing, threads=2).shape == (0, 24, 24, 3)
+
+
+def test_presets_are_what_their_papers_say() -> None:
+    one, other = byol(224)
+    assert (one.blur, one.solarize, other.blur, other.solarize) == (1.0, 0.0, 0.1, 0.2)
+    assert replace(one, blur=0.1, solarize=0.2) == other
+    assert (one.area, one.brightness, one.contrast, one.saturation, one.hue) == ((0.08, 1.0), 0.4, 0.4, 0.2, 0.1)
+    assert [mild(32)[0].blur, mild(64)[0].blur, mild(32)[0].area[0], mild(32)[1].solarize] == [0, 0.5, 0.2, 0]
+    strong = simclr(224)[0]
+    assert (strong.brightness, strong.contrast, strong.saturation, strong.hue, strong.blur) == (0.8, 0.8, 0.8, 0.2, 0.5)
+    assert all(view.size == 48 for preset in PRESETS.values() for view in preset(48))
+
+
+@pytest.mark.parametrize("view", [byol(96)[1], simclr(32)[0], centre(64)])
+def test_a_view_comes_back_from_json(view: View) -> None:
+    assert TypeAdapter(View).validate_python(json.loads(json.dumps(asdict(view)))) == view
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size": 0}, {"flip": 1.5}, {"hue": 0.6}, {"area": (0.5, 0.2)}, {"area": (0.0, 1.0)}, {"sigma": (-1.0, 1.0)}],
+)
+def test_a_view_that_cannot_be_is_refused_by_name(wrong: dict) -> None:
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        View(**wrong)
+
+
+def test_writing_a_recipe_does_not_import_numba() -> None:
+    subprocess.run(
+        [sys.executable, "-c", "import sys, divcon.data.views; assert 'numba' not in sys.modules"], check=True
+    )
+
+
+def test_compiled_code_goes_to_the_cache_or_where_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from divcon.data.kernel import cache_folder
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "chosen"))
+    assert cache_folder() == str(tmp_path / "chosen")
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.setenv("DIVCON_CACHE", str(tmp_path))
+    assert cache_folder() == str(tmp_path / "numba")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DIVCON_CACHE", str(tmp_path / "file"))
+    assert Path(cache_folder()).is_dir()
