@@ -87,6 +87,11 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def cache_folder(asked: str | Path | None = None) -> Path:
+    """Where indexes, pixels and compiled code live, shared by runs: cache=, else DIVCON_CACHE, else ~/.cache/divcon."""
+    return Path(asked or os.environ.get("DIVCON_CACHE") or "~/.cache/divcon").expanduser().absolute()
+
+
 def show(path: Path | str | bytes) -> str:
     """A path that is safe to show: control characters and bytes that are not UTF-8 escaped."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")

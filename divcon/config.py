@@ -49,13 +49,14 @@ def literal(text: str) -> Any:
 def check(kind: type[R], fields: Mapping[str, Any], place: str = "") -> R:
     """The dataclass with these fields, checked and converted; `place` is how its fields are typed, like "base."."""
     try:
-        return _checker(kind).validate_python(fields)
+        checked: R = _checker(kind).validate_python(fields)
     except ValidationError as error:
         raise UsageError("; ".join(_explained(kind, place, problem) for problem in error.errors())) from None
+    return checked
 
 
 @cache
-def _checker(kind: type[R]) -> TypeAdapter[R]:
+def _checker(kind: Any) -> TypeAdapter[Any]:
     """Refuses unknown fields, at any depth."""
     return TypeAdapter(with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(kind))
 

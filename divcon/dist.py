@@ -4,7 +4,7 @@ Start them with torchrun; `start()` then joins them (gloo on CPUs, NCCL on GPUs)
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -51,7 +51,7 @@ def any_rank(flag: bool) -> bool:
     return bool(up)
 
 
-def averaged(parameters: list[Tensor]) -> None:
+def averaged(parameters: Sequence[Tensor]) -> None:
     """Replace each parameter's gradient by its mean over ranks."""
     if world() == 1:
         return

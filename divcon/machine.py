@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .artifacts import read_json, write_json
 from .log import say
@@ -18,6 +18,7 @@ from .log import say
 if TYPE_CHECKING:
     import torch
 
+M = TypeVar("M", bound="torch.nn.Module")
 Precision = Literal["bf16", "fp32"]
 
 
@@ -30,6 +31,16 @@ class Machine:
     channels_last: bool = True
     threads: int = 1
     readers: int = 1
+
+    @property
+    def layout(self) -> "torch.memory_format":
+        import torch
+
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def put(self, module: M) -> M:
+        """The module, moved to the device and into the layout."""
+        return module.to(self.device).to(memory_format=self.layout)
 
     def autocast(self) -> "torch.autocast":
         import torch
@@ -50,8 +61,10 @@ class Machine:
 
 
 def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores this process may use; fewer if OMP_NUM_THREADS says so, as torchrun does."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return min(own, int(told)) if told.isdigit() and int(told) else own
 
 
 def choose(cache: Path, *, device: str = "auto", precision: str = "auto", readers: int | None = None) -> Machine:
@@ -85,9 +98,9 @@ def _known(path: Path) -> dict[str, Any]:
 
 def measured(device: str) -> dict[str, Any]:
     """Which precision and memory layout is fastest for a small convolutional step here."""
-    ways = [("fp32", False), ("fp32", True), ("bf16", False), ("bf16", True)]
-    seconds = {way: _seconds(Machine(device, *way, threads=cores())) for way in ways}  # type: ignore[arg-type]
-    precision, channels_last = min(seconds, key=lambda way: seconds[way])
+    precisions: tuple[Precision, ...] = ("fp32", "bf16")
+    seconds = {(p, last): _seconds(Machine(device, p, last, cores())) for p in precisions for last in (False, True)}
+    precision, channels_last = min(seconds, key=seconds.__getitem__)
     gain = seconds["fp32", False] / seconds[precision, channels_last]
     say(
         f"{precision}, {'channels last' if channels_last else 'channels first'}: {gain:.1f} times plain fp32 on this machine"
@@ -95,7 +108,7 @@ def measured(device: str) -> dict[str, Any]:
     return {"precision": precision, "channels_last": channels_last, **_rounded(seconds)}
 
 
-def _rounded(seconds: dict[tuple[str, bool], float]) -> dict[str, float]:
+def _rounded(seconds: dict[tuple[Precision, bool], float]) -> dict[str, float]:
     return {f"{p} {'last' if last else 'first'} seconds": round(s, 5) for (p, last), s in seconds.items()}
 
 
@@ -105,11 +118,11 @@ def _seconds(machine: Machine) -> float:
     from torch import nn
 
     torch.manual_seed(0)
-    layout = torch.channels_last if machine.channels_last else torch.contiguous_format
-    net = nn.Sequential(nn.Conv2d(32, 64, 3, 1, 1), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 64, 3, 1, 1))
-    net = net.to(machine.device, memory_format=layout)
-    x = torch.rand(64, 32, 16, 16, device=machine.device).to(memory_format=layout)
-    return min(_timed(machine, net, x) for _ in range(5))
+    net: nn.Module = nn.Sequential(
+        nn.Conv2d(32, 64, 3, 1, 1), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 64, 3, 1, 1)
+    )
+    x = torch.rand(64, 32, 16, 16, device=machine.device).to(memory_format=machine.layout)
+    return min(_timed(machine, machine.put(net), x) for _ in range(5))
 
 
 def _timed(machine: Machine, net: Any, x: Any) -> float:

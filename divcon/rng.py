@@ -17,8 +17,11 @@ def seed_for(*purpose: int | str) -> int:
 
 def uniforms(purpose: Sequence[int | str], index: Index, n: int) -> NDArray[np.float64]:
     """n numbers in [0, 1) for each index, [len(index), n]: the same in any batch, thread, rank or resumption."""
-    lanes = index.astype(np.uint64)[:, None] * np.uint64(n) + np.arange(n, dtype=np.uint64)
-    return (_mix(lanes + np.uint64(seed_for(*purpose))) >> np.uint64(11)) * 2.0**-53
+    lanes = (
+        index.astype(np.uint64)[:, None] * np.uint64(n) + np.arange(n, dtype=np.uint64) + np.uint64(seed_for(*purpose))
+    )
+    bits = _mix(lanes.astype(np.uint64)) >> np.uint64(11)
+    return bits.astype(np.float64) * 2.0**-53
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -122,7 +122,8 @@ class Run:
         folder = self.folder / name
         with locks.owned(folder, steal=self.steal_lock):
             if (folder / "stage.json").exists():  # another process was quicker
-                return self._refuse_changes(name, key)
+                self._refuse_changes(name, key)
+                return
             work = Work(folder, name, self.machine, self.cache, self.cache_gb, self.save_every)
             before = _start_or_resume(folder, key)
             with _state(folder, key, before):
@@ -275,6 +276,20 @@ def place(order: Sequence[str], stage: str) -> int:
     """Where a stage comes; the members of a group come at the same place."""
     groups = [name.split("/")[0] for name in order]
     return groups.index(stage.split("/")[0]) if stage.split("/")[0] in groups else len(groups)
+
+
+def expected(folder: Path, book: Book) -> list[str]:
+    """The stages of the run, in order: as many experts as there are clusters, once that is known."""
+    divided = folder / "clusters" / "stage.json"
+    if not divided.exists() or "experts/0" not in book.stages:
+        return book.stages
+    experts = [f"experts/{i}" for i in range(read_json(divided)["notes"].get("k", 0))]
+    before = book.stages.index("experts/0")
+    return [
+        *book.stages[:before],
+        *experts,
+        *(name for name in book.stages[before:] if not name.startswith("experts/")),
+    ]
 
 
 def done_or_begun(folder: Path) -> list[str]:

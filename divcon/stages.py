@@ -112,7 +112,8 @@ class Teachers:
 
     @property
     def fingerprint(self) -> str:
-        return digest(" ".join(part.fingerprint for part in (self.base, *self.experts, self.clusters)))
+        models = " ".join(model.fingerprint for model in (self.base, *self.experts))
+        return digest(f"{models} {self.clusters.fingerprint}")
 
     def nets(self) -> list[Net]:
         return [self.base.net, *(expert.net for expert in self.experts)]
@@ -186,12 +187,11 @@ def compare(
 
 def distil(work: Work, teachers: Teachers, images: Folder, recipe: Distillation) -> Trained:
     """Train a student to predict what its teachers see."""
-    labels = torch.from_numpy(teachers.clusters.labels)
+    labels = torch.tensor(teachers.clusters.labels)
 
     def method(encoder: torch.nn.Module) -> Method:
-        return Distil(
-            encoder, len(images), teachers.nets(), labels, hidden=recipe.hidden, base_share=recipe.base_share
-        )  # fmt: skip
+        nets = [work.machine.put(net) for net in teachers.nets()]
+        return Distil(encoder, len(images), nets, labels, hidden=recipe.hidden, base_share=recipe.base_share)
 
     return _learned(work, images, recipe, method, teachers.base)
 

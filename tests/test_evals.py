@@ -17,7 +17,6 @@ from divcon.evals.knn import knn
 from divcon.evals.linear import _loss_and_gradient, accuracy, fit_logistic, linear
 from divcon.evals.split import stratified
 
-
 LIMITS = importlib.import_module("threadpoolctl").threadpool_limits  # it has no types
 
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import sys
 import traceback
+from collections.abc import Callable
 
 import typer
 
@@ -18,9 +19,11 @@ app = typer.Typer(
     help="Divide and Contrast: one good image encoder from images nobody curated. Options are typed key=value; "
     "--debug, anywhere, shows tracebacks.",
 )  # fmt: skip
-for verb in (index.index, look.look, run.run, status.status, redo.redo, eval.eval, embed.embed, demo.demo):
-    app.command()(verb)
-for verb in (lists.recipes, lists.methods, lists.encoders):
+VERBS: tuple[Callable[..., None], ...] = (
+    index.index, look.look, run.run, status.status, redo.redo, eval.eval, embed.embed,
+    lists.recipes, lists.methods, lists.encoders, demo.demo,
+)  # fmt: skip
+for verb in VERBS:
     app.command()(verb)
 
 

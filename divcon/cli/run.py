@@ -21,15 +21,17 @@ def run(
     """Train an encoder on a folder of images: out=RUN, and recipe=dnc epochs=60 size=32 ... as you like."""
     pairs = options(words)
     out = required(pairs, "out", "out=runs/photos")
-    from ..verbs import planning, running
-
     if plan:
-        order = running.prepare(data, out, pairs)
-        account = planning.plan(order)
-        return answer(account, json, planned(account))
+        from ..verbs import orders, planning
+
+        account = planning.plan(orders.prepare(data, out, pairs))
+        answer(account, json, planned(account))
+        return
+    from ..verbs import running
+
     ran = running.run(data, out=out, only=only, steal_lock=steal_lock, **pairs)
-    account = {"run": str(ran.folder), "did": ran.did, "done": ran.model is not None}
-    words_out = f"{ran.folder}: done" if ran.model else f"{ran.folder}: {only} done; other stages are waiting"
+    account = {"run": str(ran.folder), "did": ran.did, "done": ran.done}
+    words_out = f"{ran.folder}: done" if ran.done else f"{ran.folder}: {only} done; other stages are waiting"
     answer(account, json, words_out if ran.did else f"{words_out}; nothing was left to do")
 
 

@@ -8,6 +8,7 @@ In spherical mode (cosine) rows and centroids have length one. Between such the 
 product and |x - c|^2 = 2 (1 - cos), so squared Euclidean distances serve both modes.
 """
 
+import inspect
 from dataclasses import dataclass
 
 import numba
@@ -69,6 +70,7 @@ def assign(
 ) -> tuple[Int64[Tensor, " n"], Float[Tensor, " n"]]:
     """The nearest centroid to each row and how far it is; of centroids equally near, the first."""
     _check(x)
+    assert not spherical or (centroids.norm(dim=1) - 1).abs().max() < 1e-3, "centroids of length one are wanted"
     rows = F.normalize(x.float()) if spherical else x.float()
     labels = _nearest(rows, centroids)
     return labels, _distances(rows, centroids, labels, spherical)
@@ -99,7 +101,7 @@ def _add_rows(
             sum_of_its_cluster[j] += np.int64(np.rint(rows[i, j] * scale))
 
 
-_add = numba.njit(nogil=True)(_add_rows)
+_add = numba.njit(nogil=True)(inspect.unwrap(_add_rows))  # without a checker of shapes, if tests put one around it
 
 
 def _fit(x: Tensor, centroids: Tensor, rounds: int, spherical: bool, chunk: int) -> KMeans:
@@ -236,7 +238,7 @@ def _check(x: Tensor, spherical: bool = False) -> None:
     if not sound.all():
         first = int((~sound).nonzero()[0])
         raise DataError(f"the features of image {first} are not finite numbers ({int((~sound).sum()):,} such images)")
-    if spherical and not (directed := x.any(1)).all():
+    if spherical and not (directed := x.float().norm(dim=1) > 1e-12).all():
         first = int((~directed).nonzero()[0])
         raise DataError(f"the features of image {first} are all zero, so they point nowhere: has the model collapsed?")
 

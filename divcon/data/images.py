@@ -99,18 +99,23 @@ def changed(root: Path, name: bytes, how: str) -> DataError:
 def open_images(
     data: str | Path,
     *,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
     limit: int | None = None,
     cache: Path,
     threads: int | None = None,
 ) -> Folder:
     """The images of a folder, whatever else lies in it; what was left out, and why, is in the index."""
     root = _existing(Path(data))
-    index = scan(root, include=include, exclude=exclude, threads=threads, cache=cache)
+    patterns = {"include": _several(include), "exclude": _several(exclude)}
+    index = scan(root, **patterns, threads=threads, cache=cache)
     log.say(index.summary)
     _check_some(root, index)
     return Folder(root, index if limit is None else index.limited(limit))
+
+
+def _several(patterns: str | Sequence[str]) -> Sequence[str]:
+    return (patterns,) if isinstance(patterns, str) else patterns
 
 
 def _existing(root: Path) -> Path:

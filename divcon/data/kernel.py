@@ -20,6 +20,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 from numpy.typing import NDArray
 
+from ..artifacts import cache_folder
+
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 ZERO, HALF, ONE, TWO, FOUR, SIX = (np.float32(x) for x in (0, 0.5, 1, 2, 4, 6))
@@ -31,10 +33,9 @@ Floats = NDArray[np.float32]
 Weights = tuple[NDArray[np.int64], NDArray[np.int64], Floats]
 
 
-def cache_folder() -> str:
+def compiled_folder() -> str:
     """Where compiled code is kept: a folder that can be written, if need be one that goes when this process goes."""
-    home = Path(os.environ.get("DIVCON_CACHE") or "~/.cache/divcon").expanduser()
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or home / "numba")
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or cache_folder() / "numba")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -45,7 +46,7 @@ def cache_folder() -> str:
         return own
 
 
-vars(numba.config).update(CACHE_DIR=cache_folder())
+vars(numba.config).update(CACHE_DIR=compiled_folder())
 compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 

@@ -27,13 +27,15 @@ def open_labelled(folder: str | Path, *, cache: Path, threads: int | None = None
     Images directly in the folder have no class and are left out.
     """
     images = open_images(folder, cache=cache, threads=threads)
-    parts = [name.split(b"/") for name in images.names]
+    parts = [name.split(b"/") for name in images.names(np.arange(len(images)))]
     split = {part[0] for part in parts} == {b"train", b"test"}
     depth = 1 if split else 0
     kept = np.array([i for i, part in enumerate(parts) if len(part) > depth + 1], np.int64)
     names = sorted({parts[i][depth] for i in kept})
     if len(names) < 2:
-        raise DataError(f"{folder}: {len(names)} classes; a labelled folder has a subfolder for each of at least two classes")
+        raise DataError(
+            f"{folder}: {len(names)} classes; a labelled folder has a subfolder for each of at least two classes"
+        )
     number = {name: i for i, name in enumerate(names)}
     labels = np.array([number[parts[i][depth]] for i in kept], np.int64)
     classes = [name.decode("utf-8", "backslashreplace") for name in names]

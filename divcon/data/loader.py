@@ -53,6 +53,7 @@ class Loader:
         pictures, rows = self.pixels.at(positions)
         sights = epochs * self.order.n_images + positions  # each showing of each image has numbers of its own
         views = [
-            views_of(view, pictures, rows, (self.seed, "view", i), sights, self.readers) for i, view in enumerate(self.views)
+            views_of(view, pictures, rows, (self.seed, "view", i), sights, self.readers)
+            for i, view in enumerate(self.views)
         ]
         return Shown(views, positions)

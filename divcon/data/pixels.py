@@ -93,6 +93,11 @@ class Cached:
 
 
 def open_pixels(images: Folder, side: int, *, cache: Path, cache_gb: float, threads: int) -> Pixels:
+    """The images' pixels, those of a subset out of the whole folder's: cached if they fit into cache_gb, else decoded."""
+    return _open(Folder(images.root, images.index), side, cache, cache_gb, threads).subset(images.rows)
+
+
+def _open(images: Folder, side: int, cache: Path, cache_gb: float, threads: int) -> Pixels:
     """The images' pixels: cached (made now, unless they were before) if they fit into cache_gb, else decoded as needed."""
     heights, widths = fitted_sizes(images, side)
     size = 3 * int(heights.astype(np.int64) @ widths.astype(np.int64))

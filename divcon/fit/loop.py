@@ -68,7 +68,7 @@ def fit(
         pixels, order, method.views(pair), seed=training.seed, readers=machine.readers,
         rank=dist.rank(), world=dist.world(), ahead=machine.device != "cpu",
     )  # fmt: skip
-    method.to(machine.device, memory_format=_layout(machine)).train()
+    machine.put(method).train()
     optimizer = optimiser(training.optimizer, method, training.weight_decay)
     first = checkpoints.load(work.folder / "checkpoints", method, optimizer)
     course = _Course(work, method, optimizer, first, steps, training, loader)
@@ -90,16 +90,16 @@ def train_step(
 ) -> Outcome:  # fmt: skip
     """Forward, backward, and one move of the weights, unless something is not finite."""
     with machine.autocast():
-        outcome = method(batch, at)
+        outcome: Outcome = method(batch, at)
     optimizer.zero_grad(set_to_none=True)
-    outcome.loss.backward()
+    torch.autograd.backward(outcome.loss)
     trainable = [p for p in method.parameters() if p.requires_grad]
     dist.averaged(trainable)
     check_finite(outcome.loss, trainable, batch, at)
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()
-    return outcome  # type: ignore[no-any-return]
+    return outcome
 
 
 def check_finite(loss: Tensor, trainable: list[torch.nn.Parameter], batch: Batch, at: At) -> None:
@@ -123,7 +123,7 @@ def as_input(pixels: UInt8[np.ndarray, "b h w 3"], colours: Colours, machine: Ma
     """Pixels as a network takes them: normalised, in the machine's layout."""
     x = torch.from_numpy(pixels).to(machine.device).permute(0, 3, 1, 2).float()
     mean, std = (torch.tensor(c, device=x.device).view(1, 3, 1, 1) * 255 for c in (colours.mean, colours.std))
-    return ((x - mean) / std).contiguous(memory_format=_layout(machine))
+    return ((x - mean) / std).contiguous(memory_format=machine.layout)
 
 
 @torch.no_grad()
@@ -134,7 +134,7 @@ def encode(
     """What the net sees of the pictures, in order, on the CPU, in float32: by default on the centre view."""
     positions = np.arange(len(pixels)) if positions is None else positions
     was_training = net.training
-    net.to(machine.device, memory_format=_layout(machine)).eval()
+    machine.put(net).eval()
     parts = []
     for begin in range(0, len(positions), chunk):
         signals.stop_here("the stage will begin again")
@@ -152,10 +152,6 @@ def _rate(training: Training, step: int, steps: int) -> float:
     peak = training.lr * training.batch_size / 256
     warmup = warmup_steps(training.warmup, training.images, training.batch_size)
     return learning_rate(step, steps, peak=peak, warmup=warmup)
-
-
-def _layout(machine: Machine) -> torch.memory_format:
-    return torch.channels_last if machine.channels_last else torch.contiguous_format
 
 
 class _Course:

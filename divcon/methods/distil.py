@@ -2,8 +2,7 @@
 its teachers see. Of each image it predicts, through one head, the base's projection and, through that expert's head,
 the projection of the expert whose cluster holds the image."""
 
-from collections.abc import Callable, Sequence
-from typing import Self
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int64
@@ -36,9 +35,7 @@ class Distil(Method):
         self.heads = nn.ModuleList(regressor(dim, hidden, dim) for _ in teachers)
         self.register_buffer("expert_of", labels + 1)  # teacher 0 is the base
         self.base_share = base_share
-        self.teachers = tuple(
-            t.requires_grad_(False).eval() for t in teachers
-        )  # a tuple: not trained, saved or averaged
+        self.teachers = tuple(t.requires_grad_(False).eval() for t in teachers)  # a tuple: no submodules
 
     def forward(self, batch: Batch, at: At) -> Outcome:
         expert_of = self.expert_of[batch.index]
@@ -58,13 +55,9 @@ class Distil(Method):
 
     def _own_expert(self, view: Tensor, expert_of: Tensor) -> Float[Tensor, "b d"]:
         """What each image's own expert makes of it: an expert runs on its own images only."""
-        order = expert_of.argsort(stable=True)
-        present, sizes = expert_of.unique(return_counts=True)
-        parts = view[order].split(sizes.tolist())
-        seen = torch.cat([self.teachers[t](part) for t, part in zip(present.tolist(), parts, strict=True)])
-        return seen[order.argsort()]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        for teacher in self.teachers:  # so that .to(device) reaches them
-            teacher._apply(fn)
-        return super()._apply(fn, recurse)
+        seen = view.new_empty(len(view), int(self.net.shape["dim"]))
+        for number, expert in enumerate(self.teachers):
+            own = (expert_of == number).nonzero()[:, 0]
+            if len(own):
+                seen[own] = expert(view[own])
+        return seen

@@ -25,9 +25,12 @@ class Net(nn.Module):
         if at == "pool" or self.projector is None:
             return pool.float()
         hidden = self.projector.into(pool)
-        return (hidden if at == "hidden" else self.projector.out(hidden)).float()
+        seen: Tensor = hidden if at == "hidden" else self.projector.out(hidden)
+        return seen.float()
 
 
 def width(encoder: nn.Module) -> int:
     """How many features the encoder gives for an image."""
-    return int(encoder.num_features)
+    features = encoder.num_features
+    assert isinstance(features, int), "an encoder says how many features it gives, as timm's do: num_features"
+    return features

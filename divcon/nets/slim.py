@@ -1,5 +1,7 @@
 """A ResNet-10 that two CPU cores can train: one basic block a stage (https://arxiv.org/abs/1512.03385)."""
 
+import itertools
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -35,7 +37,7 @@ class SlimResNet(nn.Module):
         self.pool = nn.Identity() if small_stem else nn.MaxPool2d(3, 2, 1)
         widths = [width, width, 2 * width, 4 * width, 8 * width]
         self.stages = nn.Sequential(
-            *(Block(a, b, 1 if i == 0 else 2) for i, (a, b) in enumerate(zip(widths, widths[1:])))
+            *(Block(a, b, 1 if i == 0 else 2) for i, (a, b) in enumerate(itertools.pairwise(widths)))
         )
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

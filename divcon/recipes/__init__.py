@@ -32,6 +32,8 @@ class Options:
     batch_size: int | None = None
     method: str = "moclr"
     init: str = "random"
+    hidden: int | None = None  # the projector's widths
+    dim: int | None = None
     views: str | None = None
     base: str | None = None
     device: str = "auto"
@@ -58,7 +60,8 @@ class Options:
 
     def heads(self) -> tuple[int, int]:
         """The projector's hidden and output width: the paper's, or an eighth and a half of it for slim encoders."""
-        return (512, 128) if self.encoder in SLIM else (4096, 256)
+        hidden, dim = (512, 128) if self.encoder in SLIM else (4096, 256)
+        return self.hidden or hidden, self.dim or dim
 
 
 class Module(Protocol):

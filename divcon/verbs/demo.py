@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ..artifacts import show
+from ..artifacts import cache_folder, show
 from ..clustering.clusters import Clusters
 from ..data.labelled import Labelled, open_labelled
 from ..data.made import make
 from ..errors import UsageError
 from ..log import say, warn
 from .models import evaluate, split
-from .running import cache_folder, run
+from .running import run
 
 PACKAGE = "openclipart-png"
 OPTIONS = {"epochs": 60, "encoder": "slim10", "size": 32}
@@ -70,7 +70,7 @@ def _unpacked(work: Path, folder: Path) -> Path:
         done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=600)
         if done.returncode == 0 and command[1] == "download":
             break
-    (package,) = [path for path in work.glob(f"{PACKAGE}_*.deb")][-1:] or _refuse(done.stderr)
+    (package,) = list(work.glob(f"{PACKAGE}_*.deb"))[-1:] or _refuse(done.stderr)
     part = work / "unpacked.part"
     shutil.rmtree(part, ignore_errors=True)
     subprocess.run(["dpkg-deb", "-x", package, part], check=True, capture_output=True, timeout=600)

@@ -4,16 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from .. import locks, runs
-from ..artifacts import read_json, show
+from ..artifacts import cache_folder, read_json, show
 from ..data.images import open_images
 from ..errors import InputError
 from ..fit.journal import lines
 from ..runs import Book
-from .running import cache_folder
 
 
 def look(
-    data: str | Path, *, include: tuple[str, ...] = (), exclude: tuple[str, ...] = (), cache: str | Path | None = None,
+    data: str | Path, *, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = (), cache: str | Path | None = None,
     threads: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """What is in the pile: how many files were found, used, duplicates, and rejected for what reason."""
@@ -23,7 +22,7 @@ def look(
 
 
 def index(
-    data: str | Path, *, out: str | Path | None = None, include: tuple[str, ...] = (), exclude: tuple[str, ...] = (),
+    data: str | Path, *, out: str | Path | None = None, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = (),
     cache: str | Path | None = None, threads: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Read every file once and remember it in the cache; with `out`, also as index.arrow and lists in that folder."""
@@ -37,14 +36,8 @@ def status(run: str | Path, *, verify: bool = False) -> dict[str, Any]:
     """Each stage: waiting, running, interrupted, failed or done; how far, how fast, how long still."""
     folder = Path(run)
     book = _book(folder)
-    begun = runs.done_or_begun(folder)
-    groups = {name.split("/")[0] for name in begun if (folder / "clusters" / "stage.json").exists()}
-    names = [name for name in book.stages if name.split("/")[0] != "experts" or "experts" not in groups] + begun
-    if (folder / "clusters" / "stage.json").exists():
-        k = read_json(folder / "clusters" / "stage.json")["notes"].get("k", 0)
-        names = [n for n in names if not n.startswith("experts/")] + [f"experts/{i}" for i in range(k)]
-    ordered = sorted(dict.fromkeys(names), key=lambda name: runs.place(book.stages, name))
-    result: dict[str, Any] = {"images": book.used, "stages": {name: stage_status(folder / name) for name in ordered}}
+    stages = {name: stage_status(folder / name) for name in runs.expected(folder, book)}
+    result: dict[str, Any] = {"images": book.used, "stages": stages}
     if verify:
         result["damaged"] = runs.verify(folder)
     return result

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .. import machine
-from ..artifacts import disk, show, whole
+from ..artifacts import cache_folder, show, whole
 from ..data.images import Folder, open_images
 from ..data.labelled import Labelled, open_labelled
 from ..data.pixels import open_pixels
@@ -22,7 +22,6 @@ from ..nets.encoder import SLIM, EncoderSpec, check_name
 from ..nets.net import Place
 from ..nets.trained import Sight, Trained, untrained
 from ..runs import Book
-from .running import cache_folder
 
 TASKS = ("knn", "linear")
 
@@ -130,7 +129,9 @@ def embed(
     images = open_images(data, cache=folder, threads=threads)
     x = features(find_model(model), images, place=place, cache=folder, cache_gb=cache_gb, threads=threads)
     rows = pa.FixedSizeListArray.from_arrays(pa.array(x.numpy().ravel()), x.shape[1])
-    table = pa.table({"path": pa.array([show(name) for name in images.names]), "embedding": rows})
-    with disk(Path(out)), whole(Path(out)) as part:
+    table = pa.table(
+        {"path": pa.array([show(name) for name in images.names(np.arange(len(images)))]), "embedding": rows}
+    )
+    with whole(Path(out)) as part:
         pq.write_table(table, part, compression="none")
     return len(images)

@@ -17,7 +17,7 @@ from ..method import At, Batch, Method, named
 from ..nets.encoder import build
 from ..recipes import Recipe
 from ..stages import Learning, Pretrain
-from .running import Order
+from .orders import Order
 
 TIMED = 3  # steps, after one that warms up
 
@@ -50,8 +50,7 @@ def measured(recipe: Pretrain, n: int, machine: Machine) -> tuple[float, int]:
     with machine.use():
         torch.manual_seed(0)
         method: Method = named(recipe.method)(build(recipe.encoder, recipe.sight.size), n, **recipe.options)
-        layout = torch.channels_last if machine.channels_last else torch.contiguous_format
-        method.to(machine.device, memory_format=layout).train()
+        machine.put(method).train()
         batch = _noise(recipe, method, batch_size, machine)
         optimizer = optimiser(recipe.optimizer, method, recipe.weight_decay)
         seconds = [_timed(method, optimizer, batch, machine) for _ in range(1 + TIMED)]

@@ -1,0 +1,42 @@
+"""What the tests share: a made collection, a cache, and the smallest of runs."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # small products wait for one another longer than they work
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(os.environ.get("DIVCON_CACHE", "~/.cache/divcon")).expanduser() / "numba"))
+
+TINY = {
+    "encoder": "slim10_w8", "size": 16, "batch_size": 16, "clusters.k": 2, "clusters.smallest": 16,
+    "hidden": 32, "dim": 16, "precision": "fp32",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of this session's own; compiled code is kept between sessions."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("DIVCON_CACHE")
+    os.environ["DIVCON_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["DIVCON_CACHE"]
+    else:
+        os.environ["DIVCON_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """160 made pictures in folders that are their classes."""
+    from divcon.data.made import make
+
+    return make(tmp_path_factory.mktemp("photos"), 160, size=32)
+
+
+@pytest.fixture
+def tiny() -> dict[str, object]:
+    """Options of a run that takes seconds."""
+    return dict(TINY)
