@@ -8,7 +8,7 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
@@ -49,7 +49,7 @@ def literal(text: str) -> Any:
 def check(kind: type[R], fields: Mapping[str, Any], place: str = "") -> R:
     """The dataclass with these fields, checked and converted; `place` is how its fields are typed, like "base."."""
     try:
-        checked: R = _checker(kind).validate_python(fields)
+        checked: R = _checker(cast(Any, kind)).validate_python(fields)
     except ValidationError as error:
         raise UsageError("; ".join(_explained(kind, place, problem) for problem in error.errors())) from None
     return checked

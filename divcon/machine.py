@@ -73,7 +73,8 @@ def choose(cache: Path, *, device: str = "auto", precision: str = "auto", reader
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    fast = _remembered(cache, device) if precision == "auto" else {"precision": precision, "channels_last": True}
+    asked: dict[str, Any] = {"precision": precision, "channels_last": True}
+    fast = _remembered(cache, device) if precision == "auto" else asked
     return Machine(device, fast["precision"], fast["channels_last"], cores(), readers or cores())
 
 

@@ -24,4 +24,5 @@ def look(
 def _words(account: dict[str, Any]) -> str:
     reasons = "".join(f"\n  {count:,} {reason}" for reason, count in account["reasons"].items())
     counts = ", ".join(f"{name} {account[name]:,}" for name in ("used", "duplicates", "rejected"))
-    return f"found {account['found']:,}: {counts}{reasons}"
+    size = f"{account['median']['width']} x {account['median']['height']} pixels in the middle"
+    return f"found {account['found']:,}: {counts}; {size}{reasons}"

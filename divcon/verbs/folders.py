@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import locks, runs
 from ..artifacts import cache_folder, read_json, show
 from ..data.images import open_images
@@ -12,13 +14,20 @@ from ..runs import Book
 
 
 def look(
-    data: str | Path, *, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = (), cache: str | Path | None = None,
-    threads: int | None = None,
+    data: str | Path, *, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = (),
+    cache: str | Path | None = None, threads: int | None = None, sheet: str | Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """What is in the pile: how many files were found, used, duplicates, and rejected for what reason."""
-    index = open_images(data, include=include, exclude=exclude, cache=cache_folder(cache), threads=threads).index
+    """What is in the pile: how many files were found, used, duplicates, and rejected for what reason; the middle sizes
+    in pixels. `sheet` is where to draw a contact sheet."""
+    images = open_images(data, include=include, exclude=exclude, cache=cache_folder(cache), threads=threads)
+    if sheet is not None:
+        from .sheet import draw_sheet
+
+        draw_sheet(images, Path(sheet))
+    index = images.index
     counts = {"found": index.found, "used": index.used, "duplicates": index.duplicates, "rejected": index.rejected}
-    return {**counts, "reasons": dict(index.reasons)}
+    middle = {"width": int(np.median(images.widths)), "height": int(np.median(images.heights))}
+    return {**counts, "reasons": dict(index.reasons), "median": middle}
 
 
 def index(
