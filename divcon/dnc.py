@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 from .data.images import Folder
+from .evals.compare import Check
 from .nets.trained import Trained
 from .runs import Run
-from .stages import Check, Distillation, Divide, Pretrain, Teachers, compare, distil, divide, pretrain
+from .stages import Distillation, Divide, Pretrain, Teachers, compare, distil, divide, pretrain
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,13 @@ from .artifacts import digest, read_json, write_json
 from .clustering.clusters import Clusters, Sample
 from .clustering.kmeans import assign, kmeans
 from .data.images import Folder
+from .data.labelled import Labelled, open_labelled
 from .data.pixels import Pixels, open_pixels
 from .data.views import PRESETS, View
 from .errors import DataError, UsageError
-from .evals.agreement import agreement
-from .fit.loop import Training, encode, fit
+from .evals.compare import Check, agreement_on, knn_on
+from .fit.looking import encode
+from .fit.loop import Training, fit
 from .log import say
 from .method import Method, checked_options, named
 from .methods.distil import Distil
@@ -93,15 +95,6 @@ class Distillation(Learning):
     base_share: float = 0.5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """How experts are compared with the base: on so many images of each cluster, by so many neighbours."""
-
-    images: int = 2000
-    neighbours: int = 10
-    seed: int = 0
-
-
 @dataclass(frozen=True)
 class Teachers:
     """The base, the experts in the order of their clusters, and which cluster an image is in."""
@@ -150,7 +143,7 @@ def divide(work: Work, base: Trained, images: Folder, recipe: Divide) -> Cluster
     positions = sample(len(images), recipe.sample, recipe.seed)
 
     def look(at: NDArray[np.int64]) -> torch.Tensor:
-        return encode(base.net, pixels, base.sight.size, base.sight, work.machine, recipe.place, at)
+        return encode(base.net, base.sight, pixels, work.machine, place=recipe.place, positions=at)
 
     features = look(positions)
     fitted = kmeans(features, recipe.k, seed=recipe.seed, rounds=recipe.rounds, restarts=recipe.restarts)
@@ -166,22 +159,21 @@ def divide(work: Work, base: Trained, images: Folder, recipe: Divide) -> Cluster
 
 
 def compare(
-    work: Work, base: Trained, experts: Sequence[Trained], clusters: Clusters, images: Folder, recipe: Check
-) -> Comparison:
-    """Ask base and expert, on the expert's own cluster: of the nearest neighbours of an image in one view, how many are
-    its neighbours in another? Where the base agrees with itself more than the expert, dividing has not paid."""
+    work: Work, base: Trained, experts: Sequence[Trained], clusters: Clusters, images: Folder, check: Check
+) -> Comparison:  # fmt: skip
+    """Ask base and expert about the expert's own cluster. Where the base knows it as well, dividing has not paid."""
     pixels = pixels_of(work, images, base.sight)
+    labelled = _labelled_by_cluster(work, base, clusters, check)
     rows = []
     for k, (expert, members) in enumerate(zip(experts, clusters.members(), strict=True)):
-        some = members[sample(len(members), recipe.images, recipe.seed)]
-        scores = {
-            who: _agreement(work, model, pixels, some, recipe) for who, model in (("base", base), ("expert", expert))
-        }
-        verdict = "knows it better" if scores["expert"] > scores["base"] else "does not know it better"
-        say(
-            f"expert {k} on its {len(members):,} images: agreement {scores['expert']:.3f}, base {scores['base']:.3f}: {verdict}"
-        )
-        rows.append({"cluster": k, "images": len(members), **scores})
+        some = members[sample(len(members), check.images, check.seed)]
+        row: dict[str, Any] = {"cluster": k, "images": len(members)}
+        for who, model in (("base", base), ("expert", expert)):
+            row[who] = agreement_on(model, pixels, some, work.machine, check)
+            for data, its_pixels, at in labelled:
+                row[f"{who}_knn"] = knn_on(model, data, its_pixels, at[k], work.machine, check)
+        say(_verdict(row))
+        rows.append(row)
     return Comparison(rows)
 
 
@@ -232,21 +224,21 @@ def sample(n: int, most: int, seed: int) -> NDArray[np.int64]:
     return np.sort(order[:most])
 
 
-def _agreement(work: Work, model: Trained, pixels: Pixels, positions: NDArray[np.int64], recipe: Check) -> float:
-    """Of two views of each image as the recipe for small images makes them, what the model's pool sees."""
-    pair = PRESETS["mild"](model.sight.size)
-    a, b = (
-        encode(
-            model.net,
-            pixels,
-            model.sight.size,
-            model.sight,
-            work.machine,
-            "pool",
-            positions,
-            view,
-            (recipe.seed, "check", i),
-        )
-        for i, view in enumerate(pair)
-    )
-    return agreement(a, b, min(recipe.neighbours, len(positions) - 1))
+def _labelled_by_cluster(
+    work: Work, base: Trained, clusters: Clusters, check: Check
+) -> list[tuple[Labelled, Pixels, list[NDArray[np.int64]]]]:
+    """The labelled images, if any were named, with their pixels, and the positions that fall to each cluster."""
+    if check.labels is None:
+        return []
+    labelled = open_labelled(check.labels, cache=work.cache, threads=work.machine.readers)
+    pixels = pixels_of(work, labelled.images, base.sight)
+    features = encode(base.net, base.sight, pixels, work.machine, place="hidden")
+    nearest, _ = assign(features, torch.from_numpy(clusters.centroids))
+    return [(labelled, pixels, [np.flatnonzero(nearest.numpy() == k) for k in range(clusters.k)])]
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    verdict = "knows them better" if row["expert"] > row["base"] else "does not know them better"
+    knn = f"; 20-NN {row['expert_knn']:.1%}, base {row['base_knn']:.1%}" if row.get("expert_knn") is not None else ""
+    scores = f"agreement {row['expert']:.3f}, base {row['base']:.3f}{knn}"
+    return f"expert {row['cluster']} on its {row['images']:,} images: {scores}: it {verdict}"

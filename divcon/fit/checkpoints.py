@@ -92,8 +92,14 @@ def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _put_back(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for name, tensor in flat.items():
         i, what = name.split("/")
-        state.setdefault(int(i), {})[what] = tensor
+        state.setdefault(int(i), {})[what] = _laid_out_like(parameters[int(i)], tensor)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """The tensor in the parameter's layout: a fused optimizer walks the memory of both side by side, unasked."""
+    return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor

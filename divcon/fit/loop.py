@@ -4,11 +4,9 @@ import resource
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from .. import dist, signals
@@ -16,16 +14,17 @@ from ..artifacts import show
 from ..data.loader import Loader, Shown
 from ..data.order import Order
 from ..data.pixels import Pixels
-from ..data.views import View, centre, views_of
+from ..data.views import View
 from ..errors import DataError, FaultError
 from ..log import say, tick
 from ..machine import Machine
 from ..method import At, Batch, Method, Outcome
-from ..nets.net import Net, Place
+from ..nets.trained import Sight
 from ..rng import seed_for
 from ..runs import Work
 from . import checkpoints
 from .journal import Journal
+from .looking import as_input, encode
 from .optimisers import Name, optimiser
 from .schedules import learning_rate, steps_for, warmup_steps
 
@@ -46,19 +45,7 @@ class Training:
     seed: int = 0
 
 
-class Colours(Protocol):
-    """What is subtracted from pixels in [0, 1], and what they are divided by."""
-
-    @property
-    def mean(self) -> tuple[float, float, float]: ...
-
-    @property
-    def std(self) -> tuple[float, float, float]: ...
-
-
-def fit(
-    work: Work, method: Method, pixels: Pixels, training: Training, pair: tuple[View, View], colours: Colours
-) -> None:
+def fit(work: Work, method: Method, pixels: Pixels, training: Training, pair: tuple[View, View], sight: Sight) -> None:
     """Train the method on the pictures, from its newest checkpoint if there is one, and note what it took."""
     machine, order = work.machine, Order(len(pixels), training.batch_size, training.seed)
     if len(pixels) < 2 or training.batch_size < 2:
@@ -77,8 +64,8 @@ def fit(
         at = At(step, steps, order.epoch(step))
         torch.manual_seed(seed_for(training.seed, "step", step))  # so that resuming needs no saved random state
         if order.begins_epoch(step):
-            method.before_epoch(lambda place: encode(method.net, pixels, pair[0].size, colours, machine, place), at)
-        batch = as_batch(loader.batch(step), colours, machine)
+            method.before_epoch(lambda place: encode(method.net, sight, pixels, machine, place=place), at)
+        batch = as_batch(loader.batch(step), sight, machine)
         outcome = train_step(method, optimizer, batch, at, _rate(training, step, steps), machine)
         method.after_step(outcome.kept, at)
         course.after(step, order.epoch(step), outcome)
@@ -114,38 +101,9 @@ def check_finite(loss: Tensor, trainable: list[torch.nn.Parameter], batch: Batch
         )
 
 
-def as_batch(shown: Shown, colours: Colours, machine: Machine) -> Batch:
-    views = [as_input(view, colours, machine) for view in shown.views]
+def as_batch(shown: Shown, sight: Sight, machine: Machine) -> Batch:
+    views = [as_input(view, sight, machine) for view in shown.views]
     return Batch(views, torch.from_numpy(shown.positions).to(machine.device))
-
-
-def as_input(pixels: UInt8[np.ndarray, "b h w 3"], colours: Colours, machine: Machine) -> Float[Tensor, "b 3 h w"]:
-    """Pixels as a network takes them: normalised, in the machine's layout."""
-    x = torch.from_numpy(pixels).to(machine.device).permute(0, 3, 1, 2).float()
-    mean, std = (torch.tensor(c, device=x.device).view(1, 3, 1, 1) * 255 for c in (colours.mean, colours.std))
-    return ((x - mean) / std).contiguous(memory_format=machine.layout)
-
-
-@torch.no_grad()
-def encode(
-    net: Net, pixels: Pixels, size: int, colours: Colours, machine: Machine, place: Place = "pool",
-    positions: np.ndarray | None = None, view: View | None = None, purpose: tuple[int | str, ...] = (), chunk: int = 512,
-) -> Float[Tensor, "n d"]:  # fmt: skip
-    """What the net sees of the pictures, in order, on the CPU, in float32: by default on the centre view."""
-    positions = np.arange(len(pixels)) if positions is None else positions
-    was_training = net.training
-    machine.put(net).eval()
-    parts = []
-    for begin in range(0, len(positions), chunk):
-        signals.stop_here("the stage will begin again")
-        here = positions[begin : begin + chunk]
-        pictures, rows = pixels.at(here)
-        seen = views_of(view or centre(size), pictures, rows, purpose, here, machine.readers)
-        with machine.autocast():
-            parts.append(net(as_input(seen, colours, machine), place).float().cpu())
-        tick("looking", begin + len(here), len(positions))
-    net.train(was_training)
-    return torch.cat(parts)
 
 
 def _rate(training: Training, step: int, steps: int) -> float:

@@ -36,6 +36,7 @@ class Options:
     dim: int | None = None
     views: str | None = None
     base: str | None = None
+    labels: str | None = None  # a labelled folder, to compare experts with the base by; no method sees it
     device: str = "auto"
     precision: Precision | str = "auto"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from ..dnc import DnC
+from ..evals.compare import Check
 from ..stages import Distillation, Divide, Pretrain
 from . import Options
 
@@ -26,4 +27,10 @@ def paper(options: Options, n: int, *, shares: tuple[float, float, float], k: in
         encoder=options.spec(), sight=options.sight(), views=base.views, hidden=hidden,
     )  # fmt: skip
     expert = replace(base, images=images[1], seed=options.seed + 1)
-    return DnC(base=base, clusters=Divide(k=k, seed=options.seed, smallest=1), expert=expert, student=student)
+    return DnC(
+        base=base,
+        clusters=Divide(k=k, seed=options.seed, smallest=1),
+        expert=expert,
+        student=student,
+        checks=Check(labels=options.labels),
+    )

@@ -6,6 +6,7 @@ divcon run DATA out=RUN epochs=60
 from dataclasses import replace
 
 from ..dnc import DnC
+from ..evals.compare import Check
 from ..stages import Distillation, Divide
 from . import Options
 from ._small import contrast
@@ -21,4 +22,10 @@ def recipe(options: Options, n: int) -> DnC:
         images=total / 6, batch_size=base.batch_size, optimizer="adamw", lr=1e-3, weight_decay=0.01, seed=options.seed + 2,
         encoder=base.encoder, sight=base.sight, views=base.views, start="base", hidden=options.heads()[0],
     )  # fmt: skip
-    return DnC(base=base, clusters=Divide(seed=options.seed), expert=expert, student=student)
+    return DnC(
+        base=base,
+        clusters=Divide(seed=options.seed),
+        expert=expert,
+        student=student,
+        checks=Check(labels=options.labels),
+    )

@@ -10,12 +10,14 @@ import numpy as np
 
 from ..artifacts import cache_folder, show
 from ..clustering.clusters import Clusters
+from ..data.images import open_images
 from ..data.labelled import Labelled, open_labelled
 from ..data.made import make
 from ..errors import UsageError
 from ..log import say, warn
 from .models import evaluate, split
 from .running import run
+from .sheet import draw_clusters
 
 PACKAGE = "openclipart-png"
 OPTIONS = {"epochs": 60, "encoder": "slim10", "size": 32}
@@ -35,10 +37,12 @@ def demo(
     labelled = open_labelled(folder, cache=cache)
     scores = {name: evaluate(model, labelled, cache=cache) for name, model in _models(ran.folder).items()}
     train, test, _ = split(labelled, 0)
+    clusters = Clusters.load(out / "clusters")
+    draw_clusters(open_images(folder, cache=cache), clusters, out / "clusters.png")
     used = "every image, those of the test half too, without any label"
     return {
         "run": str(out), "data": str(folder), "pretrained_on": used, "train": len(train), "test": len(test),
-        "scores": scores, "clusters": contents(Clusters.load(out / "clusters"), labelled),
+        "scores": scores, "clusters": contents(clusters, labelled),
     }  # fmt: skip
 
 
@@ -113,4 +117,6 @@ def told(account: dict[str, Any]) -> str:
     for k, row in enumerate(account["clusters"]):
         folders = ", ".join(f"{show(name)} {share:.0%}" for name, share in row["folders"].items())
         lines.append(f"cluster {k}: {row['images']:,} images; {folders}")
-    return "\n".join([*lines, "", f"Everything is in {account['run']}."])
+    return "\n".join(
+        [*lines, "", f"Everything is in {account['run']}; clusters.png there shows a row of pictures for each cluster."]
+    )

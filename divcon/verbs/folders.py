@@ -21,9 +21,9 @@ def look(
     in pixels. `sheet` is where to draw a contact sheet."""
     images = open_images(data, include=include, exclude=exclude, cache=cache_folder(cache), threads=threads)
     if sheet is not None:
-        from .sheet import draw_sheet
+        from .sheet import draw_collection
 
-        draw_sheet(images, Path(sheet))
+        draw_collection(images, Path(sheet))
     index = images.index
     counts = {"found": index.found, "used": index.used, "duplicates": index.duplicates, "rejected": index.rejected}
     middle = {"width": int(np.median(images.widths)), "height": int(np.median(images.heights))}

@@ -17,7 +17,7 @@ from ..errors import InputError, UsageError
 from ..evals.knn import knn
 from ..evals.linear import linear
 from ..evals.split import stratified
-from ..fit.loop import encode
+from ..fit.looking import encode
 from ..nets.encoder import SLIM, EncoderSpec, check_name
 from ..nets.net import Place
 from ..nets.trained import Sight, Trained, untrained
@@ -74,7 +74,7 @@ def features(
     here = machine.choose(cache, readers=threads)
     pixels = open_pixels(images, 2 * model.sight.size, cache=cache, cache_gb=cache_gb, threads=here.readers)
     with here.use():
-        return encode(model.net, pixels, model.sight.size, model.sight, here, place)
+        return encode(model.net, model.sight, pixels, here, place=place)
 
 
 def evaluate(

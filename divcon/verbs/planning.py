@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from ..dnc import DnC
-from ..fit.loop import as_input, train_step
+from ..fit.looking import as_input
+from ..fit.loop import train_step
 from ..fit.optimisers import optimiser
 from ..fit.schedules import steps_for
 from ..machine import Machine

@@ -1,29 +1,47 @@
-"""A contact sheet: some of a collection's pictures on one page."""
+"""Contact sheets: what is in a collection, or in its clusters, on one page."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..artifacts import whole
+from ..clustering.clusters import Clusters
 from ..data.images import Folder
 from ..data.pixels import decoded
 from ..errors import UsageError
 
 SIDE = 96  # pixels of a picture on the sheet
+COLUMNS = 12
 
 
-def draw_sheet(images: Folder, path: Path, *, columns: int = 12, rows: int = 8) -> int:
-    """Write a PNG of pictures evenly spread over the collection; how many there are on it."""
+def draw_collection(images: Folder, path: Path, *, rows: int = 8) -> None:
+    """Pictures evenly spread over the collection."""
+    positions = spread(np.arange(len(images)), COLUMNS * rows)
+    _draw(images, [positions[i : i + COLUMNS] for i in range(0, len(positions), COLUMNS)], path)
+
+
+def draw_clusters(images: Folder, clusters: Clusters, path: Path) -> None:
+    """A row for each cluster, from its centre to its edge."""
+    rows = [members[np.argsort(clusters.distances[members], kind="stable")] for members in clusters.members()]
+    _draw(images, [spread(row, COLUMNS) for row in rows], path)
+
+
+def spread(positions: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """At most n of the positions, evenly spread."""
+    return positions[np.linspace(0, len(positions) - 1, min(n, len(positions))).astype(np.int64)]
+
+
+def _draw(images: Folder, rows: Sequence[NDArray[np.int64]], path: Path) -> None:
     if path.suffix != ".png":
-        raise UsageError(f"sheet={path}: a contact sheet is a picture; let the name end in .png")
-    n = min(len(images), columns * rows)
-    positions = np.linspace(0, len(images) - 1, n).astype(np.int64)
-    sheet = Image.new("RGB", (columns * SIDE, -(-n // columns) * SIDE), "white")
-    for i, picture in enumerate(decoded(images, positions, SIDE)):
-        small = Image.fromarray(picture)
-        small.thumbnail((SIDE - 4, SIDE - 4))
-        sheet.paste(small, (i % columns * SIDE + 2, i // columns * SIDE + 2))
+        raise UsageError(f"{path}: a contact sheet is a picture; let the name end in .png")
+    sheet = Image.new("RGB", (COLUMNS * SIDE, len(rows) * SIDE), "white")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(decoded(images, row, SIDE)):
+            small = Image.fromarray(picture)
+            small.thumbnail((SIDE - 4, SIDE - 4))
+            sheet.paste(small, (x * SIDE + 2, y * SIDE + 2))
     with whole(path) as part:
         sheet.save(part, format="PNG")
-    return n
