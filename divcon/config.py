@@ -6,9 +6,9 @@ One checker serves recipes written in Python and `key=value` alike; errors name 
 import dataclasses
 import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
@@ -61,6 +61,17 @@ def _checker(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(kind))
 
 
+def arguments(verb: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, checked and converted as the verb's own signature says."""
+    kinds, checked = get_type_hints(verb), {}
+    for key, value in options.items():
+        try:
+            checked[key] = TypeAdapter(kinds[key]).validate_python(value)
+        except ValidationError as error:
+            raise UsageError(f"{key}={value}: {error.errors()[0]['msg'].lower()}") from None
+    return checked
+
+
 def _explained(kind: type, place: str, problem: Any) -> str:
     where = place + ".".join(str(step) for step in problem["loc"])
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
@@ -87,23 +98,19 @@ def changed(recipe: R, changes: Mapping[str, Any]) -> R:
 def _set(node: Any, steps: Sequence[str], value: Any, key: str) -> Any:
     """A copy of the node with the leaf at `steps` replaced."""
     first, *rest = steps
+    place = key.removesuffix(".".join(steps))
     if isinstance(node, dict):  # a method's own options, which the method checks
-        return {**node, first: _set(node[first], rest, value, key) if rest else value}
-    if not dataclasses.is_dataclass(node) or first not in {field.name for field in dataclasses.fields(node)}:
-        raise UsageError(unknown("option", key, list(_near(key, node))))
+        return {**node, first: _set(node.get(first), rest, value, key) if rest else value}
+    if not dataclasses.is_dataclass(node):
+        raise UsageError(f"unknown option {key!r}: {place.rstrip('.')} is an option and has none below it")
+    if first not in {field.name for field in dataclasses.fields(node)}:
+        raise UsageError(unknown("option", key, [f"{place}{name}" for name in leaves(type(node))]))
     now = getattr(node, first)
     if not rest and dataclasses.is_dataclass(now):
         raise UsageError(f"{key}= is a group of options: {', '.join(f'{key}.{n}' for n in leaves(type(now)))}")
     fields = {field.name: getattr(node, field.name) for field in dataclasses.fields(node)}
     fields[first] = _set(now, rest, value, key) if rest else value
-    return check(type(node), fields, key.removesuffix(".".join(steps)))
-
-
-def _near(key: str, node: Any) -> Iterator[str]:
-    """The options that may have been meant, spelled like the key."""
-    if dataclasses.is_dataclass(node):
-        prefix = key.rpartition(".")[0]
-        yield from (f"{prefix}.{name}" if prefix else name for name in leaves(type(node)))
+    return check(type(node), fields, place)
 
 
 def described(x: Any) -> Any:

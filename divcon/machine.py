@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .artifacts import read_json, write_json
+from .errors import UsageError
 from .log import say
 
 if TYPE_CHECKING:
@@ -73,9 +74,21 @@ def choose(cache: Path, *, device: str = "auto", precision: str = "auto", reader
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    _try(device)
     asked: dict[str, Any] = {"precision": precision, "channels_last": True}
     fast = _remembered(cache, device) if precision == "auto" else asked
     return Machine(device, fast["precision"], fast["channels_last"], cores(), readers or cores())
+
+
+def _try(device: str) -> None:
+    """Refuse a device that isn't there."""
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines()[0]
+        raise UsageError(f"device={device} can't be used here: {why[:120]}; device=auto takes what there is") from None
 
 
 def _remembered(cache: Path, device: str) -> dict[str, Any]:

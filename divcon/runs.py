@@ -30,6 +30,7 @@ from .signals import stop_here
 P = ParamSpec("P")
 A = TypeVar("A", bound=Artifact)
 
+COMMON = ("limit", "include", "exclude", "device", "precision")  # options that every stage depends on
 PASSING = {"checkpoints", "state.json", "metrics.jsonl", "lock", "stage.json"}  # not part of a stage's result
 
 
@@ -59,7 +60,7 @@ class Run:
     def __init__(
         self, folder: Path, machine: Machine, cache: Path, *,
         cache_gb: float = 8.0, save_every: float = 30.0, only: str | None = None, taken: Mapping[str, Path] | None = None,
-        steal_lock: bool = False, explain: Callable[[str], str] | None = None,
+        steal_lock: bool = False, changes: str = "",
     ):  # fmt: skip
         self.folder, self.machine, self.cache, self.cache_gb, self.save_every = (
             folder,
@@ -69,7 +70,7 @@ class Run:
             save_every,
         )
         self.only, self.taken, self.steal_lock = only, dict(taken or {}), steal_lock
-        self.explain = explain or (lambda stage: "")
+        self.changes = changes  # options that differ from what the run was begun with, in words
         self.did: list[str] = []
         self.reached_only = False
 
@@ -93,6 +94,9 @@ class Run:
 
     def stages(self, name: str, do: Callable[..., A], each: Sequence[tuple[Any, ...]]) -> list[A]:
         """The stages name/0, name/1, ...: independent of one another, so other processes may do some of them."""
+        for i, args in enumerate(each):
+            if (self.folder / f"{name}/{i}" / "stage.json").exists():
+                self.stage(f"{name}/{i}", do, *args)  # a change is refused before any is done differently
         results, waiting = [], []
         for i, args in enumerate(each):
             try:
@@ -131,16 +135,16 @@ class Run:
                 make(work)
             seconds = before + time.monotonic() - begin
             write_json(folder / "stage.json", _done(folder, key, seconds, work.notes))
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            (folder / "state.json").unlink(missing_ok=True)
         self.did.append(name)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        (folder / "state.json").unlink(missing_ok=True)
 
     def _refuse_changes(self, name: str, key: Any) -> None:
         """A finished stage can't be asked for differently."""
         before = read_json(self.folder / name / "stage.json")["key"]
         if before == key:
             return
-        what = self.explain(name) or "; ".join(
+        what = self.changes or "; ".join(
             f"{where} was {old!r}, is {new!r}" for where, old, new in differences(before, key)
         )
         raise UsageError(
@@ -154,11 +158,18 @@ def _start_or_resume(folder: Path, key: Any) -> float:
     with contextlib.suppress(OSError, ValueError, KeyError):
         state = read_json(folder / "state.json")
         if state["key"] == key:
+            _clear_half_written(folder)
             return float(state["seconds"])
     for path in folder.iterdir():
         if path.name != "lock":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     return 0.0
+
+
+def _clear_half_written(folder: Path) -> None:
+    """Remove what a killed process was about to write. Only the folder's owner may call it."""
+    for path in (*folder.glob("*.part"), *folder.glob(f"{locks.NAME}.*")):
+        path.unlink()
 
 
 @contextlib.contextmanager
@@ -225,15 +236,22 @@ class Book:
     def write(self, folder: Path) -> None:
         write_json(folder / "run.json", described(self))
 
-    def changes(self, new: "Book") -> list[str]:
+    def changes(self, new: "Book", among: Sequence[str] = ()) -> list[str]:
         """Options that came out differently, as they are typed: "clusters.k was 5, is 10"."""
-        names = [name for name in {**self.typed, **new.typed} if self.options.get(name) != new.options.get(name)]
-        names = names or [name for name in new.options if self.options.get(name) != new.options[name]]
-        return [f"{name} was {self.options.get(name)!r}, is {new.options.get(name)!r}" for name in names]
+        differ = list[str]()
+        for names in (among,) if among else ({**self.typed, **new.typed}, new.options):
+            differ = differ or [name for name in names if self.options.get(name) != new.options.get(name)]
+        return [f"{name} was {self._said(name)}, is {new._said(name)}" for name in differ]
+
+    def _said(self, name: str) -> str:
+        value = self.options.get(name)
+        return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that holds something else than a run."""
+def check_folder(folder: Path, data: Path) -> None:
+    """Refuse a folder that holds something else than a run, or lies among the images."""
+    if folder.absolute().is_relative_to(data.absolute()):
+        raise UsageError(f"out={show(folder)} lies inside the collection; name a folder outside {show(data)}")
     if folder.exists() and not folder.is_dir():
         raise OwnedError(f"out={show(folder)} is a file; name a folder that is not there yet")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "run.json").exists():
@@ -242,11 +260,17 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def check_images(book: Book, fingerprint: str, used: int, folder: Path) -> None:
-    """Refuse to go on with other images than the run's finished stages saw."""
-    if book.images != fingerprint:
+def check_common(before: Book, now: Book, folder: Path) -> None:
+    """Refuse to go on with other images, or another kind of arithmetic, than the run's finished stages saw."""
+    changed = [change for name in COMMON for change in before.changes(now, [name])]
+    if changed:
+        raise UsageError(
+            f"stage {before.stages[0]} in {show(folder)} was done with other options: {'; '.join(changed)}. "
+            f"Use another folder (out=...), or type: divcon redo {show(folder)} {before.stages[0]}"
+        )
+    if before.images != now.images:
         raise DataError(
-            f"the images changed since {show(folder)} was begun: {book.used:,} were used, {used:,} are there now. "
+            f"the images changed since {show(folder)} was begun: {before.used:,} were used, {now.used:,} are there now. "
             "Bring the old ones back, or use another folder (out=...)"
         )
 
@@ -254,7 +278,9 @@ def check_images(book: Book, fingerprint: str, used: int, folder: Path) -> None:
 def forget(folder: Path, name: str) -> list[str]:
     """Remove a stage and what follows from it; the names of what was removed. Its siblings stay."""
     book = Book.read(folder)
-    known = sorted({*book.stages, *done_or_begun(folder)}, key=lambda stage: place(book.stages, stage))
+    known = sorted(
+        {*book.stages, *done_or_begun(folder)}, key=lambda stage: (place(book.stages, stage), len(stage), stage)
+    )
     group = [stage for stage in known if stage == name or stage.startswith(f"{name}/")]
     if not group:
         raise UsageError(f"{show(folder)} has no stage {name!r}; it has {', '.join(known)}")

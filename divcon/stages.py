@@ -195,7 +195,8 @@ def _learned(work: Work, images: Folder, recipe: Learning, method_of: Any, base:
     torch.manual_seed(seed_for(recipe.seed, "weights"))
     method: Method = method_of(over_all_ranks(build(recipe.encoder, recipe.sight.size)))
     if recipe.start == "base":
-        assert base is not None, "only experts and students can start from a base"
+        if base is None:
+            raise UsageError(f"{work.name}.start=base: only experts and students can start from a base")
         method.start_from(base.net)
     fit(work, method, pixels, recipe, recipe.pair(), recipe.sight)
     return Trained(recipe.encoder, recipe.sight, method.net)

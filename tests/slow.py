@@ -1,7 +1,7 @@
 """Oracles: the formulas as loops, slow and plain enough to be checked by reading."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,3 +99,55 @@ def rank_by_entropy(x: Array) -> float:
     singular = [math.sqrt(max(float(value), 0.0)) for value in np.linalg.eigvalsh(x.T @ x)]
     shares = [value / sum(singular) for value in singular if value > 0]
     return math.exp(-sum(p * math.log(p) for p in shares))
+
+
+def info_nce(query: Array, key: Array, temperature: float) -> float:
+    """- mean over i of log(exp(s(q_i, k_i) / t) / sum over j of exp(s(q_i, k_j) / t)), s the cosine: DnC equation 1."""
+    loss = 0.0
+    for i in range(len(query)):
+        alike = [math.exp(cosine(query[i], key[j]) / temperature) for j in range(len(key))]
+        loss -= math.log(alike[i] / sum(alike))
+    return loss / len(query)
+
+
+def nt_xent(a: Array, b: Array, temperature: float) -> float:
+    """The same over all 2n views, each against the 2n - 1 others, of which the other view of its image is to be found."""
+    views, n = [*a, *b], len(a)
+    loss = 0.0
+    for i in range(2 * n):
+        alike = {j: math.exp(cosine(views[i], views[j]) / temperature) for j in range(2 * n) if j != i}
+        loss -= math.log(alike[(i + n) % (2 * n)] / sum(alike.values()))
+    return loss / (2 * n)
+
+
+def regression(guess: Array, truth: Array) -> float:
+    """Mean over rows of |guess - truth / |truth||^2: DnC equation 2."""
+    loss = 0.0
+    for g, t in zip(guess, truth):
+        length = math.sqrt(sum(float(v) ** 2 for v in t))
+        loss += sum((float(p) - float(q) / length) ** 2 for p, q in zip(g, t))
+    return loss / len(guess)
+
+
+def gradient(loss: Callable[[Array], float], at: Array, step: float = 1e-5) -> Array:
+    """Of a function of one array, by central differences."""
+    slopes = np.zeros_like(at)
+    for place in np.ndindex(at.shape):
+        ahead, behind = at.copy(), at.copy()
+        ahead[place] += step
+        behind[place] -= step
+        slopes[place] = (loss(ahead) - loss(behind)) / (2 * step)
+    return slopes
+
+
+def lars(
+    parameter: Array, buffer: Array, slope: Array, rate: float, decay: float, trust: float = 1e-3, momentum: float = 0.9
+) -> tuple[Array, Array]:
+    """One step in the form of BYOL's code: the parameter and its momentum buffer after it."""
+    g = slope.copy()
+    if parameter.ndim > 1:
+        g = g + decay * parameter
+        size, length = (math.sqrt(sum(float(v) ** 2 for v in x.ravel())) for x in (parameter, g))
+        g = g * (trust * size / length if size > 0 and length > 0 else 1.0)
+    buffer = momentum * buffer + g
+    return parameter - rate * buffer, buffer

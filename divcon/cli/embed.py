@@ -17,7 +17,8 @@ def embed(
     """Write what a model sees of each image to a parquet file: columns path and embedding."""
     pairs = options(words, "out", "place", "cache", "cache_gb", "threads")
     out = required(pairs, "out", "out=photos.parquet")
+    from ..config import arguments
     from ..verbs.models import embed as write
 
-    n = write(model, data, out=out, **pairs)
+    n = write(model, data, out=out, **arguments(write, pairs))
     answer({"out": out, "images": n}, json, f"{out}: {n:,} images")

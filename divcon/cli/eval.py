@@ -16,9 +16,10 @@ def eval(
 ) -> None:
     """Score a model on labelled images: kNN and a linear classifier on its frozen features."""
     pairs = options(words, "tasks", "seed", "place", "cache", "cache_gb", "threads")
+    from ..config import arguments
     from ..verbs.models import evaluate
 
-    account = evaluate(model, labelled, **pairs)
+    account = evaluate(model, labelled, **arguments(evaluate, pairs))
     answer(account, json, _words(account))
 
 

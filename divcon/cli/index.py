@@ -15,7 +15,8 @@ def index(
 ) -> None:
     """Read every file once and remember it, so that later commands start at once. out=FOLDER keeps the index there."""
     pairs = options(words, "out", "include", "exclude", "cache", "threads")
+    from ..config import arguments
     from ..verbs.folders import index as make
 
-    account = make(data, **pairs)
+    account = make(data, **arguments(make, pairs))
     answer(account, json, f"{account['used']:,} images, fingerprint {account['fingerprint']}")

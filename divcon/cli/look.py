@@ -15,9 +15,10 @@ def look(
 ) -> None:
     """Say what is in the pile: found, used, duplicates, rejected and why. sheet=FILE.png draws some of the pictures."""
     pairs = options(words, "include", "exclude", "cache", "threads", "sheet")
+    from ..config import arguments
     from ..verbs.folders import look as ask
 
-    account = ask(data, **pairs)
+    account = ask(data, **arguments(ask, pairs))
     answer(account, json, _words(account))
 
 

@@ -12,11 +12,12 @@ def status(
     run: Annotated[str, typer.Argument(help="A run folder.")], words: Words = None, json: Json = False
 ) -> None:  # fmt: skip
     """Say of each stage: done, running or waiting; how far, how fast, how long still. verify=true checks every hash."""
-    verify = bool(options(words, "verify").get("verify", False))
+    pairs = options(words, "verify")
+    from ..config import arguments
     from ..errors import DataError
     from ..verbs.folders import status as ask
 
-    account = ask(run, verify=verify)
+    account = ask(run, **arguments(ask, pairs))
     answer(account, json, _table(account))
     if account.get("damaged"):
         raise DataError("; ".join(account["damaged"]) + f". Make it anew: divcon redo {run} STAGE")
@@ -26,7 +27,7 @@ def _table(account: dict[str, Any]) -> str:
     rows = [
         [
             name, stage["state"], f"{stage['progress']:.0%}", f"{stage['seconds']:.0f} s",
-            f"{stage['eta']:.0f} s" if stage["eta"] else "", f"{stage['images_per_second']:,.0f}" if "images_per_second" in stage else "",
+            f"{stage['eta']:.0f} s" if stage["eta"] else "", f"{stage['images_per_second']:,.0f}" if stage["images_per_second"] else "",
         ]
         for name, stage in account["stages"].items()
     ]  # fmt: skip

@@ -96,7 +96,7 @@ def check_finite(loss: Tensor, trainable: list[torch.nn.Parameter], batch: Batch
     if dist.any_rank(not bool(torch.isfinite(loss.detach() + size))):
         positions = ", ".join(str(i) for i in batch.index[:8].tolist())
         raise FaultError(
-            f"loss {float(loss):.4g}, gradient {float(size):.4g} at step {at.step}; the weights were not moved. "
+            f"loss {float(loss.detach()):.4g}, gradient {float(size):.4g} at step {at.step}; the weights were not moved. "
             f"The batch began with the images at positions {positions}. Lower the stage's lr, or set precision=fp32"
         )
 

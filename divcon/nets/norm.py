@@ -48,10 +48,21 @@ def over_all_ranks(module: nn.Module) -> nn.Module:
 
 
 def _over_all_ranks(norm: nn.BatchNorm2d) -> nn.Module:
-    ours = BatchNorm(norm.num_features, eps=norm.eps, momentum=norm.momentum, affine=norm.affine)
-    ours.load_state_dict({name: value for name, value in norm.state_dict().items() if name in ours.state_dict()})
-    rest = [child for _, child in norm.named_children()]  # timm's norms carry their activation
-    return nn.Sequential(ours, *rest) if rest else ours
+    ours = _Followed(norm.num_features, eps=norm.eps, momentum=norm.momentum, affine=norm.affine)
+    for name, child in norm.named_children():  # timm's norms carry their activation
+        ours.add_module(name, child)
+    ours.load_state_dict(norm.state_dict())
+    return ours
+
+
+class _Followed(BatchNorm):
+    """Batch norm, then what was put into it; its weights have the names they have without ranks."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = super().forward(x)
+        for follower in self.children():
+            x = follower(x)
+        return x
 
 
 def _spread(per_channel: Tensor, x: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
+
+from pydantic import PositiveFloat, PositiveInt
 
 from ..config import unknown
 from ..dnc import DnC
@@ -24,26 +26,32 @@ class Options:
     """What everyone types, in short. None: derived from the collection and the machine, and said with its reason."""
 
     recipe: str = "dnc"
-    epochs: float | None = None  # passes over the collection, summed over all stages
-    imagenet_epochs: float | None = None  # the paper's count: 1,281,167 images each, whatever the collection
+    epochs: PositiveFloat | None = None  # passes over the collection, summed over all stages
+    imagenet_epochs: PositiveFloat | None = None  # the paper's count: 1,281,167 images each, whatever the collection
     seed: int = 0
     encoder: str | None = None
-    size: int | None = None
+    size: PositiveInt | None = None
     batch_size: int | None = None
     method: str = "moclr"
     init: str = "random"
-    hidden: int | None = None  # the projector's widths
-    dim: int | None = None
+    hidden: PositiveInt | None = None  # the projector's widths
+    dim: PositiveInt | None = None
     views: str | None = None
     base: str | None = None
     labels: str | None = None  # a labelled folder, to compare experts with the base by; no method sees it
     device: str = "auto"
-    precision: Precision | str = "auto"
+    precision: Precision | Literal["auto"] = "auto"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    limit: int | None = None
+    limit: PositiveInt | None = None
     include: str | tuple[str, ...] = ()
     exclude: str | tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, least in {"epochs": 1e-6, "imagenet_epochs": 1e-6, "size": 8, "batch_size": 2, "limit": 1}.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"{name}={value:g}: at least {least:g}")
 
     def spec(self) -> EncoderSpec:
         assert self.encoder is not None

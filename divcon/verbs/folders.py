@@ -12,6 +12,8 @@ from ..errors import InputError
 from ..fit.journal import lines
 from ..runs import Book
 
+UNKNOWN = dict.fromkeys(("images_seen", "images_per_second", "data_wait", "peak_rss_mb"))  # where nothing was trained
+
 
 def look(
     data: str | Path, *, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = (),
@@ -56,13 +58,20 @@ def stage_status(folder: Path) -> dict[str, Any]:
     """One stage's line of `status`."""
     if (folder / "stage.json").exists():
         done = read_json(folder / "stage.json")
-        return {"state": "done", "progress": 1.0, "eta": 0.0, "seconds": done["seconds"], **_rates(done["notes"])}
+        return {
+            **UNKNOWN,
+            "state": "done",
+            "progress": 1.0,
+            "eta": 0.0,
+            "seconds": done["seconds"],
+            **_rates(done["notes"]),
+        }
     if not (folder / "state.json").exists():
-        return {"state": "waiting", "progress": 0.0, "eta": None, "seconds": 0.0}
+        return {**UNKNOWN, "state": "waiting", "progress": 0.0, "eta": None, "seconds": 0.0}
     state = read_json(folder / "state.json")
     running = state["state"] == "running" and locks.holder_of(folder) is not None
     name = state["state"] if running or state["state"] != "running" else "interrupted"  # killed without a word
-    return {"state": name, "why": state["why"], "seconds": round(state["seconds"], 1), **_progress(folder)}
+    return {**UNKNOWN, "state": name, "why": state["why"], "seconds": round(state["seconds"], 1), **_progress(folder)}
 
 
 def _progress(folder: Path) -> dict[str, Any]:
@@ -78,7 +87,7 @@ def _progress(folder: Path) -> dict[str, Any]:
 
 
 def _rates(notes: dict[str, Any]) -> dict[str, Any]:
-    return {key: notes[key] for key in ("images_seen", "images_per_second", "data_wait", "peak_rss_mb") if key in notes}
+    return {key: notes[key] for key in UNKNOWN if key in notes}
 
 
 def redo(run: str | Path, stage: str) -> list[str]:

@@ -11,15 +11,16 @@ from ..artifacts import cache_folder, show
 from ..config import changed, check, described, leaves, unknown
 from ..data.images import Folder, open_images
 from ..dnc import DnC, divide_and_contrast
-from ..errors import UsageError, WaitingError
+from ..errors import DataError, UsageError, WaitingError
 from ..log import say
 from ..nets.encoder import check_name
+from ..nets.trained import Trained
 from ..recipes import Options, Recipe
 from ..rivals import Single, single
 from ..runs import Book, Run
-from .running import BEHAVIOUR
+from .running import BEHAVIOUR, behaving
 
-PIPELINES = {DnC: divide_and_contrast, Single: single}
+FEWEST = 16  # images: a batch has at least two, and is at most an eighth of them
 STAGES = {DnC: ["base", "clusters", "experts", "checks", "student"], Single: ["base"]}
 
 
@@ -42,12 +43,12 @@ class Order:
 def prepare(data: str | Path, out: str | Path, options: Mapping[str, Any]) -> Order:
     """Read the collection, settle every option, and refuse what can't be done, before anything is written."""
     folder = Path(out)
-    runs.check_folder(folder)
+    runs.check_folder(folder, Path(data))
     typed = {key: value for key, value in options.items() if key not in BEHAVIOUR}
-    behaviour = {key: value for key, value in options.items() if key in BEHAVIOUR}
+    behaviour = behaving(options)
     typed = _with_anothers(typed)
     short, dotted = _sorted_out(typed)
-    cache, readers = cache_folder(behaviour.get("cache")), behaviour.get("threads")
+    cache, readers = cache_folder(behaviour.cache), behaviour.threads
     if short.encoder:
         check_name(short.encoder)
     recipes.named(short.recipe)
@@ -57,55 +58,60 @@ def prepare(data: str | Path, out: str | Path, options: Mapping[str, Any]) -> Or
     chosen = _machine(folder, cache, short, readers)
     full, reasons = recipes.settled(short, len(images), chosen.device)
     recipe = changed(recipes.named(full.recipe).recipe(full, len(images)), dotted)
+    _refuse_too_few(recipe, len(images))
     flat = {**described(full), **_flat(described(recipe))}
     book = Book(
         typed, flat, machine.as_json(chosen), images.fingerprint, len(images), _stages(recipe), STAGES[type(recipe)][-1]
     )
-    gb, every = float(behaviour.get("cache_gb", 8)), float(behaviour.get("save_every", 30))
+    gb, every = behaviour.cache_gb, behaviour.save_every
     return Order(folder, images, recipe, book, chosen, cache, gb, every, full.base, reasons)
 
 
 def carry_out(order: Order, *, only: str | None = None, steal_lock: bool = False) -> tuple[list[str], bool]:
     """Do what is not done yet: which stages were done by this call, and whether all are now."""
-    explain = _meet_book(order)
     if only is not None and only.split("/")[0] not in STAGES[type(order.recipe)]:
         raise UsageError(unknown("stage", only, STAGES[type(order.recipe)]))
-    _keep_index(order)
-    taken = {"base": Path(order.base)} if order.base else {}
+    for reason in order.reasons:
+        say(reason)
     run = Run(
         order.folder, order.machine, order.cache, cache_gb=order.cache_gb, save_every=order.save_every,
-        only=only, taken=taken, steal_lock=steal_lock, explain=lambda stage: explain,
+        only=only, taken={"base": Path(order.base)} if order.base else {}, steal_lock=steal_lock, changes=_meet_book(order),
     )  # fmt: skip
     try:
-        PIPELINES[type(order.recipe)](run, order.images, order.recipe)  # type: ignore[operator]
+        _pipeline(run, order.images, order.recipe)
     except WaitingError:
         if not run.reached_only:
             raise
         return run.did, False
+    if only is not None and not run.reached_only:
+        raise UsageError(unknown("stage", only, runs.expected(order.folder, order.book)))
+    order.book.write(order.folder)  # what was asked for last, now that nothing was refused
     if not run.did:
         say(f"nothing to do: every stage of {show(order.folder)} is done")
     return run.did, True
 
 
+def _refuse_too_few(recipe: Recipe, n: int) -> None:
+    if n < FEWEST:
+        raise DataError(f"{n} images are too few to train on: at least {FEWEST} different ones are needed")
+    if isinstance(recipe, DnC) and recipe.clusters.k > n:
+        raise DataError(f"clusters.k={recipe.clusters.k}, but there are {n} different images; lower it")
+
+
+def _pipeline(run: Run, images: Folder, recipe: Recipe) -> Trained:
+    return divide_and_contrast(run, images, recipe) if isinstance(recipe, DnC) else single(run, images, recipe)
+
+
 def _meet_book(order: Order) -> str:
-    """Compare with what the folder's run was begun with; write it down where nothing is done yet. What changed, in words."""
-    for reason in order.reasons:
-        say(reason)
+    """Write down what is asked for, where no stage is done yet; else say what differs from what the run was begun with."""
     order.folder.mkdir(parents=True, exist_ok=True)
-    if not (order.folder / "run.json").exists():
+    if not list(order.folder.rglob("stage.json")):
         order.book.write(order.folder)
+        order.images.index.save(order.folder / "images")
         return ""
     before = Book.read(order.folder)
-    done = list(order.folder.rglob("stage.json"))
-    if done:
-        runs.check_images(before, order.book.images, order.book.used, order.folder)
+    runs.check_common(before, order.book, order.folder)
     return "; ".join(before.changes(order.book))
-
-
-def _keep_index(order: Order) -> None:
-    folder = order.folder / "images"
-    if not (folder / "index.arrow").exists():
-        order.images.index.save(folder)
 
 
 def _machine(folder: Path, cache: Path, options: Options, readers: int | None) -> machine.Machine:
@@ -117,7 +123,7 @@ def _machine(folder: Path, cache: Path, options: Options, readers: int | None) -
         same = all(asked[name] == book.options.get(name) for name in asked)
         if same:
             return dataclasses.replace(begun, readers=readers or machine.cores())
-    return machine.choose(cache, device=options.device, precision=str(options.precision), readers=readers)
+    return machine.choose(cache, device=options.device, precision=options.precision, readers=readers)
 
 
 def _sorted_out(typed: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:

@@ -1,20 +1,34 @@
 """Running a pipeline on a folder of images. A run that is finished is found to be so without torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import NonNegativeFloat, PositiveInt
+
 from .. import runs, signals
 from ..artifacts import cache_folder, show
-from ..config import described
+from ..config import check, described, leaves
 from ..log import say
 from ..runs import Book
 
 if TYPE_CHECKING:
     from ..nets.trained import Trained
 
-BEHAVIOUR = {"cache", "cache_gb", "threads", "save_every"}  # options that change no bit of a result
+
+@dataclass(frozen=True, kw_only=True)
+class Behaviour:
+    """Options that change no bit of a result."""
+
+    cache: Path | None = None
+    cache_gb: NonNegativeFloat = 8.0
+    threads: PositiveInt | None = None
+    save_every: NonNegativeFloat = 30.0
+
+
+BEHAVIOUR = set(leaves(Behaviour))
 
 
 @dataclass(frozen=True)
@@ -41,7 +55,7 @@ def run(
     """
     folder = Path(out)
     with signals.listening():
-        runs.check_folder(folder)
+        runs.check_folder(folder, Path(data))
         if only is None and finished(data, folder, options):
             say(f"nothing to do: every stage of {show(folder)} is done")
             return Ran(folder, [], True)
@@ -64,5 +78,10 @@ def finished(data: str | Path, folder: Path, options: dict[str, Any]) -> bool:
     from ..data.images import open_images
 
     asked = {key: typed[key] for key in ("include", "exclude", "limit") if key in typed}
-    cache, threads = cache_folder(options.get("cache")), options.get("threads")
-    return open_images(data, **asked, cache=cache, threads=threads).fingerprint == book.images
+    behaviour = behaving(options)
+    there = open_images(data, **asked, cache=cache_folder(behaviour.cache), threads=behaviour.threads)
+    return there.fingerprint == book.images
+
+
+def behaving(options: Mapping[str, Any]) -> Behaviour:
+    return check(Behaviour, {key: value for key, value in options.items() if key in BEHAVIOUR})

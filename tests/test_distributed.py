@@ -1,0 +1,242 @@
+"""Two ranks are one: the same pictures, loss, gradients and statistics, but for rounding."""
+
+import multiprocessing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as td
+from test_methods import AT, BATCH, METHODS, PAIR, SIGHT, N, built, state, toy_batch, toy_pixels, trainable
+from torch import Tensor, nn
+
+from divcon import dist
+from divcon.errors import FaultError
+from divcon.fit import checkpoints
+from divcon.fit.journal import lines
+from divcon.fit.loop import Training, fit, train_step
+from divcon.fit.optimisers import optimiser
+from divcon.losses import info_nce, nt_xent
+from divcon.machine import Machine
+from divcon.method import Batch, named
+from divcon.nets.norm import BatchNorm
+from divcon.runs import Work
+
+WORLD = 2
+MAPS = torch.randn(6, 4, 5, 5, generator=torch.Generator().manual_seed(0)) * 3 + 2
+ROWS = torch.randn(8, 5, generator=torch.Generator().manual_seed(1))
+LOSSES = {"info_nce": info_nce, "nt_xent": nt_xent}
+STEPS = 4
+
+
+# what each rank does, and what one process does instead: both are given their part of the rows
+
+
+def mine(x: Tensor) -> Tensor:
+    """This rank's part: a contiguous share, as Order gives it."""
+    share = len(x) // dist.world()
+    return x[dist.rank() * share : (dist.rank() + 1) * share]
+
+
+def everything(folder: Path) -> dict[str, Any]:
+    """All that is compared, by name."""
+    return {
+        "methods": {name: of_method(name) for name in METHODS},
+        "norms": {len(x.shape): of_norm(x) for x in (ROWS, MAPS)},
+        "losses": {name: of_loss(name) for name in LOSSES},
+        "trained": of_training(folder),
+        "resumed": of_training(folder, steps=2 * STEPS),
+    }
+
+
+def of_method(name: str) -> dict[str, Any]:
+    method, whole = built(name), toy_batch(named(name))
+    batch = Batch([mine(view) for view in whole.views], mine(whole.index))
+    loss = method(batch, AT).loss
+    loss.backward()
+    dist.averaged(list(trainable(method).values()))
+    return {
+        "loss": dist.summed(loss.detach()) / dist.world(),
+        "gradients": {key: p.grad for key, p in trainable(method).items()},
+        "state": state(method),
+    }
+
+
+def of_norm(x: Tensor) -> dict[str, Tensor]:
+    norm, part = BatchNorm(x.shape[1]), mine(x).clone().requires_grad_()
+    with torch.no_grad():
+        norm.weight.mul_(1.5)
+    seen = norm(part)
+    (seen * mine(x.flip(0)).sin()).sum().backward()
+    dist.averaged([norm.weight, norm.bias])
+    assert part.grad is not None and norm.weight.grad is not None
+    sums = {"seen": dist.gathered(seen.detach()), "slope": dist.gathered(part.grad)}
+    return {**sums, "weight": norm.weight.grad * dist.world(), **norm.state_dict()}
+
+
+def of_loss(name: str) -> dict[str, Tensor]:
+    a = mine(ROWS).clone().requires_grad_()
+    loss = LOSSES[name](a, mine(ROWS.flip(0) + ROWS), 0.2)
+    loss.backward()
+    assert a.grad is not None
+    return {
+        "loss": dist.summed(loss.detach()) / dist.world(),
+        "slope": dist.gathered(a.grad) / dist.world(),
+    }
+
+
+def of_training(folder: Path, steps: int = STEPS) -> dict[str, Tensor]:
+    """The state after so many steps of the loop, from the checkpoint that is in the folder."""
+    method, work = built("moclr"), Work(folder, "base", Machine(), folder)
+    training = Training(steps * BATCH, BATCH, optimizer="sgd", lr=0.2, warmup=0)
+    fit(work, method, toy_pixels(), training, PAIR, SIGHT)
+    return state(method)
+
+
+def alone_at_fault(where: int) -> str:
+    """What a rank says when the pictures of one rank only are broken; and that it moved nothing."""
+    method, whole = built("moclr"), toy_batch(named("moclr"))
+    views = [mine(view) * (float("nan") if dist.rank() == where else 1.0) for view in whole.views]
+    before = [p.clone() for p in trainable(method).values()]
+    try:
+        train_step(method, optimiser("sgd", method, 0.0), Batch(views, mine(whole.index)), AT, 0.1, Machine())
+    except FaultError as error:
+        assert all(torch.equal(a, b) for a, b in zip(before, trainable(method).values()))
+        return str(error)
+    return ""
+
+
+def rank_main(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    td.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD)
+    result = everything(folder / "run")
+    result["identity"] = {"world": dist.world(), "rank": dist.rank()}
+    result["any"] = [dist.any_rank(False), dist.any_rank(dist.rank() == 1)]
+    result["fault"] = alone_at_fault(1)
+    dist.first_alone(lambda: (folder / "first").write_text(str(rank)))
+    result["first"] = (folder / "first").read_text()
+    torch.save(result, folder / f"{rank}.pt")
+    td.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two ranks found."""
+    folder = tmp_path_factory.mktemp("ranks")
+    (folder / "run").mkdir()
+    spawn = multiprocessing.get_context("spawn")
+    ranks = [spawn.Process(target=rank_main, args=(rank, folder)) for rank in range(WORLD)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(240)
+    assert [process.exitcode for process in ranks] == [0] * WORLD
+    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """The same of one process with all rows."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield everything(tmp_path_factory.mktemp("alone"))
+    torch.set_num_threads(threads)
+
+
+def assert_alike(found: Any, expected: Any) -> None:
+    """But for rounding, which is in proportion to a tensor's largest value."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            assert_alike(found[key], expected[key])
+    else:
+        torch.testing.assert_close(found, expected, atol=1e-5 + 3e-5 * float(expected.abs().max()), rtol=0)
+
+
+def weights_of(training: dict[str, Tensor]) -> Tensor:
+    return torch.cat([value.flatten() for key, value in training.items() if key.startswith("net.encoder.conv")])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_ranks_have_the_loss_and_the_gradient_of_one(
+    name: str, one: dict[str, Any], two: list[dict[str, Any]]
+) -> None:
+    for rank in two:
+        assert_alike(rank["methods"][name]["loss"], one["methods"][name]["loss"])
+        assert_alike(rank["methods"][name]["gradients"], one["methods"][name]["gradients"])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_ranks_remember_the_statistics_of_one(name: str, one: dict[str, Any], two: list[dict[str, Any]]) -> None:
+    for rank in two:
+        assert_alike(rank["methods"][name]["state"], one["methods"][name]["state"])
+
+
+@pytest.mark.parametrize("dimensions", [2, 4])
+def test_batch_norm_is_over_the_batch_of_all_ranks(
+    dimensions: int, one: dict[str, Any], two: list[dict[str, Any]]
+) -> None:
+    x = ROWS if dimensions == 2 else MAPS
+    torchs: nn.Module = nn.BatchNorm1d(5) if dimensions == 2 else nn.BatchNorm2d(4)
+    assert_alike(1.5 * torchs(x).detach(), one["norms"][dimensions]["seen"])
+    for rank in two:
+        assert_alike(rank["norms"][dimensions], one["norms"][dimensions])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_negatives_come_from_all_ranks(name: str, one: dict[str, Any], two: list[dict[str, Any]]) -> None:
+    for rank in two:
+        assert_alike(rank["losses"][name], one["losses"][name])
+    halves = [LOSSES[name](a, b, 0.2) for a, b in zip(ROWS.split(4), (ROWS.flip(0) + ROWS).split(4))]
+    assert float(torch.stack(halves).mean()) < float(two[0]["losses"][name]["loss"]) - 0.1
+
+
+def test_two_ranks_train_as_one_does_and_go_on_from_their_checkpoint(
+    one: dict[str, Any], two: list[dict[str, Any]]
+) -> None:
+    place = weights_of(state(built("moclr")))
+    for part in ("trained", "resumed"):
+        assert all(torch.equal(value, two[1][part][key]) for key, value in two[0][part].items())
+        end, gone = weights_of(one[part]), (weights_of(one[part]) - place).norm()
+        assert gone > 0.01 and (weights_of(two[0][part]) - end).norm() < 0.01 * gone
+        place = end
+
+
+def test_only_the_first_rank_writes(tmp_path: Path, two: list[dict[str, Any]]) -> None:
+    assert [rank["first"] for rank in two] == ["0", "0"]
+
+
+def test_the_journal_of_two_ranks_has_each_step_once(
+    two: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = next(path for path in tmp_path_factory.getbasetemp().glob("ranks*") if (path / "run").is_dir())
+    journal = lines(folder / "run" / "metrics.jsonl")
+    assert [line["step"] for line in journal] == list(range(2 * STEPS)) and journal[-1]["batch_size"] == BATCH
+    assert [p.name for p in (folder / "run" / "checkpoints").iterdir() if checkpoints.damaged(p)] == []
+    assert (
+        not list((folder / "run").rglob("*.part"))
+        and max(line["epoch"] for line in journal) == (2 * STEPS - 1) * BATCH // N
+    )
+
+
+def test_a_fault_on_one_rank_stops_all_of_them_before_any_weight_moves(two: list[dict[str, Any]]) -> None:
+    assert all("the weights were not moved" in rank["fault"] for rank in two)
+
+
+def test_what_one_rank_is_asked_all_of_them_hear(two: list[dict[str, Any]]) -> None:
+    assert [rank["any"] for rank in two] == [[False, True]] * 2
+    assert [rank["identity"] for rank in two] == [{"world": 2, "rank": 0}, {"world": 2, "rank": 1}]
+
+
+def test_on_one_process_every_function_is_the_identity() -> None:
+    x = torch.randn(3, 2, requires_grad=True)
+    x.grad = torch.ones_like(x)
+    dist.start("cpu")
+    dist.averaged([x])
+    done: list[int] = []
+    dist.first_alone(lambda: done.append(1))
+    assert dist.gathered(x) is x and dist.summed(x) is x and torch.equal(x.grad, torch.ones_like(x))
+    assert (dist.world(), dist.rank(), dist.any_rank(True), dist.any_rank(False), done) == (1, 0, True, False, [1])
+    assert not td.is_initialized() and np.isfinite(x.detach().numpy()).all()

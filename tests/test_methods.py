@@ -1,0 +1,359 @@
+"""The contract: what every file in divcon/methods has to keep. A new method is found, and tried, by itself.
+
+That two ranks have the loss and the gradient of one is tried, for every method, in test_distributed.
+"""
+
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from divcon import method as contract
+from divcon.artifacts import read_json
+from divcon.data.pixels import Cached
+from divcon.data.ragged import Ragged
+from divcon.data.views import PRESETS, View, views_of
+from divcon.errors import UsageError
+from divcon.fit import checkpoints
+from divcon.fit.looking import as_input, encode
+from divcon.fit.loop import Training, fit
+from divcon.machine import Machine
+from divcon.method import At, Batch, Method
+from divcon.nets.encoder import EncoderSpec, build
+from divcon.nets.momentum import Momentum, momentum_at
+from divcon.nets.net import Net
+from divcon.nets.norm import over_all_ranks
+from divcon.nets.trained import Sight
+from divcon.runs import Work
+
+N, SIZE, BATCH = 64, 16, 16
+SMALL = {"hidden": 32, "dim": 16}
+METHODS = contract.names()
+PAIR = PRESETS["mild"](SIZE)
+SIGHT = Sight(SIZE)
+
+
+# toys
+
+
+def toy_pixels(n: int = N) -> Cached:
+    """Coloured patterns; every third is of one kind."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 120, (n, 4, 4, 3), np.uint8)
+    coarse[np.arange(n), :, :, np.arange(n) % 3] += 120
+    return Cached(Ragged.of(list(coarse.repeat(6, 1).repeat(6, 2))), np.arange(n))
+
+
+def toy_batch(of: type[Method], index: np.ndarray | None = None, seed: int = 0) -> Batch:
+    """Views, as the loop would make them, of the first images or of those of an index."""
+    pixels, index = toy_pixels(), np.arange(BATCH) if index is None else index
+    views = [
+        as_input(views_of(view, *pixels.at(index), (seed, i), index), SIGHT, Machine())
+        for i, view in enumerate(of.views(PAIR))
+    ]
+    return Batch(views, torch.from_numpy(index))
+
+
+def toy_teachers() -> list[Net]:
+    """A base and three experts, with statistics in their batch norms."""
+    nets = []
+    for seed in range(4):
+        torch.manual_seed(seed)
+        net = Net(build(EncoderSpec("slim10_w8"), SIZE), **SMALL)
+        for name, buffer in net.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                buffer += torch.rand_like(buffer) / 2
+        nets.append(net.eval())
+    return nets
+
+
+# what some methods are given besides an encoder and the number of images, by the name of the parameter
+GIVEN: dict[str, Callable[[], Any]] = {"labels": lambda: torch.arange(N) % 3, "teachers": toy_teachers}
+
+
+def built(name: str, seed: int = 0, **options: Any) -> Method:
+    """The method around a small encoder."""
+    of = contract.named(name)
+    parameters = list(inspect.signature(of).parameters.values())
+    wanted = [p.name for p in parameters[2:] if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert set(wanted) <= set(GIVEN), f"{name} is given {wanted}: say in GIVEN, above, what that is here"
+    small = {key: value for key, value in SMALL.items() if key in contract.options_of(of)}
+    given = [GIVEN[key]() for key in wanted]
+    torch.manual_seed(seed)
+    encoder = over_all_ranks(build(EncoderSpec("slim10_w8"), SIZE))
+    return of(encoder, N, *given, **{**small, **options}).train()
+
+
+def trained(
+    name: str, folder: Path, steps: int, *, die_at: int | None = None, save_every: float = 1e9, **options: Any
+) -> list[dict[str, Any]]:
+    """Train in a folder, going on with what is there; the journal's lines. Dies in a forward if told to."""
+    method = built(name, **options)
+    forward = method.forward
+
+    def mortal(batch: Batch, at: At) -> contract.Outcome:
+        outcome = forward(batch, at)
+        if at.step == die_at:
+            raise KeyboardInterrupt
+        return outcome
+
+    method.forward = mortal
+    folder.mkdir(exist_ok=True)
+    work = Work(folder, name, Machine(), folder, save_every=save_every)
+    training = Training(images=steps * BATCH, batch_size=BATCH, optimizer="adamw", lr=0.03, weight_decay=1e-2)
+    try:
+        fit(work, method, toy_pixels(), training, PAIR, SIGHT)
+    except KeyboardInterrupt:
+        assert die_at is not None
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def trainable(method: nn.Module) -> dict[str, Tensor]:
+    return {name: p for name, p in method.named_parameters() if p.requires_grad}
+
+
+def state(method: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in method.state_dict().items()}
+
+
+def moved(before: dict[str, Tensor], method: nn.Module) -> set[str]:
+    now = method.state_dict()
+    assert now.keys() == before.keys()
+    return {name for name, value in before.items() if not torch.equal(value, now[name])}
+
+
+def is_statistic(name: str) -> bool:
+    return name.rpartition(".")[2] in {"running_mean", "running_var", "num_batches_tracked"}
+
+
+AT = At(3, 10, 0)
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+def test_the_methods_of_the_paper_are_here() -> None:
+    assert {"moclr", "simclr", "distil", "classify"} <= set(METHODS)
+
+
+# the loss
+
+
+@every_method
+def test_the_loss_is_one_finite_number_in_float32_and_the_same_each_time(name: str) -> None:
+    method, batch = built(name), toy_batch(contract.named(name))
+    torch.manual_seed(0)
+    one = method(batch, AT)
+    torch.manual_seed(0)
+    other = method(batch, AT)
+    assert one.loss.shape == () and one.loss.dtype == torch.float32 and torch.isfinite(one.loss)
+    assert one.loss.item() == other.loss.item()
+
+
+@every_method
+def test_the_loss_falls(name: str, tmp_path: Path) -> None:
+    losses = [line["loss"] for line in trained(name, tmp_path, 60)]
+    assert len(losses) == 60 and np.isfinite(losses).all()
+    assert np.mean(losses[-10:]) < 0.85 * np.mean(losses[:5])
+
+
+@every_method
+def test_under_bf16_the_loss_stays_in_float32_and_close(name: str) -> None:
+    method, batch = built(name), toy_batch(contract.named(name))
+    full = method(batch, AT).loss
+    with Machine(precision="bf16").autocast():
+        half = method(batch, AT).loss
+    assert half.dtype == torch.float32
+    assert float(half) == pytest.approx(float(full), rel=0.05) and float(half) != float(full)
+
+
+@every_method
+def test_logs_are_detached(name: str) -> None:
+    logs = built(name)(toy_batch(contract.named(name)), AT).logs
+    assert not any(value.requires_grad for value in logs.values())
+
+
+# gradients
+
+
+@every_method
+def test_the_gradient_reaches_the_encoders_first_layer(name: str) -> None:
+    method = built(name)
+    method(toy_batch(contract.named(name)), AT).loss.backward()
+    first = next(iter(method.net.encoder.parameters()))
+    assert first.grad is not None and first.grad.norm() > 1e-6
+
+
+@every_method
+@pytest.mark.parametrize("kind", [0, 1, None])
+def test_every_trainable_tensor_gets_a_gradient_on_every_batch(name: str, kind: int | None) -> None:
+    """Also where a batch holds images of one label, or one cluster, only."""
+    index = np.arange(BATCH) if kind is None else np.arange(kind, N, 3)[:BATCH]
+    method = built(name)
+    method(toy_batch(contract.named(name), index), AT).loss.backward()
+    assert [key for key, p in trainable(method).items() if p.grad is None] == []
+    assert all(torch.isfinite(p.grad).all() for p in trainable(method).values() if p.grad is not None)
+
+
+# state
+
+
+@every_method
+def test_forward_writes_no_state_but_the_statistics_of_batch_norm(name: str) -> None:
+    method = built(name)
+    before = state(method)
+    method(toy_batch(contract.named(name)), AT).loss.backward()
+    assert {key for key in moved(before, method) if not is_statistic(key)} == set()
+
+
+@every_method
+def test_the_state_dict_is_all_it_remembers(name: str, tmp_path: Path) -> None:
+    trained(name, tmp_path, 3)
+    one, other = built(name, seed=7), built(name, seed=8)
+    for method in (one, other):
+        optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad])
+        assert checkpoints.load(tmp_path / "checkpoints", method, optimizer) == 3
+    batch = toy_batch(contract.named(name))
+    assert float(one(batch, AT).loss) == float(other(batch, AT).loss)
+
+
+@every_method
+def test_after_step_moves_nothing_that_the_optimizer_moves(name: str) -> None:
+    method = built(name)
+    kept = method(toy_batch(contract.named(name)), AT).kept
+    before = state(method)
+    method.after_step(kept, AT)
+    assert moved(before, method) & set(trainable(method)) == set()
+
+
+@every_method
+def test_an_epoch_may_begin_with_a_look_at_the_whole_collection(name: str) -> None:
+    method, places = built(name), []
+
+    def look(place: Any) -> Tensor:
+        places.append(place)
+        return encode(method.net, SIGHT, toy_pixels(), Machine(), place=place)
+
+    method.before_epoch(look, At(0, 10, 0))
+    assert set(places) <= {"pool", "hidden", "projection"}
+    assert torch.isfinite(method(toy_batch(contract.named(name)), AT).loss)
+
+
+@every_method
+def test_modes_change_the_method_and_never_its_teachers(name: str) -> None:
+    method = built(name)
+    teachers = list(getattr(method, "teachers", ()))
+    assert bool(teachers) == ("teachers" in inspect.signature(type(method)).parameters)
+    method.train(True)
+    assert method.net.training and not any(part.training for teacher in teachers for part in teacher.modules())
+    own = {id(p) for p in [*method.parameters(), *method.buffers()]}
+    theirs = [*(p for t in teachers for p in t.parameters()), *(b for t in teachers for b in t.buffers())]
+    assert not any(id(tensor) in own for tensor in theirs)
+    assert not any(p.requires_grad for teacher in teachers for p in teacher.parameters())
+    assert not any("teacher" in key for key in method.state_dict())
+
+
+@every_method
+def test_a_step_leaves_teachers_as_they_are(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    teachers = toy_teachers()
+    before = [state(teacher) for teacher in teachers]
+    monkeypatch.setitem(GIVEN, "teachers", lambda: teachers)
+    trained(name, tmp_path, 2)
+    assert all(moved(was, teacher) == set() for was, teacher in zip(before, teachers))
+
+
+# killed and resumed
+
+
+@every_method
+def test_killed_and_resumed_it_ends_bit_identical(name: str, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    lines = trained(name, whole, 12)
+    for death in (3, 7, 8):
+        trained(name, broken, 12, die_at=death, save_every=0)
+    after = trained(name, broken, 12, save_every=0)
+    first, second = (
+        read_json(folder / "checkpoints" / "step-00000012" / "MANIFEST.json") for folder in (whole, broken)
+    )
+    assert set(first["sha256"]) == {"model.safetensors", "optimizer.safetensors"} and first == second
+    assert [(a["step"], a["epoch"], a["loss"], a["lr"]) for a in lines] == [
+        (b["step"], b["epoch"], b["loss"], b["lr"]) for b in after
+    ]
+
+
+# options
+
+
+@every_method
+def test_a_typo_in_an_option_is_answered_with_what_was_meant(name: str) -> None:
+    options = contract.options_of(contract.named(name))
+    assert options
+    for option in options:
+        with pytest.raises(UsageError, match=f"option of {name} '{option}x'; did you mean '{option}'"):
+            contract.checked_options(name, {option + "x": 1})
+
+
+@every_method
+def test_options_left_out_have_their_defaults(name: str) -> None:
+    options = contract.options_of(contract.named(name))
+    assert contract.checked_options(name, {}) == options
+    changed = next(iter(options))
+    assert contract.checked_options(name, {changed: 0.123}) == {**options, changed: 0.123}
+    json.dumps(options)
+
+
+@every_method
+def test_a_method_says_what_it_is_in_a_line(name: str) -> None:
+    about = contract.named(name).about
+    assert 10 < len(about) < 100 and "\n" not in about
+    module = inspect.getmodule(contract.named(name))
+    assert module is not None and "https://arxiv.org/abs/" in (module.__doc__ or "")
+
+
+def test_a_method_that_is_not_there_is_answered_with_its_neighbour() -> None:
+    with pytest.raises(UsageError, match="unknown method 'moclar'; did you mean 'moclr'"):
+        contract.named("moclar")
+
+
+@every_method
+def test_a_method_starts_from_a_trained_net(name: str) -> None:
+    method, other = built(name, seed=1), built(name, seed=2)
+    assert moved(state(method.net), other.net) != set()
+    method.start_from(other.net)
+    assert moved(state(method.net), other.net) == set()
+    copies = [part for part in method.modules() if isinstance(part, Momentum)]
+    assert all(moved(state(copy.net), other.net) == set() for copy in copies)
+
+
+# single methods
+
+
+def test_moclrs_target_follows_the_net_by_the_momentum_of_the_step() -> None:
+    method = built("moclr", momentum=0.9)
+    assert isinstance(method.target, Momentum)
+    with torch.no_grad():
+        for p in method.net.parameters():
+            p.add_(torch.ones_like(p))
+    before, at = [p.clone() for p in method.target.parameters()], At(5, 20, 0)
+    method.after_step(None, at)
+    momentum = momentum_at(0.9, 5, 20)
+    for old, new, p in zip(before, method.target.parameters(), method.net.parameters()):
+        torch.testing.assert_close(new, momentum * old + (1 - momentum) * p.detach())
+
+
+def test_a_head_whose_cluster_is_absent_has_a_gradient_of_zero_and_the_others_more() -> None:
+    method = built("distil")
+    assert isinstance(method.heads, nn.ModuleList)
+    method(toy_batch(contract.named("distil"), np.arange(0, N, 3)[:BATCH]), AT).loss.backward()
+    sizes = [sum(float(p.grad.abs().sum()) for p in head.parameters() if p.grad is not None) for head in method.heads]
+    assert sizes[0] > 0 and sizes[1] > 0 and sizes[2:] == [0, 0]
+
+
+def test_classify_shows_each_image_once_and_the_others_twice() -> None:
+    one, other = View(SIZE), View(SIZE, flip=0.0)
+    views = {name: contract.named(name).views((one, other)) for name in METHODS}
+    assert views["classify"] == (one,) and views["moclr"] == views["simclr"] == views["distil"] == (one, other)
