@@ -82,13 +82,17 @@ def alive(holder: dict[str, Any]) -> bool:
 
 
 def _holder(path: Path) -> dict[str, Any] | None:
-    try:
-        holder = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except ValueError:  # not one of ours, or damaged: only --steal-lock may judge it
-        return {"host": "an unreadable lock file", "pid": "?"}
-    return holder if isinstance(holder, dict) else None
+    with contextlib.suppress(ValueError):
+        try:
+            holder = json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        if isinstance(holder, dict):
+            return holder
+    return {
+        "host": "an unreadable lock file",
+        "pid": "?",
+    }  # not one of ours, or damaged: only --steal-lock may judge it
 
 
 def _started(pid: int) -> str | None:

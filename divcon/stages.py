@@ -24,8 +24,9 @@ from .log import say
 from .method import Method, checked_options, named
 from .methods.distil import Distil
 from .nets.encoder import EncoderSpec, build
-from .nets.net import Net, Place
+from .nets.net import Place
 from .nets.norm import over_all_ranks
+from .nets.teacher import Teacher
 from .nets.trained import Sight, Trained
 from .rng import seed_for, uniforms
 from .runs import Work
@@ -89,8 +90,9 @@ class Divide:
 
 @dataclass(frozen=True, kw_only=True)
 class Distillation(Learning):
-    """The student's training. `base_share` is the base's part of the loss; `hidden` the width of the heads."""
+    """The student's training: at which `place` it meets its teachers, the base's part of the loss, the heads' width."""
 
+    place: Literal["projection", "pool"] = "projection"
     hidden: int = 4096
     base_share: float = 0.5
 
@@ -108,8 +110,10 @@ class Teachers:
         models = " ".join(model.fingerprint for model in (self.base, *self.experts))
         return digest(f"{models} {self.clusters.fingerprint}")
 
-    def nets(self) -> list[Net]:
-        return [self.base.net, *(expert.net for expert in self.experts)]
+    def with_images(self, images: Folder) -> list[tuple[Trained, Folder]]:
+        """The base with all images, each expert with its own."""
+        own = [images.subset(members) for members in self.clusters.members()]
+        return [(self.base, images), *zip(self.experts, own, strict=True)]
 
 
 class Comparison:
@@ -180,12 +184,21 @@ def compare(
 def distil(work: Work, teachers: Teachers, images: Folder, recipe: Distillation) -> Trained:
     """Train a student to predict what its teachers see."""
     labels = torch.tensor(teachers.clusters.labels)
+    given = [_teacher(work, model, seen, recipe.place) for model, seen in teachers.with_images(images)]
 
     def method(encoder: torch.nn.Module) -> Method:
-        nets = [work.machine.put(net) for net in teachers.nets()]
-        return Distil(encoder, len(images), nets, labels, hidden=recipe.hidden, base_share=recipe.base_share)
+        return Distil(encoder, len(images), given, labels, hidden=recipe.hidden, base_share=recipe.base_share)
 
     return _learned(work, images, recipe, method, teachers.base)
+
+
+def _teacher(work: Work, model: Trained, images: Folder, place: Literal["projection", "pool"]) -> Teacher:
+    """The model as a teacher, for images like these."""
+    if place == "projection":
+        return work.machine.put(Teacher(model.net))
+    pixels = pixels_of(work, images, model.sight)
+    usual = encode(model.net, model.sight, pixels, work.machine, place=place)
+    return work.machine.put(Teacher(model.net, place, usual))
 
 
 def _learned(work: Work, images: Folder, recipe: Learning, method_of: Any, base: Trained | None) -> Trained:

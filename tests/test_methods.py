@@ -27,14 +27,16 @@ from divcon.machine import Machine
 from divcon.method import At, Batch, Method
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.momentum import Momentum, momentum_at
-from divcon.nets.net import Net
+from divcon.nets.net import Net, Place
 from divcon.nets.norm import over_all_ranks
+from divcon.nets.teacher import Teacher
 from divcon.nets.trained import Sight
 from divcon.runs import Work
 
 N, SIZE, BATCH = 64, 16, 16
 SMALL = {"hidden": 32, "dim": 16}
 METHODS = contract.names()
+POOLS = "distil of pools"  # a method of two kinds
 PAIR = PRESETS["mild"](SIZE)
 SIGHT = Sight(SIZE)
 
@@ -60,31 +62,37 @@ def toy_batch(of: type[Method], index: np.ndarray | None = None, seed: int = 0) 
     return Batch(views, torch.from_numpy(index))
 
 
-def toy_teachers() -> list[Net]:
+def toy_teachers(place: Place = "projection") -> list[Teacher]:
     """A base and three experts, with statistics in their batch norms."""
-    nets = []
+    teachers = []
     for seed in range(4):
         torch.manual_seed(seed)
         net = Net(build(EncoderSpec("slim10_w8"), SIZE), **SMALL)
         for name, buffer in net.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 buffer += torch.rand_like(buffer) / 2
-        nets.append(net.eval())
-    return nets
+        usual = None if place == "projection" else encode(net, SIGHT, toy_pixels(), Machine(), place=place)
+        teachers.append(Teacher(net, place, usual))
+    return teachers
 
 
 # what some methods are given besides an encoder and the number of images, by the name of the parameter
 GIVEN: dict[str, Callable[[], Any]] = {"labels": lambda: torch.arange(N) % 3, "teachers": toy_teachers}
 
 
+def class_of(kind: str) -> type[Method]:
+    """Of a method by name, or of a kind of it: "distil of pools"."""
+    return contract.named(kind.partition(" of ")[0])
+
+
 def built(name: str, seed: int = 0, **options: Any) -> Method:
     """The method around a small encoder."""
-    of = contract.named(name)
+    of = class_of(name)
     parameters = list(inspect.signature(of).parameters.values())
     wanted = [p.name for p in parameters[2:] if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert set(wanted) <= set(GIVEN), f"{name} is given {wanted}: say in GIVEN, above, what that is here"
     small = {key: value for key, value in SMALL.items() if key in contract.options_of(of)}
-    given = [GIVEN[key]() for key in wanted]
+    given = [toy_teachers("pool") if name == POOLS and key == "teachers" else GIVEN[key]() for key in wanted]
     torch.manual_seed(seed)
     encoder = over_all_ranks(build(EncoderSpec("slim10_w8"), SIZE))
     return of(encoder, N, *given, **{**small, **options}).train()
@@ -134,6 +142,7 @@ def is_statistic(name: str) -> bool:
 
 AT = At(3, 10, 0)
 every_method = pytest.mark.parametrize("name", METHODS)
+every_kind = pytest.mark.parametrize("name", [*METHODS, POOLS])
 
 
 def test_the_methods_of_the_paper_are_here() -> None:
@@ -143,9 +152,9 @@ def test_the_methods_of_the_paper_are_here() -> None:
 # the loss
 
 
-@every_method
+@every_kind
 def test_the_loss_is_one_finite_number_in_float32_and_the_same_each_time(name: str) -> None:
-    method, batch = built(name), toy_batch(contract.named(name))
+    method, batch = built(name), toy_batch(class_of(name))
     torch.manual_seed(0)
     one = method(batch, AT)
     torch.manual_seed(0)
@@ -154,47 +163,47 @@ def test_the_loss_is_one_finite_number_in_float32_and_the_same_each_time(name: s
     assert one.loss.item() == other.loss.item()
 
 
-@every_method
+@every_kind
 def test_the_loss_falls(name: str, tmp_path: Path) -> None:
     losses = [line["loss"] for line in trained(name, tmp_path, 60)]
     assert len(losses) == 60 and np.isfinite(losses).all()
     assert np.mean(losses[-10:]) < 0.85 * np.mean(losses[:5])
 
 
-@every_method
+@every_kind
 def test_under_bf16_the_loss_stays_in_float32_and_close(name: str) -> None:
-    method, batch = built(name), toy_batch(contract.named(name))
+    method, batch = built(name), toy_batch(class_of(name))
     full = method(batch, AT).loss
     with Machine(precision="bf16").autocast():
         half = method(batch, AT).loss
     assert half.dtype == torch.float32
-    assert float(half) == pytest.approx(float(full), rel=0.05) and float(half) != float(full)
+    assert half.item() == pytest.approx(full.item(), rel=0.05) and half.item() != full.item()
 
 
-@every_method
+@every_kind
 def test_logs_are_detached(name: str) -> None:
-    logs = built(name)(toy_batch(contract.named(name)), AT).logs
+    logs = built(name)(toy_batch(class_of(name)), AT).logs
     assert not any(value.requires_grad for value in logs.values())
 
 
 # gradients
 
 
-@every_method
+@every_kind
 def test_the_gradient_reaches_the_encoders_first_layer(name: str) -> None:
     method = built(name)
-    method(toy_batch(contract.named(name)), AT).loss.backward()
+    method(toy_batch(class_of(name)), AT).loss.backward()
     first = next(iter(method.net.encoder.parameters()))
     assert first.grad is not None and first.grad.norm() > 1e-6
 
 
-@every_method
+@every_kind
 @pytest.mark.parametrize("kind", [0, 1, None])
 def test_every_trainable_tensor_gets_a_gradient_on_every_batch(name: str, kind: int | None) -> None:
     """Also where a batch holds images of one label, or one cluster, only."""
     index = np.arange(BATCH) if kind is None else np.arange(kind, N, 3)[:BATCH]
     method = built(name)
-    method(toy_batch(contract.named(name), index), AT).loss.backward()
+    method(toy_batch(class_of(name), index), AT).loss.backward()
     assert [key for key, p in trainable(method).items() if p.grad is None] == []
     assert all(torch.isfinite(p.grad).all() for p in trainable(method).values() if p.grad is not None)
 
@@ -202,35 +211,35 @@ def test_every_trainable_tensor_gets_a_gradient_on_every_batch(name: str, kind: 
 # state
 
 
-@every_method
+@every_kind
 def test_forward_writes_no_state_but_the_statistics_of_batch_norm(name: str) -> None:
     method = built(name)
     before = state(method)
-    method(toy_batch(contract.named(name)), AT).loss.backward()
+    method(toy_batch(class_of(name)), AT).loss.backward()
     assert {key for key in moved(before, method) if not is_statistic(key)} == set()
 
 
-@every_method
+@every_kind
 def test_the_state_dict_is_all_it_remembers(name: str, tmp_path: Path) -> None:
     trained(name, tmp_path, 3)
     one, other = built(name, seed=7), built(name, seed=8)
     for method in (one, other):
         optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad])
         assert checkpoints.load(tmp_path / "checkpoints", method, optimizer) == 3
-    batch = toy_batch(contract.named(name))
+    batch = toy_batch(class_of(name))
     assert float(one(batch, AT).loss) == float(other(batch, AT).loss)
 
 
-@every_method
+@every_kind
 def test_after_step_moves_nothing_that_the_optimizer_moves(name: str) -> None:
     method = built(name)
-    kept = method(toy_batch(contract.named(name)), AT).kept
+    kept = method(toy_batch(class_of(name)), AT).kept
     before = state(method)
     method.after_step(kept, AT)
     assert moved(before, method) & set(trainable(method)) == set()
 
 
-@every_method
+@every_kind
 def test_an_epoch_may_begin_with_a_look_at_the_whole_collection(name: str) -> None:
     method, places = built(name), []
 
@@ -240,10 +249,10 @@ def test_an_epoch_may_begin_with_a_look_at_the_whole_collection(name: str) -> No
 
     method.before_epoch(look, At(0, 10, 0))
     assert set(places) <= {"pool", "hidden", "projection"}
-    assert torch.isfinite(method(toy_batch(contract.named(name)), AT).loss)
+    assert torch.isfinite(method(toy_batch(class_of(name)), AT).loss)
 
 
-@every_method
+@every_kind
 def test_modes_change_the_method_and_never_its_teachers(name: str) -> None:
     method = built(name)
     teachers = list(getattr(method, "teachers", ()))
@@ -257,7 +266,7 @@ def test_modes_change_the_method_and_never_its_teachers(name: str) -> None:
     assert not any("teacher" in key for key in method.state_dict())
 
 
-@every_method
+@every_kind
 def test_a_step_leaves_teachers_as_they_are(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teachers = toy_teachers()
     before = [state(teacher) for teacher in teachers]
@@ -269,7 +278,7 @@ def test_a_step_leaves_teachers_as_they_are(name: str, tmp_path: Path, monkeypat
 # killed and resumed
 
 
-@every_method
+@every_kind
 def test_killed_and_resumed_it_ends_bit_identical(name: str, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     lines = trained(name, whole, 12)
@@ -319,12 +328,13 @@ def test_a_method_that_is_not_there_is_answered_with_its_neighbour() -> None:
         contract.named("moclar")
 
 
-@every_method
+@every_kind
 def test_a_method_starts_from_a_trained_net(name: str) -> None:
-    method, other = built(name, seed=1), built(name, seed=2)
-    assert moved(state(method.net), other.net) != set()
+    method, other = built(name, seed=1), built("moclr" if name == POOLS else name, seed=2)
+    assert moved(state(method.net.encoder), other.net.encoder) != set()
     method.start_from(other.net)
-    assert moved(state(method.net), other.net) == set()
+    assert moved(state(method.net.encoder), other.net.encoder) == set()
+    assert method.net.projector is None or moved(state(method.net), other.net) == set()
     copies = [part for part in method.modules() if isinstance(part, Momentum)]
     assert all(moved(state(copy.net), other.net) == set() for copy in copies)
 

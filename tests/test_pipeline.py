@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from divcon.errors import DataError
 
 STAGES = ["base", "clusters", "experts/0", "experts/1", "checks", "student"]
 STABLE = ["*/encoder.safetensors", "experts/*/encoder.safetensors", "clusters/clusters.parquet", "clusters/centroids.npy", "images/index.arrow"]  # fmt: skip
-EPOCHS = 6
+EPOCHS = 4
 TURN = 0.005  # seconds between two looks at a run
 
 
@@ -84,7 +85,7 @@ def owned(stage: Path) -> Callable[[int], bool]:
 
     def now(pid: int) -> bool:
         try:
-            return bool(json.loads((stage / "lock").read_text())["pid"] == pid)
+            return bool(json.loads((stage / "state.json").read_text())["pid"] == pid)
         except OSError:
             return False
 
@@ -92,13 +93,13 @@ def owned(stage: Path) -> Callable[[int], bool]:
 
 
 def test_a_run_killed_in_three_stages_ends_in_the_bytes_of_one_never_killed(photos: Path, tmp_path: Path) -> None:
-    run, words = tmp_path / "run", command(photos, tmp_path / "run", "save_every=0.1")
+    run, words = tmp_path / "run", command(photos, tmp_path / "run", "save_every=0.05")
     for stage, moment in (("base", training), ("experts/1", owned), ("student", training)):
         code, said = hit(words, moment(run / stage), signal.SIGKILL)
         assert code == -signal.SIGKILL, said
         assert divcon.status(run)["stages"][stage]["state"] == "interrupted"
     last = started(words)
-    assert "student: 10 steps of 16, going on from step" in last.communicate(timeout=120)[1]
+    assert re.search(r"student: .* going on from step \d+\n", last.communicate(timeout=120)[1])
     assert last.returncode == 0
     assert stable(run) == stable(finished(photos))
     assert not list(run.rglob("*.part")) and not list(run.rglob("checkpoints")) and not list(run.rglob("lock*"))
@@ -133,7 +134,7 @@ def test_twenty_kills_across_all_stages_change_no_byte(photos: Path, tmp_path: P
 
 
 def test_ctrl_c_and_sigterm_save_and_end_with_their_codes(photos: Path, tmp_path: Path) -> None:
-    run, words = tmp_path / "run", command(photos, tmp_path / "run", "save_every=0.1")
+    run, words = tmp_path / "run", command(photos, tmp_path / "run", "save_every=0.05")
     for stage, number, expected in (("base", signal.SIGINT, 130), ("student", signal.SIGTERM, 75)):
         code, said = hit(words, training(run / stage), number)
         saved = max((run / stage).glob("checkpoints/step-*"))
@@ -146,8 +147,8 @@ def test_ctrl_c_and_sigterm_save_and_end_with_their_codes(photos: Path, tmp_path
     assert stable(run) == stable(finished(photos))
 
 
-@pytest.mark.parametrize("options", [{}, {"threads": 3}, {"cache_gb": 0}])
-def test_a_second_run_in_one_process_gives_the_same_bytes(
+@pytest.mark.parametrize("options", [{}, {"threads": 3, "cache_gb": 0}])
+def test_a_second_run_in_one_process_gives_the_same_bytes_with_any_threads_and_cache(
     photos: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     assert stable(divcon.run(photos, out=tmp_path / "run", epochs=EPOCHS, **TINY, **options).folder) == stable(
@@ -164,8 +165,9 @@ def test_names_and_order_of_the_files_change_no_encoder_and_no_centroid(photos: 
     run = divcon.run(tmp_path / "moved", out=tmp_path / "run", epochs=EPOCHS, **TINY).folder
     same = ["*/encoder.safetensors", "experts/*/encoder.safetensors", "clusters/centroids.npy"]
     assert stable(run, same) == stable(finished(photos), same)
+    columns = ["label", "distance"]
     tables = [
-        pq.read_table(folder / "clusters" / "clusters.parquet").drop(["path"]) for folder in (run, finished(photos))
+        pq.read_table(folder / "clusters/clusters.parquet", columns=columns) for folder in (run, finished(photos))
     ]
     assert tables[0].equals(tables[1])
 

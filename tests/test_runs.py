@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from test_pipeline import finished
+from test_pipeline import EPOCHS, finished
 
 import divcon
 from divcon import locks, runs
@@ -104,19 +104,17 @@ def test_a_stage_is_done_once_and_then_read_back(tmp_path: Path) -> None:
 
 
 def test_the_marker_of_a_finished_stage_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole(tmp_path)
-    names = {str(path.relative_to(tmp_path)) for path in (tmp_path / "student").iterdir()}
     written = list[tuple[str, set[str]]]()
 
     def noting(path: Path, value: Any) -> None:
-        written.append((path.name, {p.name for p in path.parent.iterdir()}))
+        written.append((path.name, {beside.name for beside in path.parent.glob("*")}))
         write_json(path, value)
 
     monkeypatch.setattr(runs, "write_json", noting)
-    whole(tmp_path / "again")
+    whole(tmp_path / "run")
     last = [there for name, there in written if name == "stage.json"]
     assert len(last) == 4 and all("text" in there and "stage.json" not in there for there in last)
-    assert names == {"student/text", "student/stage.json"}
+    assert {path.name for path in (tmp_path / "run" / "student").iterdir()} == {"text", "stage.json"}
 
 
 @pytest.mark.parametrize(("before", "after"), [(Recipe(), Recipe("b")), (Recipe(), Recipe(times=2))])
@@ -133,10 +131,7 @@ def test_a_refusal_says_the_option_as_typed_with_its_old_and_new_value() -> None
     old = replace(BOOK, typed={"clusters.k": 5}, options={"clusters.k": 5, "base.lr": 0.1, "epochs": 60.0})
     new = replace(BOOK, typed={"clusters.k": 10}, options={"clusters.k": 10, "base.lr": 0.1, "epochs": 60.0})
     assert old.changes(new) == ["clusters.k was 5, is 10"]
-    assert old.changes(replace(new, options={"clusters.k": 5, "base.lr": 0.2})) == [
-        "base.lr was 0.1, is 0.2",
-        "epochs was 60, is None",
-    ]
+    assert old.changes(replace(old, options={**old.options, "base.lr": 0.2})) == ["base.lr was 0.1, is 0.2"]
     assert new.changes(new) == []
 
 
@@ -304,7 +299,7 @@ def test_a_stage_is_waiting_then_running_then_done(tmp_path: Path) -> None:
     done = state(tmp_path, "base")
     assert seen == ["running", "waiting"] and done["state"] == "done" and done["progress"] == 1.0
     assert 0.02 <= done["seconds"] < 10 and done["eta"] == 0
-    assert FIELDS <= set(done) and FIELDS <= set(state(tmp_path, "student"))
+    assert set(done) >= FIELDS and set(state(tmp_path, "student")) >= FIELDS
 
 
 KILLED = """
@@ -323,7 +318,7 @@ def test_a_stage_whose_process_was_killed_is_interrupted(tmp_path: Path) -> None
     assert done.returncode == -signal.SIGKILL
     assert (tmp_path / "base" / "lock").exists()
     interrupted = state(tmp_path, "base")
-    assert interrupted["state"] == "interrupted" and FIELDS <= set(interrupted)
+    assert interrupted["state"] == "interrupted" and set(interrupted) >= FIELDS
 
 
 def test_a_stage_that_stopped_says_why(tmp_path: Path) -> None:
@@ -337,7 +332,7 @@ def test_a_stage_that_stopped_says_why(tmp_path: Path) -> None:
         with pytest.raises((DataError, StoppedError)):
             begun(tmp_path).stage("base", do, Recipe())
         account = state(tmp_path, "base")
-        assert (account["state"], account["why"]) == (word, why) and FIELDS <= set(account)
+        assert (account["state"], account["why"]) == (word, why) and set(account) >= FIELDS
 
 
 def test_seconds_of_an_interrupted_stage_are_counted_on(tmp_path: Path) -> None:
@@ -363,7 +358,7 @@ def test_every_trained_stage_says_what_it_saw_and_how_fast(photos: Path) -> None
         assert stages[name]["images_per_second"] > 0 and 0 <= stages[name]["data_wait"] <= 1
         assert stages[name]["peak_rss_mb"] > 50 and stages[name]["seconds"] > 0
     seen = sum(stage["images_seen"] or 0 for stage in stages.values())
-    assert abs(seen - 6 * 160) <= 4 * 16  # epochs times images, to a batch a stage
+    assert abs(seen - EPOCHS * 160) <= 4 * 16  # epochs times images, to a batch a stage
 
 
 def test_a_flipped_byte_in_any_stage_is_found_and_named(photos: Path, tmp_path: Path) -> None:
@@ -394,7 +389,7 @@ def test_a_base_is_taken_from_another_run(photos: Path, tmp_path: Path, tiny: di
     assert json.loads((ran.folder / "base" / "stage.json").read_text())["notes"]["taken_from"] == str(base)
     other = tmp_path / "other"
     shutil.copytree(finished(photos) / "student", other)
-    with pytest.raises(UsageError, match="base was .* is .*other"):
+    with pytest.raises(UsageError, match=r"base was .* is .*other"):
         divcon.run(photos, out=tmp_path / "taken", base=str(other), epochs=1, **tiny)
 
 
@@ -410,7 +405,7 @@ def test_a_damaged_base_is_not_taken(photos: Path, tmp_path: Path, tiny: dict[st
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("clusters.k", 3, "clusters.k was 2, is 3"), ("epochs", 7, "epochs was 6, is 7"), ("seed", 1, "seed was 0, is 1"),
+        ("clusters.k", 3, "clusters.k was 2, is 3"), ("epochs", 7, "epochs was 4, is 7"), ("seed", 1, "seed was 0, is 1"),
         ("precision", "bf16", "precision was fp32, is bf16"), ("limit", 100, "limit was None, is 100"),
         ("recipe", "moclr", "recipe was dnc, is moclr"), ("student.lr", 0.5, "student.lr was 0.001, is 0.5"),
     ],
@@ -419,8 +414,11 @@ def test_a_changed_option_of_a_finished_run_is_refused_with_both_values(
     photos: Path, tiny: dict[str, Any], key: str, value: object, said: str
 ) -> None:
     run = finished(photos)
+    options = {"epochs": EPOCHS, **tiny, key: value}
+    if key == "recipe":  # of a pipeline that has no clusters
+        options = {name: value for name, value in options.items() if "." not in name}
     with pytest.raises(UsageError) as error:
-        divcon.run(photos, out=run, **{"epochs": 6, **tiny, key: value})
+        divcon.run(photos, out=run, **options)
     words = str(error.value)
     assert said in words and "Use another folder (out=...)" in words and f"divcon redo {run}" in words
 
@@ -430,6 +428,6 @@ def test_what_was_accepted_for_an_unfinished_stage_is_what_the_run_remembers(
 ) -> None:
     run = shutil.copytree(finished(photos), tmp_path / "run")
     divcon.redo(run, "student")
-    divcon.run(photos, out=run, epochs=6, **{"student.lr": 0.5}, **tiny)
+    divcon.run(photos, out=run, epochs=EPOCHS, **{"student.lr": 0.5}, **tiny)
     with pytest.raises(UsageError, match=r"clusters\.k was 2, is 3\. "):
-        divcon.run(photos, out=run, epochs=6, **{"student.lr": 0.5}, **{**tiny, "clusters.k": 3})
+        divcon.run(photos, out=run, epochs=EPOCHS, **{"student.lr": 0.5}, **{**tiny, "clusters.k": 3})

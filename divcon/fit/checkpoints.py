@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..artifacts import disk, read_json, sha256, show, sync, write_json
+from ..artifacts import disk, read_json, sha256, show, sync, write_json, write_tensors
 from ..log import warn
 
 KEPT = 2
@@ -27,8 +27,8 @@ def save(folder: Path, step: int, method: nn.Module, optimizer: torch.optim.Opti
     with disk(final):
         clear(folder)
         part.mkdir(parents=True)
-        save_file(_whole(method.state_dict()), part / "model.safetensors")
-        save_file(_flat(optimizer), part / "optimizer.safetensors")
+        write_tensors(part / "model.safetensors", method.state_dict())
+        write_tensors(part / "optimizer.safetensors", _flat(optimizer))
         write_json(part / "MANIFEST.json", {"step": step, "sha256": _seal(part)})
         shutil.rmtree(final, ignore_errors=True)
         part.rename(final)
@@ -81,14 +81,10 @@ def _seal(part: Path) -> dict[str, str]:
     return {file.name: sha256(file) for file in sorted(part.iterdir())}
 
 
-def _whole(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-
-
 def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's tensors, named "parameter number/what"."""
     state: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
-    return _whole({f"{i}/{what}": tensor for i, parts in state.items() for what, tensor in parts.items()})
+    return {f"{i}/{what}": tensor for i, parts in state.items() for what, tensor in parts.items()}
 
 
 def _put_back(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from ..artifacts import disk, read_json, sha256, show, sync, write_json
+from ..artifacts import disk, read_json, sha256, show, sync, write_json, write_tensors
 from ..config import check
 from ..errors import DataError, InputError
 from .encoder import EncoderSpec, build
@@ -55,7 +55,7 @@ class Trained:
     def save(self, folder: Path) -> None:
         file = folder / "encoder.safetensors"
         with disk(file):
-            save_file({name: t.detach().cpu().contiguous() for name, t in self.net.state_dict().items()}, file)
+            write_tensors(file, self.net.state_dict())
             sync(file)
         about = {"encoder": asdict(self.spec), "net": self.net.shape, **asdict(self.sight), "sha256": sha256(file)}
         write_json(folder / "encoder.json", about)

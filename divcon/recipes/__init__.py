@@ -110,5 +110,5 @@ def settled(options: Options, n: int, device: str) -> tuple[Options, list[str]]:
 
 
 def batch_for(n: int) -> int:
-    """The power of two nearest below a 24th of the collection, from 16 to 256."""
-    return max(16, min(256, 1 << max(0, (n // 24).bit_length() - 1)))
+    """The power of two nearest below a 96th of the collection, from 16 to 256: few images need many steps."""
+    return max(16, min(256, 1 << max(0, (n // 96).bit_length() - 1)))

@@ -1,20 +1,21 @@
-"""Settings for collections of 10^3 to 10^5 images and trainings of 10^2 to 10^4 steps."""
+"""Settings for collections of 10^3 to 10^5 images and trainings of 10^2 to 10^4 steps (LOG.md, 2026-11-22)."""
 
 from typing import Any
 
 from ..stages import Pretrain
 from . import Options
 
-TEMPERATURE = 0.2  # a batch of 256 holds fewer hard negatives than one of 4096
+TEMPERATURE = 0.2  # a small batch holds fewer hard negatives than one of 4096
+RATE = 0.012  # AdamW's, for a batch of 256
 
 
 def contrast(options: Options, *, images: float) -> Pretrain:
-    """One contrastive training as short trainings need it: AdamW, EMA by the number of steps."""
+    """One contrastive training as short trainings need it: AdamW, and EMA that starts by the number of steps."""
     hidden, dim = options.heads()
     assert options.batch_size is not None and options.views is not None
     own: dict[str, Any] = {"moclr": {"momentum": None}}.get(options.method, {})
     return Pretrain(
-        images=images, batch_size=options.batch_size, optimizer="adamw", lr=2e-3, weight_decay=0.01, seed=options.seed,
+        images=images, batch_size=options.batch_size, optimizer="adamw", lr=RATE, weight_decay=1e-4, seed=options.seed,
         encoder=options.spec(), sight=options.sight(), views=options.views, method=options.method,
         options={"temperature": TEMPERATURE, "hidden": hidden, "dim": dim, **own},
     )  # fmt: skip

@@ -72,7 +72,7 @@ def _timed(method: Method, optimizer: torch.optim.Optimizer, batch: Batch, machi
     at = At(0, 1, 0)
     outcome = train_step(method, optimizer, batch, at, 0.0, machine)
     method.after_step(outcome.kept, at)
-    float(outcome.loss)
+    float(outcome.loss.detach())
     return time.perf_counter() - begin
 
 

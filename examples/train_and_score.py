@@ -1,0 +1,33 @@
+"""Train on images without labels, by Divide and Contrast and by MoCLR alone at the same budget; score both on labelled ones.
+
+python examples/train_and_score.py FOLDER LABELLED RUNS [epochs=60 encoder=slim10 ...]
+
+Typed again, it goes on where it was stopped. What is trained on and what is scored on should be different images. Options
+are those that both recipes know.
+"""
+
+import sys
+from pathlib import Path
+
+import divcon
+from divcon.config import typed
+from divcon.errors import Error
+
+
+def main(folder: str, labelled: str, runs: str, *words: str) -> None:
+    for recipe in ("dnc", "moclr"):
+        ran = divcon.run(folder, out=Path(runs) / recipe, recipe=recipe, **typed(words))
+        scores = divcon.evaluate(ran.model, labelled)
+        sys.stdout.write(f"{recipe}: 20-NN {scores['knn']['k20']:.1%}, linear {scores['linear']['top1']:.1%}\n")
+    encoder = divcon.load(ran.folder)
+    weights = sum(tensor.numel() for tensor in encoder.parameters())
+    sys.stdout.write(f"an encoder has {weights:,} weights and gives {encoder.num_features} features\n")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except Error as error:  # what the user can mend: it says how
+        sys.exit(str(error))

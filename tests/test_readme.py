@@ -1,0 +1,141 @@
+"""What the documents say can be typed, called and followed."""
+
+import ast
+import importlib
+import inspect
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import divcon
+from divcon import cli, method, recipes
+from divcon.cli import lists
+from divcon.machine import Machine
+from divcon.runs import Book
+from divcon.verbs import demo, folders, models, orders, planning
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+ADD_A_METHOD = ROOT / "docs/add-a-method.md"  # its method and its recipe are not in the package
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
+PATH = re.compile(r"`((?:divcon|docs|tests|examples|benchmarks|\.ci)/[\w./-]*)`")
+
+Parsed = Callable[[str], None]
+
+
+def blocks(document: Path, *languages: str) -> list[str]:
+    return [text for language, text in BLOCK.findall(document.read_text()) if language in languages]
+
+
+def commands(document: Path) -> list[str]:
+    """The command lines of a document's blocks, without their comments."""
+    lines = "\n".join(blocks(document, "", "bash", "console")).replace("\\\n", " ").splitlines()
+    lines = [line.removeprefix("$ ").strip() for line in lines]
+    return [shlex.join(shlex.split(line, comments=True)) for line in lines if line.startswith("divcon ")]
+
+
+COMMANDS = sorted({line for document in DOCUMENTS for line in commands(document)})
+
+
+class ReachedError(Exception):
+    """Work would begin here."""
+
+
+def reached(*_: Any, **__: Any) -> None:
+    raise ReachedError
+
+
+class Found:
+    """As many images as Open Clip Art has; none was looked at."""
+
+    fingerprint = "made up"
+
+    def __len__(self) -> int:
+        return 6900
+
+
+@pytest.fixture
+def added(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The documented method and recipe, where the package finds its own."""
+    packages = importlib.import_module("divcon.methods"), recipes
+    for package, text in zip(packages, blocks(ADD_A_METHOD, "python"), strict=True):
+        folder = tmp_path / package.__name__
+        folder.mkdir()
+        (folder / "simsiam.py").write_text(text)
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+        monkeypatch.delitem(sys.modules, f"{package.__name__}.simsiam", raising=False)
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Parsed:
+    """Does what a command line says, up to where a file would be read."""
+    monkeypatch.chdir(tmp_path)
+    run = Path("runs/photos")
+    run.mkdir(parents=True)
+    Book({}, {}, {}, "", 6900, ["base"], "student").write(run)  # for those that name a run to do alike
+    begins = {
+        folders: ("open_images", "_book"), models: ("open_images", "open_labelled", "find_model"), lists: ("_list",),
+        orders: ("carry_out",), planning: ("plan",),
+    }  # fmt: skip
+    for module, names in begins.items():
+        for name in names:
+            monkeypatch.setattr(module, name, reached)
+    monkeypatch.setattr(orders, "open_images", lambda *_, **__: Found())
+    monkeypatch.setattr(orders, "_machine", lambda *_: Machine())
+    monkeypatch.setattr(demo, "collection", lambda cache: tmp_path / "collection")
+    command = typer.main.get_command(cli.app)
+    return lambda line: command.main(shlex.split(line)[1:], standalone_mode=False)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_line_can_be_typed(line: str, parsed: Parsed) -> None:
+    with pytest.raises(ReachedError):
+        parsed(line)
+
+
+@pytest.mark.parametrize("line", ["divcon run a out=b epoch=60", "divcon lok a", "divcon run a out=b --onyl base"])
+def test_a_command_line_with_a_typo_would_be_noticed(line: str, parsed: Parsed) -> None:
+    with pytest.raises(Exception, match=r"epochs|No such"):
+        parsed(line)
+
+
+def test_every_verb_is_shown_in_a_document() -> None:
+    shown = {shlex.split(line)[1] for line in COMMANDS}
+    told = "".join(document.read_text() for document in DOCUMENTS)
+    verbs = {verb.__name__ for verb in cli.VERBS}
+    assert {verb for verb in verbs - shown if f"divcon {verb}" not in told} == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
+def test_python_in_a_document_calls_what_there_is(document: Path) -> None:
+    for text in blocks(document, "python"):
+        for call in ast.walk(ast.parse(text)):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).startswith("divcon."):
+                verb = getattr(divcon, ast.unparse(call.func).removeprefix("divcon."))
+                named = {word.arg: None for word in call.keywords if word.arg}
+                inspect.signature(verb).bind(*call.args, **named)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
+def test_every_link_and_path_leads_to_a_file(document: Path) -> None:
+    text = document.read_text()
+    links = [document.parent / link for link in LINK.findall(text)]
+    paths = [ROOT / path for path in PATH.findall(text) if "simsiam" not in path]
+    assert [str(path) for path in (*links, *paths) if not path.exists()] == []
+
+
+def test_the_documented_method_and_recipe_can_be_run(
+    photos: Path, tiny: dict[str, Any], added: None, tmp_path: Path
+) -> None:
+    options = {key: value for key, value in tiny.items() if not key.startswith("clusters.")}
+    ran = divcon.run(photos, out=tmp_path / "run", recipe="simsiam", epochs=1, **options)
+    assert ran.did == ["base"]
+    assert method.options_of(method.named("simsiam")) == {"hidden": 2048, "dim": 2048, "narrow": 512}
