@@ -19,6 +19,7 @@ from test_methods import (
     N,
     built,
     class_of,
+    mine,
     state,
     toy_batch,
     toy_pixels,
@@ -47,12 +48,6 @@ STEPS = 2
 
 
 # what each rank does, and what one process does instead: both are given their part of the rows
-
-
-def mine(x: Tensor) -> Tensor:
-    """This rank's part: a contiguous share, as Order gives it."""
-    share = len(x) // dist.world()
-    return x[dist.rank() * share : (dist.rank() + 1) * share]
 
 
 def everything(folder: Path) -> dict[str, Any]:

@@ -14,11 +14,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from divcon import dist
 from divcon import method as contract
 from divcon.artifacts import read_json
 from divcon.data.pixels import Cached
 from divcon.data.ragged import Ragged
-from divcon.data.views import PRESETS, View, views_of
+from divcon.data.views import View, centre, views_of
 from divcon.errors import UsageError
 from divcon.fit import checkpoints
 from divcon.fit.looking import as_input, encode
@@ -37,7 +38,8 @@ N, SIZE, BATCH = 64, 16, 16
 SMALL = {"hidden": 32, "dim": 16}
 METHODS = contract.names()
 POOLS = "distil of pools"  # a method of two kinds
-PAIR = PRESETS["mild"](SIZE)
+CALM = View(SIZE, area=(0.6, 1.0), jitter=0.0, grey=0.0)
+PAIR = CALM, CALM
 SIGHT = Sight(SIZE)
 
 
@@ -62,16 +64,25 @@ def toy_batch(of: type[Method], index: np.ndarray | None = None, seed: int = 0) 
     return Batch(views, torch.from_numpy(index))
 
 
+def mine(x: Tensor) -> Tensor:
+    """This rank's part of the rows: a contiguous share, as Order gives it; on one process, all."""
+    share = len(x) // dist.world()
+    return x[dist.rank() * share : (dist.rank() + 1) * share]
+
+
 def toy_teachers(place: Place = "projection") -> list[Teacher]:
-    """A base and three experts, with statistics in their batch norms."""
-    teachers = []
+    """A base and three experts, whose batch norms know the toy images."""
+    pixels, all_of_them, teachers = toy_pixels(), np.arange(N), []
+    images = as_input(views_of(centre(SIZE), *pixels.at(all_of_them), (), all_of_them), SIGHT, Machine())
     for seed in range(4):
         torch.manual_seed(seed)
-        net = Net(build(EncoderSpec("slim10_w8"), SIZE), **SMALL)
-        for name, buffer in net.named_buffers():
-            if name.endswith(("running_mean", "running_var")):
-                buffer += torch.rand_like(buffer) / 2
-        usual = None if place == "projection" else encode(net, SIGHT, toy_pixels(), Machine(), place=place)
+        net = Net(over_all_ranks(build(EncoderSpec("slim10_w8"), SIZE)), **SMALL)
+        for part in net.modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                part.momentum = 1.0
+        with torch.no_grad():
+            net.train()(mine(images))
+        usual = None if place == "projection" else encode(net, SIGHT, pixels, Machine(), place=place)
         teachers.append(Teacher(net, place, usual))
     return teachers
 
@@ -167,7 +178,7 @@ def test_the_loss_is_one_finite_number_in_float32_and_the_same_each_time(name: s
 def test_the_loss_falls(name: str, tmp_path: Path) -> None:
     losses = [line["loss"] for line in trained(name, tmp_path, 60)]
     assert len(losses) == 60 and np.isfinite(losses).all()
-    assert np.mean(losses[-10:]) < 0.85 * np.mean(losses[:5])
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
 
 
 @every_kind
@@ -227,7 +238,7 @@ def test_the_state_dict_is_all_it_remembers(name: str, tmp_path: Path) -> None:
         optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad])
         assert checkpoints.load(tmp_path / "checkpoints", method, optimizer) == 3
     batch = toy_batch(class_of(name))
-    assert float(one(batch, AT).loss) == float(other(batch, AT).loss)
+    assert one(batch, AT).loss.item() == other(batch, AT).loss.item()
 
 
 @every_kind

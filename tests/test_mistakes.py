@@ -12,7 +12,6 @@ import slow
 import torch
 import torch.nn.functional as F
 from conftest import TINY
-from scipy import stats
 from test_methods import (
     AT,
     BATCH,
@@ -99,11 +98,10 @@ class Ran:
 
 @pytest.fixture(scope="module")
 def ran(photos: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """Experts and student from scratch, and clusters of different sizes."""
+    """The paper's recipe in small."""
     folder = tmp_path_factory.mktemp("mistakes") / "run"
-    options = {**TINY, "batch_size": 8, "clusters.k": 3, "clusters.smallest": 1}
-    scratch = {"expert.start": "scratch", "student.start": "scratch"}
-    divcon.run(photos, out=folder, epochs=EPOCHS, **{**options, **scratch})
+    options = {**TINY, "batch_size": 8, "clusters.k": 3, "clusters.smallest": 1, "recipe": "dnc_3000"}
+    divcon.run(photos, out=folder, epochs=EPOCHS, **options)
     images = open_images(photos, cache=cache, threads=1)
     pixels = open_pixels(images, 2 * SIZE, cache=cache, cache_gb=8.0, threads=1)
     return Ran(folder, images, pixels, Trained.load(folder / "base"), Clusters.load(folder / "clusters"))
@@ -350,7 +348,7 @@ def test_13_an_image_asks_the_expert_of_its_own_cluster_and_no_other() -> None:
         again = distil()
         with torch.no_grad():
             next(again.teachers[number].net.encoder.parameters()).mul_(-1)
-        assert (again(batch, AT).loss.item() != before.item()) == changes
+        assert (abs(again(batch, AT).loss.item() - before.item()) > 0.01) == changes
 
 
 def test_13_a_mixed_batch_is_the_loop_over_its_images() -> None:
@@ -376,7 +374,7 @@ def test_14_the_base_is_half_of_what_the_student_predicts() -> None:
     changed = distil()
     with torch.no_grad():
         next(changed.teachers[0].net.encoder.parameters()).mul_(-1)
-    assert changed(toy_batch(Distil), AT).logs["base"].item() != pytest.approx(base, rel=1e-3)
+    assert changed(toy_batch(Distil), AT).logs["base"].item() != pytest.approx(base, rel=1e-2)
     assert all(paper(name).student.base_share == 0.5 for name in PAPERS)
 
 
@@ -480,7 +478,7 @@ def test_20_the_targets_statistics_come_from_its_own_forward_in_train_mode() -> 
         own(view)
     kept = {name: b for name, b in method.target.named_buffers() if is_statistic(name)}
     assert kept and all(torch.equal(b, own.get_buffer(name)) for name, b in kept.items())
-    assert any(not torch.equal(b, method.get_buffer(name.replace("net.", "net.", 1))) for name, b in kept.items())
+    assert any(not torch.equal(b, method.get_buffer(name)) for name, b in kept.items())
     assert all(torch.equal(a, b) for a, b in zip(method.target.parameters(), method.net.parameters()))
 
 
@@ -499,7 +497,7 @@ def test_21_the_two_views_are_asymmetric_as_in_table_12() -> None:
         assert often == pytest.approx(expected, abs=0.012)
         assert (view.brightness, view.contrast, view.saturation, view.hue) == (0.4, 0.4, 0.2, 0.1)
         areas = drawn.box[:, 2] * drawn.box[:, 3] / 500**2
-        assert stats.kstest(areas, stats.uniform(0.08, 0.92).cdf).statistic < 0.1 and areas.min() < 0.09
+        assert 0.079 < areas.min() < 0.09 and 0.95 < areas.max() <= 1
     assert [part.views for part in (paper("dnc_3000").expert, paper("dnc_3000").student)] == ["byol"] * 2
 
 
@@ -534,9 +532,8 @@ def test_23_features_for_clusters_are_of_centre_crops_in_eval_mode(ran: Ran) -> 
 
 def test_23_labels_belong_to_their_images_by_name(ran: Ran) -> None:
     assert [bytes(name) for name in ran.clusters.names] == ran.images.names(np.arange(160))
-    assert np.array_equal(
-        np.concatenate(ran.clusters.members()).argsort().argsort().argsort(), np.concatenate(ran.clusters.members())
-    )
+    assert all((ran.clusters.labels[members] == k).all() for k, members in enumerate(ran.clusters.members()))
+    assert sorted(np.concatenate(ran.clusters.members()).tolist()) == list(range(160))
     centroids = torch.from_numpy(ran.clusters.centroids)
     for position in (0, 17, 159):
         label, _ = assign(ran.seen("hidden", np.array([position])), centroids)
@@ -582,7 +579,7 @@ def test_25_neighbours_vote_with_k_20_and_200_at_temperature_007_on_unit_vectors
 
 def test_25_no_label_comes_near_the_training(ran: Ran, photos: Path, cache: Path) -> None:
     before = [read_json(ran.folder / name / "stage.json")["key"] for name in ran.stages]
-    assert not any("label" in str(key) for key in before[:-1])
+    assert not any("label" in str(key) for key in before)
     scores = evaluate(ran.folder, photos, cache=cache, threads=1)
     assert set(scores["knn"]) == {"k20", "k200", "top1"} and scores["knn"]["top1"] == scores["knn"]["k20"]
     assert scores["train"] + scores["test"] == scores["images"] and 0 <= scores["linear"]["top1"] <= 1

@@ -1,0 +1,144 @@
+"""Recipes: each builds for any collection, its header's command runs it, and the paper's are the paper's."""
+
+import importlib
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+import divcon
+from divcon import recipes
+from divcon.config import check, described, typed
+from divcon.dnc import DnC
+from divcon.fit.schedules import IMAGENET, steps_for
+from divcon.recipes import Options, Recipe
+
+PAPERS = {"dnc_1000": ((200, 600, 200), 5, 0.5), "dnc_3000": ((1000, 1500, 500), 5, 0.3), "dnc_4500": ((1000, 3000, 500), 10, 0.3)}  # fmt: skip
+
+
+def built(name: str, n: int = 10_000, **options: object) -> Recipe:
+    """The recipe as a command on a CPU would have it."""
+    full, _ = recipes.settled(check(Options, {"recipe": name, **options}), n, "cpu")
+    return recipes.named(name).recipe(full, n)
+
+
+def images(recipe: Recipe) -> list[float]:
+    parts = [recipe.base, recipe.expert, recipe.student] if isinstance(recipe, DnC) else [recipe.base]
+    return [part.images for part in parts]
+
+
+@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("n", [16, 300, 10_000, 100_000_000])
+def test_every_recipe_spends_the_budget_on_any_collection(name: str, n: int) -> None:
+    recipe = built(name, n, epochs=10)
+    assert sum(images(recipe)) == pytest.approx(10 * n)
+    assert all(part > 0 for part in images(recipe)) and recipe.base.batch_size >= 2
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_header_says_the_command_that_runs_the_recipe(name: str) -> None:
+    header = importlib.import_module(f"divcon.recipes.{name}").__doc__ or ""
+    found = re.search(r"^ *divcon run DATA out=RUN (.*)$", header, re.MULTILINE)
+    assert found, header
+    options = typed(found.group(1).split())
+    assert options["recipe"] == name
+    assert images(built(**{"name": name, **{key: value for key, value in options.items() if key != "recipe"}}))
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_recipe_has_a_line_for_the_list(name: str) -> None:
+    about = recipes.named(name).about
+    assert about and "\n" not in about and len(about) < 80
+
+
+@pytest.mark.parametrize(("name", "paper"), PAPERS.items())
+def test_the_papers_recipes_are_the_papers(name: str, paper: tuple[tuple[int, int, int], int, float]) -> None:
+    shares, k, lr = paper
+    recipe = built(name, 1_281_167, encoder="resnet50", size=224, batch_size=4096, views="byol")
+    assert isinstance(recipe, DnC)
+    assert images(recipe) == pytest.approx([share * IMAGENET for share in shares])
+    assert recipe.clusters.k == k and recipe.clusters.place == "hidden" and recipe.clusters.sample == 1_500_000
+    for part in (recipe.base, recipe.expert, recipe.student):
+        assert (part.optimizer, part.lr, part.weight_decay, part.batch_size) == ("lars", lr, 1.5e-6, 4096)
+        assert part.start == "scratch" and part.views == "byol" and part.encoder.name == "resnet50"
+    for part in (recipe.base, recipe.expert):
+        assert part.method == "moclr"
+        assert part.options == {"temperature": 0.1, "momentum": 0.996, "hidden": 4096, "dim": 256}
+    assert (recipe.student.hidden, recipe.student.base_share, recipe.student.place) == (4096, 0.5, "projection")
+    assert recipe.clusters.smallest == 1  # the paper balances and merges nothing
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"), [("dnc_1000", (62557, 187671, 62557)), ("dnc_3000", (312785, 469177, 156392))]
+)
+def test_steps_are_the_papers_at_its_batch(name: str, steps: tuple[int, ...]) -> None:
+    recipe = built(name, encoder="resnet50", batch_size=4096)
+    assert tuple(steps_for(part, 4096) for part in images(recipe)) == steps
+
+
+def test_a_typed_budget_is_split_by_the_papers_shares() -> None:
+    for name, (shares, _, _) in PAPERS.items():
+        assert images(built(name, 5000, epochs=9)) == pytest.approx([9 * 5000 * s / sum(shares) for s in shares])
+
+
+def test_imagenet_epochs_count_imagenets_images_whatever_the_collection() -> None:
+    for name in ("dnc", "moclr", "dnc_3000"):
+        assert sum(images(built(name, 777, imagenet_epochs=2))) == pytest.approx(2 * IMAGENET)
+
+
+def test_each_stage_draws_its_own_random_numbers() -> None:
+    for name in ("dnc", *PAPERS):
+        recipe = built(name, seed=7)
+        assert isinstance(recipe, DnC)
+        assert (recipe.base.seed, recipe.expert.seed, recipe.student.seed) == (7, 8, 9) and recipe.clusters.seed == 7
+
+
+@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize(
+    ("option", "value", "places"),
+    [
+        ("encoder", "resnet18", ["encoder.name"]), ("init", "timm", ["encoder.init"]), ("size", 96, ["sight.size"]),
+        ("mean", (0.4, 0.5, 0.6), ["sight.mean"]), ("std", (0.1, 0.2, 0.3), ["sight.std"]), ("batch_size", 48, ["batch_size"]),
+        ("views", "simclr", ["views"]),
+    ],
+)  # fmt: skip
+def test_an_option_everyone_types_reaches_every_training(
+    name: str, option: str, value: object, places: list[str]
+) -> None:
+    recipe = built(name, **{option: value})
+    for part in (recipe.base, recipe.expert, recipe.student) if isinstance(recipe, DnC) else (recipe.base,):
+        node = described(part)
+        for step in places[0].split("."):
+            node = node[step]
+        assert node == (list(value) if isinstance(value, tuple) else value)
+
+
+def test_a_method_reaches_base_and_experts_with_the_projectors_widths() -> None:
+    recipe = built("dnc", method="simclr", hidden=40, dim=20)
+    assert isinstance(recipe, DnC)
+    for part in (recipe.base, recipe.expert):
+        assert part.method == "simclr" and (part.options["hidden"], part.options["dim"]) == (40, 20)
+
+
+def test_what_was_left_open_is_chosen_with_a_reason() -> None:
+    chosen, reasons = recipes.settled(Options(), 27_693, "cpu")
+    assert None not in (chosen.encoder, chosen.size, chosen.batch_size, chosen.views)
+    assert [reason.split()[0] for reason in reasons] == ["encoder", "size", "batch", "views"]
+    assert f"batch {chosen.batch_size}: 27,693 images / " in reasons[2]
+    chosen, reasons = recipes.settled(Options(encoder="resnet18", size=64, batch_size=32, views="byol"), 100, "cpu")
+    assert reasons == []
+
+
+def test_a_batch_grows_with_the_collection_between_its_bounds() -> None:
+    sizes = [recipes.batch_for(n) for n in (1, 100, 1000, 10_000, 10**6, 10**8)]
+    assert sizes == sorted(sizes) and sizes[0] == 16 and sizes[-1] == 256
+    assert all(math.log2(size).is_integer() for size in sizes)
+
+
+def test_a_papers_recipe_trains(photos: Path, tmp_path: Path) -> None:
+    small = {"encoder": "slim10_w8", "size": 16, "batch_size": 16, "hidden": 32, "dim": 16, "precision": "fp32"}
+    ran = divcon.run(photos, out=tmp_path / "run", recipe="dnc_3000", epochs=1, **small, **{"clusters.k": 2})
+    assert ran.done and ran.did == ["base", "clusters", "experts/0", "experts/1", "checks", "student"]
+    seen = {name: stage["images_seen"] for name, stage in divcon.status(ran.folder)["stages"].items()}
+    assert seen["base"] == 48 and seen["student"] == 32  # a third, a sixth of 160, in steps of 16
