@@ -20,8 +20,8 @@ test-all: setup
 	$(BIN)/pytest
 
 check: setup
-	$(BIN)/ruff check divcon tests benchmarks
-	$(BIN)/ruff format --check divcon tests benchmarks
+	$(BIN)/ruff check divcon tests benchmarks examples
+	$(BIN)/ruff format --check divcon tests benchmarks examples
 	$(BIN)/mypy
 
 bench: setup

@@ -45,6 +45,20 @@ class Work:
     cache_gb: float = 8.0
     save_every: float = 30.0  # seconds between checkpoints, at the most
     notes: dict[str, Any] = field(default_factory=dict)  # kept in stage.json
+    key: Any = None  # what the stage was asked for
+    before: float = 0.0  # seconds spent on this stage by earlier, interrupted processes
+    begun: float = field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        """Spent on this stage, by all processes that worked on it."""
+        return self.before + time.monotonic() - self.begun
+
+    def write_state(self, state: str, why: str = "") -> None:
+        """Keep state.json true; called with every checkpoint, so that a kill loses no account of the time before it."""
+        seconds = round(self.seconds(), 3)
+        write_json(
+            self.folder / "state.json", {"state": state, "why": why, "key": self.key, "seconds": seconds, **locks.me()}
+        )
 
 
 @dataclass(frozen=True)
@@ -128,13 +142,11 @@ class Run:
             if (folder / "stage.json").exists():  # another process was quicker
                 self._refuse_changes(name, key)
                 return
-            work = Work(folder, name, self.machine, self.cache, self.cache_gb, self.save_every)
-            before = _start_or_resume(folder, key)
-            with _state(folder, key, before):
-                begin = time.monotonic()
+            work = Work(folder, name, self.machine, self.cache, self.cache_gb, self.save_every, key=key)
+            work.before = _start_or_resume(folder, key)
+            with _state(work):
                 make(work)
-            seconds = before + time.monotonic() - begin
-            write_json(folder / "stage.json", _done(folder, key, seconds, work.notes))
+            write_json(folder / "stage.json", _done(work))
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
             (folder / "state.json").unlink(missing_ok=True)
         self.did.append(name)
@@ -173,29 +185,24 @@ def _clear_half_written(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _state(folder: Path, key: Any, before: float) -> Iterator[None]:
+def _state(work: Work) -> Iterator[None]:
     """Keep state.json true: running, and if it ends early, why."""
-    begin = time.monotonic()
-
-    def write(state: str, why: str = "") -> None:
-        seconds = before + time.monotonic() - begin
-        write_json(folder / "state.json", {"state": state, "why": why, "key": key, "seconds": seconds, **locks.me()})
-
-    write("running")
+    work.write_state("running")
     try:
         yield
     except BaseException as error:
         with contextlib.suppress(Error):
             stopped = isinstance(error, StoppedError | KeyboardInterrupt)
-            write("interrupted" if stopped else "failed", f"{type(error).__name__}: {error}")
+            work.write_state("interrupted" if stopped else "failed", f"{type(error).__name__}: {error}")
         raise
 
 
-def _done(folder: Path, key: Any, seconds: float, notes: dict[str, Any]) -> dict[str, Any]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    result = [path for path in files if path.relative_to(folder).parts[0] not in PASSING]
-    hashes = {str(path.relative_to(folder)): sha256(path) for path in result}
-    return {"key": key, "seconds": round(seconds, 3), "notes": notes, "versions": versions(), "sha256": hashes}
+def _done(work: Work) -> dict[str, Any]:
+    files = sorted(path for path in work.folder.rglob("*") if path.is_file())
+    result = [path for path in files if path.relative_to(work.folder).parts[0] not in PASSING]
+    hashes = {str(path.relative_to(work.folder)): sha256(path) for path in result}
+    seconds = round(work.seconds(), 3)
+    return {"key": work.key, "seconds": seconds, "notes": work.notes, "versions": versions(), "sha256": hashes}
 
 
 def versions() -> dict[str, str]:

@@ -208,11 +208,21 @@ def _learned(work: Work, images: Folder, recipe: Learning, method_of: Any, base:
     torch.manual_seed(seed_for(recipe.seed, "weights"))
     method: Method = method_of(over_all_ranks(build(recipe.encoder, recipe.sight.size)))
     if recipe.start == "base":
-        if base is None:
-            raise UsageError(f"{work.name}.start=base: only experts and students can start from a base")
-        method.start_from(base.net)
+        _start_from(method, base, work.name)
     fit(work, method, pixels, recipe, recipe.pair(), recipe.sight)
     return Trained(recipe.encoder, recipe.sight, method.net)
+
+
+def _start_from(method: Method, base: Trained | None, name: str) -> None:
+    if base is None:
+        raise UsageError(f"{name}.start=base: only experts and students can start from a base")
+    try:
+        method.start_from(base.net)
+    except RuntimeError as error:
+        raise UsageError(
+            f"{name}: start=base, but this network has another shape than the base's; give both the same encoder, size and options, "
+            "or set expert.start=scratch (student.start=scratch)"
+        ) from error
 
 
 def fitting(recipe: L, n: int, name: str) -> L:

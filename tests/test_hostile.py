@@ -71,13 +71,12 @@ def test_the_pile_is_trained_on_and_what_was_left_out_is_listed(pile: Path, tmp_
 
 
 def test_no_name_reaches_the_screen_raw(pile: Path, tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context():
-        odd = pile / "odd" / os.fsdecode(b"\x1b[31mred\xff\n.png")
-        odd.write_bytes(b"no image")
-        try:
-            done = by_anyone("index", str(pile), f"out={tmp_path / 'index'}")
-        finally:
-            odd.unlink()
+    odd = pile / "odd" / os.fsdecode(b"\x1b[31mred\xff\n.png")
+    odd.write_bytes(b"no image")
+    try:
+        done = by_anyone("index", str(pile), f"out={tmp_path / 'index'}")
+    finally:
+        odd.unlink()
     assert done.returncode == 0
     text = (tmp_path / "index" / "rejected.csv").read_text() + done.stdout + done.stderr
     assert "\x1b" not in text and r"odd/\x1b[31mred\xff\n.png" in text

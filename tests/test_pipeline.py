@@ -137,8 +137,8 @@ def test_ctrl_c_and_sigterm_save_and_end_with_their_codes(photos: Path, tmp_path
     run, words = tmp_path / "run", command(photos, tmp_path / "run", "save_every=0.05")
     for stage, number, expected in (("base", signal.SIGINT, 130), ("student", signal.SIGTERM, 75)):
         code, said = hit(words, training(run / stage), number)
-        saved = max((run / stage).glob("checkpoints/step-*"))
         assert code == expected, said
+        saved = max((run / stage).glob("checkpoints/step-*"))
         step = int(saved.name.removeprefix("step-"))
         assert f"stopped by {number.name}: {stage} is saved at step {step}" in said
         assert "Traceback" not in said and "type the same command again" in said
@@ -178,7 +178,8 @@ def test_stage_by_stage_in_two_processes_and_experts_in_any_order_is_one_go(phot
         assert typed(command(photos, run, "--only", stage)) == 0
     assert typed(command(photos, run, "--only", "student")) == 75
     both = [started(command(photos, run, "--only", f"experts/{k}")) for k in (1, 0)]
-    assert [process.wait(timeout=60) for process in both] == [0, 0]
+    said = [process.communicate(timeout=60)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
     for stage in ("checks", "student"):
         assert typed(command(photos, run, "--only", stage)) == 0
     assert stable(run) == stable(finished(photos))

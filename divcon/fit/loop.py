@@ -147,6 +147,7 @@ class _Course:
 
     def _save(self, step: int) -> None:
         checkpoints.save(self.work.folder / "checkpoints", step, self.method, self.optimizer)
+        self.work.write_state("running")
         self.saved = time.monotonic()
 
     def _log(self, step: int, epoch: int, outcome: Outcome) -> None:

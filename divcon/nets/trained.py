@@ -1,5 +1,6 @@
 """A trained network on disk: encoder.safetensors with the weights, encoder.json with how to rebuild it around them."""
 
+import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, Self
 import torch
 from safetensors.torch import load_file
 
-from ..artifacts import disk, read_json, sha256, show, sync, write_json, write_tensors
+from ..artifacts import digest, read_json, sha256, show, whole, write_json, write_tensors
 from ..config import check
 from ..errors import DataError, InputError
 from .encoder import EncoderSpec, build
@@ -48,15 +49,14 @@ class Trained:
 
     @property
     def fingerprint(self) -> str:
-        """The hash of the weights."""
+        """A digest of the weights' hash and of how the network is built and shown images."""
         assert self.folder is not None, "a network has a fingerprint once it is saved"
-        return str(self._about(self.folder)["sha256"])[:16]
+        return digest(json.dumps(self._about(self.folder), sort_keys=True))
 
     def save(self, folder: Path) -> None:
         file = folder / "encoder.safetensors"
-        with disk(file):
-            write_tensors(file, self.net.state_dict())
-            sync(file)
+        with whole(file) as part:
+            write_tensors(part, self.net.state_dict())
         about = {"encoder": asdict(self.spec), "net": self.net.shape, **asdict(self.sight), "sha256": sha256(file)}
         write_json(folder / "encoder.json", about)
 

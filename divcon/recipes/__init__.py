@@ -5,7 +5,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from pydantic import PositiveFloat, PositiveInt
 
@@ -13,7 +13,6 @@ from ..config import unknown
 from ..dnc import DnC
 from ..errors import UsageError
 from ..fit.schedules import IMAGENET
-from ..machine import Precision
 from ..nets.encoder import SLIM, EncoderSpec
 from ..nets.trained import Sight
 from ..rivals import Single
@@ -40,7 +39,7 @@ class Options:
     base: str | None = None
     labels: str | None = None  # a labelled folder, to compare experts with the base by; no method sees it
     device: str = "auto"
-    precision: Precision | Literal["auto"] = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     limit: PositiveInt | None = None
@@ -48,7 +47,7 @@ class Options:
     exclude: str | tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, least in {"epochs": 1e-6, "imagenet_epochs": 1e-6, "size": 8, "batch_size": 2, "limit": 1}.items():
+        for name, least in {"size": 8, "batch_size": 2}.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name}={value:g}: at least {least:g}")
@@ -75,6 +74,7 @@ class Options:
 
 class Module(Protocol):
     about: str
+    defaults: dict[str, Any]  # of the short options; where there is none, and nothing is typed, it is derived
     recipe: Callable[[Options, int], Recipe]
 
 
@@ -92,7 +92,13 @@ def settled(options: Options, n: int, device: str) -> tuple[Options, list[str]]:
     """The options with nothing left open, and the reasons for what was chosen."""
     if options.epochs is not None and options.imagenet_epochs is not None:
         raise UsageError("epochs= and imagenet_epochs= are two counts of the same budget; type one of them")
-    chosen, reasons = options, []
+    left_open = {
+        name: value for name, value in named(options.recipe).defaults.items() if getattr(options, name) is None
+    }
+    chosen, reasons = (
+        replace(options, **left_open),
+        [f"{name} {value}: {options.recipe}'s" for name, value in left_open.items()],
+    )
     where = "a GPU" if device != "cpu" else "a CPU"
     if chosen.encoder is None:
         chosen = replace(chosen, encoder="resnet50" if device != "cpu" else "slim10")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..method import named, options_of
 from ..stages import Pretrain
 from . import Options
 
@@ -13,9 +14,10 @@ def contrast(options: Options, *, images: float) -> Pretrain:
     """One contrastive training as short trainings need it: AdamW, and EMA that starts by the number of steps."""
     hidden, dim = options.heads()
     assert options.batch_size is not None and options.views is not None
-    own: dict[str, Any] = {"moclr": {"momentum": None}}.get(options.method, {})
+    wanted: dict[str, Any] = {"temperature": TEMPERATURE, "hidden": hidden, "dim": dim, "momentum": None}
+    known = options_of(named(options.method))
     return Pretrain(
         images=images, batch_size=options.batch_size, optimizer="adamw", lr=RATE, weight_decay=1e-4, seed=options.seed,
         encoder=options.spec(), sight=options.sight(), views=options.views, method=options.method,
-        options={"temperature": TEMPERATURE, "hidden": hidden, "dim": dim, **own},
+        options={name: value for name, value in wanted.items() if name in known},
     )  # fmt: skip

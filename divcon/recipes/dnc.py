@@ -11,6 +11,7 @@ What differs from the paper's recipes (dnc_1000, dnc_3000, dnc_4500), and why, i
 """
 
 from dataclasses import replace
+from typing import Any
 
 from ..dnc import DnC
 from ..evals.compare import Check
@@ -19,6 +20,7 @@ from . import Options
 from ._small import RATE, contrast
 
 about = "Divide and Contrast, with what small collections need"
+defaults: dict[str, Any] = {}
 
 
 def recipe(options: Options, n: int) -> DnC:

@@ -2,15 +2,17 @@
 
     divcon run DATA out=RUN recipe=dnc_3000 encoder=resnet50 size=224 batch_size=4096 views=byol
 
-Expected: in the paper, linear accuracy on ImageNet 69.8 (JFT-300M; 67.8 on YFCC100M; 75.8 on ImageNet) (tables 3 and 8). About a day on 512
-TPU v3 cores for 3,000 epochs (table 14); not run by us. With epochs=N the same shares of another budget.
+Expected: the paper's linear accuracy on ImageNet is 69.8 after JFT-300M, 67.8 after YFCC100M and 75.8 after ImageNet (tables 3 and
+8); 3,000 epochs took about a day on 512 TPU v3 cores (table 14). Not run by us. With epochs=N, the same shares of
+another budget; encoder and size are derived from the machine unless they are typed.
 """
 
 from ..dnc import DnC
 from . import Options
-from ._paper import paper
+from ._paper import DEFAULTS, paper
 
 about = "DnC to the letter of the paper, 3000 ImageNet-epochs, K = 5"
+defaults = DEFAULTS
 
 
 def recipe(options: Options, n: int) -> DnC:

@@ -2,15 +2,17 @@
 
     divcon run DATA out=RUN recipe=dnc_4500 encoder=resnet50 size=224 batch_size=4096 views=byol
 
-Expected: in the paper, linear accuracy on ImageNet 70.7 (JFT-300M; 68.5 on YFCC100M) (tables 3 and 8). About a day on 512
-TPU v3 cores for 3,000 epochs (table 14); not run by us. With epochs=N the same shares of another budget.
+Expected: the paper's linear accuracy on ImageNet is 70.7 after JFT-300M and 68.5 after YFCC100M (tables 3 and
+8); 3,000 epochs took about a day on 512 TPU v3 cores (table 14). Not run by us. With epochs=N, the same shares of
+another budget; encoder and size are derived from the machine unless they are typed.
 """
 
 from ..dnc import DnC
 from . import Options
-from ._paper import paper
+from ._paper import DEFAULTS, paper
 
 about = "DnC to the letter of the paper, 4500 ImageNet-epochs, K = 10"
+defaults = DEFAULTS
 
 
 def recipe(options: Options, n: int) -> DnC:

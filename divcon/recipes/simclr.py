@@ -4,12 +4,14 @@ divcon run DATA out=RUN recipe=simclr epochs=60
 """
 
 from dataclasses import replace
+from typing import Any
 
 from ..rivals import Single
 from . import Options
 from ._small import contrast
 
 about = "SimCLR alone for the whole budget"
+defaults: dict[str, Any] = {}
 
 
 def recipe(options: Options, n: int) -> Single:
