@@ -61,13 +61,6 @@ class Work:
         )
 
 
-@dataclass(frozen=True)
-class Taken:
-    """A stage that was done in another run."""
-
-    folder: Path
-
-
 class Run:
     """`only` names the one stage, or group of stages, to do here; `taken` stages come from other runs."""
 
@@ -261,7 +254,8 @@ def check_folder(folder: Path, data: Path) -> None:
         raise UsageError(f"out={show(folder)} lies inside the collection; name a folder outside {show(data)}")
     if folder.exists() and not folder.is_dir():
         raise OwnedError(f"out={show(folder)} is a file; name a folder that is not there yet")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "run.json").exists():
+    foreign = folder.is_dir() and any(path.suffix != ".part" for path in folder.iterdir())
+    if foreign and not (folder / "run.json").exists():
         raise OwnedError(
             f"out={show(folder)} holds something else than a run; name another folder, or one not there yet"
         )

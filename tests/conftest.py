@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # small products wait for one another longer than they work
-os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(os.environ.get("DIVCON_CACHE", "~/.cache/divcon")).expanduser() / "numba"))
+os.environ.setdefault(
+    "NUMBA_CACHE_DIR", str(Path(os.environ.get("DIVCON_CACHE", "~/.cache/divcon")).expanduser() / "numba")
+)
 
 TINY = {
     "encoder": "slim10_w8", "size": 16, "batch_size": 16, "clusters.k": 2, "clusters.smallest": 16,

@@ -15,7 +15,7 @@ from ..data.loader import Loader, Shown
 from ..data.order import Order
 from ..data.pixels import Pixels
 from ..data.views import View
-from ..errors import DataError, FaultError
+from ..errors import DataError, FaultError, UsageError
 from ..log import say, tick
 from ..machine import Machine
 from ..method import At, Batch, Method, Outcome
@@ -50,6 +50,8 @@ def fit(work: Work, method: Method, pixels: Pixels, training: Training, pair: tu
     machine, order = work.machine, Order(len(pixels), training.batch_size, training.seed)
     if len(pixels) < 2 or training.batch_size < 2:
         raise DataError(f"{work.name}: {len(pixels)} images are too few to train on; add images, or lower clusters.k")
+    if training.batch_size % dist.world():
+        raise UsageError(f"{work.name}: a batch of {training.batch_size} can't be shared by {dist.world()} ranks alike")
     steps = steps_for(training.images, training.batch_size)
     loader = Loader(
         pixels, order, method.views(pair), seed=training.seed, readers=machine.readers,

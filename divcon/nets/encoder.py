@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import nn
 
 from ..errors import InputError, UsageError
+from ..log import warn
 from .slim import SlimResNet
 
 SLIM = {"slim10": 16, "slim10_w32": 32, "slim10_w8": 8}  # name: width
@@ -76,6 +77,8 @@ def _from_timm(spec: EncoderSpec, small: bool) -> nn.Module:
     encoder: nn.Module = timm.create_model(spec.name, pretrained=spec.init == "timm", num_classes=0, **spec.options)
     if small and isinstance(encoder, timm.models.resnet.ResNet):
         _shrink_stem(encoder)
+        if spec.init == "timm":
+            warn(f"init=timm: the small stem of {spec.name} begins at random; base.encoder.stem=own keeps timm's")
     elif spec.stem == "small":
         raise UsageError(f"encoder.stem=small: known for ResNets only, not for {spec.name}; leave it at auto")
     return encoder

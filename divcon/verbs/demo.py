@@ -20,7 +20,7 @@ from .running import run
 from .sheet import draw_clusters
 
 PACKAGE = "openclipart-png"
-OPTIONS = {"epochs": 60, "encoder": "slim10", "size": 32}
+OPTIONS = {"epochs": 30, "encoder": "slim10", "size": 32}
 
 
 def demo(
@@ -28,7 +28,7 @@ def demo(
 ) -> dict[str, Any]:
     """Divide and Contrast on Open Clip Art (or `data`, a folder with a subfolder a class), then the scores of the
     untrained encoder, the base and the student by top-level folder, and what is in the clusters."""
-    if options.get("recipe", "dnc").startswith("dnc") is False:
+    if not str(options.get("recipe", "dnc")).startswith("dnc"):
         raise UsageError("the demo shows DnC; for another recipe type: divcon run DATA out=RUN recipe=...")
     cache = cache_folder(options.get("cache"))
     folder = Path(data) if data else collection(cache)
@@ -62,8 +62,15 @@ def collection(cache: Path) -> Path:
             warn(f"{PACKAGE} could not be got ({_reason(error)}); a made collection takes its place")
     else:
         warn("no apt-get here, so no Open Clip Art: a made collection takes its place")
-    made = cache / "demo" / "made"
-    return made if made.is_dir() else make(made, 3000)
+    return _made(cache / "demo" / "made")
+
+
+def _made(folder: Path) -> Path:
+    if not folder.is_dir():
+        part = folder.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        make(part, 3000).rename(folder)
+    return folder
 
 
 def _unpacked(work: Path, folder: Path) -> Path:
