@@ -104,20 +104,17 @@ def options_of(method: type[Method]) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-def beyond_images(method: type[Method]) -> list[str]:
-    """What the method has to be given besides an encoder and the number of images."""
-    parameters = inspect.signature(method).parameters.values()
-    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][2:]
+def check_learns_alone(name: str) -> None:
+    """Refuse a method that has to be given more than an encoder and images."""
+    parameters = inspect.signature(named(name)).parameters.values()
+    needs = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][2:]
+    if needs:
+        raise UsageError(f"method={name} can't learn from images alone: it needs {' and '.join(needs)}")
 
 
 def checked_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """All options of the method, those given over its defaults; a typo is refused."""
     known = options_of(named(name))
-    if beyond_images(named(name)):
-        needs = " and ".join(beyond_images(named(name)))
-        raise UsageError(
-            f"method={name} can't learn from images alone: it needs {needs}; `divcon methods` lists the others"
-        )
     for option in options:
         if option not in known:
             raise UsageError(unknown(f"option of {name}", option, list(known)))

@@ -21,7 +21,7 @@ from .evals.compare import Check, agreement_on, knn_on
 from .fit.looking import encode
 from .fit.loop import Training, fit
 from .log import say
-from .method import Method, checked_options, named
+from .method import Method, check_learns_alone, checked_options, named
 from .methods.distil import Distil
 from .nets.encoder import EncoderSpec, build
 from .nets.net import Place
@@ -64,6 +64,7 @@ class Pretrain(Learning):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_learns_alone(self.method)
         object.__setattr__(self, "options", checked_options(self.method, self.options))
 
     def share(self, fraction: float) -> Self:

@@ -15,9 +15,9 @@ import typer
 
 import divcon
 from divcon import cli, method, recipes
+from divcon.book import Book
 from divcon.cli import lists
 from divcon.machine import Machine
-from divcon.runs import Book
 from divcon.verbs import demo, folders, models, orders, planning
 
 ROOT = Path(__file__).parent.parent

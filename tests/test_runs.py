@@ -20,9 +20,10 @@ from test_pipeline import EPOCHS, finished
 import divcon
 from divcon import locks, runs
 from divcon.artifacts import digest, write_json
+from divcon.book import Book
 from divcon.errors import DataError, InputError, OwnedError, StoppedError, UsageError, WaitingError
 from divcon.machine import Machine
-from divcon.runs import Book, Run, Work
+from divcon.runs import Run, Work
 
 
 class Still(Machine):

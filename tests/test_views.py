@@ -286,7 +286,7 @@ def test_presets_are_what_their_papers_say() -> None:
     assert (one.blur, one.solarize, other.blur, other.solarize) == (1.0, 0.0, 0.1, 0.2)
     assert replace(one, blur=0.1, solarize=0.2) == other
     assert (one.area, one.brightness, one.contrast, one.saturation, one.hue) == ((0.08, 1.0), 0.4, 0.4, 0.2, 0.1)
-    assert [mild(32)[0].blur, mild(64)[0].blur, mild(32)[0].area[0], mild(32)[1].solarize] == [0, 0.5, 0.2, 0]
+    assert [mild(32)[0].blur, mild(64)[0].blur, mild(32)[0].area[0], mild(32)[1].solarize] == [0, 0.5, 0.3, 0]
     strong = simclr(224)[0]
     assert (strong.brightness, strong.contrast, strong.saturation, strong.hue, strong.blur) == (0.8, 0.8, 0.8, 0.2, 0.5)
     assert all(view.size == 48 for preset in PRESETS.values() for view in preset(48))
@@ -313,13 +313,13 @@ def test_writing_a_recipe_does_not_import_numba() -> None:
 
 
 def test_compiled_code_goes_to_the_cache_or_where_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from divcon.data.kernel import cache_folder
+    from divcon.data.kernel import compiled_folder
 
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "chosen"))
-    assert cache_folder() == str(tmp_path / "chosen")
+    assert compiled_folder() == str(tmp_path / "chosen")
     monkeypatch.delenv("NUMBA_CACHE_DIR")
     monkeypatch.setenv("DIVCON_CACHE", str(tmp_path))
-    assert cache_folder() == str(tmp_path / "numba")
+    assert compiled_folder() == str(tmp_path / "numba")
     (tmp_path / "file").touch()
     monkeypatch.setenv("DIVCON_CACHE", str(tmp_path / "file"))
-    assert Path(cache_folder()).is_dir()
+    assert Path(compiled_folder()).is_dir()

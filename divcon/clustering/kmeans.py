@@ -22,6 +22,7 @@ from torch import Tensor
 from ..errors import DataError
 from ..log import say, warn
 from ..rng import uniforms
+from ..signals import stop_here
 
 SCALE = 2**32  # fixed point: sums of 2^29 rows fit, and a row is off by 2^-33 at most
 LEVEL = 2.0**-16  # scores closer than this, for vectors of length one, may be float32's rounding and no more
@@ -116,6 +117,7 @@ def _fit(x: Tensor, centroids: Tensor, rounds: int, spherical: bool, chunk: int)
         before, labels = labels, _nearest(x, centroids, chunk)
         total, sizes = sums(x, labels, k, unit=unit, chunk=chunk)
         changed, done = not torch.equal(labels, before), done + 1
+        stop_here("this stage will begin again")
     if repaired:
         say(f"k-means: {repaired} times a cluster was left without images, and took the one furthest from its own")
     distances = _distances(x, centroids, labels, spherical)

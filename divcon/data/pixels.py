@@ -22,7 +22,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from .. import artifacts, log
+from .. import artifacts, log, signals
 from ..errors import DiskError
 from .decode import DECODING, Picture, Rejected, fitted, shrunk
 from .images import Folder, Positions, changed
@@ -181,6 +181,7 @@ class Build:
                     journal.flush()
                 checksums.append(checksum)
                 log.tick("pixels", min(start + BLOCK, len(self.images)), len(self.images))
+                signals.stop_here("the pixels so far are kept")
         return checksums
 
     def _decode(self, pictures: Ragged, start: int, pool: ThreadPoolExecutor) -> None:

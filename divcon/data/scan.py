@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from .. import artifacts, log
+from .. import artifacts, log, signals
 from .child import Verdict, judged
 from .decode import DECODING
 from .index import Found, Index
@@ -68,6 +68,7 @@ def _learn(root: bytes, entries: Sequence[Entry], memory: "Memory", threads: int
             for done, (path, verdict) in enumerate(verdicts, 1):
                 memory.learn(files[path], verdict)
                 log.tick("scan", done, len(files))
+                signals.stop_here("what was looked through is remembered")
     finally:
         memory.save()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from .. import dist, signals
@@ -37,11 +38,11 @@ class Training:
     """
 
     images: float
-    batch_size: int = 256
+    batch_size: PositiveInt = 256
     optimizer: Name = "lars"
-    lr: float = 0.3
-    weight_decay: float = 1.5e-6
-    warmup: float = 0.1
+    lr: PositiveFloat = 0.3
+    weight_decay: NonNegativeFloat = 1.5e-6
+    warmup: NonNegativeFloat = 0.1
     seed: int = 0
 
 

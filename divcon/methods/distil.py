@@ -46,10 +46,14 @@ class Distil(Method):
         self.teachers = tuple(teacher.eval() for teacher in teachers)  # a tuple: no submodules
 
     def start_from(self, net: Net) -> None:
-        if self.net.projector is None:
-            self.net.encoder.load_state_dict(net.encoder.state_dict())
-        else:
+        """Take up the base's weights; where teachers are met at the pool, each head begins as if its teacher saw what the
+        base sees, so that the student is pulled by what a teacher knows more, and by nothing else."""
+        if self.net.projector is not None:
             super().start_from(net)
+            return
+        self.net.encoder.load_state_dict(net.encoder.state_dict())
+        for head, teacher in zip(self.heads, self.teachers, strict=True):
+            head.load_state_dict({"weight": torch.diag(1 / teacher.spread), "bias": -teacher.mean / teacher.spread})
 
     def forward(self, batch: Batch, at: At) -> Outcome:
         expert_of = self.expert_of[batch.index]

@@ -29,6 +29,8 @@ def build(spec: EncoderSpec, size: int) -> nn.Module:
     """The encoder: images [B, 3, size, size] -> features [B, num_features]. Random weights come from torch's seed."""
     small = spec.stem == "small" or (spec.stem == "auto" and size < SMALL)
     if spec.name in SLIM:
+        if spec.options:
+            raise UsageError(f"encoder.options: {spec.name} has none; there is {spec.options}")
         encoder: nn.Module = SlimResNet(SLIM[spec.name], small_stem=small)
     else:
         encoder = _from_timm(spec, small)
@@ -74,7 +76,10 @@ def _from_timm(spec: EncoderSpec, small: bool) -> nn.Module:
     import timm
 
     check_name(spec.name)
-    encoder: nn.Module = timm.create_model(spec.name, pretrained=spec.init == "timm", num_classes=0, **spec.options)
+    try:
+        encoder: nn.Module = timm.create_model(spec.name, pretrained=spec.init == "timm", num_classes=0, **spec.options)
+    except TypeError as error:
+        raise UsageError(f"encoder.options: {spec.name} does not take {spec.options} ({error})") from error
     if small and isinstance(encoder, timm.models.resnet.ResNet):
         _shrink_stem(encoder)
         if spec.init == "timm":

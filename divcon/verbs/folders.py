@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import locks, runs
+from .. import locks
 from ..artifacts import cache_folder, read_json, show
+from ..book import Book, expected, forget
+from ..book import verify as verify_hashes
 from ..data.images import open_images
 from ..errors import InputError
 from ..fit.journal import lines
-from ..runs import Book
 
 UNKNOWN = dict.fromkeys(("images_seen", "images_per_second", "data_wait", "peak_rss_mb"))  # where nothing was trained
 
@@ -47,10 +48,10 @@ def status(run: str | Path, *, verify: bool = False) -> dict[str, Any]:
     """Each stage: waiting, running, interrupted, failed or done; how far, how fast, how long still."""
     folder = Path(run)
     book = _book(folder)
-    stages = {name: stage_status(folder / name) for name in runs.expected(folder, book)}
+    stages = {name: stage_status(folder / name) for name in expected(folder, book)}
     result: dict[str, Any] = {"images": book.used, "stages": stages}
     if verify:
-        result["damaged"] = runs.verify(folder)
+        result["damaged"] = verify_hashes(folder)
     return result
 
 
@@ -93,7 +94,7 @@ def _rates(notes: dict[str, Any]) -> dict[str, Any]:
 def redo(run: str | Path, stage: str) -> list[str]:
     """Forget a stage and what follows from it; the names of what was removed."""
     _book(Path(run))
-    return runs.forget(Path(run), stage)
+    return forget(Path(run), stage)
 
 
 def _book(folder: Path) -> Book:

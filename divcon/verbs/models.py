@@ -10,6 +10,7 @@ from torch import nn
 
 from .. import machine
 from ..artifacts import cache_folder, show, whole
+from ..book import Book
 from ..data.images import Folder, open_images
 from ..data.labelled import Labelled, open_labelled
 from ..data.pixels import open_pixels
@@ -21,7 +22,6 @@ from ..fit.looking import encode
 from ..nets.encoder import SLIM, EncoderSpec, check_name
 from ..nets.net import Place
 from ..nets.trained import Sight, Trained, untrained
-from ..runs import Book
 
 TASKS = ("knn", "linear")
 

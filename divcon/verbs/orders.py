@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import machine, recipes, runs
+from .. import machine, recipes
 from ..artifacts import cache_folder, show
+from ..book import Book, check_common, check_folder, expected
 from ..config import changed, check, described, leaves, unknown
 from ..data.images import Folder, open_images
 from ..dnc import DnC, divide_and_contrast
@@ -17,7 +18,7 @@ from ..nets.encoder import check_name
 from ..nets.trained import Trained
 from ..recipes import Options, Recipe
 from ..rivals import Single, single
-from ..runs import Book, Run
+from ..runs import Run
 from .running import BEHAVIOUR, behaving
 
 FEWEST = 16  # images: a batch has at least two, and is at most an eighth of them
@@ -43,7 +44,7 @@ class Order:
 def prepare(data: str | Path, out: str | Path, options: Mapping[str, Any]) -> Order:
     """Read the collection, settle every option, and refuse what can't be done, before anything is written."""
     folder = Path(out)
-    runs.check_folder(folder, Path(data))
+    check_folder(folder, Path(data))
     typed = {key: value for key, value in options.items() if key not in BEHAVIOUR}
     behaviour = behaving(options)
     typed = _with_anothers(typed)
@@ -84,7 +85,7 @@ def carry_out(order: Order, *, only: str | None = None, steal_lock: bool = False
             raise
         return run.did, False
     if only is not None and not run.reached_only:
-        raise UsageError(unknown("stage", only, runs.expected(order.folder, order.book)))
+        raise UsageError(unknown("stage", only, expected(order.folder, order.book)))
     order.book.write(order.folder)  # what was asked for last, now that nothing was refused
     if not run.did:
         say(f"nothing to do: every stage of {show(order.folder)} is done")
@@ -110,7 +111,7 @@ def _meet_book(order: Order) -> str:
         order.images.index.save(order.folder / "images")
         return ""
     before = Book.read(order.folder)
-    runs.check_common(before, order.book, order.folder)
+    check_common(before, order.book, order.folder)
     return "; ".join(before.changes(order.book))
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import NonNegativeFloat, PositiveInt
 
-from .. import runs, signals
+from .. import signals
 from ..artifacts import cache_folder, show
+from ..book import Book, check_folder, expected
 from ..config import check, described, leaves
 from ..log import say
-from ..runs import Book
 
 if TYPE_CHECKING:
     from ..nets.trained import Trained
@@ -55,7 +55,7 @@ def run(
     """
     folder = Path(out)
     with signals.listening():
-        runs.check_folder(folder, Path(data))
+        check_folder(folder, Path(data))
         if only is None and finished(data, folder, options):
             say(f"nothing to do: every stage of {show(folder)} is done")
             return Ran(folder, [], True)
@@ -72,7 +72,7 @@ def finished(data: str | Path, folder: Path, options: dict[str, Any]) -> bool:
     book = Book.read(folder)
     typed = {key: value for key, value in options.items() if key not in BEHAVIOUR}
     if described(typed) != book.typed or not all(
-        (folder / name / "stage.json").exists() for name in runs.expected(folder, book)
+        (folder / name / "stage.json").exists() for name in expected(folder, book)
     ):
         return False
     from ..data.images import open_images

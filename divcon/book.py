@@ -1,0 +1,143 @@
+"""run.json, and what it tells of a run's folder: what was asked for, which stages there are, what is damaged."""
+
+import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from . import __version__, locks
+from .artifacts import read_json, sha256, show, write_json
+from .config import described
+from .errors import DataError, OwnedError, UsageError
+from .log import say
+
+COMMON = ("limit", "include", "exclude", "device", "precision")  # options that every stage depends on
+
+
+def versions() -> dict[str, str]:
+    """What may change a bit when it changes."""
+    packages = ("torch", "torchvision", "timm", "numpy", "numba", "pillow", "simplejpeg")
+    return {"divcon": __version__, "python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def verify(folder: Path) -> list[str]:
+    """What differs, in any finished stage below the folder, from the hashes written when it was done."""
+    wrong = []
+    for stage in sorted(folder.rglob("stage.json")):
+        for name, expected in read_json(stage)["sha256"].items():
+            path = stage.parent / name
+            found = sha256(path) if path.is_file() else "no file"
+            if found != expected:
+                wrong.append(f"{show(path)}: expected sha256 {expected[:12]}, found {found[:12]}")
+    return wrong
+
+
+@dataclass(frozen=True)
+class Book:
+    """run.json: what was asked for (as typed, and every option as it came out), on what machine, of which images."""
+
+    typed: dict[str, Any]
+    options: dict[str, Any]
+    machine: dict[str, Any]
+    images: str
+    used: int
+    stages: list[str]
+    final: str
+    versions: dict[str, str] = field(default_factory=versions)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Book":
+        return cls(**read_json(folder / "run.json"))
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / "run.json", described(self))
+
+    def changes(self, new: "Book", among: Sequence[str] = ()) -> list[str]:
+        """Options that came out differently, as they are typed: "clusters.k was 5, is 10"."""
+        differ = list[str]()
+        for names in (among,) if among else ({**self.typed, **new.typed}, new.options):
+            differ = differ or [name for name in names if self.options.get(name) != new.options.get(name)]
+        return [f"{name} was {self._said(name)}, is {new._said(name)}" for name in differ]
+
+    def _said(self, name: str) -> str:
+        value = self.options.get(name)
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def check_folder(folder: Path, data: Path) -> None:
+    """Refuse a folder that holds something else than a run, or lies among the images."""
+    if folder.resolve().is_relative_to(data.resolve()):
+        raise UsageError(f"out={show(folder)} lies inside the collection; name a folder outside {show(data)}")
+    if folder.exists() and not folder.is_dir():
+        raise OwnedError(f"out={show(folder)} is a file; name a folder that is not there yet")
+    foreign = folder.is_dir() and any(path.suffix != ".part" for path in folder.iterdir())
+    if foreign and not (folder / "run.json").exists():
+        raise OwnedError(
+            f"out={show(folder)} holds something else than a run; name another folder, or one not there yet"
+        )
+
+
+def check_common(before: Book, now: Book, folder: Path) -> None:
+    """Refuse to go on with other images, or another kind of arithmetic, than the run's finished stages saw."""
+    changed = [change for name in COMMON for change in before.changes(now, [name])]
+    if changed:
+        raise UsageError(
+            f"stage {before.stages[0]} in {show(folder)} was done with other options: {'; '.join(changed)}. "
+            f"Use another folder (out=...), or type: divcon redo {show(folder)} {before.stages[0]}"
+        )
+    if before.images != now.images:
+        raise DataError(
+            f"the images changed since {show(folder)} was begun: {before.used:,} were used, {now.used:,} are there now. "
+            "Bring the old ones back, or use another folder (out=...)"
+        )
+
+
+def forget(folder: Path, name: str) -> list[str]:
+    """Remove a stage and what follows from it; the names of what was removed. Its siblings stay."""
+    book = Book.read(folder)
+    known = sorted(
+        {*book.stages, *done_or_begun(folder)}, key=lambda stage: (place(book.stages, stage), len(stage), stage)
+    )
+    group = [stage for stage in known if stage == name or stage.startswith(f"{name}/")]
+    if not group:
+        raise UsageError(f"{show(folder)} has no stage {name!r}; it has {', '.join(known)}")
+    after = place(book.stages, group[0])
+    gone = group + [stage for stage in known if place(book.stages, stage) > after]
+    holders = [holder for stage in gone if (holder := locks.holder_of(folder / stage))]
+    if holders:
+        raise OwnedError(
+            f"{show(folder)} is in use by process {holders[0]['pid']} on {holders[0]['host']}; wait for it"
+        )
+    removed = [stage for stage in gone if (folder / stage).exists()]
+    for stage in reversed(removed):
+        shutil.rmtree(folder / stage)
+    say(f"removed {', '.join(removed) or 'nothing'}")
+    return removed
+
+
+def place(order: Sequence[str], stage: str) -> int:
+    """Where a stage comes; the members of a group come at the same place."""
+    groups = [name.split("/")[0] for name in order]
+    return groups.index(stage.split("/")[0]) if stage.split("/")[0] in groups else len(groups)
+
+
+def expected(folder: Path, book: Book) -> list[str]:
+    """The stages of the run, in order: as many experts as there are clusters, once that is known."""
+    divided = folder / "clusters" / "stage.json"
+    if not divided.exists() or "experts/0" not in book.stages:
+        return book.stages
+    experts = [f"experts/{i}" for i in range(read_json(divided)["notes"].get("k", 0))]
+    before = book.stages.index("experts/0")
+    return [
+        *book.stages[:before],
+        *experts,
+        *(name for name in book.stages[before:] if not name.startswith("experts/")),
+    ]
+
+
+def done_or_begun(folder: Path) -> list[str]:
+    marks = [*folder.rglob("stage.json"), *folder.rglob("state.json")]
+    return sorted({str(mark.parent.relative_to(folder)) for mark in marks})
