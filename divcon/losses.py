@@ -35,11 +35,14 @@ def nt_xent(a: Float[Tensor, "b d"], b: Float[Tensor, "b d"], temperature: float
     return F.cross_entropy(logits, partner)
 
 
-def regression(
-    guess: Float[Tensor, "b d"], truth: Float[Tensor, "b d"]
-) -> Float[Tensor, ""]:  # fmt: skip
-    """Squared distance to the truth on the unit sphere: summed over dimensions, mean over the batch (DnC equation 2).
+def squared_distance(guess: Float[Tensor, "b d"], truth: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+    """Summed over dimensions, mean over the batch."""
+    return (guess.float() - truth.float()).square().sum(1).mean()
+
+
+def regression(guess: Float[Tensor, "b d"], truth: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+    """Squared distance to the truth on the unit sphere (DnC equation 2).
 
     Only the truth is normalised; a guess has to find the length 1 itself.
     """
-    return (guess.float() - F.normalize(truth.float(), dim=1)).square().sum(1).mean()
+    return squared_distance(guess, F.normalize(truth.float(), dim=1))

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from ..losses import regression
+from ..losses import regression, squared_distance
 from ..method import At, Batch, Method, Outcome
 from ..nets.heads import regressor
 from ..nets.net import Net, width
@@ -42,7 +42,7 @@ class Distil(Method):
             self.net = Net(encoder)
             self.heads = nn.ModuleList(nn.Linear(width(encoder), dim) for _ in teachers)
         self.register_buffer("expert_of", labels + 1)  # teacher 0 is the base
-        self.base_share = base_share
+        self.base_share, self.distance = base_share, regression if base.place == "projection" else squared_distance
         self.teachers = tuple(teacher.eval() for teacher in teachers)  # a tuple: no submodules
 
     def start_from(self, net: Net) -> None:
@@ -67,7 +67,8 @@ class Distil(Method):
         z = self.net(view)
         guesses = torch.stack([head(z) for head in self.heads])  # [1 + K, B, dim]
         own = guesses[expert_of, torch.arange(len(view), device=view.device)]
-        return regression(guesses[0], self.teachers[0](view)), regression(own, self._own_expert(view, expert_of))
+        base, expert = self.teachers[0](view), self._own_expert(view, expert_of)
+        return self.distance(guesses[0], base), self.distance(own, expert)
 
     def _own_expert(self, view: Tensor, expert_of: Tensor) -> Float[Tensor, "b d"]:
         """What each image's own expert makes of it: an expert runs on its own images only."""

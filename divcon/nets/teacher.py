@@ -1,5 +1,7 @@
 """A trained network as a target for another."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,7 +11,8 @@ from .net import Net, Place, width
 
 class Teacher(nn.Module):
     """What a frozen net sees at a place. The projection ends with batch norm as it is (DnC section 3.3); to another place
-    the same is done here: each feature minus its `mean`, over its `spread`, as the net usually sees them."""
+    the same is done here: each feature minus its `mean`, over its `spread`, as the net usually sees them, where the spread
+    is such that what it sees is of length 1 in the mean (of squares), as normalised projections are."""
 
     mean: Tensor
     spread: Tensor
@@ -30,6 +33,6 @@ class Teacher(nn.Module):
 
 
 def _spread(features: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:
-    """Each feature's standard deviation; one that hardly moves is not blown up."""
+    """Each feature's standard deviation times the root of their number; one that hardly moves is not blown up."""
     spread = features.std(0)
-    return spread.clamp(min=1e-3 * float(spread.max()) + 1e-12)
+    return spread.clamp(min=1e-3 * float(spread.max()) + 1e-12) * math.sqrt(features.shape[1])
