@@ -19,6 +19,9 @@ from ..stages import Distillation, Divide
 from . import Options
 from ._small import RATE, contrast
 
+STUDENT_RATE = 0.016  # AdamW's, for a batch of 256
+BASE_SHARE = 0.25  # a student that starts from the base needs less of it
+
 about = "Divide and Contrast, with what small collections need"
 defaults: dict[str, Any] = {}
 
@@ -28,8 +31,9 @@ def recipe(options: Options, n: int) -> DnC:
     base = contrast(options, images=total / 2)
     expert = replace(base, images=total / 4, start="base", lr=RATE / 2, seed=options.seed + 1)
     student = Distillation(
-        images=total / 4, batch_size=base.batch_size, optimizer="adamw", lr=RATE * 2 / 3, weight_decay=1e-4,
+        images=total / 4, batch_size=base.batch_size, optimizer="adamw", lr=STUDENT_RATE, weight_decay=1e-4,
         seed=options.seed + 2, encoder=base.encoder, sight=base.sight, views=base.views, start="base", place="pool",
+        base_share=BASE_SHARE,
     )  # fmt: skip
     checks = Check(labels=options.labels)
     return DnC(base=base, clusters=Divide(seed=options.seed), expert=expert, student=student, checks=checks)

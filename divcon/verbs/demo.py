@@ -20,7 +20,7 @@ from .running import run
 from .sheet import draw_clusters
 
 PACKAGE = "openclipart-png"
-OPTIONS = {"epochs": 30, "encoder": "slim10", "size": 32}
+OPTIONS = {"epochs": 15, "encoder": "slim10", "size": 32}
 
 
 def demo(
