@@ -22,6 +22,7 @@ from .artifacts import Artifact, read_json, sha256, show, write_json
 from .book import versions
 from .config import described, differences
 from .errors import Error, OwnedError, StoppedError, UsageError, WaitingError
+from .log import say
 from .machine import Machine
 from .signals import stop_here
 
@@ -140,6 +141,7 @@ class Run:
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
             (folder / "state.json").unlink(missing_ok=True)
         self.did.append(name)
+        say(f"{name}: done in {work.seconds():,.0f} s{_account(work.notes)}")
 
     def _refuse_changes(self, name: str, key: Any) -> None:
         """A finished stage can't be asked for differently."""
@@ -185,6 +187,16 @@ def _state(work: Work) -> Iterator[None]:
             stopped = isinstance(error, StoppedError | KeyboardInterrupt)
             work.write_state("interrupted" if stopped else "failed", f"{type(error).__name__}: {error}")
         raise
+
+
+def _account(notes: dict[str, Any]) -> str:
+    """How a training went, in words; nothing for other stages."""
+    if "images_per_second" not in notes:
+        return ""
+    return (
+        f": {notes['images_seen']:,} images, {notes['images_per_second']:,.0f} a second, "
+        f"{notes['data_wait']:.1%} of the time waiting for them; loss {notes['loss']:.3f}"
+    )
 
 
 def _done(work: Work) -> dict[str, Any]:
