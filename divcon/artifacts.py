@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from .errors import DiskError
+from .errors import DamagedError, DiskError
 
 if TYPE_CHECKING:
     import torch
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class Artifact(Protocol):
@@ -35,10 +35,10 @@ def disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in UNWRITABLE:
             raise
         raise DiskError(
-            f"can't write {show(path)}: {error.strerror}. What was finished is kept; make room, then type the same command again"
+            f"can't write {show(path)}: {error.strerror}. What was finished is kept; make room, then type the same command again, or name another place (out=, cache=)"
         ) from error
 
 
@@ -75,7 +75,12 @@ def write_tensors(path: Path, tensors: "Mapping[str, torch.Tensor]") -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise DamagedError(
+            f"{show(path)} is damaged ({error}); put back a copy, or remove its folder to do it anew"
+        ) from error
 
 
 def sync(path: Path) -> None:

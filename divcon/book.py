@@ -11,7 +11,7 @@ from typing import Any
 from . import __version__, locks
 from .artifacts import read_json, sha256, show, write_json
 from .config import described
-from .errors import DataError, OwnedError, UsageError
+from .errors import DamagedError, DataError, OwnedError, UsageError
 from .log import say
 
 COMMON = ("limit", "include", "exclude", "device", "precision")  # options that every stage depends on
@@ -50,7 +50,12 @@ class Book:
 
     @classmethod
     def read(cls, folder: Path) -> "Book":
-        return cls(**read_json(folder / "run.json"))
+        try:
+            return cls(**read_json(folder / "run.json"))
+        except TypeError as error:
+            raise DamagedError(
+                f"{show(folder)}/run.json is not of this version ({error}); use another folder"
+            ) from error
 
     def write(self, folder: Path) -> None:
         write_json(folder / "run.json", described(self))
@@ -136,6 +141,12 @@ def expected(folder: Path, book: Book) -> list[str]:
         *experts,
         *(name for name in book.stages[before:] if not name.startswith("experts/")),
     ]
+
+
+def committed(folder: Path) -> bool:
+    """Whether other options would cost something: a finished stage, a checkpoint, or a process at its work."""
+    saved = (*folder.rglob("stage.json"), *folder.rglob("checkpoints/step-*"))
+    return bool(saved) or any(locks.holder_of(folder / name) for name in done_or_begun(folder))
 
 
 def done_or_begun(folder: Path) -> list[str]:

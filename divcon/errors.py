@@ -3,6 +3,7 @@
     Error
       UsageError   64  an option that is unknown, ill-formed, or differs from what a finished stage was done with
       DataError    65  the images are too few, too alike, or not what they were
+        DamagedError   a file that was written by us can't be read back
       InputError   66  what was named is not there, or can't be read
       FaultError   70  numbers went wrong: a loss that is not finite
       ResourceError 71 too little memory, or a process that kept dying
@@ -27,6 +28,10 @@ class UsageError(Error):
 
 class DataError(Error):
     code = 65
+
+
+class DamagedError(DataError, ValueError):
+    """A file of ours that can't be read back."""
 
 
 class InputError(Error):

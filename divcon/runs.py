@@ -134,7 +134,7 @@ class Run:
                 self._refuse_changes(name, key)
                 return
             work = Work(folder, name, self.machine, self.cache, self.cache_gb, self.save_every, key=key)
-            work.before = _start_or_resume(folder, key)
+            work.before = self._start_or_resume(name, key)
             with _state(work):
                 make(work)
             write_json(folder / "stage.json", _done(work))
@@ -143,31 +143,36 @@ class Run:
         self.did.append(name)
         say(f"{name}: done in {work.seconds():,.0f} s{_account(work.notes)}")
 
+    def _start_or_resume(self, name: str, key: Any) -> float:
+        """Seconds already spent on this very stage. One that got far enough to be saved can't be asked for differently;
+        what else was left is cleared away."""
+        folder = self.folder / name
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            state = read_json(folder / "state.json")
+            if state["key"] == key:
+                _clear_half_written(folder)
+                return float(state["seconds"])
+            if any((folder / "checkpoints").glob("step-*")):
+                self._refuse(name, "begun", state["key"], key)
+        for path in folder.iterdir():
+            if path.name != "lock":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return 0.0
+
     def _refuse_changes(self, name: str, key: Any) -> None:
         """A finished stage can't be asked for differently."""
         before = read_json(self.folder / name / "stage.json")["key"]
-        if before == key:
-            return
+        if before != key:
+            self._refuse(name, "done", before, key)
+
+    def _refuse(self, name: str, state: str, before: Any, key: Any) -> None:
         what = self.changes or "; ".join(
             f"{where} was {old!r}, is {new!r}" for where, old, new in differences(before, key)
         )
         raise UsageError(
-            f"stage {name} in {show(self.folder)} was done with other options: {what}. "
+            f"stage {name} in {show(self.folder)} was {state} with other options: {what}. "
             f"Use another folder (out=...), or type: divcon redo {show(self.folder)} {name}"
         )
-
-
-def _start_or_resume(folder: Path, key: Any) -> float:
-    """Seconds already spent on this very stage; what was left of another one is cleared away."""
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        state = read_json(folder / "state.json")
-        if state["key"] == key:
-            _clear_half_written(folder)
-            return float(state["seconds"])
-    for path in folder.iterdir():
-        if path.name != "lock":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return 0.0
 
 
 def _clear_half_written(folder: Path) -> None:

@@ -33,6 +33,7 @@ from .runs import Work
 
 L = TypeVar("L", bound="Learning")
 Start = Literal["scratch", "base"]
+MARGIN = 0.005  # what an expert has to gain on the base to be called better
 SMALLEST = 128  # images: a cluster with fewer is merged into its nearest neighbour
 
 
@@ -263,7 +264,10 @@ def _labelled_by_cluster(
 
 
 def _verdict(row: dict[str, Any]) -> str:
-    verdict = "knows them better" if row["expert"] > row["base"] else "does not know them better"
+    gain = row["expert"] - row["base"] if row.get("expert_knn") is None else row["expert_knn"] - row["base_knn"]
+    verdict = (
+        "knows them better" if gain > MARGIN else "knows them less well" if gain < -MARGIN else "knows them as well"
+    )
     knn = f"; 20-NN {row['expert_knn']:.1%}, base {row['base_knn']:.1%}" if row.get("expert_knn") is not None else ""
     scores = f"agreement {row['expert']:.3f}, base {row['base']:.3f}{knn}"
     return f"expert {row['cluster']} on its {row['images']:,} images: {scores}: it {verdict}"

@@ -408,7 +408,7 @@ def test_a_damaged_base_is_not_taken(photos: Path, tmp_path: Path, tiny: dict[st
     [
         ("clusters.k", 3, "clusters.k was 2, is 3"), ("epochs", 7, "epochs was 4, is 7"), ("seed", 1, "seed was 0, is 1"),
         ("precision", "bf16", "precision was fp32, is bf16"), ("limit", 100, "limit was None, is 100"),
-        ("recipe", "moclr", "recipe was dnc, is moclr"), ("student.base_share", 0.25, "student.base_share was 0.5, is 0.25"),
+        ("recipe", "moclr", "recipe was dnc, is moclr"), ("student.base_share", 0.75, "student.base_share was 0.25, is 0.75"),
     ],
 )  # fmt: skip
 def test_a_changed_option_of_a_finished_run_is_refused_with_both_values(

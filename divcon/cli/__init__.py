@@ -1,7 +1,6 @@
 """The command line: a file a verb. Each says in words what the Python verb of the same name gives."""
 
 import contextlib
-import errno
 import sys
 import traceback
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from collections.abc import Callable
 import typer
 
 from .. import __version__
-from ..artifacts import FULL
+from ..artifacts import UNWRITABLE
 from ..errors import DiskError, Error, ResourceError
 from . import demo, embed, eval, index, lists, look, redo, run, status
 from .screen import screen
@@ -64,6 +63,6 @@ def _in_our_words(error: Error | MemoryError | OSError) -> Error:
         return error
     if isinstance(error, MemoryError):
         return ResourceError("out of memory; lower batch_size= or cache_gb=, then type the same command again")
-    if error.errno in FULL or error.errno in (errno.EACCES, errno.EPERM):
+    if error.errno in UNWRITABLE:
         return DiskError(f"{error.filename}: {error.strerror}; make room, or name another folder (out=, cache=)")
     return ResourceError(f"{error.filename or ''}: {error.strerror or error}; --debug shows where")

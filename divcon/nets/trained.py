@@ -39,9 +39,9 @@ class Trained:
         assert self.folder is not None
         about = self._about(self.folder)
         file = self.folder / "encoder.safetensors"
-        if sha256(file) != about["sha256"]:
+        if not file.is_file() or sha256(file) != about["sha256"]:
             raise DataError(
-                f"{show(file)} is damaged: its sha256 is not the one in encoder.json; make it anew with divcon redo"
+                f"{show(file)} is damaged, or gone: its sha256 is not the one in encoder.json; divcon redo the stage it is of"
             )
         net = rebuilt(self.spec, self.sight, about["net"])
         net.load_state_dict(load_file(file))

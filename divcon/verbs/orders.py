@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import machine, recipes
-from ..artifacts import cache_folder, show
-from ..book import Book, check_common, check_folder, expected
-from ..config import changed, check, described, leaves, unknown
+from ..artifacts import cache_folder, disk, show
+from ..book import Book, check_common, check_folder, committed, expected
+from ..config import changed, check, described, differences, leaves, unknown
 from ..data.images import Folder, open_images
+from ..data.labelled import open_labelled
 from ..dnc import DnC, divide_and_contrast
 from ..errors import DataError, UsageError, WaitingError
 from ..log import say
@@ -60,6 +61,8 @@ def prepare(data: str | Path, out: str | Path, options: Mapping[str, Any]) -> Or
     full, reasons = recipes.settled(short, len(images), chosen.device)
     recipe = changed(recipes.named(full.recipe).recipe(full, len(images)), dotted)
     _refuse_too_few(recipe, len(images))
+    if full.labels is not None:
+        open_labelled(full.labels, cache=cache, threads=readers)
     flat = {**described(full), **_flat(described(recipe))}
     book = Book(
         typed, flat, machine.as_json(chosen), images.fingerprint, len(images), _stages(recipe), STAGES[type(recipe)][-1]
@@ -72,11 +75,12 @@ def carry_out(order: Order, *, only: str | None = None, steal_lock: bool = False
     """Do what is not done yet: which stages were done by this call, and whether all are now."""
     if only is not None and only.split("/")[0] not in STAGES[type(order.recipe)]:
         raise UsageError(unknown("stage", only, STAGES[type(order.recipe)]))
+    base = _base(order.base, order.recipe)
     for reason in order.reasons:
         say(reason)
     run = Run(
         order.folder, order.machine, order.cache, cache_gb=order.cache_gb, save_every=order.save_every,
-        only=only, taken={"base": Path(order.base)} if order.base else {}, steal_lock=steal_lock, changes=_meet_book(order),
+        only=only, taken={"base": base} if base else {}, steal_lock=steal_lock, changes=_meet_book(order),
     )  # fmt: skip
     try:
         _pipeline(run, order.images, order.recipe)
@@ -99,14 +103,29 @@ def _refuse_too_few(recipe: Recipe, n: int) -> None:
         raise DataError(f"clusters.k={recipe.clusters.k}, but there are {n} different images; lower it")
 
 
+def _base(asked: str | None, recipe: Recipe) -> Path | None:
+    """The folder of a base that another run has trained, if one is asked for and fits the recipe."""
+    if asked is None:
+        return None
+    folder = Path(asked) / "base" if (Path(asked) / "run.json").exists() else Path(asked)
+    base, wanted = Trained.load(folder), recipe.base
+    theirs = {"encoder": base.spec.name, **described(base.sight)}
+    differ = differences(theirs, {"encoder": wanted.encoder.name, **described(wanted.sight)})
+    if differ:
+        said = "; ".join(f"{name} is {its}, not {ours}" for name, its, ours in differ)
+        raise UsageError(f"base={show(folder)} does not fit: its {said}. Type these options as that run had them")
+    return folder
+
+
 def _pipeline(run: Run, images: Folder, recipe: Recipe) -> Trained:
     return divide_and_contrast(run, images, recipe) if isinstance(recipe, DnC) else single(run, images, recipe)
 
 
 def _meet_book(order: Order) -> str:
-    """Write down what is asked for, where no stage is done yet; else say what differs from what the run was begun with."""
-    order.folder.mkdir(parents=True, exist_ok=True)
-    if not list(order.folder.rglob("stage.json")):
+    """Write down what is asked for, where that costs nothing; else say what differs from what the run was begun with."""
+    with disk(order.folder):
+        order.folder.mkdir(parents=True, exist_ok=True)
+    if not committed(order.folder):
         order.book.write(order.folder)
         order.images.index.save(order.folder / "images")
         return ""
