@@ -102,7 +102,7 @@ def check_common(before: Book, now: Book, folder: Path) -> None:
 
 def forget(folder: Path, name: str) -> list[str]:
     """Remove a stage and what follows from it; the names of what was removed. Its siblings stay."""
-    book = Book.read(folder)
+    book, name = Book.read(folder), name.rstrip("/")
     known = sorted(
         {*book.stages, *done_or_begun(folder)}, key=lambda stage: (place(book.stages, stage), len(stage), stage)
     )
