@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -149,7 +149,3 @@ def _timed(machine: Machine, net: Any, x: Any) -> float:
     if machine.device.startswith("cuda"):
         torch.cuda.synchronize()
     return time.perf_counter() - begin
-
-
-def as_json(machine: Machine) -> dict[str, Any]:
-    return asdict(machine)

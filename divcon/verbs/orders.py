@@ -65,7 +65,7 @@ def prepare(data: str | Path, out: str | Path, options: Mapping[str, Any]) -> Or
         open_labelled(full.labels, cache=cache, threads=readers)
     flat = {**described(full), **_flat(described(recipe))}
     book = Book(
-        typed, flat, machine.as_json(chosen), images.fingerprint, len(images), _stages(recipe), STAGES[type(recipe)][-1]
+        typed, flat, described(chosen), images.fingerprint, len(images), _stages(recipe), STAGES[type(recipe)][-1]
     )
     gb, every = behaviour.cache_gb, behaviour.save_every
     return Order(folder, images, recipe, book, chosen, cache, gb, every, full.base, reasons)

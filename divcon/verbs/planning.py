@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..data.pixels import fitted_sizes
 from ..dnc import DnC
 from ..fit.looking import as_input
 from ..fit.loop import train_step
@@ -85,10 +86,8 @@ def _row(name: str, learning: Learning, images: int, per_image: float) -> dict[s
 
 def _disk_mb(order: Order, base: Pretrain, parameters: int, stages: int) -> float:
     """Every stage's weights, two checkpoints of the one at work with its optimizer, and the pixel cache."""
-    side = 2 * base.sight.size
-    widths, heights = (order.images.widths.astype(float), order.images.heights.astype(float))
-    shrink = np.minimum(1, side / np.minimum(widths, heights))
-    pixels = float((3 * widths * heights * shrink**2).sum())
+    heights, widths = fitted_sizes(order.images, 2 * base.sight.size)
+    pixels = 3.0 * float(heights.astype(np.int64) @ widths.astype(np.int64))
     cached = pixels if pixels <= order.cache_gb * 1e9 else 0.0
     return (4 * parameters * (stages + 6) + cached) / 1e6
 
