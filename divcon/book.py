@@ -14,7 +14,8 @@ from .config import described
 from .errors import DamagedError, DataError, OwnedError, UsageError
 from .log import say
 
-COMMON = ("limit", "include", "exclude", "device", "precision")  # options that every stage depends on
+ARITHMETIC = ("device", "precision", "layout", "shortcuts", "compiled")
+COMMON = ("limit", "include", "exclude", *ARITHMETIC)  # options that every stage depends on
 
 
 def versions() -> dict[str, str]:

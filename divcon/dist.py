@@ -44,21 +44,23 @@ def summed(x: Tensor) -> Tensor:
 
 def any_rank(flag: bool) -> bool:
     """Whether the flag is up on any rank."""
-    if world() == 1:
-        return flag
-    up = torch.tensor(float(flag))
-    td.all_reduce(up, op=td.ReduceOp.MAX)
-    return bool(up)
+    return flag if world() == 1 else bool(largest(torch.tensor(float(flag))))
 
 
-def averaged(parameters: Sequence[Tensor]) -> None:
-    """Replace each parameter's gradient by its mean over ranks."""
+def largest(x: Tensor) -> Tensor:
+    """The largest of the ranks' values, element by element; the tensor itself is overwritten."""
+    if world() > 1:
+        td.all_reduce(x, op=td.ReduceOp.MAX)
+    return x
+
+
+def average(tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor by its mean over ranks."""
     if world() == 1:
         return
-    for parameter in parameters:
-        if parameter.grad is not None:
-            td.all_reduce(parameter.grad)
-            parameter.grad /= world()
+    for tensor in tensors:
+        td.all_reduce(tensor)
+        tensor /= world()
 
 
 def first_alone(do: Callable[[], None]) -> None:

@@ -35,6 +35,22 @@ def nt_xent(a: Float[Tensor, "b d"], b: Float[Tensor, "b d"], temperature: float
     return F.cross_entropy(logits, partner)
 
 
+def info_nce_of_queue(
+    query: Float[Tensor, "b d"], key: Float[Tensor, "b d"], queue: Float[Tensor, "n d"], temperature: float
+) -> Float[Tensor, ""]:
+    """Pick out each query's own key among the keys of a queue; keys and queue are of length one, and held still (MoCo
+    equation 1)."""
+    query = F.normalize(query.float(), dim=1)
+    own = (query * key.float()).sum(1, keepdim=True)
+    logits = torch.cat([own, query @ queue.T], 1) / temperature
+    return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.int64, device=query.device))
+
+
+def cosine_miss(guess: Float[Tensor, "b d"], truth: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+    """Squared distance of the two on the unit sphere, 2 - 2 cos, mean over the batch (BYOL equation 2)."""
+    return squared_distance(F.normalize(guess.float(), dim=1), F.normalize(truth.float(), dim=1))
+
+
 def squared_distance(guess: Float[Tensor, "b d"], truth: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
     """Summed over dimensions, mean over the batch."""
     return (guess.float() - truth.float()).square().sum(1).mean()

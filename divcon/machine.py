@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from .allocator import keeping_memory
 from .artifacts import read_json, write_json
 from .errors import UsageError
 from .log import say
@@ -21,17 +22,24 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="torch.nn.Module")
 Precision = Literal["bf16", "fp32"]
+Layout = Literal["auto", "last", "first"]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """`threads` compute; `readers` decode and make views, and change no bit."""
+    """`threads` compute; `readers` decode and make views, and change no bit.
+
+    `shortcuts` stand for the same network in a quicker form: small maps convolved as products, batch norms of teachers
+    folded. `compiled` hands each method to torch.compile, which pays on GPUs and hardly here (docs/performance.md).
+    """
 
     device: str = "cpu"
     precision: Precision = "fp32"
     channels_last: bool = True
     threads: int = 1
     readers: int = 1
+    shortcuts: bool = True
+    compiled: bool = False
 
     @property
     def layout(self) -> "torch.memory_format":
@@ -56,7 +64,8 @@ class Machine:
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            yield
+            with keeping_memory():
+                yield
         finally:
             torch.set_num_threads(before)
 
@@ -68,16 +77,19 @@ def cores() -> int:
     return min(own, int(told)) if told.isdigit() and int(told) else own
 
 
-def choose(cache: Path, *, device: str = "auto", precision: str = "auto", readers: int | None = None) -> Machine:
+def choose(
+    cache: Path, *, device: str = "auto", precision: str = "auto", layout: Layout = "auto", shortcuts: bool = True,
+    compiled: bool = False, readers: int | None = None,
+) -> Machine:  # fmt: skip
     """The machine as asked for; what is left at "auto" is chosen by a short measurement, remembered in the cache."""
     import torch
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     _try(device)
-    asked: dict[str, Any] = {"precision": precision, "channels_last": True}
-    fast = _remembered(cache, device) if precision == "auto" else asked
-    return Machine(device, fast["precision"], fast["channels_last"], cores(), readers or cores())
+    fast = {"channels_last": True, **(_remembered(cache, device) if precision == "auto" else {"precision": precision})}
+    channels_last = fast["channels_last"] if layout == "auto" else layout == "last"
+    return Machine(device, fast["precision"], channels_last, cores(), readers or cores(), shortcuts, compiled)
 
 
 def _try(device: str) -> None:

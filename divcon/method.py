@@ -107,7 +107,7 @@ def options_of(method: type[Method]) -> dict[str, Any]:
 def check_learns_alone(name: str) -> None:
     """Refuse a method that has to be given more than an encoder and images."""
     parameters = inspect.signature(named(name)).parameters.values()
-    needs = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][2:]
+    needs = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty][2:]
     if needs:
         raise UsageError(f"method={name} can't learn from images alone: it needs {' and '.join(needs)}")
 

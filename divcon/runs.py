@@ -29,7 +29,7 @@ from .signals import stop_here
 P = ParamSpec("P")
 A = TypeVar("A", bound=Artifact)
 
-PASSING = {"checkpoints", "state.json", "metrics.jsonl", "lock", "stage.json"}  # not part of a stage's result
+PASSING = {"checkpoints", "state.json", "metrics.jsonl", "lock", "stage.json", "kept.npy"}  # not part of a stage's result
 
 
 @dataclass
@@ -139,7 +139,8 @@ class Run:
                 make(work)
             write_json(folder / "stage.json", _done(work))
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-            (folder / "state.json").unlink(missing_ok=True)
+            for passing in ("state.json", "kept.npy"):
+                (folder / passing).unlink(missing_ok=True)
         self.did.append(name)
         say(f"{name}: done in {work.seconds():,.0f} s{_account(work.notes)}")
 

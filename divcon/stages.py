@@ -18,14 +18,17 @@ from .data.pixels import Pixels, open_pixels
 from .data.views import PRESETS, View
 from .errors import DataError, UsageError
 from .evals.compare import Check, agreement_on, knn_on
+from .fit.kept import Kept, keep
 from .fit.looking import encode
 from .fit.loop import Training, fit
 from .log import say
 from .method import Method, check_learns_alone, checked_options, named
 from .methods.distil import Distil
 from .nets.encoder import EncoderSpec, build
+from .nets.folded import folded
 from .nets.net import Place
 from .nets.norm import over_all_ranks
+from .nets.small_maps import with_products
 from .nets.teacher import Teacher
 from .nets.trained import Sight, Trained
 from .rng import seed_for, uniforms
@@ -35,6 +38,7 @@ L = TypeVar("L", bound="Learning")
 Start = Literal["scratch", "base"]
 MARGIN = 0.005  # what an expert has to gain on the base to be called better
 SMALLEST = 128  # images: a cluster with fewer is merged into its nearest neighbour
+USUAL = 65536  # images, at most, that tell what a teacher usually sees
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +96,13 @@ class Divide:
 
 @dataclass(frozen=True, kw_only=True)
 class Distillation(Learning):
-    """The student's training: at which `place` it meets its teachers, the base's part of the loss, the heads' width."""
+    """The student's training: at which `place` it meets its teachers, the base's part of the loss, the heads' width.
+
+    Teachers see the `same` view as the student, or always the `centre` one, and then each image once in all (DnC table
+    11)."""
 
     place: Literal["projection", "pool"] = "projection"
+    teacher_view: Literal["same", "centre"] = "same"
     hidden: int = 4096
     base_share: float = 0.5
 
@@ -187,20 +195,29 @@ def distil(work: Work, teachers: Teachers, images: Folder, recipe: Distillation)
     """Train a student to predict what its teachers see."""
     labels = torch.tensor(teachers.clusters.labels)
     given = [_teacher(work, model, seen, recipe.place) for model, seen in teachers.with_images(images)]
+    kept = _kept(work, teachers, given, images) if recipe.teacher_view == "centre" else None
 
     def method(encoder: torch.nn.Module) -> Method:
-        return Distil(encoder, len(images), given, labels, hidden=recipe.hidden, base_share=recipe.base_share)
+        return Distil(encoder, len(images), given, labels, kept, hidden=recipe.hidden, base_share=recipe.base_share)
 
     return _learned(work, images, recipe, method, teachers.base)
 
 
 def _teacher(work: Work, model: Trained, images: Folder, place: Literal["projection", "pool"]) -> Teacher:
     """The model as a teacher, for images like these."""
+    net = with_products(folded(model.net, model.sight.size)) if work.machine.shortcuts else model.net
     if place == "projection":
-        return work.machine.put(Teacher(model.net))
-    pixels = pixels_of(work, images, model.sight)
-    usual = encode(model.net, model.sight, pixels, work.machine, place=place)
-    return work.machine.put(Teacher(model.net, place, usual))
+        return work.machine.put(Teacher(net))
+    pixels, some = pixels_of(work, images, model.sight), sample(len(images), USUAL, 0)
+    usual = encode(net, model.sight, pixels, work.machine, place=place, positions=some)
+    return work.machine.put(Teacher(net, place, usual))
+
+
+def _kept(work: Work, teachers: Teachers, given: Sequence[Teacher], images: Folder) -> Kept:
+    """What each teacher has to say of its own images' centre views."""
+    positions = [np.arange(len(images)), *teachers.clusters.members()]
+    pixels, sight = pixels_of(work, images, teachers.base.sight), teachers.base.sight
+    return keep(work.folder / "kept.npy", list(zip(given, positions, strict=True)), sight, pixels, work.machine)
 
 
 def _learned(work: Work, images: Folder, recipe: Learning, method_of: Any, base: Trained | None) -> Trained:
@@ -208,7 +225,8 @@ def _learned(work: Work, images: Folder, recipe: Learning, method_of: Any, base:
     recipe = fitting(recipe, len(images), work.name)
     pixels = pixels_of(work, images, recipe.sight)
     torch.manual_seed(seed_for(recipe.seed, "weights"))
-    method: Method = method_of(over_all_ranks(build(recipe.encoder, recipe.sight.size)))
+    encoder = over_all_ranks(build(recipe.encoder, recipe.sight.size))
+    method: Method = method_of(with_products(encoder) if work.machine.shortcuts else encoder)
     if recipe.start == "base":
         _start_from(method, base, work.name)
     fit(work, method, pixels, recipe, recipe.pair(), recipe.sight)

@@ -110,6 +110,26 @@ def info_nce(query: Array, key: Array, temperature: float) -> float:
     return loss / len(query)
 
 
+def info_nce_of_queue(query: Array, key: Array, queue: Array, temperature: float) -> float:
+    """-log of the share of exp(q.k / T) among that and all exp(q.n / T), mean over the queries of length one."""
+    losses = []
+    for q, k in zip(query, key):
+        q = q / math.sqrt(sum(v * v for v in q))
+        own = math.exp(sum(a * b for a, b in zip(q, k)) / temperature)
+        others = sum(math.exp(sum(a * b for a, b in zip(q, n)) / temperature) for n in queue)
+        losses.append(-math.log(own / (own + others)))
+    return sum(losses) / len(losses)
+
+
+def cosine_miss(guess: Array, truth: Array) -> float:
+    """2 - 2 cos, mean over the rows."""
+    losses = []
+    for g, t in zip(guess, truth):
+        dot, of_g, of_t = (sum(a * b for a, b in zip(x, y)) for x, y in ((g, t), (g, g), (t, t)))
+        losses.append(2 - 2 * dot / math.sqrt(of_g * of_t))
+    return sum(losses) / len(losses)
+
+
 def nt_xent(a: Array, b: Array, temperature: float) -> float:
     """The same over all 2n views, each against the 2n - 1 others, of which the other view of its image is to be found."""
     views, n = [*a, *b], len(a)

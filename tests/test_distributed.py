@@ -12,6 +12,7 @@ import torch.distributed as td
 from test_methods import (
     AT,
     BATCH,
+    KEPT,
     METHODS,
     PAIR,
     POOLS,
@@ -40,7 +41,7 @@ from divcon.nets.norm import BatchNorm
 from divcon.runs import Work
 
 WORLD = 2
-KINDS = [*METHODS, POOLS]
+KINDS = [*METHODS, POOLS, KEPT]
 MAPS = torch.randn(6, 4, 5, 5, generator=torch.Generator().manual_seed(0)) * 3 + 2
 ROWS = torch.randn(8, 5, generator=torch.Generator().manual_seed(1))
 LOSSES = {"info_nce": info_nce, "nt_xent": nt_xent}
@@ -66,7 +67,7 @@ def of_method(name: str) -> dict[str, Any]:
     batch = Batch([mine(view) for view in whole.views], mine(whole.index))
     loss = method(batch, AT).loss
     loss.backward()
-    dist.averaged(list(trainable(method).values()))
+    dist.average([p.grad for p in trainable(method).values() if p.grad is not None])
     return {
         "loss": dist.summed(loss.detach()) / dist.world(),
         "gradients": {key: p.grad for key, p in trainable(method).items()},
@@ -80,8 +81,8 @@ def of_norm(x: Tensor) -> dict[str, Tensor]:
         norm.weight.mul_(1.5)
     seen = norm(part)
     (seen * mine(x.flip(0)).sin()).sum().backward()
-    dist.averaged([norm.weight, norm.bias])
-    assert part.grad is not None and norm.weight.grad is not None
+    assert part.grad is not None and norm.weight.grad is not None and norm.bias.grad is not None
+    dist.average([norm.weight.grad, norm.bias.grad])
     sums = {"seen": dist.gathered(seen.detach()), "slope": dist.gathered(part.grad)}
     return {**sums, "weight": norm.weight.grad * dist.world(), **norm.state_dict()}
 
@@ -244,7 +245,7 @@ def test_on_one_process_every_function_is_the_identity() -> None:
     x = torch.randn(3, 2, requires_grad=True)
     x.grad = torch.ones_like(x)
     dist.start("cpu")
-    dist.averaged([x])
+    dist.average([x.grad])
     done: list[int] = []
     dist.first_alone(lambda: done.append(1))
     assert dist.gathered(x) is x and dist.summed(x) is x and torch.equal(x.grad, torch.ones_like(x))

@@ -18,6 +18,7 @@ from divcon.artifacts import read_json
 from divcon.data.views import PRESETS
 from divcon.errors import DataError, FaultError, StoppedError
 from divcon.fit import checkpoints
+from divcon.fit.guard import Guard
 from divcon.fit.journal import Journal, lines
 from divcon.fit.loop import Training, fit, train_step
 from divcon.fit.optimisers import LARS, Name, optimiser
@@ -27,6 +28,7 @@ from divcon.machine import Machine
 from divcon.method import At, Batch, Outcome, named
 from divcon.methods.moclr import MoCLR
 from divcon.nets.encoder import EncoderSpec, build
+from divcon.nets.small_maps import with_products
 from divcon.nets.trained import Sight
 from divcon.runs import Work
 
@@ -379,3 +381,52 @@ def test_where_the_seed_of_a_process_stands_changes_nothing(tmp_path: Path) -> N
         fit(work, method, toy_pixels(), Training(4 * BATCH, BATCH), PRESETS["byol"](16), Sight(16))
         ends.append(torch.cat([p.flatten() for p in method.parameters()]))
     assert torch.equal(ends[0], ends[1])
+
+
+def test_a_fault_that_is_read_late_has_moved_nothing_either() -> None:
+    """As on a GPU: the next step is begun before this one's fault is read."""
+    method = Broken(AT.step, "loss")
+    optimizer = optimiser("adamw", method, 0.1)
+    guard, batch, before = Guard(optimizer, late=True), toy_batch(named("moclr")), state(method)
+    train_step(method, optimizer, batch, AT, 1.0, Machine(), guard)
+    with pytest.raises(FaultError, match="at step 3; the weights were not moved"):
+        train_step(method, optimizer, batch, dataclasses.replace(AT, step=4), 1.0, Machine(), guard)
+    assert {key for key in moved(before, method) if not is_statistic(key)} == set()
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lars"])
+def test_after_a_fault_nothing_moves_again_until_it_is_read(name: Name) -> None:
+    method = Broken(AT.step, "gradient")
+    optimizer = optimiser(name, method, 0.1)
+    batch, before = toy_batch(named("moclr")), state(method)
+    guard = Guard(optimizer, late=True)
+    train_step(method, optimizer, batch, AT, 1.0, Machine(), guard)
+    with pytest.raises(FaultError):
+        guard.settle()
+    assert {key for key in moved(before, method) if not is_statistic(key)} == set()
+    guard.late, guard.seen = True, dataclasses.replace(guard.seen, at=AT) if guard.seen else None
+    with pytest.raises(FaultError):
+        train_step(method, optimizer, batch, dataclasses.replace(AT, step=4), 1.0, Machine(), guard)
+    assert {key for key in moved(before, method) if not is_statistic(key)} == set()
+
+
+PLAIN = Machine(precision="fp32", channels_last=False, shortcuts=False)
+
+
+@pytest.mark.parametrize("name", ["simclr", "moclr"])
+def test_the_fast_path_and_the_plain_path_reach_the_same_loss(name: str, tmp_path: Path) -> None:
+    """bf16, channels last and small maps as products, against none of them; another seed is the measure of noise."""
+    ends: dict[str, float] = {}
+    for way, machine, seed in (("fast", Machine(precision="bf16"), 0), ("plain", PLAIN, 0), ("noise", PLAIN, 1)):
+        torch.manual_seed(seed)
+        encoder = build(EncoderSpec("slim10_w32"), 16)
+        options = {"hidden": 32, "dim": 16} | ({} if name == "simclr" else {"momentum": None})
+        method = named(name)(with_products(encoder) if machine.shortcuts else encoder, 64, **options)
+        work = Work(tmp_path / way, "base", machine, tmp_path)
+        work.folder.mkdir()
+        training = Training(40 * BATCH, BATCH, optimizer="adamw", lr=0.03, seed=seed)
+        fit(work, method, toy_pixels(), training, PRESETS["mild"](16), Sight(16))
+        losses = [line["loss"] for line in lines(work.folder / "metrics.jsonl")]
+        ends[way] = float(np.mean(losses[-10:]))
+        assert ends[way] < 0.95 * losses[0]
+    assert abs(ends["fast"] - ends["plain"]) <= max(0.05 * ends["plain"], 2 * abs(ends["noise"] - ends["plain"]))

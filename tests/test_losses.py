@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import slow
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from divcon.losses import info_nce, nt_xent, regression
+from divcon.losses import cosine_miss, info_nce, info_nce_of_queue, nt_xent, regression
 
 TEMPERATURES = [0.1, 0.2, 1.0]
 
@@ -45,6 +46,24 @@ def test_no_gradient_of_info_nce_reaches_the_keys() -> None:
     query, key = normal(5, 3).requires_grad_(), normal(5, 3, seed=1).requires_grad_()
     info_nce(query, key, 0.1).backward()
     assert key.grad is None and query.grad is not None
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_info_nce_of_a_queue_is_the_loop_and_so_is_its_gradient(temperature: float) -> None:
+    query, key, queue = normal(5, 3), F.normalize(normal(5, 3, seed=1)), F.normalize(normal(9, 3, seed=2))
+    k, n = key.double().numpy(), queue.double().numpy()
+    expected = slow.info_nce_of_queue(query.double().numpy(), k, n, temperature)
+    assert float(info_nce_of_queue(query, key, queue, temperature)) == pytest.approx(expected, rel=1e-5)
+    slope = slow.gradient(lambda q: slow.info_nce_of_queue(q, k, n, temperature), query.double().numpy())
+    assert close(slope_of(lambda q: info_nce_of_queue(q, key, queue, temperature), query), slope)
+
+
+def test_byols_loss_is_the_loop_and_so_is_its_gradient() -> None:
+    guess, truth = normal(5, 3), normal(5, 3, seed=1)
+    t = truth.double().numpy()
+    assert float(cosine_miss(guess, truth)) == pytest.approx(slow.cosine_miss(guess.double().numpy(), t), rel=1e-5)
+    slope = slow.gradient(lambda g: slow.cosine_miss(g, t), guess.double().numpy())
+    assert close(slope_of(lambda g: cosine_miss(g, truth), guess), slope)
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)

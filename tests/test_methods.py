@@ -37,7 +37,7 @@ from divcon.runs import Work
 N, SIZE, BATCH = 64, 16, 16
 SMALL = {"hidden": 32, "dim": 16}
 METHODS = contract.names()
-POOLS = "distil of pools"  # a method of two kinds
+POOLS, KEPT = "distil of pools", "distil of kept"  # a method of three kinds
 CALM = View(SIZE, area=(0.6, 1.0), jitter=0.0, grey=0.0)
 PAIR = CALM, CALM
 SIGHT = Sight(SIZE)
@@ -89,6 +89,7 @@ def toy_teachers(place: Place = "projection") -> list[Teacher]:
 
 # what some methods are given besides an encoder and the number of images, by the name of the parameter
 GIVEN: dict[str, Callable[[], Any]] = {"labels": lambda: torch.arange(N) % 3, "teachers": toy_teachers}
+SAID = torch.randn(N, 2, SMALL["dim"], generator=torch.Generator().manual_seed(0))
 
 
 def class_of(kind: str) -> type[Method]:
@@ -100,10 +101,11 @@ def built(name: str, seed: int = 0, **options: Any) -> Method:
     """The method around a small encoder."""
     of = class_of(name)
     parameters = list(inspect.signature(of).parameters.values())
-    wanted = [p.name for p in parameters[2:] if p.kind is p.POSITIONAL_OR_KEYWORD]
+    wanted = [p.name for p in parameters[2:] if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
     assert set(wanted) <= set(GIVEN), f"{name} is given {wanted}: say in GIVEN, above, what that is here"
-    small = {key: value for key, value in SMALL.items() if key in contract.options_of(of)}
+    small = {key: value for key, value in {**SMALL, "queue": 24}.items() if key in contract.options_of(of)}
     given = [toy_teachers("pool") if name == POOLS and key == "teachers" else GIVEN[key]() for key in wanted]
+    given += [lambda index: SAID[index]] if name == KEPT else []
     torch.manual_seed(seed)
     encoder = over_all_ranks(build(EncoderSpec("slim10_w8"), SIZE))
     return of(encoder, N, *given, **{**small, **options}).train()
@@ -153,7 +155,7 @@ def is_statistic(name: str) -> bool:
 
 AT = At(3, 10, 0)
 every_method = pytest.mark.parametrize("name", METHODS)
-every_kind = pytest.mark.parametrize("name", [*METHODS, POOLS])
+every_kind = pytest.mark.parametrize("name", [*METHODS, POOLS, KEPT])
 
 
 def test_the_methods_of_the_paper_are_here() -> None:
@@ -176,7 +178,8 @@ def test_the_loss_is_one_finite_number_in_float32_and_the_same_each_time(name: s
 
 @every_kind
 def test_the_loss_falls(name: str, tmp_path: Path) -> None:
-    losses = [line["loss"] for line in trained(name, tmp_path, 60)]
+    brief = {"momentum": None} if "momentum" in contract.options_of(class_of(name)) else {}
+    losses = [line["loss"] for line in trained(name, tmp_path, 60, **brief)]
     assert len(losses) == 60 and np.isfinite(losses).all()
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
 
@@ -341,7 +344,7 @@ def test_a_method_that_is_not_there_is_answered_with_its_neighbour() -> None:
 
 @every_kind
 def test_a_method_starts_from_a_trained_net(name: str) -> None:
-    method, other = built(name, seed=1), built("moclr" if name == POOLS else name, seed=2)
+    method, other = built(name, seed=1), built("moclr" if name == POOLS else name.partition(" of ")[0], seed=2)
     assert moved(state(method.net.encoder), other.net.encoder) != set()
     method.start_from(other.net)
     assert moved(state(method.net.encoder), other.net.encoder) == set()

@@ -1,18 +1,22 @@
 """Encoders by name, the net's three places, the slow copy, and batch norm over ranks where there is one."""
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from divcon import dist
 from divcon.errors import DataError, InputError, UsageError
 from divcon.nets.encoder import EncoderSpec, build, check_name, load_weights
+from divcon.nets.folded import folded
 from divcon.nets.heads import Projector, regressor
 from divcon.nets.momentum import Momentum, momentum_at, start_for
 from divcon.nets.net import Net, Place, width
 from divcon.nets.norm import BatchNorm, over_all_ranks
+from divcon.nets.small_maps import convolved, with_products
 from divcon.nets.trained import Sight, Trained, untrained
 
 
@@ -270,3 +274,83 @@ def test_a_flipped_bit_in_the_weights_is_noticed(stage: Path) -> None:
 def test_untrained_weights_follow_from_the_seed() -> None:
     one, same, other = (untrained(EncoderSpec("slim10_w8"), Sight(16), seed).net(images(2, 16)) for seed in (0, 0, 1))
     assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+# the same network in a quicker form
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (1, 2), (2, 1), (2, 2)])
+def test_a_small_map_convolved_as_a_product_has_the_outputs_and_the_gradients_of_a_convolution(
+    sides: tuple[int, int],
+) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 5, *sides, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(7, 5, 3, 3, dtype=torch.float64, requires_grad=True)
+    truth, seen = F.conv2d(x, weight, padding=1), convolved(x, weight)
+    slope = torch.randn_like(truth)
+    assert torch.allclose(seen, truth, rtol=1e-12, atol=1e-12)
+    for mine, theirs in zip(
+        torch.autograd.grad(seen, [x, weight], slope), torch.autograd.grad(truth, [x, weight], slope)
+    ):
+        assert torch.allclose(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [16, 64])
+def test_a_network_with_products_is_the_same_network(size: int) -> None:
+    """At 64 pixels the last maps of a resnet18 are 2 x 2; at 16, with its own stem, they are 1 x 1."""
+    torch.manual_seed(0)
+    plain = build(EncoderSpec("resnet18", stem="own"), size)
+    quick = with_products(copy.deepcopy(plain))
+    assert list(quick.state_dict()) == list(plain.state_dict())
+    convolutions = [m for m in quick.modules() if isinstance(m, nn.Conv2d)]
+    assert 0 < sum(type(m) is not nn.Conv2d for m in convolutions) < len(convolutions)
+    for network in (plain, quick):
+        network(images(4, size)).square().sum().backward()
+    for (name, p), q in zip(plain.named_parameters(), quick.parameters()):
+        assert p.grad is not None and q.grad is not None
+        assert (p.grad - q.grad).abs().max() <= 2e-4 * p.grad.abs().max() + 1e-9, name
+
+
+def test_products_are_made_in_the_precision_of_the_convolutions_they_stand_for() -> None:
+    conv = nn.Conv2d(128, 128, 3, 1, 1)
+    (quick,) = with_products(nn.Sequential(copy.deepcopy(conv)))
+    x = torch.randn(4, 128, 2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        seen, truth = quick(x), conv(x)
+    assert seen.dtype == truth.dtype == torch.bfloat16
+    assert (seen - truth).abs().max() <= 2**-6 * truth.abs().max()
+
+
+@pytest.mark.parametrize("name", ["slim10_w8", "resnet18", "resnet50", "regnety_002"])
+def test_folding_leaves_no_batch_norm_and_changes_nothing_that_a_frozen_network_says(name: str) -> None:
+    torch.manual_seed(0)
+    whole = Net(build(EncoderSpec(name), 32), hidden=32, dim=16)
+    for _ in range(3):
+        whole(images(16, seed=1) * 2 + 1)  # so that the running statistics are not those of a new network
+    quick = folded(whole.eval(), 32)
+    assert not [m for m in quick.encoder.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert [m for m in whole.encoder.modules() if isinstance(m, nn.BatchNorm2d)]
+    with torch.no_grad():
+        truth, seen = whole(images(8, seed=2)), quick(images(8, seed=2))
+    assert (seen - truth).abs().max() <= 1e-3 * truth.abs().max()
+
+
+class Shared(nn.Module):
+    """A convolution whose output is read by a norm, and by a sum beside it: folding would change the sum."""
+
+    num_features = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        nn.init.constant_(self.norm.running_mean, 3.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return (self.norm(y) + y).mean((2, 3))
+
+
+def test_what_can_not_be_folded_stays_as_it_is() -> None:
+    net = Net(Shared()).eval()
+    with torch.no_grad():
+        assert torch.equal(folded(net, 16)(images(2, 16)), net(images(2, 16)))

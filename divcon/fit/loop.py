@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
-from torch import Tensor
 
 from .. import dist, signals
 from ..artifacts import show
@@ -16,7 +15,7 @@ from ..data.loader import Loader, Shown
 from ..data.order import Order
 from ..data.pixels import Pixels
 from ..data.views import View
-from ..errors import DataError, FaultError, UsageError
+from ..errors import DataError, UsageError
 from ..log import say, tick
 from ..machine import Machine
 from ..method import At, Batch, Method, Outcome
@@ -24,6 +23,7 @@ from ..nets.trained import Sight
 from ..rng import seed_for
 from ..runs import Work
 from . import checkpoints
+from .guard import Guard
 from .journal import Journal
 from .looking import as_input, encode
 from .optimisers import Name, optimiser
@@ -59,9 +59,12 @@ def fit(work: Work, method: Method, pixels: Pixels, training: Training, pair: tu
         rank=dist.rank(), world=dist.world(), ahead=machine.device != "cpu",
     )  # fmt: skip
     machine.put(method).train()
+    if machine.compiled:
+        method.compile()
     optimizer = optimiser(training.optimizer, method, training.weight_decay)
     first = checkpoints.load(work.folder / "checkpoints", method, optimizer)
-    course = _Course(work, method, optimizer, first, steps, training, loader)
+    guard = Guard(optimizer, late=machine.device != "cpu")
+    course = _Course(work, method, optimizer, guard, first, steps, training, loader)
     say(f"{work.name}: {steps:,} steps of {training.batch_size}" + (f", going on from step {first:,}" if first else ""))
     for step in range(first, steps):
         at = At(step, steps, order.epoch(step))
@@ -69,39 +72,28 @@ def fit(work: Work, method: Method, pixels: Pixels, training: Training, pair: tu
         if order.begins_epoch(step):
             method.before_epoch(lambda place: encode(method.net, sight, pixels, machine, place=place), at)
         batch = as_batch(loader.batch(step), sight, machine)
-        outcome = train_step(method, optimizer, batch, at, _rate(training, step, steps), machine)
+        outcome = train_step(method, optimizer, batch, at, _rate(training, step, steps), machine, guard)
         method.after_step(outcome.kept, at)
         course.after(step, order.epoch(step), outcome)
     course.end()
 
 
 def train_step(
-    method: Method, optimizer: torch.optim.Optimizer, batch: Batch, at: At, lr: float, machine: Machine
+    method: Method, optimizer: torch.optim.Optimizer, batch: Batch, at: At, lr: float, machine: Machine,
+    guard: Guard | None = None,
 ) -> Outcome:  # fmt: skip
     """Forward, backward, and one move of the weights, unless something is not finite."""
     with machine.autocast():
         outcome: Outcome = method(batch, at)
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(outcome.loss)
-    trainable = [p for p in method.parameters() if p.requires_grad]
-    dist.averaged(trainable)
-    check_finite(outcome.loss, trainable, batch, at)
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    dist.average(gradients)
+    (guard or Guard(optimizer)).watch(outcome.loss, gradients, batch, at)
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()
     return outcome
-
-
-def check_finite(loss: Tensor, trainable: list[torch.nn.Parameter], batch: Batch, at: At) -> None:
-    """Stop before the weights move, on every rank at the same step."""
-    gradients = [p.grad for p in trainable if p.grad is not None]
-    size = torch.stack(torch._foreach_norm(gradients)).sum()
-    if dist.any_rank(not bool(torch.isfinite(loss.detach() + size))):
-        positions = ", ".join(str(i) for i in batch.index[:8].tolist())
-        raise FaultError(
-            f"loss {float(loss.detach()):.4g}, gradient {float(size):.4g} at step {at.step}; the weights were not moved. "
-            f"The batch began with the images at positions {positions}. Lower the stage's lr, or set precision=fp32"
-        )
 
 
 def as_batch(shown: Shown, sight: Sight, machine: Machine) -> Batch:
@@ -119,10 +111,11 @@ class _Course:
     """What happens around the steps: logging, saving, stopping, and the account in the end."""
 
     def __init__(
-        self, work: Work, method: Method, optimizer: torch.optim.Optimizer, first: int, steps: int,
+        self, work: Work, method: Method, optimizer: torch.optim.Optimizer, guard: Guard, first: int, steps: int,
         training: Training, loader: Loader,
     ):  # fmt: skip
-        self.work, self.method, self.optimizer, self.training, self.loader = work, method, optimizer, training, loader
+        self.work, self.method, self.optimizer, self.guard = work, method, optimizer, guard
+        self.training, self.loader = training, loader
         self.first, self.steps = first, steps
         self.every = max(1, steps // 200)
         self.journal = Journal(work.folder / "metrics.jsonl", first)
@@ -135,6 +128,7 @@ class _Course:
             self._log(step, epoch, outcome)
         stop = dist.any_rank(signals.asked())
         if stop or last or self._due():
+            self.guard.settle()
             dist.first_alone(lambda: self._save(step + 1))
         if stop and not last:
             signals.stop_here(f"{show(self.work.name)} is saved at step {step + 1:,} of {self.steps:,}")

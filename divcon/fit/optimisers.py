@@ -20,12 +20,15 @@ class LARS(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         assert closure is None, "LARS evaluates no closure"
+        fault = vars(self).get(
+            "found_inf", torch.zeros(())
+        )  # as torch's fused optimizers: where it is 1, nothing moves
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._move(parameter, group)
+                    self._move(parameter, group, fault > 0)
 
-    def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def _move(self, parameter: Tensor, group: dict[str, Any], fault: Tensor) -> None:
         gradient = parameter.grad
         assert gradient is not None
         if parameter.ndim > 1:
@@ -34,8 +37,9 @@ class LARS(torch.optim.Optimizer):
         state = self.state[parameter]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
-        state["momentum_buffer"].mul_(group["momentum"]).add_(gradient)
-        parameter.sub_(group["lr"] * state["momentum_buffer"])
+        moving = group["momentum"] * state["momentum_buffer"] + gradient
+        state["momentum_buffer"].copy_(torch.where(fault, state["momentum_buffer"], moving))
+        parameter.sub_(torch.where(fault, 0, group["lr"] * moving))
 
 
 def trust_ratio(parameter: Tensor, gradient: Tensor, trust: float) -> Tensor:

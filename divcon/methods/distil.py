@@ -2,7 +2,7 @@
 its teachers see. Of each image it predicts, through one head, what the base sees and, through that expert's head, what
 the expert sees whose cluster holds the image."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int64
@@ -21,6 +21,8 @@ class Distil(Method):
     Teachers of projections are the paper's: the student has their projector, and heads of a hidden layer on top of its
     projection. Teachers of pools are met by a linear head on the student's pool, which has no projector then.
 
+    With `kept`, which gives what the base and its own expert say of each image's centre view, no teacher is run.
+
     All heads see the whole batch and the image's own one is read: a head whose cluster is missing from a batch then has
     a zero gradient, not none, and its batch norm enough images.
     """
@@ -29,8 +31,8 @@ class Distil(Method):
     expert_of: Tensor
 
     def __init__(
-        self, encoder: nn.Module, n_images: int, teachers: Sequence[Teacher], labels: Int64[Tensor, "n"], *,
-        hidden: int = 4096, base_share: float = 0.5,
+        self, encoder: nn.Module, n_images: int, teachers: Sequence[Teacher], labels: Int64[Tensor, "n"],
+        kept: Callable[[Tensor], Tensor] | None = None, *, hidden: int = 4096, base_share: float = 0.5,
     ):  # fmt: skip
         super().__init__()
         assert len(labels) == n_images, f"{len(labels)} labels for {n_images} images"
@@ -44,6 +46,7 @@ class Distil(Method):
         self.register_buffer("expert_of", labels + 1)  # teacher 0 is the base
         self.base_share, self.distance = base_share, regression if base.place == "projection" else squared_distance
         self.teachers = tuple(teacher.eval() for teacher in teachers)  # a tuple: no submodules
+        self.kept = kept
 
     def start_from(self, net: Net) -> None:
         """Take up the base's weights; where teachers are met at the pool, each head begins as if its teacher saw what the
@@ -57,24 +60,34 @@ class Distil(Method):
 
     def forward(self, batch: Batch, at: At) -> Outcome:
         expert_of = self.expert_of[batch.index]
-        losses = [self._both(view, expert_of) for view in batch.views]
+        truths = self._taught(batch, expert_of).chunk(len(batch.views))
+        losses = [self._both(view, truth, expert_of) for view, truth in zip(batch.views, truths, strict=True)]
         base, expert = (torch.stack(part).mean() for part in zip(*losses, strict=True))
         loss = self.base_share * base + (1 - self.base_share) * expert
         return Outcome(loss, {"base": base.detach(), "expert": expert.detach()})
 
-    def _both(self, view: Tensor, expert_of: Tensor) -> tuple[Tensor, Tensor]:
-        """The student's distance from the base, and from each image's own expert, on one view that all of them see."""
+    def _both(
+        self, view: Tensor, truth: Float[Tensor, "b 2 d"], expert_of: Int64[Tensor, "b"]
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """The student's distance from the base, and from each image's own expert, on one view."""
         z = self.net(view)
         guesses = torch.stack([head(z) for head in self.heads])  # [1 + K, B, dim]
         own = guesses[expert_of, torch.arange(len(view), device=view.device)]
-        base, expert = self.teachers[0](view), self._own_expert(view, expert_of)
-        return self.distance(guesses[0], base), self.distance(own, expert)
+        return self.distance(guesses[0], truth[:, 0]), self.distance(own, truth[:, 1])
 
-    def _own_expert(self, view: Tensor, expert_of: Tensor) -> Float[Tensor, "b d"]:
+    def _taught(self, batch: Batch, expert_of: Int64[Tensor, "b"]) -> Float[Tensor, "vb 2 d"]:
+        """What the base and each image's own expert see: of the student's own views, one after the other, or as kept."""
+        if self.kept is not None:
+            return self.kept(batch.index).repeat(len(batch.views), 1, 1)
+        views = torch.cat(list(batch.views))  # teachers are in eval mode: what they see of a view depends on no other
+        base, expert = self.teachers[0](views), self._own_expert(views, expert_of.repeat(len(batch.views)))
+        return torch.stack([base, expert], 1)
+
+    def _own_expert(self, views: Tensor, expert_of: Tensor) -> Float[Tensor, "vb d"]:
         """What each image's own expert makes of it: an expert runs on its own images only."""
-        seen = view.new_empty(len(view), self.teachers[0].dim)
+        seen = views.new_empty(len(views), self.teachers[0].dim)
         for number, expert in enumerate(self.teachers):
             own = (expert_of == number).nonzero()[:, 0]
             if len(own):
-                seen[own] = expert(view[own])
+                seen[own] = expert(views[own])
         return seen

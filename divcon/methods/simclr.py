@@ -1,5 +1,6 @@
 """SimCLR (https://arxiv.org/abs/2002.05709): tell two views of an image from all other images in the batch."""
 
+import torch
 from torch import nn
 
 from ..losses import nt_xent
@@ -8,6 +9,9 @@ from ..nets.net import Net
 
 
 class SimCLR(Method):
+    """Both views go through the network as one batch, and through its batch norms, as in the authors' code
+    (https://github.com/google-research/simclr, model.py)."""
+
     about = "contrast two views of an image with all other views in the batch"
 
     def __init__(
@@ -18,5 +22,5 @@ class SimCLR(Method):
         self.temperature = temperature
 
     def forward(self, batch: Batch, at: At) -> Outcome:
-        a, b = (self.net(view) for view in batch.views)
+        a, b = self.net(torch.cat(list(batch.views))).chunk(2)
         return Outcome(nt_xent(a, b, self.temperature))

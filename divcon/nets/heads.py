@@ -8,15 +8,15 @@ from .norm import BatchNorm
 class Projector(nn.Module):
     """Linear, batch norm, ReLU: the hidden layer; then linear and, by default, a last batch norm.
 
-    MoCLR's ends with batch norm; BYOL's does not (`norm_output=False`).
+    MoCLR's ends with batch norm; BYOL's does not (`norm_output=False`), and MoCo's has none (`norm_hidden=False` too).
     """
 
-    def __init__(self, dim_in: int, hidden: int, dim: int, *, norm_output: bool = True):
+    def __init__(self, dim_in: int, hidden: int, dim: int, *, norm_hidden: bool = True, norm_output: bool = True):
         super().__init__()
-        self.hidden, self.dim, self.norm_output = hidden, dim, norm_output
-        self.into = nn.Sequential(nn.Linear(dim_in, hidden, bias=False), BatchNorm(hidden), nn.ReLU())
+        norm = [BatchNorm(hidden)] if norm_hidden else []
+        self.into = nn.Sequential(nn.Linear(dim_in, hidden, bias=not norm_hidden), *norm, nn.ReLU())
         last = [BatchNorm(dim, affine=False)] if norm_output else []
-        self.out = nn.Sequential(nn.Linear(hidden, dim, bias=False), *last)
+        self.out = nn.Sequential(nn.Linear(hidden, dim, bias=not norm_hidden), *last)
 
     def forward(self, pool: Tensor) -> Tensor:
         projection: Tensor = self.out(self.into(pool))

@@ -14,11 +14,14 @@ class Net(nn.Module):
     """Three places from which to look at images: the encoder's `pool`, the projector's `hidden` layer (after
     batch norm and ReLU) and its `projection`. Without a projector (hidden=0) the three are one."""
 
-    def __init__(self, encoder: nn.Module, *, hidden: int = 0, dim: int = 0, norm_output: bool = True):
+    def __init__(
+        self, encoder: nn.Module, *, hidden: int = 0, dim: int = 0, norm_hidden: bool = True, norm_output: bool = True
+    ):  # fmt: skip
         super().__init__()
         self.encoder = encoder
-        self.shape = {"hidden": hidden, "dim": dim, "norm_output": norm_output}
-        self.projector = Projector(width(encoder), hidden, dim, norm_output=norm_output) if hidden else None
+        norms = {"norm_hidden": norm_hidden, "norm_output": norm_output}
+        self.shape = {"hidden": hidden, "dim": dim, **norms}
+        self.projector = Projector(width(encoder), hidden, dim, **norms) if hidden else None
 
     def forward(self, images: Float[Tensor, "b 3 h w"], at: Place = "projection") -> Float[Tensor, "b d"]:
         pool: Tensor = self.encoder(images)

@@ -28,8 +28,10 @@ class Teacher(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         with torch.no_grad():
-            seen: Tensor = self.net(images, self.place)
-            return (seen - self.mean) / self.spread
+            return self.standardised(self.net(images, self.place))
+
+    def standardised(self, seen: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        return (seen - self.mean) / self.spread
 
 
 def _spread(features: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:

@@ -77,7 +77,7 @@ class Trained:
 def rebuilt(spec: EncoderSpec, sight: Sight, shape: dict[str, Any]) -> Net:
     """The network without its weights."""
     plain = EncoderSpec(spec.name, spec.options, spec.stem, "random")
-    return Net(build(plain, sight.size), hidden=shape["hidden"], dim=shape["dim"], norm_output=shape["norm_output"])
+    return Net(build(plain, sight.size), **shape)
 
 
 def untrained(spec: EncoderSpec, sight: Sight, seed: int = 0) -> Trained:

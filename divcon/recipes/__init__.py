@@ -13,6 +13,7 @@ from ..config import unknown
 from ..dnc import DnC
 from ..errors import UsageError
 from ..fit.schedules import IMAGENET
+from ..machine import Layout
 from ..nets.encoder import SLIM, EncoderSpec
 from ..nets.trained import Sight
 from ..rivals import Single
@@ -40,6 +41,9 @@ class Options:
     labels: str | None = None  # a labelled folder, to compare experts with the base by; no method sees it
     device: str = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
+    layout: Layout = "auto"  # of a picture's channels in memory
+    shortcuts: bool = True  # the same network, in a quicker form
+    compiled: bool = False  # by torch.compile
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     limit: PositiveInt | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import machine, recipes
 from ..artifacts import cache_folder, disk, show
-from ..book import Book, check_common, check_folder, committed, expected
+from ..book import ARITHMETIC, Book, check_common, check_folder, committed, expected
 from ..config import changed, check, described, differences, leaves, unknown
 from ..data.images import Folder, open_images
 from ..data.labelled import open_labelled
@@ -139,11 +139,9 @@ def _machine(folder: Path, cache: Path, options: Options, readers: int | None) -
     if (folder / "run.json").exists():
         book = Book.read(folder)
         begun = check(machine.Machine, book.machine)
-        asked = {"device": options.device, "precision": options.precision}
-        same = all(asked[name] == book.options.get(name) for name in asked)
-        if same:
+        if all(getattr(options, name) == book.options.get(name) for name in ARITHMETIC):
             return dataclasses.replace(begun, readers=readers or machine.cores())
-    return machine.choose(cache, device=options.device, precision=options.precision, readers=readers)
+    return machine.choose(cache, readers=readers, **{name: getattr(options, name) for name in ARITHMETIC})
 
 
 def _sorted_out(typed: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:

@@ -1,0 +1,51 @@
+"""What teachers say of each image's centre view, computed once and kept on disk while a student learns from it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float16, Int64
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..artifacts import whole
+from ..data.pixels import Pixels
+from ..machine import Machine
+from ..nets.teacher import Teacher
+from ..nets.trained import Sight
+from .looking import encode
+
+PIECE = 65536  # images whose features are in memory at a time
+Lesson = tuple[Teacher, NDArray[np.int64]]  # a teacher, and the positions of the images it has something to say of
+
+
+class Kept:
+    """For each image, what the base says and what its own expert says: 4 bytes a feature and image, on disk."""
+
+    def __init__(self, rows: Float16[np.ndarray, "n 2 d"]):
+        self.rows = rows
+
+    def __call__(self, index: Int64[Tensor, "b"]) -> Float[Tensor, "b 2 d"]:
+        return torch.from_numpy(self.rows[index.cpu().numpy()]).to(index.device).float()
+
+
+def keep(file: Path, lessons: Sequence[Lesson], sight: Sight, pixels: Pixels, machine: Machine) -> Kept:
+    """The file, filled if it is not there yet: by the first teacher, of all images, and by the others, of their own."""
+    if not file.exists():
+        with whole(file) as part:
+            rows = open_memmap(part, "w+", np.float16, (len(pixels), 2, lessons[0][0].dim))
+            for number, (teacher, positions) in enumerate(lessons):
+                _fill(rows[:, min(number, 1)], teacher, positions, sight, pixels, machine)
+            rows.flush()
+    return Kept(np.load(file, mmap_mode="r"))
+
+
+def _fill(
+    rows: Float16[np.ndarray, "n d"], teacher: Teacher, positions: NDArray[np.int64], sight: Sight, pixels: Pixels,
+    machine: Machine,
+) -> None:  # fmt: skip
+    for at in np.array_split(positions, max(1, -(-len(positions) // PIECE))):
+        seen = encode(teacher.net, sight, pixels, machine, place=teacher.place, positions=at)
+        rows[at] = teacher.standardised(seen.to(teacher.mean.device)).cpu().numpy()

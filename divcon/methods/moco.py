@@ -1,0 +1,60 @@
+"""MoCo v2 (https://arxiv.org/abs/2003.04297): tell a momentum encoder's view of the image from those of images gone by."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from .. import dist
+from ..losses import info_nce_of_queue
+from ..method import At, Batch, Method, Outcome
+from ..nets.momentum import Momentum, momentum_at
+from ..nets.net import Net
+
+
+class MoCo(Method):
+    """One way only: the first view asks, the second is the key. The negatives are the keys of the last `queue` images,
+    never those of the batch itself. Its projector has no batch norm.
+
+    The paper moves the momentum encoder before it makes the keys; here it moves after the step, which is the same from
+    the second step on, and the first finds it equal to the encoder. `momentum=None` starts it by the number of steps.
+    """
+
+    about = "contrast with a momentum encoder's view of the image, against a queue of earlier images"
+    queue: Tensor
+    next: Tensor
+
+    def __init__(
+        self, encoder: nn.Module, n_images: int, *,
+        temperature: float = 0.2, momentum: float | None = 0.999, queue: int = 65536, hidden: int = 2048, dim: int = 128,
+    ):  # fmt: skip
+        super().__init__()
+        self.net = Net(encoder, hidden=hidden, dim=dim, norm_hidden=False, norm_output=False)
+        self.target = Momentum(self.net)
+        self.temperature, self.momentum = temperature, momentum
+        self.register_buffer("queue", F.normalize(torch.randn(queue, dim), dim=1))
+        self.register_buffer("next", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, batch: Batch, at: At) -> Outcome:
+        query, key = self.net(batch.views[0]), F.normalize(self.target(batch.views[1]), dim=1)
+        return Outcome(info_nce_of_queue(query, key, self.queue, self.temperature), kept=key)
+
+    def start_from(self, net: Net) -> None:
+        super().start_from(net)
+        self.target = Momentum(self.net)
+
+    @torch.no_grad()
+    def after_step(self, kept: Any, at: At) -> None:
+        constant = self.momentum  # the paper's does not rise
+        self.target.follow(self.net, momentum_at(None, at.step, at.steps) if constant is None else constant)
+        places = self._take(dist.gathered(kept))
+        self.next.copy_((places[-1] + 1) % len(self.queue))
+
+    def _take(self, keys: Float[Tensor, "b d"]) -> Int64[Tensor, "b"]:
+        """Put the keys in the places of the oldest; the queue is a ring."""
+        keys = keys[-len(self.queue) :]
+        places = (self.next + torch.arange(len(keys), device=keys.device)) % len(self.queue)
+        self.queue[places] = keys
+        return places
