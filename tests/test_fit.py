@@ -424,7 +424,7 @@ def test_the_fast_path_and_the_plain_path_reach_the_same_loss(name: str, tmp_pat
         method = named(name)(with_products(encoder) if machine.shortcuts else encoder, 64, **options)
         work = Work(tmp_path / way, "base", machine, tmp_path)
         work.folder.mkdir()
-        training = Training(40 * BATCH, BATCH, optimizer="adamw", lr=0.03, seed=seed)
+        training = Training(60 * BATCH, BATCH, optimizer="adamw", lr=0.03, seed=seed)
         fit(work, method, toy_pixels(), training, PRESETS["mild"](16), Sight(16))
         losses = [line["loss"] for line in lines(work.folder / "metrics.jsonl")]
         ends[way] = float(np.mean(losses[-10:]))
