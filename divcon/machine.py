@@ -27,7 +27,7 @@ Layout = Literal["auto", "last", "first"]
 
 @dataclass(frozen=True)
 class Machine:
-    """`threads` compute; `readers` decode and make views, and change no bit.
+    """`threads` compute; `readers` decode and make views, and change no bit; nor does keeping freed memory.
 
     `shortcuts` stand for the same network in a quicker form: small maps convolved as products, batch norms of teachers
     folded. `compiled` hands each method to torch.compile, which pays on GPUs and hardly here (docs/performance.md).
@@ -40,6 +40,7 @@ class Machine:
     readers: int = 1
     shortcuts: bool = True
     compiled: bool = False
+    keep_memory: bool = True
 
     @property
     def layout(self) -> "torch.memory_format":
@@ -64,7 +65,7 @@ class Machine:
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            with keeping_memory():
+            with keeping_memory() if self.keep_memory else contextlib.nullcontext():
                 yield
         finally:
             torch.set_num_threads(before)
@@ -79,7 +80,7 @@ def cores() -> int:
 
 def choose(
     cache: Path, *, device: str = "auto", precision: str = "auto", layout: Layout = "auto", shortcuts: bool = True,
-    compiled: bool = False, readers: int | None = None,
+    compiled: bool = False, readers: int | None = None, keep_memory: bool = True,
 ) -> Machine:  # fmt: skip
     """The machine as asked for; what is left at "auto" is chosen by a short measurement, remembered in the cache."""
     import torch
@@ -87,9 +88,11 @@ def choose(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     _try(device)
+    if compiled:
+        _try_compiling(device)
     fast = {"channels_last": True, **(_remembered(cache, device) if precision == "auto" else {"precision": precision})}
     channels_last = fast["channels_last"] if layout == "auto" else layout == "last"
-    return Machine(device, fast["precision"], channels_last, cores(), readers or cores(), shortcuts, compiled)
+    return Machine(device, fast["precision"], channels_last, cores(), readers or cores(), shortcuts, compiled, keep_memory)
 
 
 def _try(device: str) -> None:
@@ -101,6 +104,19 @@ def _try(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         why = str(error).splitlines()[0]
         raise UsageError(f"device={device} can't be used here: {why[:120]}; device=auto takes what there is") from None
+
+
+def _try_compiling(device: str) -> None:
+    """Refuse to compile where that can't be done."""
+    import torch
+
+    try:
+        torch.compile(torch.sin)(torch.zeros(8, device=device))
+    except Exception as error:
+        why = str(error).splitlines()[0]
+        raise UsageError(
+            f"compiled=true: torch.compile fails here: {why[:120]}; leave it out, or install a C++ compiler"
+        ) from None
 
 
 def _remembered(cache: Path, device: str) -> dict[str, Any]:

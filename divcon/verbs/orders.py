@@ -20,7 +20,7 @@ from ..nets.trained import Trained
 from ..recipes import Options, Recipe
 from ..rivals import Single, single
 from ..runs import Run
-from .running import BEHAVIOUR, behaving
+from .running import BEHAVIOUR, Behaviour, behaving
 
 FEWEST = 16  # images: a batch has at least two, and is at most an eighth of them
 STAGES = {DnC: ["base", "clusters", "experts", "checks", "student"], Single: ["base"]}
@@ -57,7 +57,7 @@ def prepare(data: str | Path, out: str | Path, options: Mapping[str, Any]) -> Or
     images = open_images(
         data, include=short.include, exclude=short.exclude, limit=short.limit, cache=cache, threads=readers
     )  # fmt: skip
-    chosen = _machine(folder, cache, short, readers)
+    chosen = _machine(folder, cache, short, behaviour)
     full, reasons = recipes.settled(short, len(images), chosen.device)
     recipe = changed(recipes.named(full.recipe).recipe(full, len(images)), dotted)
     _refuse_too_few(recipe, len(images))
@@ -134,14 +134,15 @@ def _meet_book(order: Order) -> str:
     return "; ".join(before.changes(order.book))
 
 
-def _machine(folder: Path, cache: Path, options: Options, readers: int | None) -> machine.Machine:
+def _machine(folder: Path, cache: Path, options: Options, behaviour: Behaviour) -> machine.Machine:
     """The machine the run was begun on, as far as bits go; else a new choice."""
+    now: dict[str, Any] = {"readers": behaviour.threads or machine.cores(), "keep_memory": behaviour.keep_memory}
     if (folder / "run.json").exists():
         book = Book.read(folder)
         begun = check(machine.Machine, book.machine)
         if all(getattr(options, name) == book.options.get(name) for name in ARITHMETIC):
-            return dataclasses.replace(begun, readers=readers or machine.cores())
-    return machine.choose(cache, readers=readers, **{name: getattr(options, name) for name in ARITHMETIC})
+            return dataclasses.replace(begun, **now)
+    return machine.choose(cache, **now, **{name: getattr(options, name) for name in ARITHMETIC})
 
 
 def _sorted_out(typed: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:

@@ -26,6 +26,7 @@ class Behaviour:
     cache_gb: NonNegativeFloat = 8.0
     threads: PositiveInt | None = None
     save_every: NonNegativeFloat = 30.0
+    keep_memory: bool = True
 
 
 BEHAVIOUR = set(leaves(Behaviour))
