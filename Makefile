@@ -25,7 +25,8 @@ check: setup
 	$(BIN)/mypy
 
 bench: setup
-	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf .venv

@@ -166,8 +166,7 @@ def divide(work: Work, base: Trained, images: Folder, recipe: Divide) -> Cluster
         near, far = assign(features[at] if len(positions) == len(images) else look(at), fitted.centroids)
         labels[at], distances[at] = near.numpy(), far.numpy()
     kept = Sample(positions, features.numpy().astype(np.float16))
-    names = images.names(np.arange(len(images)))
-    clusters = Clusters(fitted.centroids.numpy(), labels, distances, names, kept).merge_small(recipe.smallest)
+    clusters = Clusters(fitted.centroids.numpy(), labels, distances, images.names, kept).merge_small(recipe.smallest)
     work.notes |= {"k": clusters.k, "sizes": [int(size) for size in clusters.sizes], "inertia": float(fitted.inertia)}
     return clusters
 

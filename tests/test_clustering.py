@@ -1,4 +1,6 @@
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +15,11 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from divcon.clustering.clusters import Clusters, Sample
-from divcon.clustering.kmeans import SCALE, KMeans, _fit, _seeds, assign, kmeans, sums
+from divcon.clustering.kmeans import KMeans, _fit, _seeds, assign, kmeans
 from divcon.clustering.neighbours import nearest
+from divcon.clustering.rows import SCALE, Rows
 from divcon.errors import DataError
+from divcon.machine import Precision
 
 
 @pytest.fixture(autouse=True)
@@ -66,15 +70,16 @@ def test_each_row_is_labelled_by_its_nearest_centroid(spherical: bool) -> None:
 @pytest.mark.parametrize("spherical", [True, False])
 def test_each_centroid_is_the_mean_of_all_its_rows_though_seeded_on_few(spherical: bool) -> None:
     x = heaps(1500, 5, 3, spread=2)
-    fit = kmeans(x, 3, seed=0, spherical=spherical, rounds=200, chunk=64)  # seeds come from 96 rows
+    fit = kmeans(x, 3, seed=0, spherical=spherical, rounds=200, sample=32)  # seeds come from 96 rows
     means = slow.mean_rows(x.double().numpy(), fit.labels.tolist(), 3, spherical)
     assert np.allclose(fit.centroids, means, atol=1e-6)
 
 
 def test_faiss_from_the_same_seeds_comes_as_low_and_no_lower() -> None:
     x = F.normalize(digits())
-    seeds = _seeds(x, 10, (0, 0), 16384)
-    ours = _fit(x, seeds, 50, True, 16384)
+    rows = Rows(x, True)
+    seeds = _seeds(rows, 10, (0, 0))
+    ours = _fit(rows, seeds, 50, True)
     peer = faiss.Kmeans(64, 10, niter=50, spherical=True, max_points_per_centroid=10**7)
     peer.train(x.numpy(), init_centroids=seeds.numpy())
     theirs = float(assign(x, torch.from_numpy(peer.centroids))[1].double().sum())
@@ -91,8 +96,9 @@ def test_faiss_divides_separated_heaps_the_same_way() -> None:
 
 def test_scikit_learn_from_the_same_seeds_finds_the_same_euclidean_clusters() -> None:
     x = digits()
-    seeds = _seeds(x, 10, (3, 0), 16384)
-    ours = _fit(x, seeds, 100, False, 16384)
+    rows = Rows(x, False)
+    seeds = _seeds(rows, 10, (3, 0))
+    ours = _fit(rows, seeds, 100, False)
     peer = PeerKMeans(10, init=seeds.double().numpy(), n_init=1, tol=0, max_iter=100).fit(x.double().numpy())
     assert ours.labels.tolist() == peer.labels_.tolist()
     assert ours.inertia == pytest.approx(peer.inertia_, rel=1e-6)
@@ -115,21 +121,104 @@ def test_the_number_of_threads_changes_no_bit(spherical: bool) -> None:
     assert len(found) == 1
 
 
+@pytest.mark.parametrize("spherical", [True, False])
+@pytest.mark.parametrize("of", ["noise", "heaps", "cone", "digits", "outlier", "tiny", "far"])
+def test_the_precision_of_products_changes_no_bit(of: str, spherical: bool) -> None:
+    x = {
+        "noise": normal(3000, 64),
+        "heaps": heaps(3000, 64, 12, spread=0.3),
+        "cone": 30 + heaps(3000, 64, 12),  # all in nearly one direction
+        "digits": digits(),
+        "outlier": torch.cat([normal(3000, 64), 1e6 * normal(1, 64, seed=2)]),
+        "tiny": 1e-25 * normal(3000, 64),
+        "far": normal(3000, 64) + 1e4,
+    }[of]
+    seeds = Rows(x, spherical).take(np.arange(20))
+    plain, quick = (_fit(Rows(x, spherical, precision), seeds, 4, spherical) for precision in ("fp32", "bf16"))
+    assert bits(plain) == bits(quick)
+    expected = slow.nearest_centroids(x[::100].double().numpy(), quick.centroids.double().numpy(), spherical)[0]
+    assert quick.labels[::100].tolist() == expected
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_of_centroids_that_low_precision_cannot_tell_apart_the_nearest_is_found(precision: Precision) -> None:
+    x, step = F.normalize(normal(400, 48)), 1e-6 * normal(40, 48, seed=1)
+    centroids = x[:1] + step  # all within a few roundings of float32, and less than one of bfloat16
+    expected = slow.nearest_centroids(x.double().numpy(), centroids.double().numpy(), False)[0]
+    assert assign(x, centroids, spherical=False, precision=precision)[0].tolist() == expected
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_a_mapped_file_is_divided_as_the_same_rows_in_memory(kind: type, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", heaps(3000, 24, 5).numpy().astype(kind))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    inside = torch.from_numpy(np.array(mapped))
+    assert bits(kmeans(mapped, 5, seed=0)) == bits(kmeans(inside, 5, seed=0))
+    fit = kmeans(mapped, 5, seed=0)
+    assert torch.equal(assign(mapped, fit.centroids)[0], fit.labels)
+
+
+def test_memory_for_a_mapped_file_is_a_few_numbers_a_row(tmp_path: Path) -> None:
+    n, d = 60_000, 256
+    file = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float16, (n, d))
+    for start in range(0, n, 6000):
+        file[start : start + 6000] = heaps(6000, d, 7, seed=start).half().numpy()
+    file.flush()
+    command = [sys.executable, "-c", GROWTH, str(tmp_path / "x.npy")]
+    grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert grown < 40 * n + 25e6 < 2 * n * d  # the file itself is 2 n d bytes; a float32 copy would be twice that
+
+
+# Of what a process holds by itself: the pages of a mapped file can be dropped and read again, so they don't count.
+GROWTH = """
+import sys, numpy as np, torch
+from pathlib import Path
+from divcon.clustering.kmeans import kmeans
+torch.set_num_threads(1)
+def own():
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("RssAnon:")[1].split()[0])
+kmeans(np.load(sys.argv[1], mmap_mode="r")[:9000], 7, seed=0, rounds=1)
+before, peak = own(), 0
+def watch(frame, event, argument):
+    global peak
+    peak = max(peak, own())
+sys.setprofile(watch)
+kmeans(np.load(sys.argv[1], mmap_mode="r"), 7, seed=0, rounds=2, restarts=1)
+print(peak - before)
+"""
+
+
 def test_the_same_seed_finds_the_same_and_another_need_not() -> None:
     x = normal(500, 8)
     fits = [bits(kmeans(x, 6, seed=seed, restarts=1, rounds=3)) for seed in (0, 0, 1)]
     assert fits[0] == fits[1] != fits[2]
 
 
-def test_the_size_of_chunks_changes_no_sum_and_parts_add_up() -> None:
-    x, labels = F.normalize(normal(300, 6)), torch.arange(300) % 4
-    total, sizes = sums(x, labels, 4)
-    expected, numbers = slow.fixed_point_sums(x.double().numpy(), labels.tolist(), 4, SCALE)
-    assert total.tolist() == expected and sizes.tolist() == numbers
-    assert torch.equal(total, sums(x, labels, 4, chunk=7)[0])
+def sums(rows: Rows, centroids: Tensor, k: int) -> list[list[int]]:
+    total, labels = torch.zeros(k, centroids.shape[1], dtype=torch.int64), torch.full((len(rows),), -1)
+    rows.relabel(centroids, labels, total)
+    return list(total.tolist())
+
+
+def test_sums_are_those_of_the_loop_in_whatever_order_and_parts_rows_come() -> None:
+    x, centroids = F.normalize(normal(300, 37)), F.normalize(normal(4, 37, seed=3))
+    one = sums(Rows(x, False), centroids, 4)
+    labels = assign(x, centroids)[0].tolist()
+    unit = Rows(x, False).unit
+    assert one == slow.fixed_point_sums(x.double().numpy() / unit, labels, 4, SCALE)[0]
     order = torch.randperm(300)
-    parts = [sums(x[part], labels[part], 4)[0] for part in torch.split(order, 77)]
-    assert torch.equal(total, torch.stack(parts).sum(0))
+    parts = [sums(Rows(x[part], False), centroids, 4) for part in torch.split(order, 77)]
+    assert one == np.sum(parts, 0).tolist()
+
+
+def test_sums_of_rows_that_moved_are_those_of_rows_counted_anew() -> None:
+    rows, labels = Rows(normal(500, 20), True), torch.full((500,), -1)
+    total = torch.zeros(6, 20, dtype=torch.int64)
+    for seed in range(5):
+        centroids = F.normalize(normal(6, 20, seed=seed))
+        rows.relabel(centroids, labels, total)
+    assert total.tolist() == sums(rows, centroids, 6)
 
 
 def test_a_row_between_two_centroids_takes_the_first_at_any_place_in_the_batch() -> None:
@@ -174,13 +263,13 @@ def test_as_many_clusters_as_rows_leave_each_alone() -> None:
     assert (kmeans(normal(30, 5), 30, seed=0).sizes == 1).all()
 
 
-@pytest.mark.parametrize("chunk", [16384, 8])
+@pytest.mark.parametrize("sample", [8192, 4])
 def test_when_nearly_all_rows_are_the_same_no_cluster_is_empty_and_it_is_said(
-    chunk: int, caplog: pytest.LogCaptureFixture
+    sample: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     x = torch.cat([normal(1, 8).repeat(1900, 1), normal(100, 8, seed=4)])
     with caplog.at_level(logging.WARNING, "divcon"):
-        fit = kmeans(x, 10, seed=0, chunk=chunk)
+        fit = kmeans(x, 10, seed=0, sample=sample)
     assert (fit.sizes > 0).all() and int(fit.sizes.sum()) == 2000
     assert "one cluster of 10 holds 9" in caplog.text
 
@@ -189,7 +278,7 @@ def test_when_nearly_all_rows_are_the_same_no_cluster_is_empty_and_it_is_said(
 def test_an_empty_cluster_is_filled_and_copies_do_not_fill_two(spherical: bool) -> None:
     x = F.normalize(heaps(200, 6, 3, spread=0.2))
     x = torch.cat([x, -x[:1], -x[:1], -x[:1]])  # the furthest row, three times
-    fit = _fit(x, x[:1].repeat(5, 1), 30, spherical, 64)
+    fit = _fit(Rows(x, spherical), x[:1].repeat(5, 1), 30, spherical)
     assert (fit.sizes > 0).all()
 
 
@@ -224,7 +313,7 @@ def divided(sizes: list[int], d: int = 4) -> Clusters:
     labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes)).astype(np.int64)
     centroids = F.normalize(normal(len(sizes), d)).numpy()
     n = len(labels)
-    return Clusters(centroids, labels, rng.random(n, dtype=np.float32), [b"%d.png" % i for i in range(n)])
+    return Clusters(centroids, labels, rng.random(n, dtype=np.float32), lambda at: [b"%d.png" % i for i in at])
 
 
 def test_members_are_every_position_once_and_in_order() -> None:
@@ -259,12 +348,16 @@ def test_a_merge_is_said(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_clusters_come_back_from_disk_with_odd_names(tmp_path: Path) -> None:
     clusters = divided([3, 4])
-    names = [b"a\nb.png", b"\xff\xfe.png", *clusters.names[2:]]
+    names = [b"a\nb.png", b"\xff\xfe.png", *clusters.names(np.arange(2, 7))]
     sample = Sample(np.array([1, 5]), normal(2, 4).half().numpy())
-    saved = Clusters(clusters.centroids, clusters.labels, clusters.distances, names, sample)
+    saved = Clusters(clusters.centroids, clusters.labels, clusters.distances, lambda at: [names[i] for i in at], sample)
     saved.save(tmp_path)
     back = Clusters.load(tmp_path)
-    assert back.fingerprint == saved.fingerprint and list(back.names) == names
+    assert (
+        back.fingerprint == saved.fingerprint
+        and back.names(np.arange(7)) == names
+        and back.names(np.array([3, 1])) == [names[3], names[1]]
+    )
     assert np.array_equal(back.distances, saved.distances) and back.labels.flags.writeable
     assert back.sample is not None and np.array_equal(back.sample.features, sample.features)
     assert np.array_equal(back.sample.positions, sample.positions)
@@ -281,7 +374,7 @@ def test_saving_twice_writes_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_renamed_file_leaves_the_fingerprint_and_a_moved_image_does_not() -> None:
     c = divided([3, 4])
-    renamed = Clusters(c.centroids, c.labels, c.distances, [b"x"] * 7)
+    renamed = Clusters(c.centroids, c.labels, c.distances, lambda at: [b"x"] * len(at))
     moved = Clusters(c.centroids, 1 - c.labels, c.distances, c.names)
     shifted = Clusters(c.centroids + np.float32(1e-6), c.labels, c.distances, c.names)
     assert renamed.fingerprint == c.fingerprint
@@ -311,3 +404,39 @@ def test_of_equal_neighbours_the_first_come_first(chunk: int) -> None:
 
 def test_all_rows_of_the_bank_can_be_asked_for() -> None:
     assert sorted(nearest(normal(1, 3), normal(12, 3), 12, 1)[1][0].tolist()) == list(range(12))
+
+
+@pytest.mark.parametrize("of", ["noise", "cone", "copies", "one row", "tiny"])
+@pytest.mark.parametrize("k", [1, 7, 600])
+def test_the_precision_of_the_search_changes_no_neighbour(of: str, k: int) -> None:
+    bank, queries = {
+        "noise": (normal(3000, 32), normal(20, 32, seed=1)),
+        "cone": (50 + normal(3000, 32), 50 + normal(20, 32, seed=1)),
+        "copies": (normal(30, 32).repeat(100, 1), normal(20, 32, seed=1)),
+        "one row": (torch.ones(3000, 32), torch.ones(20, 32)),
+        "tiny": (1e-30 * normal(3000, 32), 1e-30 * normal(20, 32, seed=1)),
+    }[of]
+    plain, quick = (nearest(queries, bank, k, precision=precision) for precision in ("fp32", "bf16"))
+    assert torch.equal(plain[0], quick[0]) and torch.equal(plain[1], quick[1])
+    similarity = F.normalize(queries[:3].double()) @ F.normalize(bank.double()).T
+    assert torch.allclose(quick[0][:3].double(), similarity.sort(descending=True).values[:, :k], atol=1e-6)
+    assert torch.allclose(similarity.gather(1, quick[1][:3]), quick[0][:3].double(), atol=1e-6)
+
+
+def test_rows_closer_than_any_bound_fill_no_list_for_good() -> None:
+    """Every one of 5,000 rows may be among the nearest two, and only exact cosines tell which are."""
+    bank = torch.ones(5000, 16) + 1e-5 * normal(5000, 16)
+    queries = bank[[4000, 17]]
+    index = nearest(queries, bank, 2, precision="bf16")[1]
+    expected = [slow.nearest_rows(query, bank.double().numpy(), 2) for query in queries.double().numpy()]
+    assert index.tolist() == expected and index[:, 0].tolist() == [4000, 17]
+
+
+def test_the_number_of_threads_changes_no_neighbour() -> None:
+    queries, bank = normal(1500, 40), normal(3000, 40, seed=1)
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        found.append(nearest(queries, bank, 20, chunk=100))
+        assert torch.get_num_threads() == threads
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])

@@ -14,8 +14,10 @@ from torch import Tensor
 from divcon.errors import DataError
 from divcon.evals.agreement import agreement, effective_rank
 from divcon.evals.knn import knn
-from divcon.evals.linear import _loss_and_gradient, accuracy, fit_logistic, linear
+from divcon.evals.linear import accuracy, fit_logistic, linear
+from divcon.evals.logistic import Problem
 from divcon.evals.split import stratified
+from divcon.machine import Precision
 
 LIMITS = importlib.import_module("threadpoolctl").threadpool_limits  # it has no types
 
@@ -90,12 +92,19 @@ def test_a_class_never_seen_in_training_is_not_guessed() -> None:
 
 def test_the_loss_is_that_of_the_loop_and_its_gradient_that_of_autograd() -> None:
     x, y, theta = normal(40, 5).double(), torch.arange(40) % 3, normal(3, 6, seed=1).double().requires_grad_()
-    loss, gradient = _loss_and_gradient(theta.detach(), x, y, 0.3)
+    x = x - x.mean(0)  # so that centring changes nothing
+    state = Problem(x, y, 3).at(theta.detach(), 0.3)
     weight, bias = theta[:, :-1], theta[:, -1]
     by_torch = torch.nn.functional.cross_entropy(x @ weight.T + bias, y) + 0.15 * weight.square().sum()
     expected = slow.logistic_loss(x.numpy(), y.tolist(), weight.detach().numpy(), bias.detach().numpy(), 0.3)
-    assert float(loss) == pytest.approx(expected, rel=1e-12)
-    assert torch.allclose(gradient, torch.autograd.grad(by_torch, theta)[0], atol=1e-12)
+    assert state.loss == pytest.approx(expected, rel=1e-12)
+    assert torch.allclose(state.gradient, torch.autograd.grad(by_torch, theta)[0], atol=1e-12)
+
+
+def loss_of(weights: tuple[Tensor, Tensor], x: Tensor, y: Tensor, penalty: float) -> float:
+    weight, bias = (part.double() for part in weights)
+    loss = torch.nn.functional.cross_entropy(x.double() @ weight.T + bias, y)
+    return float(loss + penalty / 2 * weight.square().sum())
 
 
 @pytest.mark.parametrize("penalty", [1e-4, 1e-2, 1.0])
@@ -105,15 +114,47 @@ def test_scikit_learn_finds_the_same_minimum(digits: Labelled, penalty: float) -
     peer = LogisticRegression(C=1 / (len(x) * penalty), tol=1e-8, solver="newton-cholesky")
     peer.fit(x.double().numpy(), y.numpy())
     theirs = torch.from_numpy(peer.coef_).float(), torch.from_numpy(peer.intercept_).float()
-    losses = [
-        float(_loss_and_gradient(torch.cat([weight, bias[:, None]], 1).double(), x.double(), y, penalty)[0])
-        for weight, bias in (ours, theirs)
-    ]
+    losses = [loss_of(weights, x, y, penalty) for weights in (ours, theirs)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert losses[0] < losses[1] + 1e-5
     assert accuracy(ours, test_x, test_y) == pytest.approx(accuracy(theirs, test_x, test_y), abs=0.005)
     if penalty >= 1e-2:  # with less, pixels that are nearly always blank are free to take any weight
         assert torch.allclose(ours[0], theirs[0], atol=2e-3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_each_penalty_of_a_path_ends_where_scikit_learn_does(digits: Labelled, precision: Precision) -> None:
+    x, y = digits[0] / 6.6, digits[1]
+    path = [1.0, 0.1, 0.01, 1e-3, 1e-4]
+    for penalty, ours in zip(path, Problem(x, y, 10, precision).path(path, 1e-5)):
+        peer = LogisticRegression(C=1 / (len(x) * penalty), tol=1e-8, solver="newton-cholesky")
+        peer.fit(x.double().numpy(), y.numpy())
+        theirs = torch.from_numpy(peer.coef_), torch.from_numpy(peer.intercept_)
+        assert loss_of(ours, x, y, penalty) <= loss_of(theirs, x, y, penalty) * (1 + 1e-4)
+
+
+def test_steps_in_low_precision_end_where_float32_is_level(digits: Labelled) -> None:
+    x, y, test_x, test_y = digits
+    x, problem = x / 6.6, Problem(x / 6.6, y, 10)
+    for penalty in (1.0, 1e-2, 1e-4):
+        plain, quick = (fit_logistic(x, y, 10, penalty, precision=precision) for precision in ("fp32", "bf16"))
+        for weights in (plain, quick):
+            assert problem.at(problem._theta(weights), penalty).slope < 2e-6
+        assert accuracy(plain, test_x / 6.6, test_y) == pytest.approx(accuracy(quick, test_x / 6.6, test_y), abs=2e-3)
+
+
+def test_the_number_of_threads_changes_no_weight(digits: Labelled) -> None:
+    x, y, found = digits[0] / 6.6, digits[1], []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        found.append(fit_logistic(x, y, 10, 0.01)[0])
+    assert torch.equal(*found)
+
+
+def test_features_that_are_all_alike_can_be_fitted_to() -> None:
+    x = torch.ones(200, 40) + 1e-4 * normal(200, 40)
+    weight, bias = fit_logistic(x, torch.arange(200) % 2, 2, 1e-6)
+    assert weight.isfinite().all() and bias.isfinite().all()
 
 
 def test_where_the_search_starts_changes_nothing(digits: Labelled) -> None:

@@ -1,8 +1,8 @@
 """Clusters: which part of a collection each image belongs to, as it lies on disk."""
 
+import functools
 import hashlib
-import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,10 @@ from ..artifacts import digest, show, whole
 from ..log import say
 
 ROW_GROUP = 2**20
+TABLE = pa.schema(
+    {"path": pa.string(), "path_bytes": pa.binary(), "label": pa.int64(), "distance": pa.float32()}
+)  # fmt: skip
+Names = Callable[[NDArray[np.int64]], list[bytes]]  # the paths of the images at some positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +34,13 @@ class Sample:
 class Clusters:
     """The centroids; for each image its cluster and how far it is from the centroid it was nearest to.
 
-    `names` are the images' paths. They are only written down: a renamed file changes no fingerprint.
+    `names` gives the images' paths. They are only written down, a block at a time: a renamed file changes no fingerprint.
     """
 
     centroids: Float32[np.ndarray, "k d"]
     labels: Int64[np.ndarray, " n"]
     distances: Float32[np.ndarray, " n"]
-    names: Sequence[bytes]
+    names: Names
     sample: Sample | None = None
 
     @property
@@ -80,7 +84,7 @@ class Clusters:
     @classmethod
     def load(cls, folder: Path) -> "Clusters":
         """What was saved; the features of the sample stay on disk until they are read."""
-        table = pq.read_table(folder / "clusters.parquet")
+        table = pq.read_table(folder / "clusters.parquet", columns=["label", "distance"])
         sample = None
         if (folder / "sample.npy").exists():
             features = np.load(folder / "sample.npy", mmap_mode="r")
@@ -89,7 +93,7 @@ class Clusters:
             np.load(folder / "centroids.npy"),
             table["label"].to_numpy().copy(),
             table["distance"].to_numpy().copy(),
-            table["path_bytes"].to_pylist(),
+            functools.partial(_names_in, folder / "clusters.parquet"),
             sample,
         )
 
@@ -114,15 +118,18 @@ def _tell(sizes: NDArray[np.int64], number: NDArray[np.int64], kept: NDArray[np.
 
 def _write_table(path: Path, clusters: Clusters) -> None:
     """One row an image. Nothing in the file depends on when it was written."""
-    table = pa.table(
-        {
-            "path": pa.array([show(name) for name in clusters.names], pa.string()),
-            "path_bytes": pa.array([os.fsencode(name) for name in clusters.names], pa.binary()),
-            "label": pa.array(clusters.labels, pa.int64()),
-            "distance": pa.array(clusters.distances, pa.float32()),
-        }
-    )
-    pq.write_table(table, path, compression="none", use_dictionary=False, row_group_size=ROW_GROUP)
+    with pq.ParquetWriter(path, TABLE, compression="none", use_dictionary=False) as writer:
+        for begin in range(0, len(clusters.labels), ROW_GROUP):
+            at = np.arange(begin, min(begin + ROW_GROUP, len(clusters.labels)))
+            names = clusters.names(at)
+            columns = [show(name) for name in names], names, clusters.labels[at], clusters.distances[at]
+            writer.write_table(pa.table(dict(zip(TABLE.names, columns, strict=True)), TABLE))
+
+
+def _names_in(file: Path, positions: NDArray[np.int64]) -> list[bytes]:
+    column = pq.read_table(file, columns=["path_bytes"])["path_bytes"]
+    names: list[bytes] = column.take(pa.array(positions)).to_pylist()
+    return names
 
 
 def _write_array(path: Path, array: NDArray[np.generic]) -> None:

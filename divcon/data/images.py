@@ -57,7 +57,7 @@ class Folder:
 
     @cached_property
     def fingerprint(self) -> str:
-        return fingerprint(self.index.hashes[self.rows])
+        return fingerprint(self.index.hashes, self.rows)
 
     @cached_property
     def widths(self) -> Int32[np.ndarray, "images"]:

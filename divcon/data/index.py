@@ -16,16 +16,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int32, Int64, UInt8
+from numpy.typing import NDArray
 
 from .. import artifacts
 
+HASH = 32  # bytes of a SHA-256
+BLOCK = 65_536  # images whose hashes are gathered at a time
 SCHEMA = pa.schema(
     [
         ("source", pa.binary()),  # the path below the folder
         ("width", pa.int32()),  # as seen: upright
         ("height", pa.int32()),
         ("bytes", pa.int64()),
-        ("hash", pa.binary(32)),  # null where the file could not be read
+        ("hash", pa.binary(HASH)),  # null where the file could not be read
         ("status", pa.string()),
         ("reason", pa.string()),
         ("detail", pa.string()),
@@ -100,20 +103,25 @@ class Index:
 
     @cached_property
     def widths(self) -> Int32[np.ndarray, "used"]:
-        return np.asarray(self.table["width"].slice(0, self.used), np.int32)
+        return self._numbers("width")
 
     @cached_property
     def heights(self) -> Int32[np.ndarray, "used"]:
-        return np.asarray(self.table["height"].slice(0, self.used), np.int32)
+        return self._numbers("height")
 
     @cached_property
     def sizes(self) -> Int64[np.ndarray, "used"]:
-        return np.asarray(self.table["bytes"].slice(0, self.used), np.int64)
+        return self._numbers("bytes")
+
+    def _numbers(self, name: str) -> NDArray[Any]:
+        """A column of the used images, where it lies in the table: of an index that was loaded, in the mapped file."""
+        return _joined(
+            [chunk.to_numpy() for chunk in self._used[name].chunks], np.dtype(SCHEMA.field(name).type.to_pandas_dtype())
+        )
 
     @cached_property
     def hashes(self) -> UInt8[np.ndarray, "used 32"]:
-        joined = b"".join(self.table["hash"].slice(0, self.used).to_pylist())
-        return np.frombuffer(joined, np.uint8).reshape(-1, 32)
+        return _joined([_bytes_of(chunk) for chunk in self._used["hash"].chunks], np.dtype(np.uint8)).reshape(-1, HASH)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -159,9 +167,23 @@ class Index:
         return [(copy["source"], original) for copy, original in zip(copies, first)]
 
 
-def fingerprint(hashes: UInt8[np.ndarray, "n 32"]) -> str:
-    """The digest of these images, in this order."""
-    return hashlib.sha256(hashes.tobytes()).hexdigest()
+def fingerprint(hashes: UInt8[np.ndarray, "n 32"], rows: Int64[np.ndarray, "m"] | None = None) -> str:
+    """The digest of these images, or of those at `rows`, in this order."""
+    digest = hashlib.sha256()
+    for begin in range(0, len(hashes if rows is None else rows), BLOCK):
+        block = slice(begin, begin + BLOCK)
+        digest.update(hashes[block if rows is None else rows[block]].tobytes())
+    return digest.hexdigest()
+
+
+def _joined(parts: list[NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The parts behind one another: of a table in one piece, as it is read from a file, the piece itself."""
+    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, dtype), *parts])
+
+
+def _bytes_of(hashes: Any) -> UInt8[np.ndarray, "bytes"]:
+    """The bytes of an array of hashes, where they lie."""
+    return np.frombuffer(hashes.buffers()[1], np.uint8)[HASH * hashes.offset :][: HASH * len(hashes)]
 
 
 def _table(used: Sequence[Found], duplicates: Sequence[Found], rejected: Sequence[Found]) -> Any:

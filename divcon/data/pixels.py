@@ -114,8 +114,9 @@ def _open(images: Folder, side: int, cache: Path, cache_gb: float, threads: int)
 
 def fitted_sizes(images: Folder, side: int) -> tuple[Int32[np.ndarray, "images"], Int32[np.ndarray, "images"]]:
     """Heights and widths of the pictures once they are shrunk."""
-    sizes = [fitted(int(width), int(height), side) for width, height in zip(images.widths, images.heights)]
-    widths, heights = np.array(sizes, np.int32).reshape(-1, 2).T
+    heights, widths = np.empty(len(images), np.int32), np.empty(len(images), np.int32)
+    for i, (width, height) in enumerate(zip(images.widths, images.heights)):  # no list: of many images, it is long
+        widths[i], heights[i] = fitted(int(width), int(height), side)
     return heights, widths
 
 

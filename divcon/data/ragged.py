@@ -28,9 +28,11 @@ class Ragged:
     @classmethod
     def laid_out(cls, heights: NDArray[np.integer], widths: NDArray[np.integer], flat: NDArray[np.uint8]) -> Self:
         """Pictures of these sizes, one right behind the other in `flat`."""
-        ends = np.cumsum(3 * heights.astype(np.int64) * widths.astype(np.int64))
-        starts = np.concatenate([np.zeros(1, np.int64), ends])[:-1]
-        return cls(flat, starts, heights.astype(np.int32), widths.astype(np.int32))
+        sizes = heights.astype(np.int64)
+        sizes *= 3 * widths
+        starts = np.cumsum(sizes)
+        starts -= sizes
+        return cls(flat, starts, heights.astype(np.int32, copy=False), widths.astype(np.int32, copy=False))
 
     @classmethod
     def of(cls, pictures: Sequence[NDArray[np.uint8]]) -> Self:

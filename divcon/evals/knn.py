@@ -7,6 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ..clustering.neighbours import nearest
+from ..machine import Precision
 
 
 def knn(
@@ -17,11 +18,12 @@ def knn(
     *,
     ks: Sequence[int] = (20, 200),
     temperature: float = 0.07,
+    precision: Precision = "fp32",
 ) -> dict[int, float]:
     """For each k, the share of the test images whose class wins the vote of their k nearest training images (of all of
-    them, where there are fewer)."""
+    them, where there are fewer). `precision` is that of the search, and changes no neighbour."""
     classes = int(train_y.max()) + 1
-    similarity, index = nearest(test_x, train_x, min(max(ks), len(train_x)))
+    similarity, index = nearest(test_x, train_x, min(max(ks), len(train_x)), precision=precision)
     voters = train_y[index]
     won = {k: votes(similarity[:, :k], voters[:, :k], classes, temperature) for k in ks}
     return {k: float((winner == test_y).double().mean()) for k, winner in won.items()}

@@ -104,7 +104,8 @@ def contents(clusters: Clusters, labelled: Labelled) -> list[dict[str, Any]]:
     folder_of = dict(zip(labelled.images.names(np.arange(len(labelled.images))), labelled.labels))
     rows = []
     for members in clusters.members():
-        counts = Counter(labelled.classes[folder_of[name]] for i in members if (name := clusters.names[i]) in folder_of)
+        names = clusters.names(members)
+        counts = Counter(labelled.classes[folder_of[name]] for name in names if name in folder_of)
         shares = {name: round(count / len(members), 3) for name, count in counts.most_common(4)}
         rows.append({"images": len(members), "folders": shares})
     return rows

@@ -1,0 +1,155 @@
+"""What training holds in memory for each image of the collection, beyond pages that are mapped from files.
+
+    python -m benchmarks.bench_memory
+
+Collections of 10^4, 10^5 and 10^6 images are made without their files: an index, and a pixel cache of tiny pictures. A
+process each opens them as a run does and trains for some dozens of steps. What is counted is the peak of RssAnon: a
+mapped page belongs to the file, and goes when memory is short.
+"""
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from divcon.data.images import Folder
+from divcon.data.index import SCHEMA, Index
+
+from .pairs import Row, row, save
+
+SIZES = (10_000, 100_000, 1_000_000)
+ROUNDS = 3
+SIDE = 8  # of the pictures
+STEPS, BATCH = 48, 64
+LIMIT = 64  # bytes an image
+
+Peaks = dict[str, int]  # bytes, by what was done
+
+
+def measure(sizes: tuple[int, ...] = SIZES, rounds: int = ROUNDS) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        for n in sizes:
+            write_collection(Path(folder) / str(n), n)
+        peaks = [{n: held(Path(folder) / str(n)) for n in sizes} for _ in range(rounds)]
+    for part, name in PARTS.items():
+        most, least = sizes[-1], sizes[0]
+        each = [(found[most][part] - found[least][part]) / (most - least) for found in peaks]
+        note = ", ".join(f"{n:,} images {statistics.median(p[n][part] for p in peaks) / 1e6:.0f} MB" for n in sizes)
+        yield row(
+            name, "no growth but for mapped pages", statistics.median(each), min(each), max(each), LIMIT, note,
+            unit="bytes an image", at_most=True,
+        )  # fmt: skip
+
+
+PARTS = {
+    "opening": "peak while opening the index, its fingerprint and the pixels",
+    "training": "peak while training",
+    "whole": "peak of the whole process",
+}
+
+
+def write_collection(folder: Path, n: int) -> None:
+    """The index of n images, and the cache of their pixels, as if there had been files."""
+    images = Folder(folder, Index(table(n)))
+    images.index.save(folder / "images")
+    cache = cache_of(images, folder)
+    cache.mkdir(parents=True)
+    size = 3 * SIDE * SIDE * n
+    with (cache / "pixels.u8").open("wb") as file:
+        rng = np.random.default_rng(0)
+        for begin in range(0, size, 2**24):
+            file.write(rng.bytes(min(2**24, size - begin)))
+    (cache / "pixels.json").write_text(json.dumps({"bytes": size}))
+
+
+def table(n: int) -> pa.Table:
+    """As a scan gives it: names, sizes, and hashes in their order."""
+    names = [b"photos/%08d.png" % i for i in range(n)]
+    hashes = sorted(np.random.default_rng(1).bytes(32) for _ in range(n))
+    same = {"width": SIDE, "height": SIDE, "bytes": 400, "status": "used", "reason": "", "detail": ""}
+    columns = {"source": names, "hash": hashes, **{name: [value] * n for name, value in same.items()}}
+    return pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA)
+
+
+def cache_of(images: Folder, folder: Path) -> Path:
+    """Where `divcon.data.pixels` looks for these images' pixels."""
+    from divcon.artifacts import digest
+    from divcon.data.decode import DECODING
+    from divcon.data.pixels import LAYOUT
+
+    return folder / "cache" / "pixels" / digest(f"{images.fingerprint} {SIDE} {LAYOUT} {DECODING}")
+
+
+def held(folder: Path) -> Peaks:
+    """What a process that trains on the collection held."""
+    command = [sys.executable, "-m", "benchmarks.bench_memory", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return {part: int(peak) for part, peak in json.loads(done.stdout.splitlines()[-1]).items()}
+
+
+def trained(folder: Path) -> Peaks:
+    """Open the collection and train on it, as a run does."""
+    from divcon.data.pixels import open_pixels
+    from divcon.data.views import mild
+    from divcon.fit.loop import Training, fit
+    from divcon.machine import Machine
+    from divcon.methods.simclr import SimCLR
+    from divcon.nets.encoder import EncoderSpec, build
+    from divcon.nets.trained import Sight
+    from divcon.runs import Work
+
+    with Peak() as opening:
+        images = Folder(folder, Index.load(folder / "images"))
+        pixels = open_pixels(images, SIDE, cache=folder / "cache", cache_gb=100, threads=1)
+    with Peak() as training, tempfile.TemporaryDirectory() as place, Machine().use():
+        work = Work(Path(place), "base", Machine(), folder / "cache")
+        method = SimCLR(build(EncoderSpec("slim10_w8"), 16), len(images), hidden=64, dim=32)
+        fit(work, method, pixels, Training(STEPS * BATCH, BATCH, "sgd"), mild(16), Sight(16))
+    return {"opening": opening.most, "training": training.most, "whole": max(opening.most, training.most)}
+
+
+class Peak:
+    """The most anonymous memory while it lasts, looked at every few milliseconds."""
+
+    def __enter__(self) -> "Peak":
+        self.most, self.over = anonymous(), threading.Event()
+        self.watcher = threading.Thread(target=self._watch)
+        self.watcher.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self.over.wait(0.005):
+            self.most = max(self.most, anonymous())
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.watcher.join()
+        self.most = max(self.most, anonymous())
+
+
+def anonymous() -> int:
+    """Bytes of this process's memory that are no file's."""
+    found = re.search(r"^RssAnon:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found, "RssAnon is Linux's"
+    return int(found[1]) * 1024
+
+
+def main() -> None:
+    if sys.argv[1:]:
+        sys.stdout.write(json.dumps(trained(Path(sys.argv[1]))) + "\n")
+    else:
+        save("memory", measure())
+
+
+if __name__ == "__main__":
+    main()
