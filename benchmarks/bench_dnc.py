@@ -20,14 +20,14 @@ from divcon.data import made
 from .pairs import Row, over, row, save
 
 PAIRS = 3  # of three runs each, of a minute or more
-IMAGES = 4000
-EPOCHS = 8.0
+IMAGES = 3000
+EPOCHS = 12.0
 KINDS = {
     "moclr": {"recipe": "moclr"},
     "kept": {"recipe": "dnc", "student.teacher_view": "centre"},
     "asked": {"recipe": "dnc"},
 }
-OPTIONS = {"encoder": "slim10", "size": 32}
+OPTIONS = {"encoder": "slim10", "size": 32, "batch_size": 64}
 
 Stages = dict[str, float]  # seconds
 

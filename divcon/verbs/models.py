@@ -99,11 +99,12 @@ def evaluate(
         "dropped_classes": [data.classes[i] for i in dropped],
     }  # fmt: skip
     parts = torch.from_numpy(y[train]), torch.from_numpy(y[test])
+    precision = machine.choose(folder, readers=threads).precision
     if "knn" in asked:
-        scores = knn(x[train], parts[0], x[test], parts[1], ks=(20, 200))
+        scores = knn(x[train], parts[0], x[test], parts[1], ks=(20, 200), precision=precision)
         result["knn"] = {"k20": scores[20], "k200": scores[200], "top1": scores[20]}
     if "linear" in asked:
-        score = linear(x[train], parts[0], x[test], parts[1], seed=seed)
+        score = linear(x[train], parts[0], x[test], parts[1], seed=seed, precision=precision)
         result["linear"] = {"top1": score.top1, "penalty": score.penalty}
     return result
 
