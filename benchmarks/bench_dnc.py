@@ -21,7 +21,7 @@ from .pairs import Row, over, row, save
 
 PAIRS = 3  # of three runs each, of a minute or more
 IMAGES = 3000
-EPOCHS = 12.0
+EPOCHS = 15.0
 KINDS = {
     "moclr": {"recipe": "moclr"},
     "kept": {"recipe": "dnc", "student.teacher_view": "centre"},

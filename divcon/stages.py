@@ -18,7 +18,7 @@ from .data.pixels import Pixels, open_pixels
 from .data.views import PRESETS, View
 from .errors import DataError, UsageError
 from .evals.compare import Check, agreement_on, knn_on
-from .fit.kept import Kept, keep
+from .fit.kept import Kept, Lesson, keep
 from .fit.looking import encode
 from .fit.loop import Training, fit
 from .log import say
@@ -120,10 +120,10 @@ class Teachers:
         models = " ".join(model.fingerprint for model in (self.base, *self.experts))
         return digest(f"{models} {self.clusters.fingerprint}")
 
-    def with_images(self, images: Folder) -> list[tuple[Trained, Folder]]:
-        """The base with all images, each expert with its own."""
-        own = [images.subset(members) for members in self.clusters.members()]
-        return [(self.base, images), *zip(self.experts, own, strict=True)]
+    def with_positions(self) -> list[tuple[Trained, NDArray[np.int64]]]:
+        """The base with the positions of all images, each expert with those of its own."""
+        everything = np.arange(len(self.clusters.labels))
+        return [(self.base, everything), *zip(self.experts, self.clusters.members(), strict=True)]
 
 
 class Comparison:
@@ -197,8 +197,9 @@ def compare(
 def distil(work: Work, teachers: Teachers, images: Folder, recipe: Distillation) -> Trained:
     """Train a student to predict what its teachers see."""
     labels = torch.tensor(teachers.clusters.labels)
-    given = [_teacher(work, model, seen, recipe.place) for model, seen in teachers.with_images(images)]
-    kept = _kept(work, teachers, given, images) if recipe.teacher_view == "centre" else None
+    lessons = [_lesson(work, model, images.subset(at), at, recipe.place) for model, at in teachers.with_positions()]
+    given = [lesson.teacher for lesson in lessons]
+    kept = _kept(work, lessons, images, teachers.base.sight) if recipe.teacher_view == "centre" else None
 
     def method(encoder: torch.nn.Module) -> Method:
         return Distil(encoder, len(images), given, labels, kept, hidden=recipe.hidden, base_share=recipe.base_share)
@@ -206,21 +207,22 @@ def distil(work: Work, teachers: Teachers, images: Folder, recipe: Distillation)
     return _learned(work, images, recipe, method, teachers.base)
 
 
-def _teacher(work: Work, model: Trained, images: Folder, place: Literal["projection", "pool"]) -> Teacher:
-    """The model as a teacher, for images like these."""
+def _lesson(
+    work: Work, model: Trained, images: Folder, positions: NDArray[np.int64], place: Literal["projection", "pool"]
+) -> Lesson:  # fmt: skip
+    """The model as a teacher of these images, which are at these positions of the whole collection."""
     net = with_products(folded(model.net, model.sight.size)) if work.machine.shortcuts else model.net
     if place == "projection":
-        return work.machine.put(Teacher(net))
+        return Lesson(work.machine.put(Teacher(net)), positions)
     pixels, some = pixels_of(work, images, model.sight), sample(len(images), USUAL, 0)
     usual = encode(net, model.sight, pixels, work.machine, place=place, positions=some)
-    return work.machine.put(Teacher(net, place, usual))
+    teacher = work.machine.put(Teacher(net, place, usual))
+    return Lesson(teacher, positions, usual if len(some) == len(positions) else None)
 
 
-def _kept(work: Work, teachers: Teachers, given: Sequence[Teacher], images: Folder) -> Kept:
+def _kept(work: Work, lessons: Sequence[Lesson], images: Folder, sight: Sight) -> Kept:
     """What each teacher has to say of its own images' centre views."""
-    positions = [np.arange(len(images)), *teachers.clusters.members()]
-    pixels, sight = pixels_of(work, images, teachers.base.sight), teachers.base.sight
-    return keep(work.folder / "kept.npy", list(zip(given, positions, strict=True)), sight, pixels, work.machine)
+    return keep(work.folder / "kept.npy", lessons, sight, pixels_of(work, images, sight), work.machine)
 
 
 def _learned(work: Work, images: Folder, recipe: Learning, method_of: Any, base: Trained | None) -> Trained:

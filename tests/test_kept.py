@@ -26,7 +26,9 @@ def test_what_is_kept_is_what_the_base_and_each_images_own_expert_say_of_its_cen
 ) -> None:
     pixels, teachers, everything = toy_pixels(), toy_teachers(place), np.arange(N)
     positions = [everything, everything[::3], everything[1::3], everything[2::3]]
-    said = kept.keep(tmp_path / "kept.npy", list(zip(teachers, positions)), SIGHT, pixels, Machine())
+    said = kept.keep(
+        tmp_path / "kept.npy", [kept.Lesson(*lesson) for lesson in zip(teachers, positions)], SIGHT, pixels, Machine()
+    )
     index = torch.tensor([5, 0, 63, 7, 5])
     views = as_input(views_of(centre(SIGHT.size), *pixels.at(index.numpy()), (), index.numpy()), SIGHT, Machine())
     expected = torch.stack(
@@ -39,7 +41,7 @@ def test_what_is_kept_is_what_the_base_and_each_images_own_expert_say_of_its_cen
 
 
 def test_what_was_kept_is_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lessons = [(teacher, np.arange(N)) for teacher in toy_teachers()[:2]]
+    lessons = [kept.Lesson(teacher, np.arange(N)) for teacher in toy_teachers()[:2]]
     first = kept.keep(tmp_path / "kept.npy", lessons, SIGHT, toy_pixels(), Machine())
     monkeypatch.delattr(kept, "encode")
     again = kept.keep(tmp_path / "kept.npy", lessons, SIGHT, toy_pixels(), Machine())

@@ -1,13 +1,13 @@
 """What teachers say of each image's centre view, computed once and kept on disk while a student learns from it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float16, Int64
 from numpy.lib.format import open_memmap
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..artifacts import whole
@@ -18,7 +18,15 @@ from ..nets.trained import Sight
 from .looking import encode
 
 PIECE = 65536  # images whose features are in memory at a time
-Lesson = tuple[Teacher, NDArray[np.int64]]  # a teacher, and the positions of the images it has something to say of
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A teacher, the positions of the images it has something to say of, and what its net saw there, if that is known."""
+
+    teacher: Teacher
+    positions: Int64[np.ndarray, "n"]
+    seen: Float[Tensor, "n d"] | None = None
 
 
 class Kept:
@@ -35,17 +43,21 @@ def keep(file: Path, lessons: Sequence[Lesson], sight: Sight, pixels: Pixels, ma
     """The file, filled if it is not there yet: by the first teacher, of all images, and by the others, of their own."""
     if not file.exists():
         with whole(file) as part:
-            rows = open_memmap(part, "w+", np.float16, (len(pixels), 2, lessons[0][0].dim))
-            for number, (teacher, positions) in enumerate(lessons):
-                _fill(rows[:, min(number, 1)], teacher, positions, sight, pixels, machine)
+            rows = open_memmap(part, "w+", np.float16, (len(pixels), 2, lessons[0].teacher.dim))
+            for number, lesson in enumerate(lessons):
+                _fill(rows[:, min(number, 1)], lesson, sight, pixels, machine)
             rows.flush()
     return Kept(np.load(file, mmap_mode="r"))
 
 
 def _fill(
-    rows: Float16[np.ndarray, "n d"], teacher: Teacher, positions: NDArray[np.int64], sight: Sight, pixels: Pixels,
-    machine: Machine,
+    rows: Float16[np.ndarray, "n d"], lesson: Lesson, sight: Sight, pixels: Pixels, machine: Machine
 ) -> None:  # fmt: skip
-    for at in np.array_split(positions, max(1, -(-len(positions) // PIECE))):
-        seen = encode(teacher.net, sight, pixels, machine, place=teacher.place, positions=at)
+    teacher = lesson.teacher
+    for begin in range(0, len(lesson.positions), PIECE):
+        at = lesson.positions[begin : begin + PIECE]
+        if lesson.seen is None:
+            seen = encode(teacher.net, sight, pixels, machine, place=teacher.place, positions=at)
+        else:
+            seen = lesson.seen[begin : begin + PIECE]
         rows[at] = teacher.standardised(seen.to(teacher.mean.device)).cpu().numpy()
