@@ -8,19 +8,26 @@ import contextlib
 import ctypes
 from collections.abc import Iterator
 
-TRIM_THRESHOLD, MMAP_MAX = -1, -4  # mallopt's numbers, from malloc.h of the GNU C library
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # mallopt's numbers, from malloc.h of the GNU C library
 KEPT = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**30}
-USUAL = {MMAP_MAX: 65536, TRIM_THRESHOLD: 128 * 1024}
+# Where the library's own tuning ends up in a process that frees large blocks: any setting puts an end to that tuning.
+USUAL = {MMAP_MAX: 65536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20}
+
+depth = 0  # of blocks that want memory kept, one inside the other
 
 
 @contextlib.contextmanager
 def keeping_memory() -> Iterator[None]:
     """Keep up to a GB of what is freed while the block runs. Nothing where there is no GNU C library."""
+    global depth
     _tune(KEPT)
+    depth += 1
     try:
         yield
     finally:
-        _tune(USUAL)
+        depth -= 1
+        if depth == 0:
+            _tune(USUAL)
 
 
 def _tune(settings: dict[int, int]) -> None:

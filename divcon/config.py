@@ -55,6 +55,14 @@ def check(kind: type[R], fields: Mapping[str, Any], place: str = "") -> R:
     return checked
 
 
+def check_value(kind: Any, value: Any, name: str) -> Any:
+    """The value, checked and converted to a type, with its bounds; `name` is how it is typed."""
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise UsageError(f"{name}={value}: {error.errors()[-1]['msg'].removeprefix('Input ').lower()}") from None
+
+
 @cache
 def _checker(kind: Any) -> TypeAdapter[Any]:
     """Refuses unknown fields, at any depth."""

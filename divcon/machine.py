@@ -30,7 +30,7 @@ class Machine:
     """`threads` compute; `readers` decode and make views, and change no bit; nor does keeping freed memory.
 
     `shortcuts` stand for the same network in a quicker form: small maps convolved as products, batch norms of teachers
-    folded. `compiled` hands each method to torch.compile, which pays on GPUs and hardly here (docs/performance.md).
+    folded. `compiled` hands each method to torch.compile (docs/speed.md).
     """
 
     device: str = "cpu"
@@ -90,9 +90,12 @@ def choose(
     _try(device)
     if compiled:
         _try_compiling(device)
-    fast = {"channels_last": True, **(_remembered(cache, device) if precision == "auto" else {"precision": precision})}
+    found = _remembered(cache, device, keep_memory) if precision == "auto" else {"precision": precision}
+    fast = {"channels_last": True, **found}
     channels_last = fast["channels_last"] if layout == "auto" else layout == "last"
-    return Machine(device, fast["precision"], channels_last, cores(), readers or cores(), shortcuts, compiled, keep_memory)
+    return Machine(
+        device, fast["precision"], channels_last, cores(), readers or cores(), shortcuts, compiled, keep_memory
+    )
 
 
 def _try(device: str) -> None:
@@ -119,14 +122,14 @@ def _try_compiling(device: str) -> None:
         ) from None
 
 
-def _remembered(cache: Path, device: str) -> dict[str, Any]:
+def _remembered(cache: Path, device: str, keep_memory: bool) -> dict[str, Any]:
     import torch
 
     path = cache / "machine.json"
     name = f"{platform.node()} {platform.machine()} {device} torch-{torch.__version__} {cores()} cores"
     known = _known(path)
     if name not in known:
-        known[name] = measured(device)
+        known[name] = measured(device, keep_memory)
         write_json(path, known)
     return dict(known[name])
 
@@ -138,10 +141,11 @@ def _known(path: Path) -> dict[str, Any]:
     return {}
 
 
-def measured(device: str) -> dict[str, Any]:
+def measured(device: str, keep_memory: bool = True) -> dict[str, Any]:
     """Which precision and memory layout is fastest for a small convolutional step here."""
     precisions: tuple[Precision, ...] = ("fp32", "bf16")
-    seconds = {(p, last): _seconds(Machine(device, p, last, cores())) for p in precisions for last in (False, True)}
+    ways = [(p, last) for p in precisions for last in (False, True)]
+    seconds = {way: _seconds(Machine(device, *way, cores(), keep_memory=keep_memory)) for way in ways}
     # as near as the clock can tell, the usual layout: a real network gains more from it than two convolutions do
     precision, channels_last = min(seconds, key=lambda way: seconds[way] * (1 if way[1] else 1.15))
     gain = seconds["fp32", False] / seconds[precision, channels_last]

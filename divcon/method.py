@@ -10,16 +10,19 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_type_hints
 
 import torch
 from jaxtyping import Float, Int64
+from pydantic import Field
 from torch import Tensor, nn
 
-from .config import unknown
+from .config import check_value, unknown
 from .data.views import View
 from .errors import UsageError
 from .nets.net import Net, Place
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,10 @@ def check_learns_alone(name: str) -> None:
 
 
 def checked_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """All options of the method, those given over its defaults; a typo is refused."""
+    """All options of the method, those given over its defaults; a typo is refused, and what is out of bounds."""
     known = options_of(named(name))
     for option in options:
         if option not in known:
             raise UsageError(unknown(f"option of {name}", option, list(known)))
-    return {**known, **options}
+    kinds = get_type_hints(named(name).__init__, include_extras=True)
+    return {**known, **{option: check_value(kinds[option], value, option) for option, value in options.items()}}

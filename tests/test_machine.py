@@ -4,7 +4,6 @@ import resource
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -13,23 +12,30 @@ from divcon.errors import UsageError
 from divcon.machine import Machine, choose
 
 
-def faults(machine: Machine) -> int:
-    """Pages that the system has to hand out while 48 MB are asked for and freed twenty times."""
-    with machine.use():
-        np.ones(48 * 2**20, np.uint8)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(20):
-            np.ones(48 * 2**20, np.uint8)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+def faults(mb: int) -> int:
+    """Pages that the system has to hand out while so much is asked for and freed twenty times."""
+    torch.ones(mb * 2**20, dtype=torch.uint8)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.ones(mb * 2**20, dtype=torch.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 def test_freed_memory_is_kept_while_a_machine_is_used_and_given_back_as_before_afterwards() -> None:
-    before, kept, after = faults(Machine(keep_memory=False)), faults(Machine()), faults(Machine(keep_memory=False))
-    assert kept < 0.2 * before and kept < 0.2 * after
+    pages, anew = 20 * 48 * 256, Machine(keep_memory=False)
+    with anew.use():
+        before = faults(48)
+    with Machine().use():
+        with Machine().use():
+            inner = faults(48)
+        kept = faults(48)
+    after = {mb: faults(mb) for mb in (1, 8, 24, 48)}
+    assert before > 0.8 * pages and max(inner, kept) < 0.2 * pages and after[48] > 0.8 * pages
+    assert max(after[1], after[8], after[24]) < 200  # as in a process that has not been meddled with
 
 
 def test_what_is_asked_for_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "measured", lambda device: pytest.fail("measured"))
+    monkeypatch.setattr(machine, "measured", lambda *_: pytest.fail("measured"))
     asked: dict[str, Any] = {"precision": "bf16", "layout": "first", "shortcuts": False, "readers": 3}
     chosen = choose(tmp_path, device="cpu", **asked)
     assert (chosen.precision, chosen.layout, chosen.readers) == ("bf16", torch.contiguous_format, 3)
@@ -41,7 +47,7 @@ def test_a_machine_is_measured_once_and_a_layout_that_is_asked_for_is_obeyed(
 ) -> None:
     times: list[str] = []
 
-    def measured(device: str) -> dict[str, Any]:
+    def measured(device: str, keep_memory: bool) -> dict[str, Any]:
         times.append(device)
         return {"precision": "bf16", "channels_last": True}
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from divcon import dist
 from divcon import method as contract
 from divcon.artifacts import read_json
+from divcon.config import typed
 from divcon.data.pixels import Cached
 from divcon.data.ragged import Ragged
 from divcon.data.views import View, centre, views_of
@@ -324,9 +325,16 @@ def test_a_typo_in_an_option_is_answered_with_what_was_meant(name: str) -> None:
 def test_options_left_out_have_their_defaults(name: str) -> None:
     options = contract.options_of(contract.named(name))
     assert contract.checked_options(name, {}) == options
-    changed = next(iter(options))
-    assert contract.checked_options(name, {changed: 0.123}) == {**options, changed: 0.123}
+    changed, before = next(iter(options.items()))
+    now = 0.123 if isinstance(before, float) else before + 1
+    assert contract.checked_options(name, {changed: now}) == {**options, changed: now}
     json.dumps(options)
+
+
+@pytest.mark.parametrize("option", ["queue=0", "momentum=2", "temperature=0", "hidden=1.5", "dim=many"])
+def test_an_option_that_is_out_of_bounds_is_refused_by_name(option: str) -> None:
+    with pytest.raises(UsageError, match=rf"{option}: "):
+        contract.checked_options("moco", typed([option]))
 
 
 @every_method

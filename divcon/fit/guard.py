@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import dist
 from ..errors import FaultError
-from ..method import At, Batch
+from ..method import At
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Seen:
     fault: Tensor
     loss: Tensor
     size: Tensor
-    batch: Batch
+    index: Tensor
     at: At
 
 
@@ -32,13 +32,13 @@ class Guard:
         self.optimizer, self.late = optimizer, late
         self.seen: Seen | None = None
 
-    def watch(self, loss: Tensor, gradients: list[Tensor], batch: Batch, at: At) -> None:
+    def watch(self, loss: Tensor, gradients: list[Tensor], index: Tensor, at: At) -> None:
         before, size = self.seen, torch.stack(torch._foreach_norm(gradients)).sum()
         fault = dist.largest((~torch.isfinite(loss.detach() + size)).float())
         if before is not None:
             fault = torch.maximum(fault, before.fault)
         vars(self.optimizer)["found_inf"] = fault  # torch's own optimizers look there, for mixed precision's sake
-        self.seen = Seen(fault, loss.detach(), size, batch, at)
+        self.seen = Seen(fault, loss.detach(), size, index, at)
         check(before if self.late else self.seen)
 
     def settle(self) -> None:
@@ -50,7 +50,7 @@ def check(seen: Seen | None) -> None:
     """Stop at a step with a fault."""
     if seen is None or not bool(seen.fault):
         return
-    positions = ", ".join(str(i) for i in seen.batch.index[:8].tolist())
+    positions = ", ".join(str(i) for i in seen.index[:8].tolist())
     raise FaultError(
         f"loss {float(seen.loss):.4g}, gradient {float(seen.size):.4g} at step {seen.at.step}; the weights were not moved. "
         f"The batch began with the images at positions {positions}. Lower the stage's lr, or set precision=fp32"

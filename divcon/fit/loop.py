@@ -89,7 +89,7 @@ def train_step(
     torch.autograd.backward(outcome.loss)
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     dist.average(gradients)
-    (guard or Guard(optimizer)).watch(outcome.loss, gradients, batch, at)
+    (guard or Guard(optimizer)).watch(outcome.loss, gradients, batch.index, at)
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()

@@ -4,10 +4,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from ..losses import cosine_miss
-from ..method import At, Batch, Method, Outcome
+from ..method import At, Batch, Method, Outcome, Share
 from ..nets.heads import regressor
 from ..nets.momentum import Momentum, momentum_at
 from ..nets.net import Net
@@ -20,7 +21,7 @@ class BYOL(Method):
 
     def __init__(
         self, encoder: nn.Module, n_images: int, *,
-        momentum: float | None = 0.996, hidden: int = 4096, dim: int = 256,
+        momentum: Share | None = 0.996, hidden: PositiveInt = 4096, dim: PositiveInt = 256,
     ):  # fmt: skip
         super().__init__()
         self.net = Net(encoder, hidden=hidden, dim=dim, norm_output=False)

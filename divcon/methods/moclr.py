@@ -3,10 +3,11 @@
 from typing import Any
 
 import torch
+from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from ..losses import info_nce
-from ..method import At, Batch, Method, Outcome
+from ..method import At, Batch, Method, Outcome, Share
 from ..nets.momentum import Momentum, momentum_at
 from ..nets.net import Net
 
@@ -19,7 +20,7 @@ class MoCLR(Method):
 
     def __init__(
         self, encoder: nn.Module, n_images: int, *,
-        temperature: float = 0.1, momentum: float | None = 0.996, hidden: int = 4096, dim: int = 256,
+        temperature: PositiveFloat = 0.1, momentum: Share | None = 0.996, hidden: PositiveInt = 4096, dim: PositiveInt = 256,
     ):  # fmt: skip
         super().__init__()
         self.net = Net(encoder, hidden=hidden, dim=dim)

@@ -5,11 +5,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from .. import dist
 from ..losses import info_nce_of_queue
-from ..method import At, Batch, Method, Outcome
+from ..method import At, Batch, Method, Outcome, Share
 from ..nets.momentum import Momentum, momentum_at
 from ..nets.net import Net
 
@@ -18,6 +19,7 @@ class MoCo(Method):
     """One way only: the first view asks, the second is the key. The negatives are the keys of the last `queue` images,
     never those of the batch itself. Its projector has no batch norm.
 
+    The queue begins as random directions. Batch norm is over all ranks, so there is no shuffling of batches between them.
     The paper moves the momentum encoder before it makes the keys; here it moves after the step, which is the same from
     the second step on, and the first finds it equal to the encoder. `momentum=None` starts it by the number of steps.
     """
@@ -28,7 +30,7 @@ class MoCo(Method):
 
     def __init__(
         self, encoder: nn.Module, n_images: int, *,
-        temperature: float = 0.2, momentum: float | None = 0.999, queue: int = 65536, hidden: int = 2048, dim: int = 128,
+        temperature: PositiveFloat = 0.2, momentum: Share | None = 0.999, queue: PositiveInt = 65536, hidden: PositiveInt = 2048, dim: PositiveInt = 128,
     ):  # fmt: skip
         super().__init__()
         self.net = Net(encoder, hidden=hidden, dim=dim, norm_hidden=False, norm_output=False)

@@ -1,6 +1,7 @@
 """SimCLR (https://arxiv.org/abs/2002.05709): tell two views of an image from all other images in the batch."""
 
 import torch
+from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from ..losses import nt_xent
@@ -15,7 +16,7 @@ class SimCLR(Method):
     about = "contrast two views of an image with all other views in the batch"
 
     def __init__(
-        self, encoder: nn.Module, n_images: int, *, temperature: float = 0.1, hidden: int = 2048, dim: int = 128
+        self, encoder: nn.Module, n_images: int, *, temperature: PositiveFloat = 0.1, hidden: PositiveInt = 2048, dim: PositiveInt = 128
     ):  # fmt: skip
         super().__init__()
         self.net = Net(encoder, hidden=hidden, dim=dim)

@@ -47,7 +47,7 @@ class _Conv(nn.Conv2d):
         self.train(conv.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not x.is_cpu or max(x.shape[2:]) > MOST:
+        if not x.is_cpu or x.dim() != 4 or x.numel() == 0 or max(x.shape[2:]) > MOST:
             return super().forward(x)
         weight, bias = self.weight, self.bias
         if torch.is_autocast_enabled("cpu"):
@@ -68,8 +68,9 @@ def convolved(x: Float[Tensor, "b c h w"], weight: Float[Tensor, "o c 3 3"]) -> 
 @functools.cache
 def taps_between(h: int, w: int) -> Int64[Tensor, "out into"]:
     """Through which tap each pixel of the output, row by row, reads each pixel of the input."""
-    y, x = torch.arange(h).repeat_interleave(w), torch.arange(w).repeat(h)
-    return 3 * (y - y[:, None] + 1) + x - x[:, None] + 1
+    with torch.inference_mode(False):  # it is kept, and may be wanted for a gradient next time
+        y, x = torch.arange(h).repeat_interleave(w), torch.arange(w).repeat(h)
+        return 3 * (y - y[:, None] + 1) + x - x[:, None] + 1
 
 
 class _Product(torch.autograd.Function):

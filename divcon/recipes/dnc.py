@@ -31,7 +31,7 @@ defaults: dict[str, Any] = {}
 
 def recipe(options: Options, n: int) -> DnC:
     total = options.showings(n)
-    base = contrast(options, images=total / 2)
+    base = contrast(options, n, images=total / 2)
     expert = replace(base, images=total / 4, start="base", lr=RATE / 2, seed=options.seed + 1)
     student = Distillation(
         images=total / 4, batch_size=base.batch_size, optimizer="adamw", lr=STUDENT_RATE, weight_decay=1e-4,

@@ -17,4 +17,4 @@ defaults: dict[str, Any] = {}
 
 
 def recipe(options: Options, n: int) -> Single:
-    return Single(base=contrast(options, images=options.showings(n)))
+    return Single(base=contrast(options, n, images=options.showings(n)))

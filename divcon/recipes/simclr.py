@@ -17,4 +17,4 @@ defaults: dict[str, Any] = {}
 
 
 def recipe(options: Options, n: int) -> Single:
-    return Single(base=contrast(replace(options, method="simclr"), images=options.showings(n)))
+    return Single(base=contrast(replace(options, method="simclr"), n, images=options.showings(n)))

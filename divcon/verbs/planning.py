@@ -17,6 +17,8 @@ from ..fit.schedules import steps_for
 from ..machine import Machine
 from ..method import At, Batch, Method, named
 from ..nets.encoder import build
+from ..nets.net import width
+from ..nets.small_maps import with_products
 from ..recipes import Recipe
 from ..stages import Learning, Pretrain
 from .orders import Order
@@ -51,7 +53,9 @@ def measured(recipe: Pretrain, n: int, machine: Machine) -> tuple[float, int]:
     batch_size = min(recipe.batch_size, max(2, n // 8))
     with machine.use():
         torch.manual_seed(0)
-        method: Method = named(recipe.method)(build(recipe.encoder, recipe.sight.size), n, **recipe.options)
+        encoder = build(recipe.encoder, recipe.sight.size)
+        network = with_products(encoder) if machine.shortcuts else encoder
+        method: Method = named(recipe.method)(network, n, **recipe.options)
         machine.put(method).train()
         batch = _noise(recipe, method, batch_size, machine)
         optimizer = optimiser(recipe.optimizer, method, recipe.weight_decay)
@@ -85,11 +89,20 @@ def _row(name: str, learning: Learning, images: int, per_image: float) -> dict[s
 
 
 def _disk_mb(order: Order, base: Pretrain, parameters: int, stages: int) -> float:
-    """Every stage's weights, two checkpoints of the one at work with its optimizer, and the pixel cache."""
+    """Every stage's weights, two checkpoints of the one at work with its optimizer, the pixel cache, and what is kept of
+    teachers."""
     heights, widths = fitted_sizes(order.images, 2 * base.sight.size)
     pixels = 3.0 * float(heights.astype(np.int64) @ widths.astype(np.int64))
     cached = pixels if pixels <= order.cache_gb * 1e9 else 0.0
-    return (4 * parameters * (stages + 6) + cached) / 1e6
+    return (4 * parameters * (stages + 6) + cached + _kept_bytes(order.recipe, len(order.images))) / 1e6
+
+
+def _kept_bytes(recipe: Recipe, n: int) -> float:
+    if not isinstance(recipe, DnC) or recipe.student.teacher_view == "same":
+        return 0.0
+    if recipe.student.place == "pool":
+        return 4.0 * n * width(build(recipe.student.encoder, recipe.student.sight.size))
+    return 4.0 * n * int(recipe.base.options["dim"])
 
 
 def _free_mb(folder: Path) -> float:
