@@ -104,7 +104,8 @@ def told(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str
         ("init=nowhere", 66, "init=nowhere"),
         ("base=nowhere", 66, "nowhere holds no encoder; name a finished run"),
         ("include=*.xyz", 66, "no images found"),
-        ("base.options.temperature=0", 70, "the weights were not moved"),
+        ("base.lr=1e30", 70, "the weights were not moved"),
+        ("base.options.temperature=0", 64, "greater than 0"),
     ],
 )
 def test_a_wrong_option_has_its_code_and_a_way_on(

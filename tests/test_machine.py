@@ -30,7 +30,7 @@ def test_freed_memory_is_kept_while_a_machine_is_used_and_given_back_as_before_a
             inner = faults(48)
         kept = faults(48)
     after = {mb: faults(mb) for mb in (1, 8, 24, 48)}
-    assert before > 0.8 * pages and max(inner, kept) < 0.2 * pages and after[48] > 0.8 * pages
+    assert before > 0.8 * pages and max(inner, kept) < 0.5 * pages and after[48] > 0.8 * pages
     assert max(after[1], after[8], after[24]) < 200  # as in a process that has not been meddled with
 
 
