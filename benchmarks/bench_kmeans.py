@@ -26,7 +26,12 @@ from .machines import cores
 from .pairs import Row, interleaved, save
 
 ROWS, WIDTH, PAIRS = 200_000, 512, 5
-CASES = [(5, 10, 300, 1.1), (100, 5, 300, 1.2), (1000, 2, 300, 1.2), (100, 5, 0, None)]  # clusters, rounds, heaps, aim
+CASES = [
+    (5, 20, 300, 1.1),
+    (100, 12, 300, 1.2),
+    (1000, 4, 300, 1.2),
+    (100, 12, 0, None),
+]  # clusters, rounds, heaps, aim
 
 
 def points(heaps: int) -> Float32[np.ndarray, "n d"]:
@@ -49,7 +54,8 @@ def case(k: int, rounds: int, heaps: int, aim: float | None) -> Iterator[Row]:
         peer = fastest([faiss_kmeans, scikit_learn_kmeans], [folder, str(k), str(rounds)], [folder, str(k), "1"])
         rows = torch.from_numpy(x)
         yield against(peer, Path(folder), rows, k, rounds, "bf16", f"{heaps} heaps" if heaps else "noise", aim)
-        yield against(peer, Path(folder), rows, k, rounds, "fp32", f"{heaps} heaps" if heaps else "noise", None)
+        if aim:
+            yield against(peer, Path(folder), rows, k, rounds, "fp32", f"{heaps} heaps", None)
         peer.close()
 
 

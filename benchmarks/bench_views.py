@@ -1,80 +1,101 @@
-"""Views a second on one core, against Pillow and torchvision's transforms in the same run.
+"""Views a second on one core, from decoded pictures: BYOL's first pipeline, which blurs each.
 
-    python benchmarks/bench_views.py
+python -m benchmarks.bench_views
 
-Interleaved pairs; medians and their spread. The pictures are noise; both sides make BYOL's first view of each.
+One thread on both sides. The colours are BYOL's, or torchvision's where it says so. The rows of a processor without AVX-512
+come from a process that compiles for one of 2013; the peers stay as they are.
 """
 
 import json
-import platform
-import statistics
+import os
+import subprocess
 import sys
-import time
-from collections.abc import Callable
-from datetime import date
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from torchvision import transforms as T
 
 from divcon.data.ragged import Ragged
-from divcon.data.views import byol, views_of
+from divcon.data.views import Style, byol, views_of
 
-PAIRS = 7
-CASES = [(32, 32), (64, 64), (256, 96), (256, 224)]  # side of the picture, side of the view
+from .pairs import Row, Work, interleaved, save
+from .view_peers import Picture, albumentation, photo, torchvision
 
-
-def peer(size: int) -> T.Compose:
-    """BYOL's first pipeline as torchvision's documentation has it for Pillow images."""
-    taps = max(3, 23 * size // 224 | 1)
-    return T.Compose([
-        T.RandomResizedCrop(size, scale=(0.08, 1.0), interpolation=T.InterpolationMode.BICUBIC), T.RandomHorizontalFlip(),
-        T.RandomApply([T.ColorJitter(0.4, 0.4, 0.2, 0.1)], p=0.8), T.RandomGrayscale(0.2),
-        T.GaussianBlur(taps, (0.1, 2.0)), T.PILToTensor(),
-    ])  # fmt: skip
-
-
-def seconds(do: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    do()
-    return time.perf_counter() - begin
+NARROW = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}
+# height and width of the pictures, side of the views, how many, and how many times as fast as Pillow with torchvision
+CASES = [
+    ((32, 32), 32, 512, 30),
+    ((64, 64), 64, 512, 14),
+    ((256, 256), 96, 96, 4),
+    ((256, 256), 224, 64, 6),
+    ((375, 500), 224, 48, None),
+]
+AGAINST = "Pillow + torchvision"
 
 
-def measured(side: int, size: int) -> dict[str, float]:
-    """How many times as fast as the peer, over interleaved pairs."""
-    n = 512 if size <= 64 else 64
-    pictures = [np.random.default_rng(i).integers(0, 256, (side, side, 3), np.uint8) for i in range(n)]
-    ragged, rows, view, pipeline = Ragged.of(pictures), np.arange(n), byol(size)[0], peer(size)
-    photos = [Image.fromarray(picture) for picture in pictures]
+def measure() -> Iterator[Row]:
+    yield from rows("byol")
+    yield from rows("torchvision", ", torchvision's colours")
+    yield from unsmoothed()
+    yield from narrow()
 
-    def ours() -> object:
-        return views_of(view, ragged, rows, (0,), rows)
 
-    def theirs() -> object:
-        return [pipeline(photo) for photo in photos]
+def rows(style: Style, how: str = "") -> Iterator[Row]:
+    for shape, size, n, aim in CASES:
+        pictures = [photo(*shape, seed) for seed in range(n)]
+        ratio = interleaved(ours(pictures, size, style), theirs(pictures, size))
+        rate = f"{n / ratio.ours:,.0f} views a second"
+        yield ratio.row(case(shape, size) + how, AGAINST, aim, rate)
 
-    ours()
-    ratios, rates = [], []
-    for _ in range(PAIRS):
-        fast, slow = seconds(ours), seconds(theirs)
-        ratios.append(slow / fast)
-        rates.append(n / fast)
-    return {
-        "ratio": round(statistics.median(ratios), 2), "least": round(min(ratios), 2), "most": round(max(ratios), 2),
-        "views_per_second": round(statistics.median(rates)),
-    }  # fmt: skip
+
+def unsmoothed() -> Iterator[Row]:
+    """Against albumentations, where its crop is far from the maths of the others'."""
+    for shape, size, n, _ in CASES[3:]:
+        pictures = [photo(*shape, seed) for seed in range(n)]
+        ratio = interleaved(ours(pictures, size, "byol"), quick(pictures, size))
+        yield ratio.row(case(shape, size), "albumentations", 1, "its crop is bilinear without antialias")
+
+
+def narrow() -> Iterator[Row]:
+    """The rows for Pillow with torchvision, measured where no vector is longer than AVX2's."""
+    command = [sys.executable, "-W", "ignore", "-c", f"import {__name__} as bench; bench.tell()"]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, env=os.environ | NARROW, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
+    yield from json.loads(done.stdout.splitlines()[-1])
+
+
+def tell() -> None:
+    torch.set_num_threads(1)
+    sys.stdout.write(json.dumps([{**row, "aim": None} for row in rows("byol", ", AVX2 only")]))
+
+
+def case(shape: tuple[int, int], size: int) -> str:
+    height, width = shape
+    return f"{width} x {height} to {size}"
+
+
+def ours(pictures: list[Picture], size: int, style: Style) -> Work:
+    ragged, at = Ragged.of(pictures), np.arange(len(pictures))
+    view = replace(byol(size)[0], style=style)
+    return lambda: views_of(view, ragged, at, (0,), at)
+
+
+def theirs(pictures: list[Picture], size: int) -> Work:
+    photos, pipeline = [Image.fromarray(picture) for picture in pictures], torchvision(size)
+    return lambda: [pipeline(photo) for photo in photos]
+
+
+def quick(pictures: list[Picture], size: int) -> Work:
+    pipeline = albumentation(size)
+    return lambda: [pipeline(image=picture)["image"] for picture in pictures]
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    results = {f"{side}->{size}": measured(side, size) for side, size in CASES}
-    for case, row in results.items():
-        sys.stdout.write(f"{case:>9}: {row['ratio']}x Pillow + torchvision ({row['least']}-{row['most']})\n")
-    path = Path(__file__).parent / "results" / f"views-{platform.node()}-{date.today()}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(results, indent=1) + "\n")
+    save("views", measure())
 
 
 if __name__ == "__main__":

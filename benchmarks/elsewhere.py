@@ -57,12 +57,12 @@ class Peer:
 
 
 def fastest(functions: Sequence[Callable[..., Sides]], arguments: Sequence[str], trial: Sequence[str] = ()) -> Peer:
-    """The fastest of the functions with the fastest kernel for it, by one turn of each, at the `trial` arguments."""
+    """The fastest of the functions with the fastest kernel for it, by the better of two turns at the `trial` arguments."""
     spent = {}
     for function in functions:
         for kernel in KERNELS:
             peer = Peer(function, trial or arguments, kernel)
-            spent[function, kernel] = seconds(peer)
+            spent[function, kernel] = min(seconds(peer), seconds(peer))
             peer.close()
     function, kernel = min(spent, key=spent.__getitem__)
     return Peer(function, arguments, kernel)

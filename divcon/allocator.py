@@ -28,6 +28,13 @@ def keeping_memory() -> Iterator[None]:
         depth -= 1
         if depth == 0:
             _tune(USUAL)
+            _give_back()
+
+
+def _give_back() -> None:
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _tune(settings: dict[int, int]) -> None:

@@ -29,7 +29,14 @@ from .signals import stop_here
 P = ParamSpec("P")
 A = TypeVar("A", bound=Artifact)
 
-PASSING = {"checkpoints", "state.json", "metrics.jsonl", "lock", "stage.json", "kept.npy"}  # not part of a stage's result
+PASSING = {
+    "checkpoints",
+    "state.json",
+    "metrics.jsonl",
+    "lock",
+    "stage.json",
+    "kept.npy",
+}  # not part of a stage's result
 
 
 @dataclass

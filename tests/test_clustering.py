@@ -14,6 +14,7 @@ from sklearn.cluster import KMeans as PeerKMeans
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from divcon.clustering import neighbours
 from divcon.clustering.clusters import Clusters, Sample
 from divcon.clustering.kmeans import KMeans, _fit, _seeds, assign, kmeans
 from divcon.clustering.neighbours import nearest
@@ -134,8 +135,10 @@ def test_the_precision_of_products_changes_no_bit(of: str, spherical: bool) -> N
         "far": normal(3000, 64) + 1e4,
     }[of]
     seeds = Rows(x, spherical).take(np.arange(20))
-    plain, quick = (_fit(Rows(x, spherical, precision), seeds, 4, spherical) for precision in ("fp32", "bf16"))
-    assert bits(plain) == bits(quick)
+    ways: list[tuple[Precision, int]] = [("fp32", 2**31), ("bf16", 2**31), ("bf16", 0)]  # the last keeps no copy
+    fits = [_fit(Rows(x, spherical, precision, kept=kept), seeds, 4, spherical) for precision, kept in ways]
+    assert len({bits(fit) for fit in fits}) == 1
+    quick = fits[1]
     expected = slow.nearest_centroids(x[::100].double().numpy(), quick.centroids.double().numpy(), spherical)[0]
     assert quick.labels[::100].tolist() == expected
 
@@ -146,6 +149,13 @@ def test_of_centroids_that_low_precision_cannot_tell_apart_the_nearest_is_found(
     centroids = x[:1] + step  # all within a few roundings of float32, and less than one of bfloat16
     expected = slow.nearest_centroids(x.double().numpy(), centroids.double().numpy(), False)[0]
     assert assign(x, centroids, spherical=False, precision=precision)[0].tolist() == expected
+
+
+@pytest.mark.parametrize("k", [1, 3, 16, 17])
+def test_few_centroids_are_told_apart_as_many_are(k: int) -> None:
+    x, centroids = normal(300, 70), normal(k, 70, seed=1)
+    expected = slow.nearest_centroids(x.double().numpy(), centroids.double().numpy(), False)[0]
+    assert assign(x, centroids, spherical=False)[0].tolist() == expected
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32])
@@ -159,33 +169,38 @@ def test_a_mapped_file_is_divided_as_the_same_rows_in_memory(kind: type, tmp_pat
 
 
 def test_memory_for_a_mapped_file_is_a_few_numbers_a_row(tmp_path: Path) -> None:
-    n, d = 60_000, 256
+    n, d = 120_000, 256
     file = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float16, (n, d))
-    for start in range(0, n, 6000):
-        file[start : start + 6000] = heaps(6000, d, 7, seed=start).half().numpy()
+    for start in range(0, n, 12_000):
+        file[start : start + 12_000] = heaps(12_000, d, 7, seed=start).half().numpy()
     file.flush()
     command = [sys.executable, "-c", GROWTH, str(tmp_path / "x.npy")]
     grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert grown < 40 * n + 25e6 < 2 * n * d  # the file itself is 2 n d bytes; a float32 copy would be twice that
+    assert grown < 40 * n + 30e6 < 2 * n * d  # the file itself is 2 n d bytes; a float32 copy would be twice that
 
 
 # Of what a process holds by itself: the pages of a mapped file can be dropped and read again, so they don't count.
 GROWTH = """
-import sys, numpy as np, torch
+import sys, threading, time, numpy as np, torch
 from pathlib import Path
 from divcon.clustering.kmeans import kmeans
 torch.set_num_threads(1)
+options = dict(k=20, seed=0, restarts=1, kept=0)
 def own():
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.split("RssAnon:")[1].split()[0])
-kmeans(np.load(sys.argv[1], mmap_mode="r")[:9000], 7, seed=0, rounds=1)
-before, peak = own(), 0
-def watch(frame, event, argument):
-    global peak
-    peak = max(peak, own())
-sys.setprofile(watch)
-kmeans(np.load(sys.argv[1], mmap_mode="r"), 7, seed=0, rounds=2, restarts=1)
-print(peak - before)
+kmeans(np.load(sys.argv[1], mmap_mode="r")[:9000], rounds=1, **options)
+before, seen, done = own(), [], []
+def watch():
+    while not done:
+        seen.append(own())
+        time.sleep(0.002)
+thread = threading.Thread(target=watch)
+thread.start()
+kmeans(np.load(sys.argv[1], mmap_mode="r"), rounds=2, **options)
+done.append(True)
+thread.join()
+print(max(seen) - before)
 """
 
 
@@ -421,6 +436,24 @@ def test_the_precision_of_the_search_changes_no_neighbour(of: str, k: int) -> No
     similarity = F.normalize(queries[:3].double()) @ F.normalize(bank.double()).T
     assert torch.allclose(quick[0][:3].double(), similarity.sort(descending=True).values[:, :k], atol=1e-6)
     assert torch.allclose(similarity.gather(1, quick[1][:3]), quick[0][:3].double(), atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_bank_in_any_order_is_searched_to_the_end(precision: Precision) -> None:
+    """Half of the bank is a row and its copies, so a sample can be wrong about how near the others are."""
+    bank = torch.cat([normal(3000, 12), normal(1, 12, seed=5).repeat(3000, 1)])
+    queries = torch.cat([normal(30, 12, seed=1), bank[-1:]])
+    for some in (bank, bank.flip(0), bank[torch.randperm(6000, generator=torch.Generator().manual_seed(0))]):
+        index = nearest(queries, some, 15, precision=precision)[1]
+        expected = [slow.nearest_rows(query, some.double().numpy(), 15) for query in queries.double().numpy()]
+        assert index.tolist() == expected
+
+
+def test_a_guess_that_was_too_good_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, bank = normal(30, 12), normal(6000, 12, seed=1)
+    found = nearest(queries, bank, 15)
+    monkeypatch.setattr(neighbours.Bank, "_rank", lambda bank, k: 1)
+    assert torch.equal(found[1], nearest(queries, bank, 15)[1])
 
 
 def test_rows_closer_than_any_bound_fill_no_list_for_good() -> None:

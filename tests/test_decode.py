@@ -251,16 +251,40 @@ def test_no_flipped_byte_gets_past_the_reasons() -> None:
                 assert error.reason.isidentifier()
 
 
-def test_fitting_shrinks_the_short_side_and_nothing_else() -> None:
-    assert fitted(500, 375, 64) == (85, 64)
-    assert fitted(375, 500, 64) == (64, 85)
-    assert fitted(60, 2000, 64) == (60, 2000)
-    assert fitted(64, 64, 64) == (64, 64)
+def test_fitting_shrinks_the_short_side_to_about_a_length_and_nothing_else() -> None:
+    assert fitted(500, 375, 64) == (125, 94)  # two eighths
+    assert fitted(375, 500, 64) == (94, 125)
+    assert fitted(400, 110, 64) == (233, 64)  # four eighths are too little, and the whole is too much
+    assert fitted(96, 64, 64) == (96, 64)
+    assert fitted(96, 96, 64) == (96, 96)
     for width, height in np.random.default_rng(0).integers(8, 3000, (500, 2)).tolist():
-        small = fitted(width, height, 50)
-        assert min(small) == min(50, width, height)
+        small, short = fitted(width, height, 50), min(width, height)
+        assert small == (width, height) if short <= 75 else 47.5 <= min(small) <= 75
         assert small == fitted(height, width, 50)[::-1]
         assert abs(small[0] * height - small[1] * width) <= max(width, height)
+
+
+@pytest.mark.parametrize("eighths", [1, 2, 3, 4])
+def test_a_jpeg_that_fits_in_eighths_is_not_resampled(eighths: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "_resized", None)
+    for height, width in ((401, 555), (638, 403), (400, 400)):
+        whole = np.pad(scene(height, width), [(0, -height % 8), (0, -width % 8), (0, 0)], "edge")
+        size = tuple(length * eighths // 8 for length in whole.shape[1::-1])
+        slow = np.asarray(Image.fromarray(whole).resize(size, Image.Resampling.BOX))
+        got = shrunk(encoded("JPEG", Image.fromarray(scene(height, width))), -(-min(height, width) * eighths // 8))
+        assert got.shape[:2] == (-(-height * eighths // 8), -(-width * eighths // 8))
+        assert close(got, slow[: got.shape[0], : got.shape[1]], 3)
+
+
+@pytest.mark.parametrize("side", [20, 40, 60, 64, 500])
+def test_a_note_in_a_jpeg_changes_no_pixel_unless_it_says_how_to_turn(side: int) -> None:
+    picture, exif = Image.fromarray(scene(333, 250)), Image.Exif()
+    exif[0x0112] = 1
+    assert np.array_equal(shrunk(encoded("JPEG", picture), side), shrunk(encoded("JPEG", picture, exif=exif), side))
+
+
+def test_a_jpeg_in_rgb_comes_out_as_it_went_in() -> None:
+    assert close(shrunk(encoded("JPEG", keep_rgb=True, quality=95), 60), scene(), 3)
 
 
 @pytest.mark.parametrize("size", [(300, 400), (333, 1000), (1000, 333), (64, 64), (65, 67), (20, 30)])

@@ -22,7 +22,7 @@ from ..machine import Precision
 from ..rng import uniforms
 from ..signals import stop_here
 from .held import Held
-from .rows import SCALE, Features, Rows
+from .rows import KEPT, SCALE, Features, Rows
 
 SAME = 2.0**-40  # rows whose squared distance is less, for rows of length one, are one and the same
 EXTRA = 20  # rounds granted beyond the last, while a cluster is empty
@@ -56,16 +56,18 @@ def kmeans(
     spherical: bool = True,
     precision: Precision = "fp32",
     sample: int = SAMPLE,
+    kept: int = KEPT,
 ) -> KMeans:
     """The best of several starts, by the sum of distances; no cluster is empty. Rows and centroids are of length one
     when spherical.
 
     x [n, d] is a tensor or an array of any float type. One mapped from a disk is read block by block, once a round: then
-    memory holds 30 bytes a row, the centroids' sums for each thread (8 k d bytes), the sample that seeds come from, and
-    blocks of some 20 MB. `precision` is that of the products, and changes no bit of the result.
+    memory holds 30 bytes a row, the centroids' sums for each thread (8 k d bytes), the sample that seeds come from, blocks
+    of some 20 MB, and for more than 16 clusters a copy in `precision` if it takes no more than `kept` bytes. `precision`
+    is that of the products, and changes no bit of the result.
     """
     assert k >= 1 and rounds >= 1 and restarts >= 1
-    rows = _rows(x, spherical, precision, directed=spherical)
+    rows = _rows(x, spherical, precision, spherical, kept)
     fits = (_fit(rows, _seeds(rows, k, (seed, start), sample), rounds, spherical) for start in range(restarts))
     best = min(fits, key=lambda fit: (bool((fit.sizes == 0).any()), fit.inertia))
     _judge(best.sizes)
@@ -83,10 +85,12 @@ def assign(
     return labels, _distances(rows, centroids, labels, spherical)
 
 
-def _rows(x: Features, spherical: bool, precision: Precision, directed: bool = False) -> Points:
+def _rows(
+    x: Features, spherical: bool, precision: Precision, directed: bool = False, kept: int = KEPT
+) -> Points:  # fmt: skip
     if isinstance(x, Tensor) and not x.is_cpu:
         return Held(x, spherical, directed)
-    return Rows(x, spherical, precision, directed)
+    return Rows(x, spherical, precision, directed, kept)
 
 
 def _unlabelled(rows: Points) -> Int64[Tensor, " n"]:

@@ -6,7 +6,7 @@ precision changes nothing but the time, and neither does the number of threads.
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,7 +14,8 @@ from ..machine import Precision
 from . import held, kernels
 from .products import Frame, Lowered, each_block
 
-ROOM = 1024  # rows that a query's list has room for, or twice its neighbours
+SAMPLE = 1024  # rows of the bank that tell about how near the k-th will be
+ROOM = 1024  # rows that a query's list has room for, or four times its neighbours
 LISTS = 2**20  # places of all lists of a thread
 
 
@@ -25,14 +26,15 @@ def nearest(
     them, the lower index.
 
     Memory holds a copy of the bank in `precision`, and for each thread the products of `chunk` queries with 4 `chunk`
-    rows, and lists of 1024 or 2 k rows a query.
+    rows, and lists of 1024 or 4 k rows a query.
     """
     assert 1 <= k <= len(bank), f"{k} neighbours of {len(bank)} rows"
     if not bank.is_cpu:
         return held.nearest(queries, bank, k, 2 * chunk)
     stored, x = Bank(bank, precision, 4 * chunk), _array(queries)
     size = min(chunk, max(1, LISTS // _room(k)))
-    found = each_block(len(x), size, lambda start, stop: stored.search(x[start:stop], k))
+    unit = x * _inverse(x)[:, None]
+    found = each_block(len(x), size, lambda start, stop: stored.search(unit[start:stop], k))
     return torch.cat([s for s, _ in found]), torch.cat([i for _, i in found])
 
 
@@ -42,28 +44,50 @@ class Bank:
     def __init__(self, bank: Tensor, precision: Precision, block: int) -> None:
         self.x, self.block = _array(bank), block
         self.inverse = _inverse(self.x)
-        some = np.linspace(0, len(self.x) - 1, min(1024, len(self.x))).astype(np.int64)
-        self.frame = Frame((self.x[some] * self.inverse[some, None]).mean(0), 1.0, precision)
-        self.parts = each_block(len(self.x), block, self._lower)
+        some = np.linspace(0, len(self.x) - 1, min(SAMPLE, len(self.x))).astype(np.int64)
+        origin = (self.x[some] * self.inverse[some, None]).mean(0)
+        self.frame = Frame(origin, 1.0, precision)
+        self.parts = each_block(len(self.x), block, lambda start, stop: self._lower(slice(start, stop)))
+        self.sample = self._lower(some)
 
-    def search(self, queries: NDArray[np.float32], k: int) -> tuple[Tensor, Tensor]:
-        """a.b = (a - o).(b - o) + o.b + (o.a - o.o): of these the first is proposed, and the last is the same for all
-        rows of the bank."""
-        asked = queries * _inverse(queries)[:, None]
-        ones, origin = np.ones(len(asked), np.float32), self.frame.origin
-        base, lowered = (
-            _along(asked, ones, origin) - _along(origin[None], ones[:1], origin),
-            self.frame.lower(asked, ones),
-        )
-        lists = _lists(len(asked), _room(k))
-        for i, (part, margins) in enumerate(self.parts):
-            proposed = lowered.times(part, self.frame)
-            kernels.collect(proposed, margins, base, i * self.block, k, asked, self.x, self.inverse, lists)
-        kernels.settle_all(lists, k, asked, self.x, self.inverse)
+    def search(self, queries: Float32[np.ndarray, "q d"], k: int) -> tuple[Tensor, Tensor]:
+        """Of directions. Where a guess of how near the k-th is was too good, it is not made again."""
+        lists, sure = self._searched(queries, k, self._rank(k))
+        if not sure.all():
+            again, _ = self._searched(queries[~sure], k, 0)
+            lists.least[~sure, :k], lists.rows[~sure, :k] = again.least[:, :k], again.rows[:, :k]
         return torch.from_numpy(lists.least[:, :k].copy()), torch.from_numpy(lists.rows[:, :k].astype(np.int64))
 
-    def _lower(self, start: int, stop: int) -> tuple[Lowered, kernels.Margins]:
-        x, inverse = self.x[start:stop], self.inverse[start:stop]
+    def _searched(
+        self, queries: Float32[np.ndarray, "q d"], k: int, rank: int
+    ) -> tuple[kernels.Lists, Bool[np.ndarray, " q"]]:  # fmt: skip
+        """a.b = (a - o).(b - o) + o.b + (o.a - o.o): of these the first is proposed, and the last is the same for all
+        rows of the bank."""
+        ones, origin = np.ones(len(queries), np.float32), self.frame.origin
+        base = _along(queries, ones, origin) - _along(origin[None], ones[:1], origin)
+        near, lists, sure = (
+            self.frame.lower(queries, ones),
+            _lists(len(queries), _room(k)),
+            np.zeros(len(queries), bool),
+        )
+        if rank:
+            part, margins = self.sample
+            kernels.guess(near.times(part, self.frame), margins, base, rank, lists.bottom)
+        for i, (part, margins) in enumerate(self.parts):
+            proposed = near.times(part, self.frame)
+            kernels.collect(proposed, margins, base, i * self.block, k, queries, self.x, self.inverse, lists)
+        kernels.settle_all(lists, k, queries, self.x, self.inverse, sure)
+        return lists, sure
+
+    def _rank(self, k: int) -> int:
+        """A rank in the sample that the k-th of the bank almost surely comes before: its own, and three deviations. 0 where
+        the sample, or the list, is too short for that to be of use."""
+        share = k * len(self.sample[0].lengths) / len(self.x)
+        rank = int(share + 3 * share**0.5 + 3)
+        return rank if rank * len(self.x) < SAMPLE * _room(k) else 0
+
+    def _lower(self, rows: slice | Int64[np.ndarray, " m"]) -> tuple[Lowered, kernels.Margins]:
+        x, inverse = self.x[rows], self.inverse[rows]
         lowered = self.frame.lower(x, inverse)
         # what is added to a product is itself rounded, and so is what comes of it
         spare = np.full(len(x), 4 * self.frame.rounding, np.float32)
@@ -71,7 +95,7 @@ class Bank:
 
 
 def _room(k: int) -> int:
-    return max(ROOM, 2 * k)
+    return max(ROOM, 4 * k)
 
 
 def _lists(queries: int, room: int) -> kernels.Lists:

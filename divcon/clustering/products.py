@@ -46,14 +46,19 @@ class Frame:
         return BF16_LOSS if self.precision == "bf16" else np.float32(0)
 
     def lower(self, x: Float32[np.ndarray, "b d"], inverse: Float32[np.ndarray, " b"]) -> "Lowered":
-        lengths, residues = np.empty(len(x), np.float32), np.zeros(len(x), np.float32)
+        low = Lowered.empty(len(x), x.shape[1], self.precision)
+        self.lower_into(low, x, inverse)
+        return low
+
+    def lower_into(
+        self, low: "Lowered", x: Float32[np.ndarray, "b d"], inverse: Float32[np.ndarray, " b"]
+    ) -> None:  # fmt: skip
+        origin, scale = self.origin, np.float32(self.scale)
         if self.precision == "bf16":
-            bits = np.empty(x.shape, np.uint16)
-            kernels.lower_to_bf16(x, inverse, self.origin, np.float32(self.scale), bits, lengths, residues)
-            return Lowered(torch.from_numpy(bits).view(torch.bfloat16), lengths, residues)
-        low = np.empty(x.shape, np.float32)
-        kernels.lower_to_fp32(x, inverse, self.origin, np.float32(self.scale), low, lengths)
-        return Lowered(torch.from_numpy(low), lengths, residues)
+            bits = low.low.view(torch.int16).numpy().view(np.uint16)
+            kernels.lower_to_bf16(x, inverse, origin, scale, bits, low.lengths, low.residues)
+        else:
+            kernels.lower_to_fp32(x, inverse, origin, scale, low.low.numpy(), low.lengths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +68,16 @@ class Lowered:
     low: Float[Tensor, "b d"]
     lengths: Float32[np.ndarray, " b"]
     residues: Float32[np.ndarray, " b"]
+
+    @classmethod
+    def empty(cls, n: int, d: int, precision: Precision) -> "Lowered":
+        # numpy asks for large pages: for a copy of all rows, small ones take longer than what is written to them
+        low = torch.from_numpy(np.empty((n, d), np.int16 if precision == "bf16" else np.float32))
+        low = low.view(torch.bfloat16) if precision == "bf16" else low
+        return cls(low, np.empty(n, np.float32), np.zeros(n, np.float32))
+
+    def __getitem__(self, rows: slice) -> "Lowered":
+        return Lowered(self.low[rows], self.lengths[rows], self.residues[rows])
 
     def slack(self, frame: Frame, points: "Lowered") -> Float32[np.ndarray, " b"]:
         """The most that a row's product with a point can be off, for each unit of the point's length."""
@@ -82,13 +97,31 @@ def each_block(n: int, size: int, job: Callable[[int, int], T]) -> list[T]:
     """job(start, stop) for all blocks of n rows, in order, on as many threads as torch computes with.
 
     Inside, each thread is all that torch computes with: a block that stays in one core's cache is worth more than one
-    that is shared, and torch's own threads would spin where ours want to work.
+    that is shared, and torch's own threads would spin where ours want to work. Who is done with a block takes the next:
+    to wake another thread for it can take longer than the block.
     """
     threads, starts = torch.get_num_threads(), range(0, n, size)
+    found: dict[int, T] = {}
+    todo = iter(starts)
+
+    def work() -> None:
+        for start in todo:
+            found[start] = job(start, min(start + size, n))
+
     if threads == 1 or len(starts) <= 1:
-        return [job(start, min(start + size, n)) for start in starts]
+        work()
+    else:
+        _together(work, min(threads, len(starts)))
+    return [found[start] for start in starts]
+
+
+def _together(work: Callable[[], None], threads: int) -> None:
+    """The same work on several threads at once."""
+    before = torch.get_num_threads()
     try:
-        with ThreadPoolExecutor(min(threads, len(starts)), "divcon", torch.set_num_threads, (1,)) as pool:
-            return list(pool.map(lambda start: job(start, min(start + size, n)), starts))
+        with ThreadPoolExecutor(threads, "divcon", torch.set_num_threads, (1,)) as pool:
+            tasks = [pool.submit(work) for _ in range(threads)]
+        for task in tasks:
+            task.result()
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)

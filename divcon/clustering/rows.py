@@ -1,6 +1,7 @@
 """Rows of features where they lie, in memory or mapped from a disk: read block by block, and never copied whole."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor
 from ..errors import DataError
 from ..machine import Precision
 from . import kernels
-from .products import Frame, Lowered, each_block
+from .products import SPARE, Frame, Lowered, each_block
 
 SCALE = 2**32  # fixed point: sums of 2^29 rows fit, and an entry is off by 2^-33 units at most
-FEW = 16  # centroids, for which it costs more to round the rows than to multiply them as they are
+FEW = 16  # centroids, whose products are made while a row is at hand
+KEPT = 2**31  # bytes that a copy of the rows in low precision may take
 SAMPLE = 1024  # rows that say where the middle of all is
 
 Features = Tensor | NDArray[np.floating]
@@ -23,15 +25,16 @@ Features = Tensor | NDArray[np.floating]
 class Rows:
     """Features as they count in k-means: float32, and of length one if by angle.
 
-    The source is read once each round. Beside it, memory holds four bytes a row and, for each thread, a block of rows
-    and its products (about 20 MB). Raises DataError for no rows, and for rows that are not finite or (if `directed`)
-    all zero.
+    The source is read once each round. Beside it, memory holds four bytes a row; for each thread a block of rows and its
+    products (about 20 MB); and for more than FEW centroids, if that takes no more than `kept` bytes, the rows in low
+    precision, which else are made anew each round. Raises DataError for no rows, and for rows that are not finite or (if
+    `directed`) all zero.
     """
 
     def __init__(
-        self, source: Features, spherical: bool, precision: Precision = "fp32", directed: bool = False
+        self, source: Features, spherical: bool, precision: Precision = "fp32", directed: bool = False, kept: int = KEPT
     ) -> None:
-        self.source, self.precision, self.device = source, precision, torch.device("cpu")
+        self.source, self.precision, self.device, self.kept = source, precision, torch.device("cpu"), kept
         lengths = self._lengths()
         refuse(~np.isfinite(lengths), directed & (lengths <= 1e-12))
         self.inverse = (1 / np.maximum(lengths, 1e-12) if spherical else np.ones(len(lengths))).astype(np.float32)
@@ -55,11 +58,16 @@ class Rows:
         Sums are integers, so that their order is all one, and what does not move costs nothing.
         """
         assert len(self) * SCALE < 2**62, f"sums of {len(self):,} rows could overflow"
-        points, own, idle = self._points(centroids), labels.numpy(), list[NDArray[np.int64]]()
+        points, own, idle = (
+            Points.of(centroids.contiguous().numpy(), self.frame),
+            labels.numpy(),
+            list[NDArray[np.int64]](),
+        )
+        low = self.low if len(centroids) > FEW else None
 
         def job(start: int, stop: int) -> int:
             rows, inverse, before = self._block(start, stop), self.inverse[start:stop], own[start:stop]
-            found = points.nearest(rows, inverse)
+            found = points.nearest(rows, inverse, None if low is None else low[start:stop])
             moved = 0 if total is None else self._move(rows, inverse, before, found, total.shape, idle)
             before[:] = found
             return moved
@@ -85,7 +93,7 @@ class Rows:
 
     def _size(self, k: int) -> int:
         """Rows of a block: they, and their products, should stay in a core's cache."""
-        return int(np.clip(min(2**20 // self.source.shape[1], 2**22 // k), 64, 2048))
+        return int(np.clip(min(2 ** (20 if k > FEW else 21) // self.source.shape[1], 2**22 // k), 64, 8192))
 
     def _lengths(self) -> Float64[np.ndarray, " n"]:
         squares = np.empty(len(self.source))
@@ -96,12 +104,24 @@ class Rows:
         each_block(len(squares), self._size(1), job)
         return np.sqrt(squares)
 
-    def _points(self, centroids: Tensor) -> "Points":
-        if not hasattr(self, "origin"):
-            some = np.linspace(0, len(self) - 1, min(SAMPLE, len(self))).astype(np.int64)
-            self.origin = self.take(some).numpy().mean(0)
-        precision = self.precision if len(centroids) >= FEW else "fp32"
-        return Points.of(centroids.contiguous().numpy(), Frame(self.origin, 0.5 / self.unit, precision))
+    @cached_property
+    def frame(self) -> Frame:
+        some = np.linspace(0, len(self) - 1, min(SAMPLE, len(self))).astype(np.int64)
+        return Frame(self.take(some).numpy().mean(0), 0.5 / self.unit, self.precision)
+
+    @cached_property
+    def low(self) -> Lowered | None:
+        """All rows in low precision, if there is room for them."""
+        bytes_each = 2 if self.precision == "bf16" else 4
+        if len(self) * self.source.shape[1] * bytes_each > self.kept:
+            return None
+        low = Lowered.empty(len(self), self.source.shape[1], self.precision)
+
+        def job(start: int, stop: int) -> None:
+            self.frame.lower_into(low[start:stop], self._block(start, stop), self.inverse[start:stop])
+
+        each_block(len(self), self._size(FEW), job)
+        return low
 
     def _move(
         self, rows: NDArray[np.float32], inverse: NDArray[np.float32], before: NDArray[np.int64],
@@ -129,18 +149,43 @@ class Points:
     @classmethod
     def of(cls, exact: Float32[np.ndarray, "k d"], frame: Frame) -> "Points":
         """The largest x.c - |c|^2 / 2 is that of the nearest c; x and c measured from the frame's origin."""
+        frame = replace(frame, precision="fp32") if len(exact) <= FEW else frame
         lowered = frame.lower(exact, np.ones(len(exact), np.float32))
         half = np.square((exact.astype(np.float64) - frame.origin) * frame.scale).sum(1) / 2
-        spare = np.float32(1.01 * frame.rounding) * np.square(lowered.lengths)
+        spare = np.float32(SPARE * frame.rounding) * np.square(lowered.lengths)
         return cls(exact, frame, lowered, kernels.Margins(-half.astype(np.float32), lowered.lengths, spare))
 
     def nearest(
-        self, rows: Float32[np.ndarray, "b d"], inverse: Float32[np.ndarray, " b"]
-    ) -> Int64[np.ndarray, " b"]:  # fmt: skip
+        self, rows: Float32[np.ndarray, "b d"], inverse: Float32[np.ndarray, " b"], low: Lowered | None
+    ) -> Int64[np.ndarray, " b"]:
+        """The first of the nearest for each row; `low` is the rows in low precision, where that is at hand."""
         found = np.empty(len(rows), np.int64)
-        proposed = self.frame.lower(rows, inverse).times(self.lowered, self.frame)
-        kernels.decide(proposed, self.margins, rows, inverse, self.exact, found)
+        if len(self.exact) <= FEW:
+            self._few(rows, inverse, found)
+            return found
+        near = self.frame.lower(rows, inverse) if low is None else low
+        kernels.decide(near.times(self.lowered, self.frame), self.margins, rows, inverse, self.exact, found)
         return found
+
+    def _few(self, rows: NDArray[np.float32], inverse: NDArray[np.float32], found: NDArray[np.int64]) -> None:
+        low, slack = self.lowered.low.numpy(), np.float32(SPARE * self.frame.rounding)
+        more = -len(low) % kernels.EIGHT
+        padded = np.concatenate([low, np.zeros((more, low.shape[1]), np.float32)])
+        # what was added for the number's sake can't be near anything
+        offset, length, spare = (np.pad(part, (0, more)) for part in self.margins)
+        offset[len(low) :] = -np.inf
+        frame = self.frame
+        kernels.decide_few(
+            frame.origin,
+            np.float32(frame.scale),
+            padded,
+            slack,
+            kernels.Margins(offset, length, spare),
+            rows,
+            inverse,
+            self.exact,
+            found,
+        )
 
 
 def refuse(infinite: Bool[np.ndarray, " n"], zero: Bool[np.ndarray, " n"]) -> None:

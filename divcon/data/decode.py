@@ -19,15 +19,20 @@ Picture = UInt8[np.ndarray, "h w 3"]
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 # What is kept of an earlier decoding is only good for the libraries that did it.
-DECODING = f"1, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"
+DECODING = f"2, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"
 
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 89_000_000
 MIN_SIDE = 8
 MAX_ASPECT = 32
 
+# A picture is kept as it is, or as a decoder of JPEG shrinks it, while its short side is about `side` long.
+ABOUT = 0.95, 1.5
+EIGHTHS = 1, 2, 3, 4  # in these a JPEG is decoded faster than whole; in 5, 6 and 7 slower
+
+JPEG, JPEG_END, JPEG_SCAN, JPEG_NOTE = b"\xff\xd8\xff", b"\xff\xd9", b"\xff\xda", b"\xff\xe1"
 PNG, WEBP = b"\x89PNG\r\n\x1a\n", b"RIFF"
-SIGNATURES = (PNG, WEBP, b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+SIGNATURES = (PNG, WEBP, JPEG, b"GIF8", b"BM", b"II*\0", b"MM\0*")
 HEADER = 32
 OPAQUE = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"}
 LAYERED = {"1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBa"}
@@ -61,29 +66,55 @@ def rgb(data: bytes) -> Picture:
 
 
 def fitted(width: int, height: int, side: int) -> tuple[int, int]:
-    """(width, height) after shrinking until the short side is at most `side`; never enlarged."""
+    """(width, height) of a picture as it is kept: its short side at least `side` long, or a twentieth less.
+
+    It stays as it is up to half as much again: resampling what is nearly right costs more than to keep it. Else it
+    shrinks by eighths if that hits the same range, or to `side`. It never grows.
+    """
     short = min(width, height)
-    if short <= side:
+    least, most = ABOUT[0] * side, ABOUT[1] * side
+    if short <= most:
         return width, height
+    for eighths in EIGHTHS:
+        if least <= _eighths(short, eighths) <= most:
+            return _eighths(width, eighths), _eighths(height, eighths)
     return _rounded(width * side, short), _rounded(height * side, short)
+
+
+def _eighths(length: int, eighths: int) -> int:
+    return (length * eighths + 7) // 8
 
 
 def shrunk(data: bytes, side: int) -> Picture:
     """The picture at exactly its `fitted` size."""
+    if _is_plain_jpeg(data):
+        with contextlib.suppress(ValueError):  # Pillow knows what is wrong, or reads it after all
+            return _shrunk_jpeg(data, side)
     image = _opened(data)
     if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
-        with contextlib.suppress(ValueError):  # what libjpeg-turbo can't read, Pillow may
-            return _shrunk_jpeg(image, data, side)
+        with contextlib.suppress(ValueError):
+            return _turned(_shrunk_jpeg(data, side), _orientation(image))
     image = _whole(image, data)
     return np.asarray(_resized(image, fitted(*image.size, side)))
 
 
-def _shrunk_jpeg(image: Image.Image, data: bytes, side: int) -> Picture:
-    """Scaled while it is decoded as far as that goes, by resampling for the rest."""
-    width, height = fitted(*image.size, side)
-    pixels = simplejpeg.decode_jpeg(data, "RGB", min_width=width, min_height=height, strict=False)
-    with _judged(data):
-        return np.asarray(_upright(_resized(Image.fromarray(pixels), (width, height)), _orientation(image)))
+def _is_plain_jpeg(data: bytes) -> bool:
+    """Whether it is a JPEG that ends as one, and says nothing about being turned: most need no second look."""
+    whole = data.startswith(JPEG) and data.endswith(JPEG_END) and len(data) <= MAX_BYTES
+    return whole and data.find(JPEG_NOTE, 0, data.find(JPEG_SCAN)) < 0
+
+
+def _shrunk_jpeg(data: bytes, side: int) -> Picture:
+    """As it lies in the file: scaled while it is decoded as far as that goes, by resampling for the rest."""
+    height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    if colours not in ("YCbCr", "Gray"):
+        raise ValueError(f"{colours} is left to Pillow")
+    _check_size(width, height)
+    size = fitted(width, height, side)
+    eighths = next((e for e in EIGHTHS if _eighths(width, e) >= size[0] and _eighths(height, e) >= size[1]), 8)
+    least = {"min_width": _eighths(width, eighths), "min_height": _eighths(height, eighths)}
+    pixels: Picture = simplejpeg.decode_jpeg(data, "RGB", **least, strict=False)
+    return pixels if pixels.shape[1::-1] == size else np.asarray(_resized(Image.fromarray(pixels), size))
 
 
 def _opened(data: bytes) -> Image.Image:
@@ -218,6 +249,10 @@ def _orientation(image: Image.Image) -> int:
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+
+
+def _turned(picture: Picture, orientation: int) -> Picture:
+    return np.asarray(_upright(Image.fromarray(picture), orientation)) if orientation in UPRIGHT else picture
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Decoded pictures, their short side shrunk to at most `side`: from a file that all runs share, or decoded each time.
+"""Decoded pictures, their short side shrunk to about `side`: from a file that all runs share, or decoded each time.
 
     cache/pixels/<key>/pixels.u8      every picture's bytes; where each begins follows from the index alone
                        pixels.json    its size, and a checksum for each block of 1,024 pictures
@@ -10,6 +10,7 @@ renames theirs first has made it; what a dead process left is taken over.
 import contextlib
 import errno
 import hashlib
+import math
 import os
 import platform
 import shutil
@@ -67,9 +68,17 @@ class Decoded:
 
     def at(self, positions: Positions) -> tuple[Ragged, Positions]:
         unique, rows = np.unique(positions, return_inverse=True)
-        chunks = [unique[start : start + CHUNK] for start in range(0, len(unique), CHUNK)]
-        pictures = self.pool.map(lambda chunk: decoded(self.images, chunk, self.side), chunks)
-        return Ragged.of([picture for chunk in pictures for picture in chunk]), rows
+        heights, widths = self.heights[unique], self.widths[unique]
+        size = 3 * int(heights.astype(np.int64) @ widths.astype(np.int64))
+        pictures = Ragged.laid_out(heights, widths, np.empty(size, np.uint8))
+        # Several chunks to a thread, so that none is left with the large pictures when the others are done.
+        share = min(CHUNK, math.ceil(len(unique) / (4 * self.threads)))
+        list(self.pool.map(lambda start: self._put(pictures, unique, start, share), range(0, len(unique), share or 1)))
+        return pictures, rows
+
+    def _put(self, pictures: Ragged, positions: Positions, start: int, share: int) -> None:
+        for i, picture in enumerate(decoded(self.images, positions[start : start + share], self.side), start):
+            pictures[i][:] = picture
 
     def subset(self, positions: Positions) -> Pixels:
         return Decoded(self.images.subset(positions), self.side, self.threads)

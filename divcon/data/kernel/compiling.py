@@ -1,0 +1,76 @@
+"""How the kernel is compiled, once for all processes, and the words that its files share.
+
+numba looks at the file of the function called, and at no other, to see whether what it compiled before is out of date.
+So compiled code is kept in a folder named after the contents of all of the kernel's files.
+
+Constants are float32 by hand: a bare 0.5 would make a float64 of all it touches. Every loop over pixels is a function
+of its own: LLVM makes vectors of it there, and at times not once it lies inside another loop. Indices into what is
+long are unsigned, so that none has to be asked whether it counts from the end.
+"""
+
+import atexit
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from ...artifacts import cache_folder
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ZERO, HALF, ONE, TWO, THREE, FOUR, SIX = (np.float32(x) for x in (0, 0.5, 1, 2, 3, 4, 6))
+BYTE = np.float32(255)
+
+Bytes = NDArray[np.uint8]
+Shorts = NDArray[np.int16]
+Floats = NDArray[np.float32]
+
+
+def compiled_folder() -> str:
+    """Where compiled code is kept: a folder that can be written, if need be one that goes when this process goes."""
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or cache_folder() / "numba") / contents(Path(__file__).parent)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return str(folder)
+    except OSError:
+        own = tempfile.mkdtemp(prefix="divcon-numba-")
+        atexit.register(shutil.rmtree, own, ignore_errors=True)
+        return own
+
+
+def contents(folder: Path) -> str:
+    """What all of a folder's modules say, in a word."""
+    texts = [f"{file.name} {file.read_text()}" for file in sorted(folder.glob("*.py"))]
+    return hashlib.blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()
+
+
+vars(numba.config).update(CACHE_DIR=compiled_folder())
+compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+
+def part(function: Callable[P, R]) -> Callable[P, R]:
+    """Compiled into what calls it, and kept with that."""
+    made: Callable[P, R] = numba.njit(nogil=True, error_model="numpy")(function)
+    return made
+
+
+@part
+def clip(x: np.float32) -> np.float32:
+    return min(max(x, ZERO), ONE)
+
+
+@part
+def aligned(n: int) -> Floats:
+    """Room for n numbers, from the beginning of a cache line on."""
+    room = np.empty(n + 16, np.float32)
+    skip = (-room.ctypes.data % 64) // 4
+    return room[skip : skip + n]
