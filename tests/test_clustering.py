@@ -457,12 +457,14 @@ def test_a_guess_that_was_too_good_is_made_up_for(monkeypatch: pytest.MonkeyPatc
 
 
 def test_rows_closer_than_any_bound_fill_no_list_for_good() -> None:
-    """Every one of 5,000 rows may be among the nearest two, and only exact cosines tell which are."""
+    """Every one of 5,000 rows may be among the nearest, and only their cosines themselves tell which are."""
     bank = torch.ones(5000, 16) + 3e-3 * normal(5000, 16)
-    queries = bank[[4000, 17]]
-    index = nearest(queries, bank, 2, precision="bf16")[1]
-    expected = [slow.nearest_rows(query, bank.double().numpy(), 2) for query in queries.double().numpy()]
-    assert index.tolist() == expected and index[:, 0].tolist() == [4000, 17]
+    similarity, index = nearest(bank[[4000, 17]], bank, 20, precision="bf16")
+    assert index[:, 0].tolist() == [4000, 17]
+    unit = F.normalize(bank.double())
+    best = (unit[[4000, 17]] @ unit.T).sort(descending=True).values[:, :20]
+    assert torch.allclose((unit[index] * unit[[4000, 17]][:, None]).sum(2), best, atol=1e-7)
+    assert torch.allclose(similarity.double(), best, atol=2e-7)
 
 
 def test_the_number_of_threads_changes_no_neighbour() -> None:
@@ -473,3 +475,11 @@ def test_the_number_of_threads_changes_no_neighbour() -> None:
         found.append(nearest(queries, bank, 20, chunk=100))
         assert torch.get_num_threads() == threads
     assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("where", ["query", "bank"])
+def test_neighbours_of_what_is_not_finite_are_refused(where: str) -> None:
+    queries, bank = normal(10, 17), normal(300, 17)
+    (queries if where == "query" else bank)[7, 3] = torch.nan
+    with pytest.raises(DataError, match=r"image 7 are not finite numbers \(1 such"):
+        nearest(queries, bank, 300)

@@ -1,7 +1,8 @@
-"""Compiled loops over rows: low precision proposes, float64 decides.
+"""Compiled loops over rows: low precision proposes, and what it can't tell apart is decided.
 
 What only proposes is `quick`: its additions may be done in any order, as a bound on their rounding is part of what is
-proposed. What decides is `compiled`: it adds up in an order that depends on no thread and no vector width.
+proposed. What decides is `compiled`: it adds up in an order that depends on no thread and no vector width; in float64
+where centroids compete for a row, in float32 where rows compete for a place among neighbours.
 
 A row counts as x * inverse, rounded to float32: `inverse` is one over its length, or 1. Inner functions are given a matrix
 and the number of a row, and no slice of it: to make one, threads would take turns at a count of its users.
@@ -21,12 +22,14 @@ quick = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reass
 
 LANES = 32  # sums side by side, so that no addition waits for the one before it
 EIGHT = 8
-PART = 2048  # rows of the bank that a cache has room for
+GROUP = np.uint64(64)
+PART = 4096  # rows of the bank that a cache has room for
 ZERO = np.float32(0)
 SIGN, MAGNITUDE = np.int32(31), np.int32(0x7FFFFFFF)
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+Lanes = Floats | Doubles
 Bits = NDArray[np.unsignedinteger]
 Numbers = NDArray[np.int64]
 
@@ -64,8 +67,8 @@ class Lists(NamedTuple):
 
 
 @compiled
-def fold(lanes: Doubles) -> float:
-    """The sum of LANES numbers, by halves."""
+def fold(lanes: Lanes) -> float:
+    """The sum of the first LANES numbers, by halves."""
     width = LANES // 2
     while width:
         for i in range(width):
@@ -101,15 +104,18 @@ def squared_distance(x: Floats, i: int, inverse: np.float32, points: Floats, c: 
 
 
 @compiled
-def dot(a: Floats, q: int, x: Floats, i: int, inverse: np.float32, lanes: Doubles) -> float:
-    lanes[:] = 0.0
-    whole = x.shape[1] // LANES * LANES
-    for start in range(0, whole, LANES):
-        for j in range(LANES):
-            lanes[j] += np.float64(a[q, start + j]) * np.float64(x[i, start + j] * inverse)
+def dot(a: Floats, q: int, x: Floats, i: int, inverse: np.float32, lanes: Floats) -> np.float32:
+    """In float32, by twice as many lanes."""
+    lanes[:] = ZERO
+    whole = x.shape[1] // (2 * LANES) * (2 * LANES)
+    for start in range(0, whole, 2 * LANES):
+        for j in range(2 * LANES):
+            lanes[j] += a[q, start + j] * (x[i, start + j] * inverse)
     for j in range(whole, x.shape[1]):
-        lanes[j - whole] += np.float64(a[q, j]) * np.float64(x[i, j] * inverse)
-    return float(fold(lanes))
+        lanes[j - whole] += a[q, j] * (x[i, j] * inverse)
+    for j in range(LANES):
+        lanes[j] += lanes[j + LANES]
+    return np.float32(fold(lanes))
 
 
 @compiled
@@ -254,17 +260,16 @@ def largest(bits: NDArray[np.int32]) -> np.int32:
 
 @quick
 def candidates(upper: Floats, least: np.float32, where: Numbers) -> int:
-    """The places in `upper` that are not under `least`, in order, go to `where`; how many. They are looked for by 64, as
-    they are few."""
+    """The places in `upper` that are not under `least`, in order, go to `where`; how many. They are few, so only where
+    some of GROUP are is each looked at; and without a branch, as none could be foretold."""
     found, k = np.uint64(0), np.uint64(len(upper))
-    for start in range(np.uint64(0), k, np.uint64(64)):
-        hits, end = np.int32(0), min(start + np.uint64(64), k)
+    for start in range(np.uint64(0), k, GROUP):
+        hits, end = np.int32(0), min(start + GROUP, k)
         for c in range(start, end):
             hits += np.int32(1) if upper[c] >= least else np.int32(0)
         for c in range(start, end if hits else start):
-            if upper[c] >= least:
-                where[found] = c
-                found += np.uint64(1)
+            where[found] = c
+            found += np.uint64(1) if upper[c] >= least else np.uint64(0)
     return int(found)
 
 
@@ -383,36 +388,47 @@ def collect(
     products, shift, loss, slack = proposed
     offset, length, spare = points
     least, most, rows, filled, bottom = lists
-    n, lanes, where = len(offset), np.empty(LANES), np.empty(len(offset), np.int64)
-    lower, upper, scratch = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(rows.shape[1], np.float32)
+    lanes, scratch = np.empty(2 * LANES, np.float32), np.empty(rows.shape[1], np.float32)
+    lower, upper, where = (
+        np.empty(len(offset), np.float32),
+        np.empty(len(offset), np.float32),
+        np.empty(len(offset), np.int64),
+    )
     wide = upper.view(np.uint32)
     for i in range(len(queries)):
         widen(products, i, shift, wide)
         bounds(offset, length, spare, slack[i], loss, lower, upper)
         for hit in range(candidates(upper, bottom[i] - base[i], where)):
-            c = where[hit]
+            c, n = where[hit], filled[i]
             if upper[c] + base[i] >= bottom[i]:
-                least[i, filled[i]], most[i, filled[i]] = lower[c] + base[i], upper[c] + base[i]
-                rows[i, filled[i]] = first + c
-                filled[i] += 1
-            if filled[i] == rows.shape[1]:
-                cut(least, most, rows, filled, bottom, i, k, scratch)
-                if filled[i] > rows.shape[1] // 2:
-                    settle(least, most, rows, filled, i, k, queries, bank, inverse, lanes)
-                    bottom[i] = max(bottom[i], least[i, k - 1])
+                least[i, n], most[i, n], rows[i, n] = lower[c] + base[i], upper[c] + base[i], first + c
+                filled[i] = n + 1
+                if n + 1 == rows.shape[1]:
+                    make_room(least, most, rows, filled, bottom, i, k, scratch, queries, bank, inverse, lanes)
+
+
+@compiled
+def make_room(
+    least: Floats, most: Floats, rows: NDArray[np.int32], filled: Numbers, bottom: Floats, i: int, k: int,
+    scratch: Floats, queries: Floats, bank: Floats, inverse: Floats, lanes: Floats,
+) -> None:  # fmt: skip
+    """Cut a list down to those that may still be among the nearest; if more than half are left, to those that are."""
+    bottom[i] = max(bottom[i], kth_of_list(least, i, filled[i], k, scratch))
+    cut(least, most, rows, filled, bottom, i)
+    if filled[i] > rows.shape[1] // 2:
+        settle(least, most, rows, filled, i, k, queries, bank, inverse, lanes)
+        bottom[i] = max(bottom[i], least[i, k - 1])
 
 
 @compiled
 def cut(
-    least: Floats, most: Floats, rows: NDArray[np.int32], filled: Numbers, bottom: Floats, i: int, k: int,
-    scratch: Floats,
+    least: Floats, most: Floats, rows: NDArray[np.int32], filled: Numbers, bottom: Floats, i: int
 ) -> None:  # fmt: skip
-    """Raise the bottom to what the k-th is at least, and keep, in their order, the entries that may reach it."""
-    bottom[i], kept = max(bottom[i], kth_of_list(least, i, filled[i], k, scratch)), 0
+    """Keep, in their order, the entries that may reach the bottom."""
+    kept = 0
     for c in range(filled[i]):
-        if most[i, c] >= bottom[i]:
-            least[i, kept], most[i, kept], rows[i, kept] = least[i, c], most[i, c], rows[i, c]
-            kept += 1
+        least[i, kept], most[i, kept], rows[i, kept] = least[i, c], most[i, c], rows[i, c]
+        kept += most[i, c] >= bottom[i]
     filled[i] = kept
 
 
@@ -444,9 +460,9 @@ def kth_largest(values: Floats, n: int, k: int) -> np.float32:
 @compiled
 def settle(
     least: Floats, most: Floats, rows: NDArray[np.int32], filled: Numbers, i: int, k: int,
-    queries: Floats, bank: Floats, inverse: Floats, lanes: Doubles,
+    queries: Floats, bank: Floats, inverse: Floats, lanes: Floats,
 ) -> None:  # fmt: skip
-    """Keep the k entries of a list that are nearest by exact cosines."""
+    """Keep the k entries of a list that are nearest."""
     for c in range(filled[i]):
         least[i, c] = dot(queries, i, bank, rows[i, c], inverse[rows[i, c]], lanes)
     order(least, most, rows, filled, i, k)
@@ -479,17 +495,18 @@ def settle_all(
     inverse: Float32[np.ndarray, " n"],
     sure: Bool[np.ndarray, " q"],
 ) -> None:
-    """Bring every list to its k nearest, best first. It is sure to hold them if k rows are sure to reach its bottom: what
+    """Bring every list to its k nearest, best first. One is sure to hold them if k rows are sure to reach its bottom: what
     was left out is under that.
 
     Part by part of the bank, so that a row which is far down in memory is fetched once for all lists that it is on.
     """
     least, most, rows, filled, bottom = lists
-    lanes, scratch = np.empty(LANES), np.empty(rows.shape[1], np.float32)
+    lanes, scratch = np.empty(2 * LANES, np.float32), np.empty(rows.shape[1], np.float32)
     for i in range(len(queries)):
-        sure[i] = filled[i] >= k and kth_of_list(least, i, filled[i], k, scratch) >= bottom[i]
+        kth = kth_of_list(least, i, filled[i], k, scratch) if filled[i] >= k else np.float32(-np.inf)
+        sure[i], bottom[i] = filled[i] >= k and kth >= bottom[i], max(bottom[i], kth)
         if sure[i]:
-            cut(least, most, rows, filled, bottom, i, k, scratch)
+            cut(least, most, rows, filled, bottom, i)
     for start in range(0, len(bank), PART):
         for i in range(len(queries)):
             for c in range(filled[i] if sure[i] else 0):

@@ -1,7 +1,7 @@
 """The nearest rows by cosine.
 
-Products in low precision propose, and every row that they can't rule out is measured exactly, in float64: so their
-precision changes nothing but the time, and neither does the number of threads.
+Products in low precision propose, and every row that they can't rule out is measured again, in float32 and in one order
+of additions: so their precision changes nothing but the time, and neither does the number of threads.
 """
 
 import numpy as np
@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..errors import DataError
 from ..machine import Precision
 from . import held, kernels
 from .products import Frame, Lowered, each_block
@@ -20,22 +21,32 @@ LISTS = 2**20  # places of all lists of a thread
 
 
 def nearest(
-    queries: Float[Tensor, "q d"], bank: Float[Tensor, "n d"], k: int, chunk: int = 512, precision: Precision = "fp32"
+    queries: Float[Tensor, "q d"], bank: Float[Tensor, "n d"], k: int, chunk: int = 1024, precision: Precision = "fp32"
 ) -> tuple[Float32[Tensor, "q k"], Int64[Tensor, "q k"]]:
-    """The k most similar rows of the bank to each query, best first: (cosine, index); of equals, as float32 rounds
-    them, the lower index.
+    """The k most similar rows of the bank to each query, best first: (cosine, index); of equals, the lower index.
 
-    Memory holds a copy of the bank in `precision`, and for each thread the products of `chunk` queries with 4 `chunk`
-    rows, and lists of 1024 or 4 k rows a query.
+    Memory holds a copy of the bank in `precision`, and for each thread the products of `chunk` queries with twice as many
+    rows, and lists of 1024 or 4 k rows a query. Raises DataError for rows that are not finite: they are near nothing.
     """
     assert 1 <= k <= len(bank), f"{k} neighbours of {len(bank)} rows"
+    _check(queries)
+    _check(bank)
     if not bank.is_cpu:
-        return held.nearest(queries, bank, k, 2 * chunk)
-    stored, x = Bank(bank, precision, 4 * chunk), _array(queries)
+        return held.nearest(queries, bank, k, chunk)
+    stored, x = Bank(bank, precision, 2 * chunk), _array(queries)
     size = min(chunk, max(1, LISTS // _room(k)))
     unit = x * _inverse(x)[:, None]
     found = each_block(len(x), size, lambda start, stop: stored.search(unit[start:stop], k))
     return torch.cat([s for s, _ in found]), torch.cat([i for _, i in found])
+
+
+def _check(rows: Float[Tensor, "n d"]) -> None:
+    broken = (~rows.isfinite().all(1)).nonzero().flatten()
+    if len(broken):
+        raise DataError(
+            f"the features of image {int(broken[0])} are not finite numbers ({len(broken):,} such images): "
+            "has the training diverged?"
+        )
 
 
 class Bank:
