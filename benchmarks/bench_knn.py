@@ -21,9 +21,10 @@ from divcon.machine import Precision
 from .array_peers import faiss_flat
 from .elsewhere import Peer, fastest
 from .machines import cores
-from .pairs import Row, interleaved, save
+from .pairs import Row, condition, interleaved, save
 
 BANK, QUERIES, WIDTH, K, CLASSES, PAIRS, AIM = 50_000, 10_000, 512, 200, 100, 5, 1.5
+AGREE = 99.9  # percent of labels
 SPREAD = 4.0  # of a class, in distances of its middle from the others' in each number: labels are not easy to tell
 
 
@@ -38,7 +39,7 @@ def features(folder: Path) -> tuple[Tensor, Tensor, Tensor]:
     return torch.from_numpy(x[:BANK]), torch.from_numpy(labels[:BANK]), torch.from_numpy(x[BANK:])
 
 
-def against(peer: Peer, folder: Path, given: tuple[Tensor, Tensor, Tensor], precision: Precision) -> Row:
+def against(peer: Peer, folder: Path, given: tuple[Tensor, Tensor, Tensor], precision: Precision) -> Iterator[Row]:
     bank, labels, queries = given
     found: list[Tensor] = []
 
@@ -50,8 +51,10 @@ def against(peer: Peer, folder: Path, given: tuple[Tensor, Tensor, Tensor], prec
     with np.load(folder / "theirs.npz") as file:
         theirs = [torch.from_numpy(file[name]) for name in ("similarity", "index")]
     winners = [votes(similarity, labels[index], CLASSES, 0.07) for similarity, index in (found, theirs)]
-    note = f"{float((winners[0] == winners[1]).double().mean()):.2%} of labels agree"
-    return ratio.row(f"kNN, k = {K}, {precision}", str(peer), AIM if precision == "bf16" else None, note)
+    same = 100 * float((winners[0] == winners[1]).double().mean())
+    name = f"kNN, k = {K}, {precision}"
+    yield ratio.row(name, str(peer), AIM if precision == "bf16" else None)
+    yield condition(f"{name}: labels that agree", str(peer), same, AGREE, "%", at_most=False)
 
 
 def measure() -> Iterator[Row]:
@@ -59,8 +62,8 @@ def measure() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         given = features(Path(folder))
         peer = fastest([faiss_flat], [folder, str(K)])
-        yield against(peer, Path(folder), given, "bf16")
-        yield against(peer, Path(folder), given, "fp32")
+        yield from against(peer, Path(folder), given, "bf16")
+        yield from against(peer, Path(folder), given, "fp32")
         peer.close()
 
 

@@ -58,7 +58,8 @@ def missed(results: list[Result]) -> str:
     short = [f"- {row['case']}: {figure(row)}, aim {aim(row)}" for row in rows if met(row) is False]
     aims = sum(row["aim"] is not None for row in rows)
     said = f"{aims - len(short)} of {aims} aims are met." + (" Missed:\n" if short else "")
-    return "\n".join([said, *short, ""])
+    without = [what for what in ORDER if what not in {result["what"] for result in results}]
+    return "\n".join([said, *short, *[f"\nNot measured yet: {', '.join(without)}.\n"][: len(without)], ""])
 
 
 def section(result: Result) -> str:

@@ -54,6 +54,16 @@ def row(
     return {"case": case, "against": against, **figures, "aim": aim, "note": note, **more}
 
 
+def condition(case: str, against: str, value: float, aim: float, unit: str, *, at_most: bool) -> Row:
+    """A line for what a ratio is worth nothing without: that both sides found the same."""
+    return row(case, against, value, value, value, aim, unit=unit, at_most=at_most)
+
+
+def excess(ours: float, theirs: float) -> float:
+    """How much more ours is, in percent of theirs."""
+    return 100 * (ours / theirs - 1)
+
+
 def rounded(value: float) -> float:
     """Four digits: no clock here is better."""
     return float(f"{value:.4g}")
