@@ -10,8 +10,7 @@ import torch
 
 from divcon import machine
 from divcon.errors import UsageError
-from divcon.machine import Machine, choose
-
+from divcon.machine import choose
 
 PAGES_ASKED_FOR = """
 import resource, torch
