@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all check bench clean
+.PHONY: setup demo test test-all check bench results clean
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'lightly>=1.6'  # its losses need torch alone
 	touch $@
 
 demo: setup
@@ -27,6 +28,10 @@ check: setup
 bench: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks
+
+# The table of all methods (docs/results.md), in about two hours; it goes on where it stopped.
+results: setup
+	$(BIN)/python -m benchmarks.results
 
 clean:
 	rm -rf .venv

@@ -42,6 +42,13 @@ def summed(x: Tensor) -> Tensor:
     return result
 
 
+def drawn(kind: Callable[..., Tensor], n: int, *shape: int, device: torch.device) -> Tensor:
+    """This rank's n rows of what `kind`, e.g. torch.randn, draws for the batch of all ranks: the rows it has on one rank.
+
+    Right where all ranks' generators are in one state, as the loop leaves them at each step."""
+    return kind(world() * n, *shape, device=device).chunk(world())[rank()]
+
+
 def any_rank(flag: bool) -> bool:
     """Whether the flag is up on any rank."""
     return flag if world() == 1 else bool(largest(torch.tensor(float(flag))))

@@ -46,11 +46,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What forward gives: the loss, tensors worth logging (detached), and what `after_step` will need."""
+    """What forward gives: the loss, tensors worth logging (detached), and what `after_step` will need.
+
+    Training is watched by `seen`, what the net makes of the images of one view (detached), and by `chance`, the loss of
+    one that knows nothing: divcon/fit/alarms.py.
+    """
 
     loss: Float[Tensor, ""]
     logs: dict[str, Tensor] = field(default_factory=dict)
     kept: Any = None
+    seen: Float[Tensor, "b d"] | None = None
+    chance: float | None = None
 
 
 Look = Callable[[Place], Float[Tensor, "n d"]]  # what the net sees of the whole collection, in order, centre views
@@ -61,9 +67,9 @@ class Method(nn.Module, ABC):
 
     net: Net
     about: ClassVar[str]  # a line for `divcon methods`
+    mend: ClassVar[str] = "lower the stage's lr, or take a larger batch_size"  # what helps when it learns nothing
 
-    @staticmethod
-    def views(pair: tuple[View, View]) -> tuple[View, ...]:
+    def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         """The views it wants of each image, made from the recipe's pair."""
         return pair
 
@@ -77,6 +83,15 @@ class Method(nn.Module, ABC):
 
     def before_epoch(self, look: Look, at: At) -> None:
         """Called with the whole collection in reach, e.g. to cluster it again."""
+
+    def sampling(self) -> Int64[Tensor, "n"] | None:
+        """For each image, the one that is shown in its place in this pass; None: each image is shown once."""
+        return None
+
+    def anew(self) -> list[nn.Parameter]:
+        """What `before_epoch` begins again at random: the optimizer then forgets what it knew of it, and gives it no
+        momentum."""
+        return []
 
     @torch.no_grad()
     def after_step(self, kept: Any, at: At) -> None:

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import PositiveInt
 
 from .artifacts import digest, read_json, write_json
 from .clustering.clusters import Clusters, Sample
@@ -18,16 +19,20 @@ from .data.pixels import Pixels, open_pixels
 from .data.views import PRESETS, View
 from .errors import DataError, UsageError
 from .evals.compare import Check, agreement_on, knn_on
+from .fit.factoring import factor
 from .fit.kept import Kept, Lesson, keep
 from .fit.looking import encode
 from .fit.loop import Training, fit
 from .log import say
-from .method import Method, check_learns_alone, checked_options, named
+from .method import Method, Share, check_learns_alone, checked_options, named
+from .methods.classify import Classify
 from .methods.distil import Distil
-from .nets.encoder import EncoderSpec, build
+from .nets.encoder import FACTORS, EncoderSpec, build
+from .nets.factors import Factors
 from .nets.folded import folded
-from .nets.net import Place
+from .nets.net import Net, Place
 from .nets.norm import over_all_ranks
+from .nets.recompute import recomputing
 from .nets.small_maps import with_products
 from .nets.teacher import Teacher
 from .nets.trained import Sight, Trained
@@ -47,8 +52,9 @@ class Learning(Training):
 
     encoder: EncoderSpec = field(default_factory=EncoderSpec)
     sight: Sight = field(default_factory=Sight)
-    views: str = "byol"  # a pair of views, by name: byol, mild, simclr
+    views: str = "byol"  # a pair of views, by name: byol, mild, simclr, swav, crop
     start: Start = "scratch"
+    recompute: bool = False  # the encoder's blocks once more for the gradient, rather than keep what they made
 
     def __post_init__(self) -> None:
         if self.views not in PRESETS:
@@ -75,6 +81,34 @@ class Pretrain(Learning):
     def share(self, fraction: float) -> Self:
         """The part of this budget that falls to a cluster with this fraction of the images (DnC section 3.2)."""
         return replace(self, images=self.images * fraction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification(Learning):
+    """Learning to tell labels apart, each image seen in the first of the two views."""
+
+    smoothing: Share = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factoring:
+    """How many centre views to factor, so many at a time, and into how many components. Pixels are in 0..1."""
+
+    images: float
+    batch_size: PositiveInt = 256
+    encoder: EncoderSpec = field(default_factory=lambda: EncoderSpec(FACTORS, {"components": 64, "updates": 200}))
+    sight: Sight = field(default_factory=lambda: Sight(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
+    seed: int = 0
+
+
+class Labels(Protocol):
+    """A number for each image: what people called it, or its cluster."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]: ...
+
+    @property
+    def fingerprint(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +183,24 @@ def pretrain(work: Work, images: Folder, recipe: Pretrain, base: Trained | None 
     return _learned(
         work, images, recipe, lambda encoder: named(recipe.method)(encoder, len(images), **recipe.options), base
     )
+
+
+def classify(work: Work, images: Folder, truth: Labels, recipe: Classification) -> Trained:
+    """Train an encoder, from scratch, to tell the images' labels apart."""
+    labels = torch.tensor(truth.labels)
+    return _learned(
+        work, images, recipe, lambda encoder: Classify(encoder, len(images), labels, smoothing=recipe.smoothing), None
+    )
+
+
+def factorise(work: Work, images: Folder, recipe: Factoring) -> Trained:
+    """Find the non-negative parts that images are made of; the encoder says how much of each is in an image."""
+    pixels = pixels_of(work, images, recipe.sight)
+    factors = build(recipe.encoder, recipe.sight.size)
+    assert isinstance(factors, Factors)
+    size = max(2, min(recipe.batch_size, len(images) // 8))
+    factor(work, factors, pixels, recipe.sight, images=recipe.images, batch_size=size, seed=recipe.seed)
+    return Trained(recipe.encoder, recipe.sight, Net(factors))
 
 
 def divide(work: Work, base: Trained, images: Folder, recipe: Divide) -> Clusters:
@@ -231,6 +283,8 @@ def _learned(work: Work, images: Folder, recipe: Learning, method_of: Any, base:
     pixels = pixels_of(work, images, recipe.sight)
     torch.manual_seed(seed_for(recipe.seed, "weights"))
     encoder = over_all_ranks(build(recipe.encoder, recipe.sight.size))
+    if recipe.recompute:
+        recomputing(encoder, recipe.encoder.name)
     method: Method = method_of(with_products(encoder) if work.machine.shortcuts else encoder)
     if recipe.start == "base":
         _start_from(method, base, work.name)

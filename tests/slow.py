@@ -171,3 +171,117 @@ def lars(
         g = g * (trust * size / length if size > 0 and length > 0 else 1.0)
     buffer = momentum * buffer + g
     return parameter - rate * buffer, buffer
+
+
+def sinkhorn(scores: Array, epsilon: float, rounds: int) -> Array:
+    """SwAV's codes: a table whose rows and columns are made to sum to their shares by turns, element by element."""
+    n, k = scores.shape
+    table = [[math.exp(float(scores[i, j]) / epsilon) for j in range(k)] for i in range(n)]
+    for _ in range(rounds):
+        for j in range(k):
+            column = sum(table[i][j] for i in range(n))
+            for i in range(n):
+                table[i][j] /= column * k
+        for i in range(n):
+            row = sum(table[i])
+            table[i] = [value / (row * n) for value in table[i]]
+    return np.array(table) * n
+
+
+def shown_alike(labels: list[int], rng: np.random.Generator) -> list[int]:
+    """DeepCluster's sampler: as many of each class, with repeats where it has too few; shuffled, and cut."""
+    classes = sorted(set(labels))
+    size, drawn = len(labels) // len(classes) + 1, []
+    for name in classes:
+        members = [i for i, label in enumerate(labels) if label == name]
+        drawn += list(rng.choice(members, size, replace=len(members) <= size))
+    rng.shuffle(drawn)
+    return [int(i) for i in drawn[: len(labels)]]
+
+
+def edges(images: Array) -> Array:
+    """Sobel's two derivatives of grey, pixel by pixel, with black around."""
+    n, _, h, w = images.shape
+    weights = [(-1, 1), (0, 2), (1, 1)]
+    found = np.zeros((n, 2, h, w))
+    for b in range(n):
+        grey = images[b].mean(0)
+
+        def at(y: int, x: int, grey: Array = grey) -> float:
+            return float(grey[y, x]) if 0 <= y < h and 0 <= x < w else 0.0
+
+        for y in range(h):
+            for x in range(w):
+                found[b, 0, y, x] = sum(weight * (at(y + d, x - 1) - at(y + d, x + 1)) for d, weight in weights)
+                found[b, 1, y, x] = sum(weight * (at(y - 1, x + d) - at(y + 1, x + d)) for d, weight in weights)
+    return found
+
+
+def followed(rows: Array, index: Sequence[int], z: Array, momentum: float) -> Array:
+    """A bank's rows after a batch: each image's last z counts, and all are of length one."""
+    after = rows.copy()
+    for image, row in {int(image): row for image, row in zip(index, z)}.items():
+        mixed = momentum * rows[image] + (1 - momentum) * row / math.sqrt((row**2).sum())
+        after[image] = mixed / math.sqrt((mixed**2).sum())
+    return after
+
+
+def exp_scores(z: Array, rows: Array, temperature: float) -> list[float]:
+    """exp(v_j . v / t) for each row, v being z at length one."""
+    return [math.exp(cosine(z, row) / temperature) for row in rows]
+
+
+def instance_softmax(z: Array, bank: Array, index: Sequence[int], temperature: float) -> float:
+    """-log P(i | v), mean over the batch: NPID equations 2 and 3."""
+    losses = []
+    for row, image in zip(z, index):
+        scores = exp_scores(row, bank, temperature)
+        losses.append(-math.log(scores[image] / sum(scores)))
+    return sum(losses) / len(losses)
+
+
+def instance_nce(
+    z: Array, bank: Array, index: Sequence[int], noise: Sequence[Sequence[int]], temperature: float, normaliser: float
+) -> float:
+    """-log h(i, v) - sum over the noise of log(1 - h(j, v)), h = P / (P + m / n), P = exp(v_j . v / t) / Z."""
+    n, m, losses = len(bank), len(noise[0]), []
+    for row, image, others in zip(z, index, noise):
+        p = [score / (normaliser * n) for score in exp_scores(row, bank, temperature)]
+        h = [share / (share + m / n) for share in p]
+        losses.append(-math.log(h[image]) - sum(math.log(1 - h[other]) for other in others))
+    return sum(losses) / len(losses)
+
+
+def local_aggregation(
+    z: Array, bank: Array, index: Sequence[int], labels: Sequence[Sequence[int]], k: int, temperature: float
+) -> float:
+    """-log(P(C and B | v) / P(B | v)), mean over the batch: C are the images that any labelling puts with the image, B the
+    k nearest rows, the image itself being one of them."""
+    losses = []
+    for row, image in zip(z, index):
+        p = exp_scores(row, bank, temperature)
+        close = {j for one in labels for j in range(len(bank)) if one[j] == one[image]}
+        others = [j for j in sorted(range(len(bank)), key=lambda j: -p[j]) if j != image]
+        background = {image, *others[: k - 1]}
+        losses.append(-math.log(sum(p[j] for j in close & background) / sum(p[j] for j in background)))
+    return sum(losses) / len(losses)
+
+
+def moco_v3(queries: Sequence[Array], keys: Sequence[Array], temperature: float) -> float:
+    """2 t (CE(q1 k2 / t) + CE(q2 k1 / t)), CE taking the keys of the other images of the batch for wrong."""
+    loss = 0.0
+    for query, key in ((queries[0], keys[1]), (queries[1], keys[0])):
+        for i, q in enumerate(query):
+            logits = [cosine(q, k) / temperature for k in key]
+            loss += (math.log(sum(math.exp(v) for v in logits)) - logits[i]) / len(query)
+    return 2 * temperature * loss
+
+
+def larc(
+    parameter: Array, buffer: Array, slope: Array, rate: float, decay: float, trust: float = 1e-3, momentum: float = 0.9
+) -> tuple[Array, Array]:
+    """One step with the trust ratio and the decay on every tensor, whatever its shape."""
+    g = slope + decay * parameter
+    size, length = (math.sqrt(sum(float(v) ** 2 for v in x.ravel())) for x in (parameter, g))
+    buffer = momentum * buffer + g * (trust * size / length if size > 0 and length > 0 else 1.0)
+    return parameter - rate * buffer, buffer

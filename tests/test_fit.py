@@ -312,7 +312,7 @@ class Broken(MoCLR):
 def test_what_is_not_finite_stops_before_the_weights_move(where: str) -> None:
     method = Broken(AT.step, where)
     optimizer = optimiser("sgd", method, 0.1)
-    before, batch = state(method), toy_batch(named("moclr"))
+    before, batch = state(method), toy_batch("moclr")
     with pytest.raises(FaultError, match="at step 3; the weights were not moved") as caught:
         train_step(method, optimizer, batch, AT, 1.0, Machine())
     assert caught.value.code == 70 and "positions 0, 1, 2" in str(caught.value)
@@ -387,7 +387,7 @@ def test_a_fault_that_is_read_late_has_moved_nothing_either() -> None:
     """As on a GPU: the next step is begun before this one's fault is read."""
     method = Broken(AT.step, "loss")
     optimizer = optimiser("adamw", method, 0.1)
-    guard, batch, before = Guard(optimizer, late=True), toy_batch(named("moclr")), state(method)
+    guard, batch, before = Guard(optimizer, late=True), toy_batch("moclr"), state(method)
     train_step(method, optimizer, batch, AT, 1.0, Machine(), guard)
     with pytest.raises(FaultError, match="at step 3; the weights were not moved"):
         train_step(method, optimizer, batch, dataclasses.replace(AT, step=4), 1.0, Machine(), guard)
@@ -398,7 +398,7 @@ def test_a_fault_that_is_read_late_has_moved_nothing_either() -> None:
 def test_after_a_fault_nothing_moves_again_until_it_is_read(name: Name) -> None:
     method = Broken(AT.step, "gradient")
     optimizer = optimiser(name, method, 0.1)
-    batch, before = toy_batch(named("moclr")), state(method)
+    batch, before = toy_batch("moclr"), state(method)
     guard = Guard(optimizer, late=True)
     train_step(method, optimizer, batch, AT, 1.0, Machine(), guard)
     with pytest.raises(FaultError):

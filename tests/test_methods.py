@@ -3,6 +3,7 @@
 That two ranks have the loss and the gradient of one is tried, for every method, in test_distributed.
 """
 
+import functools
 import inspect
 import json
 from collections.abc import Callable
@@ -37,8 +38,16 @@ from divcon.runs import Work
 
 N, SIZE, BATCH = 64, 16, 16
 SMALL = {"hidden": 32, "dim": 16}
+TINY = {
+    **SMALL, "queue": 24, "prototypes": 10, "hold": 1, "queue_from": 0, "crops": 1, "clusters": 6, "heads": 2, "components": 12,
+    "permutations": 4, "channels": 32,
+}  # fmt: skip
 METHODS = contract.names()
+PUZZLES = {"rotation", "jigsaw", "context"}  # nothing to be learned where all directions are alike
 POOLS, KEPT = "distil of pools", "distil of kept"  # a method of three kinds
+WHOLE, CLOSE = "npid of the whole softmax", "localagg of close neighbours"
+KIND_OPTIONS: dict[str, dict[str, Any]] = {WHOLE: {"negatives": 0}, CLOSE: {"recognition": 0.0}}
+KINDS = [*METHODS, POOLS, KEPT, *KIND_OPTIONS]
 CALM = View(SIZE, area=(0.6, 1.0), jitter=0.0, grey=0.0)
 PAIR = CALM, CALM
 SIGHT = Sight(SIZE)
@@ -47,20 +56,28 @@ SIGHT = Sight(SIZE)
 # toys
 
 
-def toy_pixels(n: int = N) -> Cached:
-    """Coloured patterns; every third is of one kind."""
+def toy_pixels(n: int = N, striped: bool = False) -> Cached:
+    """Coloured patterns; every third is of one kind. Striped in their lower half, up is not down."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 120, (n, 4, 4, 3), np.uint8)
     coarse[np.arange(n), :, :, np.arange(n) % 3] += 120
-    return Cached(Ragged.of(list(coarse.repeat(6, 1).repeat(6, 2))), np.arange(n))
+    fine = coarse.repeat(6, 1).repeat(6, 2)
+    if striped:
+        fine[:, 12:, ::2] //= 3
+    return Cached(Ragged.of(list(fine)), np.arange(n))
 
 
-def toy_batch(of: type[Method], index: np.ndarray | None = None, seed: int = 0) -> Batch:
+@functools.cache
+def wanted_views(kind: str) -> tuple[View, ...]:
+    return built(kind).views(PAIR)
+
+
+def toy_batch(kind: str, index: np.ndarray | None = None, seed: int = 0) -> Batch:
     """Views, as the loop would make them, of the first images or of those of an index."""
     pixels, index = toy_pixels(), np.arange(BATCH) if index is None else index
     views = [
         as_input(views_of(view, *pixels.at(index), (seed, i), index), SIGHT, Machine())
-        for i, view in enumerate(of.views(PAIR))
+        for i, view in enumerate(wanted_views(kind))
     ]
     return Batch(views, torch.from_numpy(index))
 
@@ -104,20 +121,34 @@ def built(name: str, seed: int = 0, **options: Any) -> Method:
     parameters = list(inspect.signature(of).parameters.values())
     wanted = [p.name for p in parameters[2:] if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
     assert set(wanted) <= set(GIVEN), f"{name} is given {wanted}: say in GIVEN, above, what that is here"
-    small = {key: value for key, value in {**SMALL, "queue": 24}.items() if key in contract.options_of(of)}
+    small = {key: value for key, value in TINY.items() if key in contract.options_of(of)}
     given = [toy_teachers("pool") if name == POOLS and key == "teachers" else GIVEN[key]() for key in wanted]
     given += [lambda index: SAID[index]] if name == KEPT else []
     torch.manual_seed(seed)
     encoder = over_all_ranks(build(EncoderSpec("slim10_w8"), SIZE))
-    return of(encoder, N, *given, **{**small, **options}).train()
+    method = of(encoder, N, *given, **{**small, **KIND_OPTIONS.get(name, {}), **options}).train()
+    if name == CLOSE:
+        method.before_epoch(lambda place: torch.zeros(N, 1), At(0, 10, 0))
+    return method
 
 
 def trained(
-    name: str, folder: Path, steps: int, *, die_at: int | None = None, save_every: float = 1e9, **options: Any
+    name: str,
+    folder: Path,
+    steps: int,
+    *,
+    die_at: int | None = None,
+    save_every: float = 1e9,
+    striped: bool = False,
+    lr: float = 0.03,
+    one_look: bool = False,
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """Train in a folder, going on with what is there; the journal's lines. Dies in a forward if told to."""
     method = built(name, **options)
-    forward = method.forward
+    forward, before_epoch = method.forward, method.before_epoch
+    if one_look:
+        method.before_epoch = lambda look, at: before_epoch(look, at) if at.step == 0 else None
 
     def mortal(batch: Batch, at: At) -> contract.Outcome:
         outcome = forward(batch, at)
@@ -128,9 +159,9 @@ def trained(
     method.forward = mortal
     folder.mkdir(exist_ok=True)
     work = Work(folder, name, Machine(), folder, save_every=save_every)
-    training = Training(images=steps * BATCH, batch_size=BATCH, optimizer="adamw", lr=0.03, weight_decay=1e-2)
+    training = Training(images=steps * BATCH, batch_size=BATCH, optimizer="adamw", lr=lr, weight_decay=1e-2)
     try:
-        fit(work, method, toy_pixels(), training, PAIR, SIGHT)
+        fit(work, method, toy_pixels(striped=striped), training, PAIR, SIGHT)
     except KeyboardInterrupt:
         assert die_at is not None
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -155,8 +186,16 @@ def is_statistic(name: str) -> bool:
 
 
 AT = At(3, 10, 0)
+
+
+def loss_of(method: Method, batch: Batch) -> Tensor:
+    """With torch's random numbers as the loop has them: of a seed."""
+    torch.manual_seed(0)
+    return method(batch, AT).loss
+
+
 every_method = pytest.mark.parametrize("name", METHODS)
-every_kind = pytest.mark.parametrize("name", [*METHODS, POOLS, KEPT])
+every_kind = pytest.mark.parametrize("name", KINDS)
 
 
 def test_the_methods_of_the_paper_are_here() -> None:
@@ -168,7 +207,7 @@ def test_the_methods_of_the_paper_are_here() -> None:
 
 @every_kind
 def test_the_loss_is_one_finite_number_in_float32_and_the_same_each_time(name: str) -> None:
-    method, batch = built(name), toy_batch(class_of(name))
+    method, batch = built(name), toy_batch(name)
     torch.manual_seed(0)
     one = method(batch, AT)
     torch.manual_seed(0)
@@ -179,25 +218,30 @@ def test_the_loss_is_one_finite_number_in_float32_and_the_same_each_time(name: s
 
 @every_kind
 def test_the_loss_falls(name: str, tmp_path: Path) -> None:
-    brief = {"momentum": None} if "momentum" in contract.options_of(class_of(name)) else {}
-    losses = [line["loss"] for line in trained(name, tmp_path, 60, **brief)]
-    assert len(losses) == 60 and np.isfinite(losses).all()
+    brief: dict[str, Any] = {"momentum": None} if "momentum" in contract.options_of(class_of(name)) else {}
+    brief |= {"temperature": 0.2} if name == "moco_v3" else {}  # of 1 it leaves the loss little room to fall
+    # patches of five pixels are hard to place, and harder in one colour; a classifier that begins anew every four steps
+    # gets nowhere
+    brief |= {"context": {"drop": 0.0, "lr": 0.1}, "deepcluster": {"one_look": True, "lr": 0.1}}.get(name, {})
+    steps = 120 if name == "context" else 60
+    losses = [line["loss"] for line in trained(name, tmp_path, steps, striped=name in PUZZLES, **brief)]
+    assert len(losses) == steps and np.isfinite(losses).all()
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
 
 
 @every_kind
 def test_under_bf16_the_loss_stays_in_float32_and_close(name: str) -> None:
-    method, batch = built(name), toy_batch(class_of(name))
-    full = method(batch, AT).loss
+    method, batch = built(name), toy_batch(name)
+    full = loss_of(method, batch)
     with Machine(precision="bf16").autocast():
-        half = method(batch, AT).loss
+        half = loss_of(method, batch)
     assert half.dtype == torch.float32
     assert half.item() == pytest.approx(full.item(), rel=0.05) and half.item() != full.item()
 
 
 @every_kind
 def test_logs_are_detached(name: str) -> None:
-    logs = built(name)(toy_batch(class_of(name)), AT).logs
+    logs = built(name)(toy_batch(name), AT).logs
     assert not any(value.requires_grad for value in logs.values())
 
 
@@ -207,7 +251,7 @@ def test_logs_are_detached(name: str) -> None:
 @every_kind
 def test_the_gradient_reaches_the_encoders_first_layer(name: str) -> None:
     method = built(name)
-    method(toy_batch(class_of(name)), AT).loss.backward()
+    method(toy_batch(name), AT).loss.backward()
     first = next(iter(method.net.encoder.parameters()))
     assert first.grad is not None and first.grad.norm() > 1e-6
 
@@ -218,7 +262,7 @@ def test_every_trainable_tensor_gets_a_gradient_on_every_batch(name: str, kind: 
     """Also where a batch holds images of one label, or one cluster, only."""
     index = np.arange(BATCH) if kind is None else np.arange(kind, N, 3)[:BATCH]
     method = built(name)
-    method(toy_batch(class_of(name), index), AT).loss.backward()
+    method(toy_batch(name, index), AT).loss.backward()
     assert [key for key, p in trainable(method).items() if p.grad is None] == []
     assert all(torch.isfinite(p.grad).all() for p in trainable(method).values() if p.grad is not None)
 
@@ -230,7 +274,7 @@ def test_every_trainable_tensor_gets_a_gradient_on_every_batch(name: str, kind: 
 def test_forward_writes_no_state_but_the_statistics_of_batch_norm(name: str) -> None:
     method = built(name)
     before = state(method)
-    method(toy_batch(class_of(name)), AT).loss.backward()
+    method(toy_batch(name), AT).loss.backward()
     assert {key for key in moved(before, method) if not is_statistic(key)} == set()
 
 
@@ -241,14 +285,13 @@ def test_the_state_dict_is_all_it_remembers(name: str, tmp_path: Path) -> None:
     for method in (one, other):
         optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad])
         assert checkpoints.load(tmp_path / "checkpoints", method, optimizer) == 3
-    batch = toy_batch(class_of(name))
-    assert one(batch, AT).loss.item() == other(batch, AT).loss.item()
+    assert loss_of(one, toy_batch(name)).item() == loss_of(other, toy_batch(name)).item()
 
 
 @every_kind
 def test_after_step_moves_nothing_that_the_optimizer_moves(name: str) -> None:
     method = built(name)
-    kept = method(toy_batch(class_of(name)), AT).kept
+    kept = method(toy_batch(name), AT).kept
     before = state(method)
     method.after_step(kept, AT)
     assert moved(before, method) & set(trainable(method)) == set()
@@ -264,7 +307,7 @@ def test_an_epoch_may_begin_with_a_look_at_the_whole_collection(name: str) -> No
 
     method.before_epoch(look, At(0, 10, 0))
     assert set(places) <= {"pool", "hidden", "projection"}
-    assert torch.isfinite(method(toy_batch(class_of(name)), AT).loss)
+    assert torch.isfinite(method(toy_batch(name), AT).loss)
 
 
 @every_kind
@@ -380,12 +423,12 @@ def test_moclrs_target_follows_the_net_by_the_momentum_of_the_step() -> None:
 def test_a_head_whose_cluster_is_absent_has_a_gradient_of_zero_and_the_others_more() -> None:
     method = built("distil")
     assert isinstance(method.heads, nn.ModuleList)
-    method(toy_batch(contract.named("distil"), np.arange(0, N, 3)[:BATCH]), AT).loss.backward()
+    method(toy_batch("distil", np.arange(0, N, 3)[:BATCH]), AT).loss.backward()
     sizes = [sum(float(p.grad.abs().sum()) for p in head.parameters() if p.grad is not None) for head in method.heads]
     assert sizes[0] > 0 and sizes[1] > 0 and sizes[2:] == [0, 0]
 
 
 def test_classify_shows_each_image_once_and_the_others_twice() -> None:
     one, other = View(SIZE), View(SIZE, flip=0.0)
-    views = {name: contract.named(name).views((one, other)) for name in METHODS}
-    assert views["classify"] == (one,) and views["moclr"] == views["simclr"] == views["distil"] == (one, other)
+    views = {name: built(name).views((one, other)) for name in ("classify", "moclr", "simclr", "distil")}
+    assert views.pop("classify") == (one,) and set(views.values()) == {(one, other)}

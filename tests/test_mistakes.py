@@ -241,7 +241,7 @@ def test_06_the_momentum_of_each_training_ends_at_one_in_its_own_last_step(tmp_p
 
 
 def test_07_negatives_are_the_momentum_projections_of_the_other_view_alone() -> None:
-    method, batch = moclr(temperature=0.2), toy_batch(MoCLR)
+    method, batch = moclr(temperature=0.2), toy_batch("moclr")
     with torch.no_grad():
         for p in method.target.parameters():
             p.mul_(1.0 + 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
@@ -271,7 +271,7 @@ def test_07_another_images_own_projection_is_no_negative() -> None:
 
 
 def test_07_the_two_directions_are_added_up() -> None:
-    method, batch = moclr(), toy_batch(MoCLR)
+    method, batch = moclr(), toy_batch("moclr")
     a, b = (method.net(view) for view in batch.views)
     a_slow, b_slow = (method.target(view) for view in batch.views)
     parts = info_nce(a, b_slow, 0.1), info_nce(b, a_slow, 0.1)
@@ -296,7 +296,7 @@ def test_09_there_is_no_predictor_and_the_projector_ends_with_batch_norm() -> No
     assert all(name.startswith(("net.encoder.", "net.projector.")) for name in trainable(method))
     assert {name.partition(".")[0] for name, _ in method.named_children()} == {"net", "target"}
     assert method.net.projector is not None and isinstance(list(method.net.projector.out)[-1], BatchNorm)
-    z = method.net(toy_batch(MoCLR).views[0])
+    z = method.net(toy_batch("moclr").views[0])
     torch.testing.assert_close(z.mean(0), torch.zeros(16), atol=1e-5, rtol=0)
     torch.testing.assert_close(z.square().mean(0), torch.ones(16), atol=1e-2, rtol=0)
     widths = [part.out_features for part in method.net.projector.modules() if isinstance(part, nn.Linear)]
@@ -312,7 +312,7 @@ def test_10_regression_heads_sit_on_the_students_projection() -> None:
         assert (linear_in.in_features, linear_in.out_features, linear_out.out_features) == (16, 24, 16)
         assert isinstance(norm, BatchNorm) and isinstance(relu, nn.ReLU)
         head.register_forward_pre_hook(lambda module, x: given.append(x[0]))
-    batch = toy_batch(Distil)
+    batch = toy_batch("distil")
     projections = [copy.deepcopy(method).net(view) for view in batch.views]
     method(batch, AT)
     assert len(method.heads) == 4 and len(given) == 8
@@ -339,7 +339,7 @@ def test_12_the_squared_distance_is_summed_over_the_dimensions() -> None:
 
 
 def test_13_an_image_asks_the_expert_of_its_own_cluster_and_no_other() -> None:
-    method, batch = distil(), toy_batch(Distil, of_kind(1))
+    method, batch = distil(), toy_batch("distil", of_kind(1))
     before = method(batch, AT).loss
     before.backward()
     sizes = [sum(p.grad.abs().sum().item() for p in head.parameters() if p.grad is not None) for head in method.heads]
@@ -352,7 +352,7 @@ def test_13_an_image_asks_the_expert_of_its_own_cluster_and_no_other() -> None:
 
 
 def test_13_a_mixed_batch_is_the_loop_over_its_images() -> None:
-    method, batch = distil(base_share=0.3), toy_batch(Distil)
+    method, batch = distil(base_share=0.3), toy_batch("distil")
     fresh = copy.deepcopy(method)
     fresh.teachers = method.teachers
     total = 0.0
@@ -368,18 +368,18 @@ def test_13_a_mixed_batch_is_the_loop_over_its_images() -> None:
 
 
 def test_14_the_base_is_half_of_what_the_student_predicts() -> None:
-    outcome = distil()(toy_batch(Distil), AT)
+    outcome = distil()(toy_batch("distil"), AT)
     base, expert = outcome.logs["base"].item(), outcome.logs["expert"].item()
     assert base > 0.1 and expert > 0.1 and outcome.loss.item() == pytest.approx((base + expert) / 2, rel=1e-5)
     changed = distil()
     with torch.no_grad():
         next(changed.teachers[0].net.encoder.parameters()).mul_(-1)
-    assert changed(toy_batch(Distil), AT).logs["base"].item() != pytest.approx(base, rel=1e-2)
+    assert changed(toy_batch("distil"), AT).logs["base"].item() != pytest.approx(base, rel=1e-2)
     assert all(paper(name).student.base_share == 0.5 for name in PAPERS)
 
 
 def test_15_student_and_teachers_look_at_the_same_view() -> None:
-    method, batch, student, teachers = distil(), toy_batch(Distil), [], []
+    method, batch, student, teachers = distil(), toy_batch("distil"), [], []
     method.net.register_forward_pre_hook(lambda module, x: student.append(x[0]))
     for teacher in method.teachers:
         teacher.register_forward_pre_hook(lambda module, x: teachers.append(x[0]))
@@ -394,12 +394,12 @@ def test_15_student_and_teachers_look_at_the_same_view() -> None:
 
 
 def test_16_teachers_are_frozen_and_use_running_statistics(tmp_path: Path) -> None:
-    method, (view, _) = distil(), toy_batch(Distil).views
+    method, (view, _) = distil(), toy_batch("distil").views
     before = [state(teacher) for teacher in method.teachers]
     for teacher in method.teachers:
         alone = torch.cat([teacher(picture[None]) for picture in view])
         torch.testing.assert_close(teacher(view), alone, atol=1e-4, rtol=1e-4)
-    method.train()(toy_batch(Distil), AT).loss.backward()
+    method.train()(toy_batch("distil"), AT).loss.backward()
     for was, teacher in zip(before, method.teachers):
         assert moved(was, teacher) == set()
         assert not any(p.requires_grad or p.grad is not None for p in teacher.parameters())
@@ -466,7 +466,7 @@ def test_20_momentum_starts_at_996_and_ends_at_one_and_follows_after_the_step(tm
 
 
 def test_20_the_targets_statistics_come_from_its_own_forward_in_train_mode() -> None:
-    method, batch = moclr(momentum=0.0), toy_batch(MoCLR)
+    method, batch = moclr(momentum=0.0), toy_batch("moclr")
     assert all(part.training for part in method.target.modules())
     with torch.no_grad():
         for p in method.target.parameters():

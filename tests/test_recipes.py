@@ -1,9 +1,11 @@
 """Recipes: each builds for any collection, its header's command runs it, and the paper's are the paper's."""
 
+import dataclasses
 import importlib
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,21 +13,32 @@ import divcon
 from divcon import recipes
 from divcon.config import check, described, typed
 from divcon.dnc import DnC
+from divcon.errors import UsageError
 from divcon.fit.schedules import IMAGENET, steps_for
 from divcon.recipes import Options, Recipe
+from divcon.stages import Factoring, Learning
 
 PAPERS = {"dnc_1000": ((200, 600, 200), 5, 0.5), "dnc_3000": ((1000, 1500, 500), 5, 0.3), "dnc_4500": ((1000, 3000, 500), 10, 0.3)}  # fmt: skip
 
 
+NEEDS: dict[str, dict[str, object]] = {key: {"labels": "labelled"} for key in ("supervised", "supervised_paper")}
+OWN = {"nmf": {"encoder", "init", "mean", "std", "views"}}  # what a recipe has no choice of
+
+
 def built(name: str, n: int = 10_000, **options: object) -> Recipe:
     """The recipe as a command on a CPU would have it."""
-    full, _ = recipes.settled(check(Options, {"recipe": name, **options}), n, "cpu")
+    full, _ = recipes.settled(check(Options, {"recipe": name, **NEEDS.get(name, {}), **options}), n, "cpu")
     return recipes.named(name).recipe(full, n)
 
 
+def trainings(recipe: Recipe) -> list[Any]:
+    """The stages of the pipeline that are shown images."""
+    stages = [getattr(recipe, field.name) for field in dataclasses.fields(recipe)]
+    return [stage for stage in stages if isinstance(stage, Learning | Factoring)]
+
+
 def images(recipe: Recipe) -> list[float]:
-    parts = [recipe.base, recipe.expert, recipe.student] if isinstance(recipe, DnC) else [recipe.base]
-    return [part.images for part in parts]
+    return [part.images for part in trainings(recipe)]
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -106,8 +119,9 @@ def test_each_stage_draws_its_own_random_numbers() -> None:
 def test_an_option_everyone_types_reaches_every_training(
     name: str, option: str, value: object, places: list[str]
 ) -> None:
-    recipe = built(name, **{option: value})
-    for part in (recipe.base, recipe.expert, recipe.student) if isinstance(recipe, DnC) else (recipe.base,):
+    if option in OWN.get(name, ()):
+        return
+    for part in trainings(built(name, **{option: value})):
         node = described(part)
         for step in places[0].split("."):
             node = node[step]
@@ -142,3 +156,36 @@ def test_a_papers_recipe_trains(photos: Path, tmp_path: Path) -> None:
     assert ran.done and ran.did == ["base", "clusters", "experts/0", "experts/1", "checks", "student"]
     seen = {name: stage["images_seen"] for name, stage in divcon.status(ran.folder)["stages"].items()}
     assert seen["base"] == 48 and seen["student"] == 32  # a third, a sixth of 160, in steps of 16
+
+
+@pytest.mark.parametrize("name", [name for name in recipes.names() if name.endswith("_paper")])
+def test_a_papers_recipe_takes_two_steps_at_a_small_size(name: str, photos: Path, tmp_path: Path) -> None:
+    small = {"encoder": "slim10_w8", "size": 16, "batch_size": 16, "hidden": 32, "dim": 16, "precision": "fp32"}
+    given = {"labels": photos} if name in NEEDS else {}
+    ran = divcon.run(photos, out=tmp_path / "run", recipe=name, epochs=0.2, **small, **given)
+    seen = sum(stage["images_seen"] or 0 for stage in divcon.status(ran.folder)["stages"].values())
+    assert ran.done and 28 <= seen <= 40 and (tmp_path / "run" / ran.did[-1] / "encoder.safetensors").is_file()
+
+
+def test_the_supervised_line_says_that_it_needs_labels_and_nmf_that_it_has_an_encoder_of_its_own() -> None:
+    for name in ("supervised", "supervised_paper"):
+        with pytest.raises(UsageError, match="labels=FOLDER"):
+            built(name, labels=None)
+    with pytest.raises(UsageError, match="encoder=slim10"):
+        built("nmf", encoder="slim10")
+
+
+def test_clusterfit_has_64_images_to_a_cluster_and_no_more_clusters_than_the_paper() -> None:
+    counts = [built("clusterfit", n).clusters.k for n in (16, 800, 128_000, 10**7)]
+    assert counts == [2, 12, 2000, 16_000] and built("clusterfit_paper", 1_281_167).clusters.k == 16_000
+    assert all(built(name).clusters.smallest == 1 for name in ("clusterfit", "clusterfit_paper"))
+
+
+def test_seers_paper_recipe_is_one_pass_with_its_head_and_its_division() -> None:
+    base = built("seer_paper", 10**9).base
+    assert base.images == 10**9 and base.batch_size == 8192 and base.encoder.name == "regnety_320"
+    assert (base.optimizer, base.lr * base.batch_size / 256, base.weight_decay) == ("larc", 9.6, 1e-5)
+    wanted = {
+        "layers": 3, "norm_hidden": False, "hidden": 8192, "dim": 256, "prototypes": 16_000, "sinkhorn": 10, "crops": 4,
+    }  # fmt: skip
+    assert {name: base.options[name] for name in wanted} == wanted and base.recompute

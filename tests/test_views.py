@@ -305,6 +305,19 @@ def test_presets_are_what_their_papers_say() -> None:
     assert all(view.size == 48 for preset in PRESETS.values() for view in preset(48))
 
 
+def test_contrastive_rivals_are_shown_what_their_papers_say() -> None:
+    colours = [
+        (v.brightness, v.contrast, v.saturation, v.hue) for v in (PRESETS["moco"](224)[1], PRESETS["npid"](224)[0])
+    ]
+    assert colours == [(0.4, 0.4, 0.4, 0.1), (0.4, 0.4, 0.4, 0.4)]
+    for name, jitter, blur in (("moco", 0.8, 0.5), ("npid", 1.0, 0.0)):
+        (view, same) = PRESETS[name](224)
+        assert view == same and view.style == "torchvision" and (view.area, view.grey) == ((0.2, 1.0), 0.2)
+        assert (view.jitter, view.blur, view.solarize) == (jitter, blur, 0.0)
+    assert [replace(view, area=(0.08, 1.0)) for view in PRESETS["moco_v3"](224)] == list(byol(224))
+    assert {view.area for view in PRESETS["moco_v3"](224)} == {(0.2, 1.0)}
+
+
 @pytest.mark.parametrize("view", [byol(96)[1], simclr(32)[0], centre(64)])
 def test_a_view_comes_back_from_json(view: View) -> None:
     assert TypeAdapter(View).validate_python(json.loads(json.dumps(asdict(view)))) == view

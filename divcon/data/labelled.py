@@ -1,13 +1,15 @@
-"""Labels, for scores only: they never come near a Method."""
+"""Labels, for scores and for what is trained with labels on purpose: no other method comes near them."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 
+from ..artifacts import digest
 from ..errors import DataError
-from .images import Folder, open_images
+from .images import Folder, Positions, open_images
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,16 @@ class Labelled:
     classes: list[str]
     train: Int64[np.ndarray, "a"] | None = None
     test: Int64[np.ndarray, "b"] | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the images and of their labels."""
+        labels = hashlib.sha256(self.labels.astype("<i8").tobytes()).hexdigest()
+        return digest(f"{self.images.fingerprint} {labels}")
+
+    def part(self, positions: Positions) -> "Labelled":
+        """The images at these positions, and their labels."""
+        return Labelled(self.images.subset(positions), self.labels[positions], self.classes)
 
 
 def open_labelled(folder: str | Path, *, cache: Path, threads: int | None = None) -> Labelled:

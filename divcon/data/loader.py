@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int64, UInt8
+from numpy.typing import NDArray
 
+from ..log import say
 from .order import Order
 from .pixels import Pixels
 from .views import View, views_of
+
+SLOW = 5.0  # seconds: no batch takes so long, but for compiling
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,26 @@ class Loader:
         self.waited = 0.0  # seconds, views included, that the model waited for its batches
         self._background = ThreadPoolExecutor(1) if ahead else None
         self._next: tuple[int, Future[Shown]] | None = None
+        self._instead: NDArray[np.int64] | None = None
+
+    def show(self, instead: NDArray[np.int64] | None) -> None:
+        """From now on show these images, each in the place of one of the collection; None: each in its own."""
+        if instead is not None or self._instead is not None:
+            self._instead, self._next = instead, None  # a batch begun in the background may show the wrong ones
 
     def batch(self, step: int) -> Shown:
         begin = time.perf_counter()
         shown = self._begun(step) if self._background else self._make(step)
         self.waited += time.perf_counter() - begin
         return shown
+
+    def prepare(self, step: int) -> None:
+        """Make a batch before any clock runs: on a new machine its kernels are compiled with it."""
+        begin = time.perf_counter()
+        self._make(step)
+        spent = time.perf_counter() - begin
+        if spent > SLOW:
+            say(f"views: {spent:.0f} s for the first batch; the kernels that were compiled for it are kept")
 
     def _begun(self, step: int) -> Shown:
         """The batch that was begun a step ago; and the next one is begun."""
@@ -49,9 +67,10 @@ class Loader:
         return shown.result()
 
     def _make(self, step: int) -> Shown:
-        positions, epochs = self.order.batch(step, self.rank, self.world)
+        places, epochs = self.order.batch(step, self.rank, self.world)
+        positions = places if self._instead is None else self._instead[places]
         pictures, rows = self.pixels.at(positions)
-        sights = epochs * self.order.n_images + positions  # each showing of each image has numbers of its own
+        sights = epochs * self.order.n_images + places  # each showing has numbers of its own
         views = [
             views_of(view, pictures, rows, (self.seed, "view", i), sights, self.readers)
             for i, view in enumerate(self.views)

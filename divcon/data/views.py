@@ -87,12 +87,59 @@ def simclr(size: int) -> tuple[View, View]:
     return strong, strong
 
 
+def plain(view: View) -> View:
+    """A view of the same size that is no more than a crop, of half of the image at least, flipped or not: for methods that
+    learn from where things are, or from their own pixels."""
+    return View(view.size, area=(0.5, 1.0), flip=view.flip, jitter=0.0, grey=0.0, style=view.style)
+
+
+def moco(size: int) -> tuple[View, View]:
+    """MoCo v2's: BYOL's colours with more saturation, in torchvision's arithmetic, from a fifth of the image on."""
+    view = View(size, area=(0.2, 1.0), saturation=0.4, blur=0.5, style="torchvision")
+    return view, view
+
+
+def moco_v3(size: int) -> tuple[View, View]:
+    """BYOL's, from a fifth of the image on."""
+    one, other = byol(size)
+    return replace(one, area=(0.2, 1.0)), replace(other, area=(0.2, 1.0))
+
+
+def npid(size: int) -> tuple[View, View]:
+    """Instance recognition's and Local Aggregation's: colours always moved, hue far, and never a blur."""
+    view = View(size, area=(0.2, 1.0), jitter=1.0, saturation=0.4, hue=0.4, style="torchvision")
+    return view, view
+
+
 def centre(size: int) -> View:
     """The view to judge by: the short side to 256/224 of the size, then the square in the middle."""
     return View(size, centre=True)
 
 
-PRESETS: dict[str, Callable[[int], tuple[View, View]]] = {"byol": byol, "mild": mild, "simclr": simclr}
+def swav(size: int) -> tuple[View, View]:
+    """SimCLR's, from a seventh of the image on: what is less is left to small views."""
+    strong = replace(simclr(size)[0], area=(0.14, 1.0))
+    return strong, strong
+
+
+def small_crops(view: View, crops: int, share: float) -> tuple[View, ...]:
+    """Views that are `share` as wide, of what the large one leaves out: from a third of the least that it shows, about, to
+    that least (0.05 to 0.14 in SwAV)."""
+    least = view.area[0]
+    small = replace(view, size=max(8, round(view.size * share)), area=(least * 0.05 / 0.14, least))
+    return (small,) * crops
+
+
+def crop(size: int) -> tuple[View, View]:
+    """Cut out and mirrored, and otherwise as it is, twice."""
+    view = replace(plain(View(size)), area=(0.08, 1.0))
+    return view, view
+
+
+PRESETS: dict[str, Callable[[int], tuple[View, View]]] = {
+    "byol": byol, "mild": mild, "simclr": simclr, "swav": swav, "crop": crop,
+    "moco": moco, "moco_v3": moco_v3, "npid": npid,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,17 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
+from ..data.labelled import Labelled
 from ..rng import uniforms
+
+
+def split(
+    data: Labelled, seed: int
+) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"], list[int]]:  # fmt: skip
+    """Positions to train and to test on, and the classes left out: the folder's own split, or a stratified 70/30."""
+    if data.train is not None and data.test is not None:
+        return data.train, data.test, []
+    return stratified(data.labels, 0.7, seed)
 
 
 def stratified(

@@ -6,7 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from .. import dist, signals
@@ -23,6 +25,7 @@ from ..nets.trained import Sight
 from ..rng import seed_for
 from ..runs import Work
 from . import checkpoints
+from .alarms import Alarms
 from .guard import Guard
 from .journal import Journal
 from .looking import as_input, encode
@@ -32,7 +35,8 @@ from .schedules import learning_rate, steps_for, warmup_steps
 
 @dataclass(frozen=True)
 class Training:
-    """How long and how fast. `lr` is for a batch of 256 and grows with the batch; `warmup` is a share of the steps.
+    """How long and how fast. `lr` is for a batch of 256 and grows with the batch; `warmup` is a share of the steps. It
+    falls by a cosine, or, with `drops`, to a tenth at each of these shares of the training.
 
     `images` counts showings: passes over the collection times its size.
     """
@@ -43,6 +47,7 @@ class Training:
     lr: PositiveFloat = 0.3
     weight_decay: NonNegativeFloat = 1.5e-6
     warmup: NonNegativeFloat = 0.1
+    drops: tuple[float, ...] | None = None
     seed: int = 0
 
 
@@ -64,6 +69,8 @@ def fit(work: Work, method: Method, pixels: Pixels, training: Training, pair: tu
     optimizer = optimiser(training.optimizer, method, training.weight_decay)
     first = checkpoints.load(work.folder / "checkpoints", method, optimizer)
     guard = Guard(optimizer, late=machine.device != "cpu")
+    loader.show(_sampling(method))
+    loader.prepare(first)
     course = _Course(work, method, optimizer, guard, first, steps, training, loader)
     say(f"{work.name}: {steps:,} steps of {training.batch_size}" + (f", going on from step {first:,}" if first else ""))
     for step in range(first, steps):
@@ -71,11 +78,23 @@ def fit(work: Work, method: Method, pixels: Pixels, training: Training, pair: tu
         torch.manual_seed(seed_for(training.seed, "step", step))  # so that resuming needs no saved random state
         if order.begins_epoch(step):
             method.before_epoch(lambda place: encode(method.net, sight, pixels, machine, place=place), at)
+            _begin_anew(method, optimizer)
+            loader.show(_sampling(method))
         batch = as_batch(loader.batch(step), sight, machine)
         outcome = train_step(method, optimizer, batch, at, _rate(training, step, steps), machine, guard)
         method.after_step(outcome.kept, at)
         course.after(step, order.epoch(step), outcome)
     course.end()
+
+
+def _sampling(method: Method) -> NDArray[np.int64] | None:
+    chosen = method.sampling()
+    return None if chosen is None else chosen.cpu().numpy()
+
+
+def _begin_anew(method: Method, optimizer: torch.optim.Optimizer) -> None:
+    for parameter in method.anew():
+        optimizer.state.pop(parameter, None)
 
 
 def train_step(
@@ -104,7 +123,7 @@ def as_batch(shown: Shown, sight: Sight, machine: Machine) -> Batch:
 def _rate(training: Training, step: int, steps: int) -> float:
     peak = training.lr * training.batch_size / 256
     warmup = warmup_steps(training.warmup, training.images, training.batch_size)
-    return learning_rate(step, steps, peak=peak, warmup=warmup)
+    return learning_rate(step, steps, peak=peak, warmup=warmup, drops=training.drops)
 
 
 class _Course:
@@ -119,13 +138,14 @@ class _Course:
         self.first, self.steps = first, steps
         self.every = max(1, steps // 200)
         self.journal = Journal(work.folder / "metrics.jsonl", first)
+        self.alarms = Alarms(work.name, method.mend)
         self.begun = self.saved = time.monotonic()
         self.loss = float("nan")
 
     def after(self, step: int, epoch: int, outcome: Outcome) -> None:
         last = step + 1 == self.steps
         if step % self.every == 0 or last:
-            self._log(step, epoch, outcome)
+            self._log(At(step, self.steps, epoch), outcome)
         stop = dist.any_rank(signals.asked())
         if stop or last or self._due():
             self.guard.settle()
@@ -147,21 +167,17 @@ class _Course:
         self.work.write_state("running")
         self.saved = time.monotonic()
 
-    def _log(self, step: int, epoch: int, outcome: Outcome) -> None:
-        rates = self._rates(step + 1)
+    def _log(self, at: At, outcome: Outcome) -> None:
+        rates = self._rates(at.step + 1)
         self.loss = float(outcome.loss.detach())
-        line: dict[str, Any] = {
-            "step": step,
-            "epoch": epoch,
-            "loss": self.loss,
-            "lr": self.optimizer.param_groups[0]["lr"],
-        }
-        line |= rates | {name: float(value) for name, value in outcome.logs.items()}
+        lr = self.optimizer.param_groups[0]["lr"]
+        line: dict[str, Any] = {"step": at.step, "epoch": at.epoch, "loss": self.loss, "lr": lr, **rates}
+        line |= {name: float(value) for name, value in outcome.logs.items()} | self.alarms.watch(outcome, at)
         line |= {"steps": self.steps, "batch_size": self.training.batch_size}
         if dist.rank() == 0:
             self.journal.write(line)
         note = f"loss {self.loss:.3f}, {rates['images_per_second']:,.0f} images/s, {rates['data_wait']:.1%} waiting for data"
-        tick(self.work.name, step + 1, self.steps, "steps", note)
+        tick(self.work.name, at.step + 1, self.steps, "steps", note)
 
     def _rates(self, done: int) -> dict[str, float]:
         seconds = max(time.monotonic() - self.begun, 1e-9)

@@ -1,21 +1,26 @@
-"""SGD, AdamW and LARS, and which parameters they leave alone."""
+"""SGD, AdamW, LARS and LARC, and which parameters they leave alone."""
 
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-Name = Literal["sgd", "adamw", "lars"]
+from ..method import Method
+
+Name = Literal["sgd", "adamw", "lars", "larc"]
 
 
 class LARS(torch.optim.Optimizer):
     """SGD whose step on a tensor is scaled to the tensor's own size (https://arxiv.org/abs/1708.03888, in BYOL's form):
-    no decay and no scaling of biases and norms, and the rate multiplies after the momentum."""
+    no decay and no scaling of biases and norms, and the rate multiplies after the momentum. With `spare=False` nothing is
+    left alone: that is LARC as SwAV uses it."""
 
     def __init__(
-        self, params: Any, lr: float, *, momentum: float = 0.9, weight_decay: float = 0.0, trust: float = 1e-3
-    ):
+        self, params: Any, lr: float, *, momentum: float = 0.9, weight_decay: float = 0.0, trust: float = 1e-3,
+        spare: bool = True,
+    ):  # fmt: skip
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust})
+        self.spare = spare
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -31,7 +36,7 @@ class LARS(torch.optim.Optimizer):
     def _move(self, parameter: Tensor, group: dict[str, Any], fault: Tensor) -> None:
         gradient = parameter.grad
         assert gradient is not None
-        if parameter.ndim > 1:
+        if parameter.ndim > 1 or not self.spare:
             gradient = gradient + group["weight_decay"] * parameter
             gradient = gradient * trust_ratio(parameter, gradient, group["trust"])
         state = self.state[parameter]
@@ -49,15 +54,25 @@ def trust_ratio(parameter: Tensor, gradient: Tensor, trust: float) -> Tensor:
 
 
 def optimiser(name: Name, method: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
-    """The optimizer of a method's trainable tensors. Biases and norms (one dimension) are not decayed."""
-    trainable = [p for p in method.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if name == "lars":
-        return LARS(groups, lr=0.0)
+    """The optimizer of a method's trainable tensors. Biases and norms (one dimension) are not decayed, but by LARC; what
+    the method begins anew in each pass has no momentum."""
+    groups = grouped(method, weight_decay, spare=name != "larc")
+    if name in ("lars", "larc"):
+        return LARS(groups, lr=0.0, spare=name == "lars")
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=0.0, fused=True)
     return torch.optim.SGD(groups, lr=0.0, momentum=0.9, fused=True)
+
+
+def grouped(method: nn.Module, weight_decay: float, *, spare: bool) -> list[dict[str, Any]]:
+    """The trainable tensors by what is done with them."""
+    brief = {id(p) for p in method.anew()} if isinstance(method, Method) else set()
+    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    for parameter in method.parameters():
+        decayed, begun_anew = parameter.ndim > 1 or not spare, id(parameter) in brief
+        if parameter.requires_grad:
+            new = {"params": [], "weight_decay": weight_decay if decayed else 0.0} | (
+                {"momentum": 0.0} if begun_anew else {}
+            )
+            groups.setdefault((begun_anew, not decayed), new)["params"].append(parameter)
+    return [groups[key] for key in sorted(groups)]

@@ -1,6 +1,7 @@
 """How long, and how fast: pure functions of a training's own length."""
 
 import math
+from collections.abc import Sequence
 
 
 def steps_for(images: float, batch_size: int) -> int:
@@ -13,10 +14,15 @@ def warmup_steps(warmup: float, images: float, batch_size: int) -> int:
     return round(min(warmup * images, 10 * IMAGENET) / batch_size)
 
 
-def learning_rate(step: int, steps: int, *, peak: float, warmup: int) -> float:
-    """Linear from 0 over the warm-up, then a cosine to 0 over the rest."""
+def learning_rate(
+    step: int, steps: int, *, peak: float, warmup: int, drops: Sequence[float] | None = None
+) -> float:  # fmt: skip
+    """Linear from 0 over the warm-up, then a cosine to 0 over the rest; or, with `drops`, level but for falls to a tenth
+    at these shares of the training."""
     if step < warmup:
         return peak * (step + 1) / warmup
+    if drops is not None:
+        return peak * 0.1 ** sum(step >= share * steps for share in drops)
     return peak * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))) / 2
 
 

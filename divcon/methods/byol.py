@@ -1,22 +1,22 @@
 """BYOL (https://arxiv.org/abs/2006.07733): predict a momentum network's projection of the other view; no negatives."""
 
-from typing import Any
-
-import torch
-import torch.nn.functional as F
 from pydantic import PositiveInt
-from torch import Tensor, nn
+from torch import nn
 
+from ..following import Following
 from ..losses import cosine_miss
-from ..method import At, Batch, Method, Outcome, Share
+from ..method import At, Batch, Outcome, Share
 from ..nets.heads import regressor
-from ..nets.momentum import Momentum, momentum_at
+from ..nets.momentum import Momentum
 from ..nets.net import Net
 
 
-class BYOL(Method):
+class BYOL(Following):
     """Neither projector nor predictor ends with batch norm. `momentum=None` starts it by the number of steps."""
 
+    mend = (
+        "start its momentum nearer to 1, or lower the stage's lr: without negatives, all images may come to look alike"
+    )
     about = "predict a momentum encoder's projection of the other view, without negatives"
 
     def __init__(
@@ -35,17 +35,4 @@ class BYOL(Method):
         loss = cosine_miss(self.predictor(seen), self.target(b)) + cosine_miss(
             self.predictor(self.net(b)), self.target(a)
         )
-        return Outcome(loss, {"spread": spread(seen)})
-
-    def start_from(self, net: Net) -> None:
-        super().start_from(net)
-        self.target = Momentum(self.net)
-
-    @torch.no_grad()
-    def after_step(self, kept: Any, at: At) -> None:
-        self.target.follow(self.net, momentum_at(self.momentum, at.step, at.steps))
-
-
-def spread(seen: Tensor) -> Tensor:
-    """How unlike one another the images look: 0 when the network sees the same in all of them."""
-    return F.normalize(seen.detach().float(), dim=1).std(0).mean()
+        return Outcome(loss, seen=seen.detach())

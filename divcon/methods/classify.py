@@ -24,8 +24,7 @@ class Classify(Method):
         self.register_buffer("labels", labels)
         self.smoothing = smoothing
 
-    @staticmethod
-    def views(pair: tuple[View, View]) -> tuple[View, ...]:
+    def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         return pair[:1]
 
     def forward(self, batch: Batch, at: At) -> Outcome:

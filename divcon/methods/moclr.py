@@ -1,18 +1,19 @@
 """MoCLR: SimCLR with a momentum encoder and BYOL's views (DnC, https://arxiv.org/abs/2105.08054, section 3.1)."""
 
-from typing import Any
+import math
 
-import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
+from .. import dist
+from ..following import Following
 from ..losses import info_nce
-from ..method import At, Batch, Method, Outcome, Share
-from ..nets.momentum import Momentum, momentum_at
+from ..method import At, Batch, Outcome, Share
+from ..nets.momentum import Momentum
 from ..nets.net import Net
 
 
-class MoCLR(Method):
+class MoCLR(Following):
     """Negatives are the momentum projections of the other view of the other images of the global batch; no queue, no
     predictor. `momentum=None` starts it by the number of steps. The paper gives no temperature: 0.1 is SimCLR's."""
 
@@ -29,14 +30,9 @@ class MoCLR(Method):
 
     def forward(self, batch: Batch, at: At) -> Outcome:
         a, b = batch.views
-        one_way = info_nce(self.net(a), self.target(b), self.temperature)
+        seen = self.net(a)
+        one_way = info_nce(seen, self.target(b), self.temperature)
         other_way = info_nce(self.net(b), self.target(a), self.temperature)
-        return Outcome(one_way + other_way)  # the sum, not the mean: DnC equation 1 and the line below it
-
-    def start_from(self, net: Net) -> None:
-        super().start_from(net)
-        self.target = Momentum(self.net)
-
-    @torch.no_grad()
-    def after_step(self, kept: Any, at: At) -> None:
-        self.target.follow(self.net, momentum_at(self.momentum, at.step, at.steps))
+        chance = 2 * math.log(len(a) * dist.world())
+        # the sum, not the mean: DnC equation 1 and the line below it
+        return Outcome(one_way + other_way, seen=seen.detach(), chance=chance)

@@ -1,5 +1,6 @@
 """MoCo v2 (https://arxiv.org/abs/2003.04297): tell a momentum encoder's view of the image from those of images gone by."""
 
+import math
 from typing import Any
 
 import torch
@@ -9,17 +10,19 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from .. import dist
+from ..following import Following
 from ..losses import info_nce_of_queue
-from ..method import At, Batch, Method, Outcome, Share
-from ..nets.momentum import Momentum, momentum_at
+from ..method import At, Batch, Outcome, Share
+from ..nets.momentum import Momentum
 from ..nets.net import Net
 
 
-class MoCo(Method):
+class MoCo(Following):
     """One way only: the first view asks, the second is the key. The negatives are the keys of the last `queue` images,
     never those of the batch itself. Its projector has no batch norm.
 
-    The queue begins as random directions. Batch norm is over all ranks, so there is no shuffling of batches between them.
+    The queue begins as random directions, and holds half of the collection at most: an image's own earlier keys must not
+    be its negatives. Batch norm is over all ranks, so there is no shuffling of batches between them.
     The paper moves the momentum encoder before it makes the keys; here it moves after the step, which is the same from
     the second step on, and the first finds it equal to the encoder. `momentum=None` starts it by the number of steps.
     """
@@ -36,21 +39,21 @@ class MoCo(Method):
         self.net = Net(encoder, hidden=hidden, dim=dim, norm_hidden=False, norm_output=False)
         self.target = Momentum(self.net)
         self.temperature, self.momentum = temperature, momentum
-        self.register_buffer("queue", F.normalize(torch.randn(queue, dim), dim=1))
+        held = min(queue, max(1, n_images // 2))
+        self.register_buffer("queue", F.normalize(torch.randn(held, dim), dim=1))
         self.register_buffer("next", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: Batch, at: At) -> Outcome:
         query, key = self.net(batch.views[0]), F.normalize(self.target(batch.views[1]), dim=1)
-        return Outcome(info_nce_of_queue(query, key, self.queue, self.temperature), kept=key)
+        loss = info_nce_of_queue(query, key, self.queue, self.temperature)
+        return Outcome(loss, kept=key, seen=query.detach(), chance=math.log(1 + len(self.queue)))
 
-    def start_from(self, net: Net) -> None:
-        super().start_from(net)
-        self.target = Momentum(self.net)
+    def momentum_of(self, at: At) -> float:
+        return super().momentum_of(at) if self.momentum is None else self.momentum  # the paper's does not rise
 
     @torch.no_grad()
     def after_step(self, kept: Any, at: At) -> None:
-        constant = self.momentum  # the paper's does not rise
-        self.target.follow(self.net, momentum_at(None, at.step, at.steps) if constant is None else constant)
+        super().after_step(kept, at)
         places = self._take(dist.gathered(kept))
         self.next.copy_((places[-1] + 1) % len(self.queue))
 

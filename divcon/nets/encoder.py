@@ -9,31 +9,41 @@ from torch import nn
 
 from ..errors import InputError, UsageError
 from ..log import warn
+from .edges import SeesEdges
+from .factors import Factors
 from .slim import SlimResNet
 
 SLIM = {"slim10": 16, "slim10_w32": 32, "slim10_w8": 8}  # name: width
+FACTORS = "factors"  # what recipe=nmf makes; there is no other way to train it
+CHANNELS = {"rgb": 3, "edges": 2}
 SMALL = 48  # pixels: below, a stem that quarters the image leaves too little of it
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """How to build an encoder. `init` is "random", "timm" (its own trained weights), or a folder that a stage wrote."""
+    """How to build an encoder. `init` is "random", "timm" (its own trained weights), or a folder that a stage wrote. With
+    `colours="edges"` it is shown how grey changes across and down, and no colours."""
 
     name: str = "slim10"
     options: dict[str, Any] = field(default_factory=dict)
     stem: Literal["auto", "small", "own"] = "auto"
     init: str = "random"
+    colours: Literal["rgb", "edges"] = "rgb"
 
 
 def build(spec: EncoderSpec, size: int) -> nn.Module:
     """The encoder: images [B, 3, size, size] -> features [B, num_features]. Random weights come from torch's seed."""
     small = spec.stem == "small" or (spec.stem == "auto" and size < SMALL)
+    if spec.name == FACTORS:
+        return Factors(size, **spec.options)
     if spec.name in SLIM:
         if spec.options:
             raise UsageError(f"encoder.options: {spec.name} has none; there is {spec.options}")
-        encoder: nn.Module = SlimResNet(SLIM[spec.name], small_stem=small)
+        encoder: nn.Module = SlimResNet(SLIM[spec.name], small_stem=small, channels=CHANNELS[spec.colours])
     else:
         encoder = _from_timm(spec, small)
+    if spec.colours == "edges":
+        encoder = SeesEdges(encoder)
     if spec.init not in ("random", "timm"):
         load_weights(encoder, Path(spec.init))
     return encoder
@@ -77,7 +87,8 @@ def _from_timm(spec: EncoderSpec, small: bool) -> nn.Module:
 
     check_name(spec.name)
     try:
-        encoder: nn.Module = timm.create_model(spec.name, pretrained=spec.init == "timm", num_classes=0, **spec.options)
+        shape: dict[str, Any] = {"num_classes": 0, "in_chans": CHANNELS[spec.colours], **spec.options}
+        encoder: nn.Module = timm.create_model(spec.name, pretrained=spec.init == "timm", **shape)
     except TypeError as error:
         raise UsageError(f"encoder.options: {spec.name} does not take {spec.options} ({error})") from error
     if small and isinstance(encoder, timm.models.resnet.ResNet):
@@ -92,7 +103,8 @@ def _from_timm(spec: EncoderSpec, small: bool) -> nn.Module:
 def _shrink_stem(encoder: Any) -> None:
     """A 3x3 convolution that keeps the size, and no pooling, as SimCLR's for CIFAR (appendix B.9)."""
     old = encoder.conv1
-    channels = old.out_channels if isinstance(old, nn.Conv2d) else old[-1].out_channels
-    encoder.conv1 = nn.Conv2d(3, channels, 3, 1, 1, bias=False)
+    first, last = (old, old) if isinstance(old, nn.Conv2d) else (old[0], old[-1])
+    channels_in, channels = first.in_channels, last.out_channels
+    encoder.conv1 = nn.Conv2d(channels_in, channels, 3, 1, 1, bias=False)
     nn.init.kaiming_normal_(encoder.conv1.weight, mode="fan_out", nonlinearity="relu")
     encoder.maxpool = nn.Identity()

@@ -6,21 +6,29 @@ from .norm import BatchNorm
 
 
 class Projector(nn.Module):
-    """Linear, batch norm, ReLU: the hidden layer; then linear and, by default, a last batch norm.
+    """Linear, batch norm, ReLU: the hidden layer; as many more of them as there are `layers` above two; then linear and,
+    by default, a last batch norm.
 
     MoCLR's ends with batch norm; BYOL's does not (`norm_output=False`), and MoCo's has none (`norm_hidden=False` too).
+    With `hidden=0` there is the last linear layer only.
     """
 
-    def __init__(self, dim_in: int, hidden: int, dim: int, *, norm_hidden: bool = True, norm_output: bool = True):
+    def __init__(
+        self, dim_in: int, hidden: int, dim: int, *, layers: int = 2, norm_hidden: bool = True, norm_output: bool = True
+    ):  # fmt: skip
         super().__init__()
-        norm = [BatchNorm(hidden)] if norm_hidden else []
-        self.into = nn.Sequential(nn.Linear(dim_in, hidden, bias=not norm_hidden), *norm, nn.ReLU())
+        self.into = nn.Sequential(*(_hidden(dim_in, hidden, norm_hidden) if hidden else []))
+        more = [part for _ in range(layers - 2) for part in _hidden(hidden, hidden, norm_hidden)]
         last = [BatchNorm(dim, affine=False)] if norm_output else []
-        self.out = nn.Sequential(nn.Linear(hidden, dim, bias=not norm_hidden), *last)
+        self.out = nn.Sequential(*more, nn.Linear(hidden or dim_in, dim, bias=not (hidden and norm_hidden)), *last)
 
     def forward(self, pool: Tensor) -> Tensor:
         projection: Tensor = self.out(self.into(pool))
         return projection
+
+
+def _hidden(dim_in: int, dim: int, norm: bool) -> list[nn.Module]:
+    return [nn.Linear(dim_in, dim, bias=not norm), *([BatchNorm(dim)] if norm else []), nn.ReLU()]
 
 
 def regressor(dim_in: int, hidden: int, dim: int) -> nn.Sequential:

@@ -1,7 +1,10 @@
 """An encoder with the projector it is trained through."""
 
-from typing import Literal
+import itertools
+from collections.abc import Sequence
+from typing import Any, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -12,16 +15,18 @@ Place = Literal["pool", "hidden", "projection"]
 
 class Net(nn.Module):
     """Three places from which to look at images: the encoder's `pool`, the projector's `hidden` layer (after
-    batch norm and ReLU) and its `projection`. Without a projector (hidden=0) the three are one."""
+    batch norm and ReLU) and its `projection`. Where the projector is a linear
+    layer (hidden=0) the first two are one, and without a projector (dim=0) all three."""
 
     def __init__(
-        self, encoder: nn.Module, *, hidden: int = 0, dim: int = 0, norm_hidden: bool = True, norm_output: bool = True
+        self, encoder: nn.Module, *, hidden: int = 0, dim: int = 0, layers: int = 2, norm_hidden: bool = True,
+        norm_output: bool = True,
     ):  # fmt: skip
         super().__init__()
         self.encoder = encoder
-        norms = {"norm_hidden": norm_hidden, "norm_output": norm_output}
-        self.shape = {"hidden": hidden, "dim": dim, **norms}
-        self.projector = Projector(width(encoder), hidden, dim, **norms) if hidden else None
+        kind: dict[str, Any] = {"layers": layers, "norm_hidden": norm_hidden, "norm_output": norm_output}
+        self.shape = {"hidden": hidden, "dim": dim, **kind}
+        self.projector = Projector(width(encoder), hidden, dim, **kind) if dim else None
 
     def forward(self, images: Float[Tensor, "b 3 h w"], at: Place = "projection") -> Float[Tensor, "b d"]:
         pool: Tensor = self.encoder(images)
@@ -30,6 +35,15 @@ class Net(nn.Module):
         hidden = self.projector.into(pool)
         seen: Tensor = hidden if at == "hidden" else self.projector.out(hidden)
         return seen.float()
+
+
+def by_size(net: Net, views: Sequence[Float[Tensor, "b 3 _ _"]]) -> list[Float[Tensor, "b d"]]:
+    """The projection of each view. Views of one size go through the encoder as one batch, all through the projector as
+    one, and so through their batch norms (SwAV, appendix A)."""
+    runs = [list(run) for _, run in itertools.groupby(views, key=lambda view: view.shape[-1])]
+    pools = torch.cat([net.encoder(torch.cat(run)) for run in runs])
+    seen: Tensor = pools if net.projector is None else net.projector(pools)
+    return list(seen.float().chunk(len(views)))
 
 
 def width(encoder: nn.Module) -> int:

@@ -31,10 +31,10 @@ class Block(nn.Module):
 class SlimResNet(nn.Module):
     """Stages of width, 2, 4 and 8 times width; a 3x3 stem, followed by pooling when images are large."""
 
-    def __init__(self, width: int = 16, *, small_stem: bool = True):
+    def __init__(self, width: int = 16, *, small_stem: bool = True, channels: int = 3):
         super().__init__()
         self.num_features = 8 * width
-        self.conv1 = nn.Conv2d(3, width, 3, 1 if small_stem else 2, 1, bias=False)
+        self.conv1 = nn.Conv2d(channels, width, 3, 1 if small_stem else 2, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.pool = nn.Identity() if small_stem else nn.MaxPool2d(3, 2, 1)
         widths = [width, width, 2 * width, 4 * width, 8 * width]

@@ -1,7 +1,7 @@
 """A trained network on disk: encoder.safetensors with the weights, encoder.json with how to rebuild it around them."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -76,8 +76,7 @@ class Trained:
 
 def rebuilt(spec: EncoderSpec, sight: Sight, shape: dict[str, Any]) -> Net:
     """The network without its weights."""
-    plain = EncoderSpec(spec.name, spec.options, spec.stem, "random")
-    return Net(build(plain, sight.size), **shape)
+    return Net(build(replace(spec, init="random"), sight.size), **shape)
 
 
 def untrained(spec: EncoderSpec, sight: Sight, seed: int = 0) -> Trained:

@@ -16,9 +16,9 @@ from ..fit.schedules import IMAGENET
 from ..machine import Layout
 from ..nets.encoder import SLIM, EncoderSpec
 from ..nets.trained import Sight
-from ..rivals import Single
+from ..rivals import NMF, ClusterFit, Single, Supervised
 
-Recipe = DnC | Single
+Recipe = DnC | Single | ClusterFit | Supervised | NMF
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,9 @@ class Options:
     dim: PositiveInt | None = None
     views: str | None = None
     base: str | None = None
-    labels: str | None = None  # a labelled folder, to compare experts with the base by; no method sees it
+    labels: str | None = (
+        None  # a labelled folder, to compare experts with the base by; only supervised ones learn from it
+    )
     device: str = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     layout: Layout = "auto"  # of a picture's channels in memory

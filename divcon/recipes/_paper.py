@@ -1,21 +1,45 @@
-"""The paper's own settings (DnC, appendix E and tables 2, 12, 18), shared by its three schedules."""
+"""Papers' own settings: what the recipes that follow them to the letter have in common."""
 
 from dataclasses import replace
 from typing import Any
 
 from ..dnc import DnC
 from ..evals.compare import Check
-from ..stages import Distillation, Divide, Pretrain
+from ..fit.optimisers import Name
+from ..method import named, options_of
+from ..stages import Classification, Distillation, Divide, Pretrain
 from . import Options
 
 DEFAULTS: dict[str, Any] = {"batch_size": 4096, "views": "byol"}  # where nothing else is typed
 
 
+def alone(
+    options: Options, n: int, *, imagenet_epochs: float, optimizer: Name, lr: float, weight_decay: float,
+    warmup: float = 0.1, drops: tuple[float, ...] | None = None, **own: Any,
+) -> Pretrain:  # fmt: skip
+    """One training by `options.method` with a paper's optimizer; `lr` is for a batch of 256. The budget is the paper's if
+    none is typed, and so are the projector's widths, given in `own`. Warm-up: ten ImageNet epochs, or `warmup=0`. The rate
+    falls by a cosine, or to a tenth at the shares in `drops`."""
+    known = options_of(named(options.method)).keys() & {"hidden", "dim"}
+    typed = {name: value for name in sorted(known) if (value := getattr(options, name)) is not None}
+    assert options.batch_size is not None and options.views is not None
+    return Pretrain(
+        images=budget(options, n, imagenet_epochs), batch_size=options.batch_size, optimizer=optimizer, lr=lr,
+        weight_decay=weight_decay, warmup=warmup, drops=drops, seed=options.seed, encoder=options.spec(), sight=options.sight(),
+        views=options.views, method=options.method, options={**own, **typed},
+    )  # fmt: skip
+
+
+def budget(options: Options, n: int, imagenet_epochs: float) -> float:
+    """Images to show: the paper's, if none are typed."""
+    typed = options.epochs or options.imagenet_epochs
+    return (options if typed else replace(options, imagenet_epochs=imagenet_epochs)).showings(n)
+
+
 def paper(options: Options, n: int, *, shares: tuple[float, float, float], k: int, lr: float = 0.3) -> DnC:
-    """Base, experts and student of one schedule; `shares` are its epochs, and the budget if none is typed."""
-    total = options.showings(n) if options.epochs or options.imagenet_epochs else 0.0
-    if not total:
-        total = replace(options, imagenet_epochs=sum(shares)).showings(n)
+    """DnC's base, experts and student (appendix E and tables 2, 12, 18) of one schedule; `shares` are its epochs, and the
+    budget if none is typed."""
+    total = budget(options, n, sum(shares))
     images = [total * share / sum(shares) for share in shares]
     hidden, dim = options.heads()
     assert options.batch_size is not None and options.views is not None
@@ -36,3 +60,12 @@ def paper(options: Options, n: int, *, shares: tuple[float, float, float], k: in
         student=student,
         checks=Check(labels=options.labels),
     )
+
+
+def by_labels(options: Options, *, images: float, warmup: float, drops: tuple[float, ...], seed: int) -> Classification:
+    """One training on given labels by SGD at 0.1 for a batch of 256, its rate falling to a tenth at `drops`."""
+    assert options.batch_size is not None and options.views is not None
+    return Classification(
+        images=images, batch_size=options.batch_size, optimizer="sgd", lr=0.1, weight_decay=1e-4, warmup=warmup, drops=drops,
+        seed=seed, encoder=options.spec(), sight=options.sight(), views=options.views,
+    )  # fmt: skip

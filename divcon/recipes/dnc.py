@@ -20,7 +20,7 @@ from ..dnc import DnC
 from ..evals.compare import Check
 from ..stages import Distillation, Divide
 from . import Options
-from ._small import RATE, contrast
+from ._small import RATE, alone
 
 STUDENT_RATE = 0.016  # AdamW's, for a batch of 256
 BASE_SHARE = 0.25  # a student that starts from the base needs less of it
@@ -31,7 +31,7 @@ defaults: dict[str, Any] = {}
 
 def recipe(options: Options, n: int) -> DnC:
     total = options.showings(n)
-    base = contrast(options, n, images=total / 2)
+    base = alone(options, n, images=total / 2)
     expert = replace(base, images=total / 4, start="base", lr=RATE / 2, seed=options.seed + 1)
     student = Distillation(
         images=total / 4, batch_size=base.batch_size, optimizer="adamw", lr=STUDENT_RATE, weight_decay=1e-4,

@@ -10,11 +10,11 @@ from typing import Any
 
 from ..rivals import Single
 from . import Options
-from ._small import contrast
+from ._small import alone
 
 about = "MoCLR alone for the whole budget: what DnC has to beat"
 defaults: dict[str, Any] = {}
 
 
 def recipe(options: Options, n: int) -> Single:
-    return Single(base=contrast(options, n, images=options.showings(n)))
+    return Single(base=alone(options, n, images=options.showings(n)))

@@ -10,11 +10,11 @@ from typing import Any
 
 from ..rivals import Single
 from . import Options
-from ._small import contrast
+from ._small import alone
 
 about = "SimCLR alone for the whole budget"
 defaults: dict[str, Any] = {}
 
 
 def recipe(options: Options, n: int) -> Single:
-    return Single(base=contrast(replace(options, method="simclr"), n, images=options.showings(n)))
+    return Single(base=alone(replace(options, method="simclr"), n, images=options.showings(n)))

@@ -14,8 +14,9 @@ from ..data.images import open_images
 from ..data.labelled import Labelled, open_labelled
 from ..data.made import make
 from ..errors import UsageError
+from ..evals.split import split
 from ..log import say, warn
-from .models import evaluate, split
+from .models import evaluate
 from .running import run
 from .sheet import draw_clusters
 
@@ -51,7 +52,7 @@ def _models(run_folder: Path) -> dict[str, str]:
 
 
 def collection(cache: Path) -> Path:
-    """Open Clip Art, unpacked in the cache; where there is no apt, a made collection with known truth."""
+    """Open Clip Art (public domain), unpacked in the cache; where there is no apt, a made collection with known truth."""
     folder = cache / "demo" / "openclipart"
     if folder.is_dir():
         return folder
@@ -74,21 +75,26 @@ def _made(folder: Path) -> Path:
 
 
 def _unpacked(work: Path, folder: Path) -> Path:
-    """Download Debian's package without being root, and unpack it; the pictures are public domain."""
-    work.mkdir(parents=True, exist_ok=True)
     say(f"getting {PACKAGE} (131 MB)")
-    for command in (["apt-get", "download", PACKAGE], ["apt-get", "update"], ["apt-get", "download", PACKAGE]):
+    part = unpacked(PACKAGE, work)
+    (part / "usr/share/openclipart/png").rename(folder)
+    shutil.rmtree(part)
+    return folder
+
+
+def unpacked(name: str, work: Path) -> Path:
+    """Download a package of Debian's without being root, and unpack it into a folder of `work`."""
+    work.mkdir(parents=True, exist_ok=True)
+    for command in (["apt-get", "download", name], ["apt-get", "update"], ["apt-get", "download", name]):
         done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=600)
         if done.returncode == 0 and command[1] == "download":
             break
-    (package,) = list(work.glob(f"{PACKAGE}_*.deb"))[-1:] or _refuse(done.stderr)
+    (package,) = list(work.glob(f"{name}_*.deb"))[-1:] or _refuse(done.stderr)
     part = work / "unpacked.part"
     shutil.rmtree(part, ignore_errors=True)
     subprocess.run(["dpkg-deb", "-x", package, part], check=True, capture_output=True, timeout=600)
-    (part / "usr/share/openclipart/png").rename(folder)
-    shutil.rmtree(part)
     package.unlink()
-    return folder
+    return part
 
 
 def _refuse(why: str) -> list[Path]:

@@ -17,7 +17,7 @@ from ..data.pixels import open_pixels
 from ..errors import InputError, UsageError
 from ..evals.knn import knn
 from ..evals.linear import linear
-from ..evals.split import stratified
+from ..evals.split import split
 from ..fit.looking import encode
 from ..nets.encoder import SLIM, EncoderSpec, check_name
 from ..nets.net import Place
@@ -107,13 +107,6 @@ def evaluate(
         score = linear(x[train], parts[0], x[test], parts[1], seed=seed, precision=precision)
         result["linear"] = {"top1": score.top1, "penalty": score.penalty}
     return result
-
-
-def split(data: Labelled, seed: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """Positions to train and to test on, and the classes left out: the folder's own split, or a stratified 70/30."""
-    if data.train is not None and data.test is not None:
-        return data.train, data.test, []
-    return stratified(data.labels, 0.7, seed)
 
 
 def embed(

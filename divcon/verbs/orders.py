@@ -1,7 +1,7 @@
 """A run as it was asked for: read the collection, settle every option, refuse what can't be done, then do it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,23 @@ from ..log import say
 from ..nets.encoder import check_name
 from ..nets.trained import Trained
 from ..recipes import Options, Recipe
-from ..rivals import Single, single
+from ..rivals import NMF, ClusterFit, Single, Supervised, clusterfit, nmf, single, supervised
 from ..runs import Run
 from .running import BEHAVIOUR, Behaviour, behaving
 
 FEWEST = 16  # images: a batch has at least two, and is at most an eighth of them
-STAGES = {DnC: ["base", "clusters", "experts", "checks", "student"], Single: ["base"]}
+STAGES: dict[type, list[str]] = {
+    DnC: ["base", "clusters", "experts", "checks", "student"],
+    ClusterFit: ["base", "clusters", "refit"],
+    **{kind: ["base"] for kind in (Single, Supervised, NMF)},
+}
+PIPELINES: dict[type, Callable[[Run, Folder, Any], Trained]] = {
+    DnC: divide_and_contrast,
+    ClusterFit: clusterfit,
+    Single: single,
+    Supervised: supervised,
+    NMF: nmf,
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,7 @@ def carry_out(order: Order, *, only: str | None = None, steal_lock: bool = False
         only=only, taken={"base": base} if base else {}, steal_lock=steal_lock, changes=_meet_book(order),
     )  # fmt: skip
     try:
-        _pipeline(run, order.images, order.recipe)
+        PIPELINES[type(order.recipe)](run, order.images, order.recipe)
     except WaitingError:
         if not run.reached_only:
             raise
@@ -99,7 +110,7 @@ def carry_out(order: Order, *, only: str | None = None, steal_lock: bool = False
 def _refuse_too_few(recipe: Recipe, n: int) -> None:
     if n < FEWEST:
         raise DataError(f"{n} images are too few to train on: at least {FEWEST} different ones are needed")
-    if isinstance(recipe, DnC) and recipe.clusters.k > n:
+    if isinstance(recipe, DnC | ClusterFit) and recipe.clusters.k > n:
         raise DataError(f"clusters.k={recipe.clusters.k}, but there are {n} different images; lower it")
 
 
@@ -115,10 +126,6 @@ def _base(asked: str | None, recipe: Recipe) -> Path | None:
         said = "; ".join(f"{name} is {its}, not {ours}" for name, its, ours in differ)
         raise UsageError(f"base={show(folder)} does not fit: its {said}. Type these options as that run had them")
     return folder
-
-
-def _pipeline(run: Run, images: Folder, recipe: Recipe) -> Trained:
-    return divide_and_contrast(run, images, recipe) if isinstance(recipe, DnC) else single(run, images, recipe)
 
 
 def _meet_book(order: Order) -> str:

@@ -2,68 +2,146 @@
 
 import shutil
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ..data.pixels import fitted_sizes
 from ..dnc import DnC
+from ..fit.factoring import solver
 from ..fit.looking import as_input
 from ..fit.loop import train_step
 from ..fit.optimisers import optimiser
 from ..fit.schedules import steps_for
 from ..machine import Machine
 from ..method import At, Batch, Method, named
+from ..methods.classify import Classify
 from ..nets.encoder import build
 from ..nets.net import width
+from ..nets.recompute import recomputing
 from ..nets.small_maps import with_products
 from ..recipes import Recipe
-from ..stages import Learning, Pretrain
+from ..rivals import ClusterFit, Supervised, to_learn_from
+from ..stages import Classification, Distillation, Divide, Factoring, Learning, Pretrain
 from .orders import Order
 
 TIMED = 3  # steps, after one that warms up
 
 
+@dataclass(frozen=True)
+class Part:
+    """One training of the pipeline, on so many images; `classes` are what a classification tells apart."""
+
+    stage: str
+    recipe: Learning | Factoring
+    images: int
+    classes: int = 0
+
+    @property
+    def batch_size(self) -> int:
+        return max(2, min(self.recipe.batch_size, self.images // 8))
+
+
 def plan(order: Order) -> dict[str, Any]:
     """Images, and for each stage its images, steps, batch and expected seconds; the disk that is needed and free."""
-    n = len(order.images)
-    base = order.recipe.base
-    per_image, parameters = measured(base, n, order.machine)
-    stages = [_row(name, learning, images, per_image) for name, learning, images in trainings(order.recipe, n)]
-    disk = _disk_mb(order, base, parameters, len(stages))
+    parts = trainings(order)
+    costs = _costs(parts, order.machine)
+    stages = [_row(part, costs[_kind(part)][0]) for part in parts]
+    disk = _disk_mb(order, max(numbers for _, numbers in costs.values()), len(stages))
+    why = [*order.reasons, *_unknown(order.recipe, len(order.images))]
     return {
-        "images": n, "stages": stages, "seconds": round(sum(stage["seconds"] for stage in stages), 1), "disk_mb": round(disk, 1),
-        "free_mb": round(_free_mb(order.folder), 1), "why": order.reasons, "machine": order.book.machine,
+        "images": len(order.images), "stages": stages, "seconds": round(sum(stage["seconds"] for stage in stages), 1),
+        "disk_mb": round(disk, 1), "free_mb": round(_free_mb(order.folder), 1), "why": why, "machine": order.book.machine,
     }  # fmt: skip
 
 
-def trainings(recipe: Recipe, n: int) -> list[tuple[str, Learning, int]]:
+def trainings(order: Order) -> list[Part]:
     """Every training of the pipeline; clusters are taken to be equal, since they are not known yet."""
+    recipe, n = order.recipe, len(order.images)
+    if isinstance(recipe, Supervised):
+        known = to_learn_from(recipe.truth, order.cache, order.machine.readers)
+        return [Part("base", recipe.base, len(known.images), len(known.classes))]
+    base = Part("base", recipe.base, n)
+    if isinstance(recipe, ClusterFit):
+        return [base, Part("refit", recipe.refit, n, remaining(recipe.clusters, n))]
     if not isinstance(recipe, DnC):
-        return [("base", recipe.base, n)]
-    k = recipe.clusters.k
-    experts = [(f"experts/{i}", recipe.expert.share(1 / k), n // k) for i in range(k)]
-    return [("base", recipe.base, n), *experts, ("student", recipe.student, n)]
+        return [base]
+    k = remaining(recipe.clusters, n)
+    experts = [Part(f"experts/{i}", recipe.expert.share(1 / k), n // k) for i in range(k)]
+    return [base, *experts, Part("student", recipe.student, n)]
 
 
-def measured(recipe: Pretrain, n: int, machine: Machine) -> tuple[float, int]:
+def remaining(clusters: Divide, n: int) -> int:
+    """As many clusters as can be left once those that are too small are merged."""
+    return min(clusters.k, max(1, n // max(1, clusters.smallest)))
+
+
+def _unknown(recipe: Recipe, n: int) -> list[str]:
+    """What the plan takes for granted."""
+    if not isinstance(recipe, DnC | ClusterFit):
+        return []
+    k, smallest = remaining(recipe.clusters, n), recipe.clusters.smallest
+    fewer = f"; {k} of {recipe.clusters.k} can have {smallest:,} images" if k < recipe.clusters.k else ""
+    merged = ", and how many will be merged for being small," if smallest > 1 else ""
+    return [f"clusters {k}, all of a size: how large they will be{merged} is not known yet{fewer}"]
+
+
+def _kind(part: Part) -> type:
+    """What costs alike: a student's step is taken to be one of the base's."""
+    return Pretrain if isinstance(part.recipe, Distillation) else type(part.recipe)
+
+
+def _costs(parts: list[Part], machine: Machine) -> dict[type, tuple[float, int]]:
+    first: dict[type, Part] = {}
+    for part in parts:
+        first.setdefault(_kind(part), part)
+    return {kind: measured(part, machine) for kind, part in first.items()}
+
+
+def measured(part: Part, machine: Machine) -> tuple[float, int]:
     """Seconds an image takes in training, by a few steps on noise; and how many numbers the method remembers."""
-    batch_size = min(recipe.batch_size, max(2, n // 8))
+    recipe = part.recipe
     with machine.use():
         torch.manual_seed(0)
         encoder = build(recipe.encoder, recipe.sight.size)
-        network = with_products(encoder) if machine.shortcuts else encoder
-        method: Method = named(recipe.method)(network, n, **recipe.options)
-        machine.put(method).train()
-        batch = _noise(recipe, method, batch_size, machine)
-        optimizer = optimiser(recipe.optimizer, method, recipe.weight_decay)
-        seconds = [_timed(method, optimizer, batch, machine) for _ in range(1 + TIMED)]
-    return float(np.median(seconds[1:])) / batch_size, sum(t.numel() for t in method.state_dict().values())
+        step, numbers = (
+            _factoring(recipe, encoder, part)
+            if isinstance(recipe, Factoring)
+            else _learning(recipe, encoder, part, machine)
+        )
+        seconds = [_timed(step) for _ in range(1 + TIMED)]
+    return float(np.median(seconds[1:])) / part.batch_size, numbers
 
 
-def _noise(recipe: Pretrain, method: Method, batch_size: int, machine: Machine) -> Batch:
+def _factoring(recipe: Factoring, encoder: nn.Module, part: Part) -> tuple[Callable[[], Any], int]:
+    model, pixels = solver(width(encoder), part.batch_size / part.images, 0), 3 * recipe.sight.size**2
+    noise = np.random.default_rng(0).random((part.batch_size, pixels), np.float32)
+    return lambda: model.partial_fit(noise), 3 * width(encoder) * pixels
+
+
+def _learning(recipe: Learning, encoder: nn.Module, part: Part, machine: Machine) -> tuple[Callable[[], Any], int]:
+    if recipe.recompute:
+        recomputing(encoder, recipe.encoder.name)
+    method = _method(recipe, with_products(encoder) if machine.shortcuts else encoder, part)
+    machine.put(method).train()
+    batch = _noise(recipe, method, part.batch_size, machine)
+    optimizer = optimiser(recipe.optimizer, method, recipe.weight_decay)
+    return lambda: _step(method, optimizer, batch, machine), sum(t.numel() for t in method.state_dict().values())
+
+
+def _method(recipe: Learning, network: nn.Module, part: Part) -> Method:
+    if isinstance(recipe, Classification):
+        return Classify(network, part.images, torch.arange(part.images) % part.classes, smoothing=recipe.smoothing)
+    assert isinstance(recipe, Pretrain)
+    return named(recipe.method)(network, part.images, **recipe.options)
+
+
+def _noise(recipe: Learning, method: Method, batch_size: int, machine: Machine) -> Batch:
     rng = np.random.default_rng(0)
     shape = (batch_size, recipe.sight.size, recipe.sight.size, 3)
     views = [
@@ -72,26 +150,31 @@ def _noise(recipe: Pretrain, method: Method, batch_size: int, machine: Machine) 
     return Batch(views, torch.arange(batch_size, device=machine.device))
 
 
-def _timed(method: Method, optimizer: torch.optim.Optimizer, batch: Batch, machine: Machine) -> float:
-    begin = time.perf_counter()
+def _step(method: Method, optimizer: torch.optim.Optimizer, batch: Batch, machine: Machine) -> float:
     at = At(0, 1, 0)
     outcome = train_step(method, optimizer, batch, at, 0.0, machine)
     method.after_step(outcome.kept, at)
-    float(outcome.loss.detach())
+    return float(outcome.loss.detach())
+
+
+def _timed(step: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    step()
     return time.perf_counter() - begin
 
 
-def _row(name: str, learning: Learning, images: int, per_image: float) -> dict[str, Any]:
-    batch_size = max(2, min(learning.batch_size, images // 8))
-    steps = steps_for(learning.images, batch_size)
-    seconds = round(steps * batch_size * per_image, 1)
-    return {"stage": name, "images": images, "steps": steps, "batch_size": batch_size, "seconds": seconds}
+def _row(part: Part, per_image: float) -> dict[str, Any]:
+    steps = steps_for(part.recipe.images, part.batch_size)
+    seconds = round(steps * part.batch_size * per_image, 1)
+    return {
+        "stage": part.stage, "images": part.images, "steps": steps, "batch_size": part.batch_size, "seconds": seconds,
+    }  # fmt: skip
 
 
-def _disk_mb(order: Order, base: Pretrain, parameters: int, stages: int) -> float:
+def _disk_mb(order: Order, parameters: int, stages: int) -> float:
     """Every stage's weights, two checkpoints of the one at work with its optimizer, the pixel cache, and what is kept of
     teachers."""
-    heights, widths = fitted_sizes(order.images, 2 * base.sight.size)
+    heights, widths = fitted_sizes(order.images, 2 * order.recipe.base.sight.size)
     pixels = 3.0 * float(heights.astype(np.int64) @ widths.astype(np.int64))
     cached = pixels if pixels <= order.cache_gb * 1e9 else 0.0
     return (4 * parameters * (stages + 6) + cached + _kept_bytes(order.recipe, len(order.images))) / 1e6

@@ -55,6 +55,7 @@ def run(
     Options are those of the command line: `epochs=60`, `recipe="moclr"`, `**{"clusters.k": 10}`.
     """
     folder = Path(out)
+    options = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}  # as if typed
     with signals.listening():
         check_folder(folder, Path(data))
         if only is None and finished(data, folder, options):

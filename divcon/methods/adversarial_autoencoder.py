@@ -1,0 +1,63 @@
+"""Adversarial autoencoder (https://arxiv.org/abs/1511.05644): paint a picture from a code that no discriminator can tell
+from a random one."""
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from .. import dist
+from ..data.views import View, plain
+from ..method import At, Batch, Method, Outcome
+from ..nets.decoder import Decoder
+from ..nets.net import Net
+
+
+class AdversarialAutoencoder(Method):
+    """The code is the net's projection; the prior is Gaussian. The paper alternates its two phases, each with a rate of its
+    own; here their losses are added, and `weight`, which stands for those rates, is ours. `channels` are those of the
+    decoder's first map."""
+
+    mend = "lower its weight, or the stage's lr: the discriminator may have won"
+    about = "reconstruct an image from a code that looks Gaussian to a discriminator"
+
+    def __init__(
+        self, encoder: nn.Module, n_images: int, *, weight: PositiveFloat = 0.1, hidden: PositiveInt = 1000,
+        dim: PositiveInt = 8, channels: Annotated[int, Field(ge=8)] = 256,
+    ):  # fmt: skip
+        super().__init__()
+        self.net = Net(encoder, hidden=hidden, dim=dim, norm_output=False)
+        self.decoder = Decoder(dim, channels)
+        self.discriminator = nn.Sequential(
+            nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)
+        )
+        self.weight = weight
+
+    def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
+        return (plain(pair[0]),)
+
+    def forward(self, batch: Batch, at: At) -> Outcome:
+        (images,) = batch.views
+        code = self.net(images)
+        missed = F.mse_loss(self.decoder(code, images.shape[-1]), images.float())
+        caught, found = self._told_apart(code.detach()), self._given_away(code)
+        logs = {"missed": missed.detach(), "caught": caught.detach()}
+        return Outcome(missed + self.weight * (caught + found), logs, seen=code.detach())
+
+    def _told_apart(self, code: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+        """The discriminator's loss: to say 1 of codes from the prior, and 0 of the encoder's."""
+        prior = dist.drawn(torch.randn, *code.shape, device=code.device)
+        return _judged(self.discriminator(prior), 1) / 2 + _judged(self.discriminator(code), 0) / 2
+
+    def _given_away(self, code: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+        """The encoder's loss: that the discriminator, held still, does not say 1 of its codes."""
+        held = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
+        return _judged(functional_call(self.discriminator, held, (code,)), 1)
+
+
+def _judged(logits: Float[Tensor, "b 1"], truth: int) -> Float[Tensor, ""]:
+    return F.binary_cross_entropy_with_logits(logits.float(), torch.full_like(logits.float(), truth))

@@ -1,0 +1,67 @@
+"""DeepCluster (https://arxiv.org/abs/1807.05520): cluster what the network sees, learn to predict the clusters, begin again."""
+
+import torch
+import torch.nn.functional as F
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from ..clustering.kmeans import kmeans
+from ..clustering.labellings import shared_information, shown_alike
+from ..clustering.whitening import whitened
+from ..data.views import View
+from ..method import At, Batch, Look, Method, Outcome
+from ..nets.net import Net, width
+
+
+class DeepCluster(Method):
+    """k-means at the start of each pass, on whitened pools of length one; then a new classifier learns the clusters, and
+    images are drawn so that each cluster is shown as often as any other. `agreement` in the log is the normalised mutual
+    information of a pass's clusters with those of the pass before.
+
+    The paper's networks see edges, not colours: `base.encoder.colours=edges`.
+    """
+
+    about = "predict k-means clusters of the last pass's features, by a new classifier each pass"
+    mend = "have fewer clusters, or lower the stage's lr"
+    labels: Tensor
+    shown: Tensor
+    agreement: Tensor
+
+    def __init__(
+        self, encoder: nn.Module, n_images: int, *,
+        clusters: PositiveInt = 10_000, components: PositiveInt = 256, rounds: PositiveInt = 20,
+    ):  # fmt: skip
+        super().__init__()
+        self.net = Net(encoder)
+        self.classifier = nn.Linear(width(encoder), clusters)
+        self.components, self.rounds = components, rounds
+        self.register_buffer("labels", torch.zeros(n_images, dtype=torch.int64))
+        self.register_buffer("shown", torch.arange(n_images))
+        self.register_buffer("agreement", torch.zeros(()))
+
+    def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
+        return pair[:1]
+
+    @torch.no_grad()
+    def before_epoch(self, look: Look, at: At) -> None:
+        seen = F.normalize(whitened(look("pool"), self.components), dim=1)
+        k = self.classifier.out_features
+        found = kmeans(seen, k, seed=at.epoch, rounds=self.rounds, restarts=1, spherical=False)
+        self.agreement.fill_(shared_information(self.labels.cpu(), found.labels))
+        self.labels.copy_(found.labels)
+        self.shown.copy_(shown_alike(found.labels))
+        nn.init.normal_(self.classifier.weight, std=0.01)
+        nn.init.zeros_(self.classifier.bias)
+
+    def sampling(self) -> Tensor:
+        return self.shown
+
+    def anew(self) -> list[nn.Parameter]:
+        return [*self.classifier.parameters()]
+
+    def forward(self, batch: Batch, at: At) -> Outcome:
+        pool = self.net(batch.views[0])
+        logits, truth = self.classifier(pool).float(), self.labels[batch.index]
+        right = (logits.argmax(1) == truth).float().mean()
+        logs = {"accuracy": right.detach(), "agreement": self.agreement}
+        return Outcome(F.cross_entropy(logits, truth), logs, seen=pool.detach())

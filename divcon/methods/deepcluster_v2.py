@@ -1,0 +1,73 @@
+"""DeepCluster v2 (https://arxiv.org/abs/2006.09882, appendix D): predict the cluster that k-means put the image into, from
+what was seen of it in the pass before."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from ..clustering.kmeans import kmeans
+from ..data.views import View, small_crops
+from ..losses import cosines
+from ..method import At, Batch, Look, Method, Outcome, Share
+from ..nets.bank import Bank
+from ..nets.net import Net, by_size
+
+
+class DeepClusterV2(Method):
+    """Spherical k-means at the start of each pass, over the projections that the two large views had in the last one, kept
+    as they came by; the first pass begins with a look. Each of the `heads` has a k-means of its own, by turns on either
+    view's. Its centroids are the classifier: nothing of it is learned, so nothing has to begin again.
+    """
+
+    about = "predict last pass's spherical k-means clusters, centroids as classifiers (multi-crop)"
+    centroids: Tensor
+    labels: Tensor
+
+    def __init__(
+        self, encoder: nn.Module, n_images: int, *,
+        clusters: PositiveInt = 3000, heads: PositiveInt = 3, rounds: PositiveInt = 10, temperature: PositiveFloat = 0.1,
+        crops: NonNegativeInt = 6, crop_share: Share = 96 / 224, hidden: PositiveInt = 2048, dim: PositiveInt = 128,
+    ):  # fmt: skip
+        super().__init__()
+        self.net = Net(encoder, hidden=hidden, dim=dim, norm_output=False)
+        self.bank, self.other_bank = Bank(n_images, dim), Bank(n_images, dim)
+        self.temperature, self.rounds, self.crops, self.crop_share = temperature, rounds, crops, crop_share
+        self.register_buffer("centroids", F.normalize(torch.randn(heads, clusters, dim), dim=2))
+        self.register_buffer("labels", torch.zeros(heads, n_images, dtype=torch.int64))
+
+    def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
+        return (*pair, *small_crops(pair[0], self.crops, self.crop_share))
+
+    @torch.no_grad()
+    def before_epoch(self, look: Look, at: At) -> None:
+        if at.step == 0:
+            seen = F.normalize(look("projection"), dim=1)
+            self.bank.rows.copy_(seen)
+            self.other_bank.rows.copy_(seen)
+        for head, centroids in enumerate(self.centroids):
+            rows = (self.bank, self.other_bank)[head % 2].rows
+            found = kmeans(
+                rows, len(centroids), seed=head + len(self.centroids) * at.epoch, rounds=self.rounds, restarts=1
+            )
+            centroids.copy_(found.centroids)
+            self.labels[head] = found.labels
+
+    def forward(self, batch: Batch, at: At) -> Outcome:
+        z = [F.normalize(part, dim=1) for part in by_size(self.net, batch.views)]
+        truths = self.labels[:, batch.index]
+        losses = [self._miss(part, centroids, truth) for part in z for centroids, truth in zip(self.centroids, truths)]
+        return Outcome(
+            torch.stack(losses).mean(), kept=(batch.index, [part.detach() for part in z[:2]]), seen=z[0].detach()
+        )
+
+    def _miss(self, z: Float[Tensor, "b d"], centroids: Float[Tensor, "k d"], truth: Tensor) -> Float[Tensor, ""]:
+        return F.cross_entropy(cosines(z, centroids) / self.temperature, truth)
+
+    def after_step(self, kept: Any, at: At) -> None:
+        index, (one, other) = kept
+        self.bank.follow(index, one, momentum=0.0)
+        self.other_bank.follow(index, other, momentum=0.0)

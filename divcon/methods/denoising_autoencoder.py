@@ -1,0 +1,39 @@
+"""Denoising autoencoder: paint a picture from what the encoder made of it under noise (https://arxiv.org/abs/1305.6663
+on what that learns; from https://www.jmlr.org/papers/v11/vincent10a.html)."""
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, NonNegativeFloat
+from torch import nn
+
+from .. import dist
+from ..data.views import View, plain
+from ..method import At, Batch, Method, Outcome
+from ..nets.decoder import Decoder
+from ..nets.net import Net, width
+
+
+class DenoisingAutoencoder(Method):
+    """`noise` is Gaussian, in spreads of the colours; `channels` are those of the decoder's first map."""
+
+    about = "reconstruct an image from what is seen of it under noise"
+
+    def __init__(
+        self, encoder: nn.Module, n_images: int, *, noise: NonNegativeFloat = 0.5,
+        channels: Annotated[int, Field(ge=8)] = 256,
+    ):  # fmt: skip
+        super().__init__()
+        self.net = Net(encoder)
+        self.decoder = Decoder(width(encoder), channels)
+        self.noise = noise
+
+    def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
+        return (plain(pair[0]),)
+
+    def forward(self, batch: Batch, at: At) -> Outcome:
+        (clean,) = batch.views
+        pool = self.net(clean + self.noise * dist.drawn(torch.randn, *clean.shape, device=clean.device))
+        loss = F.mse_loss(self.decoder(pool, clean.shape[-1]), clean.float())
+        return Outcome(loss, seen=pool.detach())

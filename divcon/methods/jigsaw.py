@@ -1,0 +1,86 @@
+"""Jigsaw puzzles (https://arxiv.org/abs/1603.09246): tell in which of many orders nine tiles of a picture are shown."""
+
+import functools
+import itertools
+import math
+from dataclasses import replace
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from .. import dist
+from ..data.views import View, plain
+from ..method import At, Batch, Method, Outcome
+from ..nets.heads import regressor
+from ..nets.net import Net, width
+from ..nets.patches import PATCHES, ROW, corners, cut, standardised
+
+TILE = 64 / 75  # of a cell of the grid; where in its cell a tile lies is left to chance (section 4.2)
+GREY = 0.3  # of the images: colours' fringes are no help there
+
+Permutations = Annotated[int, Field(ge=2, le=math.factorial(PATCHES))]
+
+
+class Jigsaw(Method):
+    """The encoder sees each tile by itself; what it makes of the nine is put side by side for the classifier. The view that
+    is cut is `zoom` times as wide as the recipe's. The paper also moves the colour channels against each other; that is
+    left out."""
+
+    about = "tell in which order nine tiles of an image are shown"
+    order: Tensor
+
+    def __init__(
+        self, encoder: nn.Module, n_images: int, *, permutations: Permutations = 1000, hidden: PositiveInt = 4096,
+        zoom: PositiveInt = 2,
+    ):  # fmt: skip
+        super().__init__()
+        self.net = Net(encoder)
+        self.classifier = regressor(PATCHES * width(encoder), hidden, permutations)
+        self.register_buffer("order", torch.tensor(far_apart(permutations)))
+        self.zoom = zoom
+
+    def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
+        return (replace(plain(pair[0]), size=self.zoom * pair[0].size, grey=GREY),)
+
+    def forward(self, batch: Batch, at: At) -> Outcome:
+        tiles = tiles_of(batch.views[0])
+        u = dist.drawn(torch.rand, len(tiles), device=tiles.device)
+        truth = (u * len(self.order)).long()
+        pools = self.net(shuffled(tiles, self.order[truth]).flatten(0, 1)).unflatten(0, (-1, PATCHES))
+        logits = self.classifier(pools.flatten(1)).float()
+        right = (logits.argmax(1) == truth).float().mean()
+        loss, chance = F.cross_entropy(logits, truth), math.log(len(self.order))
+        return Outcome(loss, {"accuracy": right}, seen=pools.flatten(1).detach(), chance=chance)
+
+
+def tiles_of(images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 9 3 side side"]:
+    """One tile from each cell of a grid of 3 x 3, row by row, without its tone."""
+    cell = images.shape[-1] // ROW
+    side = round(TILE * cell)
+    u = dist.drawn(torch.rand, len(images), PATCHES, 2, device=images.device)
+    return standardised(cut(images, corners(u, cell, cell - side), side))
+
+
+def shuffled(tiles: Float[Tensor, "b 9 3 s s"], order: Int64[Tensor, "b 9"]) -> Float[Tensor, "b 9 3 s s"]:
+    """In place i the tile from place order[i]."""
+    return tiles[torch.arange(len(tiles), device=tiles.device)[:, None], order]
+
+
+@functools.cache
+def far_apart(count: int) -> list[list[int]]:
+    """Permutations of nine, each chosen for the largest sum of Hamming distances to those before it (algorithm 1 of the
+    paper), and among such for the largest distance to the nearest of them."""
+    every = np.array(list(itertools.permutations(range(PATCHES))), np.int8).T.copy()
+    total, nearest = np.zeros(every.shape[1], np.int32), np.full(every.shape[1], PATCHES, np.int32)
+    chosen = [0]
+    while len(chosen) < count:
+        distance = sum((place != place[chosen[-1]]).astype(np.int32) for place in every)
+        total += distance
+        np.minimum(nearest, distance, out=nearest)
+        chosen.append(int(np.where(nearest > 0, total * (PATCHES + 1) + nearest, -1).argmax()))
+    return [[int(tile) for tile in every[:, column]] for column in chosen]

@@ -1,0 +1,82 @@
+"""Instance recognition, NPID (https://arxiv.org/abs/1805.01978): a class for each image, in a memory of what was seen."""
+
+import itertools
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from .. import dist
+from ..data.views import View
+from ..losses import instance_nce, instance_softmax
+from ..method import At, Batch, Method, Outcome, Share
+from ..nets.bank import Bank
+from ..nets.net import Net
+
+
+class NPID(Method):
+    """The bank's row of the image is told from `negatives` rows at random, or from all others where that is 0. Each row
+    follows what is seen of its image with momentum `inertia`. The projector is linear, unless it is given a `hidden`
+    layer.
+
+    `normaliser`, Z / n, is the constant that stands for the mean of exp(cosine / temperature) over the bank. The paper takes
+    its first batch's, and None what that is in expectation: 2.21 for 128 dimensions at temperature 0.07.
+    """
+
+    about = "tell the memory of an image from the memories of others: a class for each image"
+
+    def __init__(
+        self, encoder: nn.Module, n_images: int, *,
+        temperature: PositiveFloat = 0.07, negatives: NonNegativeInt = 4096, inertia: Share = 0.5,
+        normaliser: PositiveFloat | None = None, hidden: NonNegativeInt = 0, dim: PositiveInt = 128,
+    ):  # fmt: skip
+        super().__init__()
+        self.net = Net(encoder, hidden=hidden, dim=dim, norm_output=False)
+        self.bank = Bank(n_images, dim)
+        self.temperature, self.inertia = temperature, inertia
+        self.negatives = min(negatives, n_images // 2)  # noise is of others: the image itself should seldom be in it
+        self.normaliser = normaliser or of_random_directions(dim, temperature)
+
+    def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
+        return pair[:1]
+
+    def forward(self, batch: Batch, at: At) -> Outcome:
+        z = self.net(batch.views[0])
+        rows, seen = self.bank.rows, z.detach()
+        if self.negatives == 0:
+            loss = instance_softmax(z, rows, batch.index, self.temperature)
+            return Outcome(loss, kept=(batch.index, seen), seen=seen, chance=math.log(len(rows)))
+        noise = noise_for(batch.index, self.negatives, len(rows))
+        loss = instance_nce(z, rows, batch.index, noise, self.temperature, self.normaliser)
+        return Outcome(loss, kept=(batch.index, seen), seen=seen, chance=nce_by_chance(self.negatives))
+
+    @torch.no_grad()
+    def after_step(self, kept: Any, at: At) -> None:
+        index, seen = kept
+        self.bank.follow(index, seen, self.inertia)
+
+
+def noise_for(index: Int64[Tensor, "b"], negatives: int, n: int) -> Int64[Tensor, "b m"]:
+    """Images at random for each of the batch, out of n: this rank's part of those of the global batch."""
+    first = dist.rank() * len(index)
+    drawn = torch.randint(n, (len(index) * dist.world(), negatives), device=index.device)
+    return drawn[first : first + len(index)]
+
+
+def nce_by_chance(negatives: int) -> float:
+    """The loss of one that gives the image itself the odds of noise, 1 to `negatives`."""
+    return (1 + negatives) * math.log(1 + negatives) - negatives * math.log(negatives)
+
+
+def of_random_directions(dim: int, temperature: float) -> float:
+    """The mean of exp(cosine / temperature) between directions at random: the series of 0F1(; d / 2; 1 / (2 t)^2)."""
+    total = term = 1.0
+    for k in itertools.count():
+        term *= (2 * temperature) ** -2 / ((k + 1) * (dim / 2 + k))
+        total += term
+        if term < 1e-12 * total:
+            break
+    return total

@@ -1,0 +1,45 @@
+"""RotNet (https://arxiv.org/abs/1803.07728): tell by how many quarter turns a picture was turned."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from ..data.views import View, plain
+from ..method import At, Batch, Method, Outcome, Share
+from ..nets.net import Net, width
+
+TURNS = 4
+
+
+class Rotation(Method):
+    """Every image is shown in all four positions in one batch, which the paper found to do better than one at a time
+    (section 3). `smoothing`, of labels, is none of the paper's."""
+
+    about = "tell by how many quarter turns an image is turned"
+
+    def __init__(self, encoder: nn.Module, n_images: int, *, smoothing: Share = 0.0):
+        super().__init__()
+        self.net = Net(encoder)
+        self.classifier = nn.Linear(width(encoder), TURNS)
+        self.smoothing = smoothing
+
+    def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
+        return (plain(pair[0]),)
+
+    def forward(self, batch: Batch, at: At) -> Outcome:
+        images, turns = turned(batch.views[0])
+        pool = self.net(images)
+        logits = self.classifier(pool).float()
+        right = (logits.argmax(1) == turns).float().mean()
+        loss = F.cross_entropy(logits, turns, label_smoothing=self.smoothing)
+        upright = pool[: len(batch.index)].detach()
+        return Outcome(loss, {"accuracy": right}, seen=upright, chance=math.log(TURNS))
+
+
+def turned(images: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "n 3 s s"], Int64[Tensor, "n"]]:
+    """The images in all four positions, the upright ones first, and how many quarter turns each has been given."""
+    turns = torch.arange(TURNS, device=images.device).repeat_interleave(len(images))
+    return torch.cat([images.rot90(k, (2, 3)) for k in range(TURNS)]), turns

@@ -1,0 +1,82 @@
+"""SwAV (https://arxiv.org/abs/2006.09882): predict the cluster of one view from the others, among clusters that are made as
+one goes and kept equally full. SEER (https://arxiv.org/abs/2103.01988) is SwAV on a large network and uncurated images."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from .. import dist
+from ..data.views import View, small_crops
+from ..losses import cosines, sinkhorn, swapped
+from ..method import At, Batch, Method, Outcome, Share
+from ..nets.net import Net, by_size
+
+
+class SwAV(Method):
+    """Two large views, whose clusters are predicted from each other and from `crops` small ones. A small one is `crop_share`
+    as wide as a large one, and shows less of the image than any large one does.
+
+    Prototypes are held still for the first `hold` steps. They are normalised in each forward, and the gradient with them.
+    For batches that are small beside the prototypes, `queue` projections of earlier images take part in the division, from
+    the pass `queue_from` on.
+    """
+
+    about = "predict the online cluster of a view from other views, clusters equally full (multi-crop)"
+    mend = (
+        "lower epsilon (0.03), hold the prototypes longer (hold=), or have fewer of them than the batch and queue hold"
+    )
+    queue: Tensor
+    filled: Tensor
+
+    def __init__(
+        self, encoder: nn.Module, n_images: int, *,
+        prototypes: PositiveInt = 3000, epsilon: PositiveFloat = 0.05, sinkhorn: PositiveInt = 3,
+        temperature: PositiveFloat = 0.1, hold: NonNegativeInt = 313, queue: NonNegativeInt = 0, queue_from: NonNegativeInt = 15,
+        crops: NonNegativeInt = 6, crop_share: Share = 96 / 224,
+        hidden: PositiveInt = 2048, dim: PositiveInt = 128, layers: PositiveInt = 2, norm_hidden: bool = True,
+    ):  # fmt: skip
+        super().__init__()
+        self.net = Net(encoder, hidden=hidden, dim=dim, layers=layers, norm_hidden=norm_hidden, norm_output=False)
+        self.prototypes = nn.Linear(dim, prototypes, bias=False)
+        self.epsilon, self.rounds, self.temperature, self.hold = epsilon, sinkhorn, temperature, hold
+        self.crops, self.crop_share, self.queue_from = crops, crop_share, queue_from
+        self.register_buffer("queue", torch.zeros(2, queue, dim))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+
+    def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
+        return (*pair, *small_crops(pair[0], self.crops, self.crop_share))
+
+    def forward(self, batch: Batch, at: At) -> Outcome:
+        z = [F.normalize(part, dim=1) for part in by_size(self.net, batch.views)]
+        weights = F.normalize(self.prototypes.weight.float(), dim=1)
+        scores = [cosines(part, held(weights, at.step < self.hold)) for part in z]
+        codes = [self._codes(i, scores[i].detach(), weights.detach(), at) for i in (0, 1)]
+        seen = [part.detach() for part in z[:2]]
+        chance = math.log(len(weights))
+        return Outcome(swapped(scores, codes, self.temperature), kept=seen, seen=seen[0], chance=chance)
+
+    def _codes(self, view: int, scores: Float[Tensor, "b k"], weights: Float[Tensor, "k d"], at: At) -> Tensor:
+        """Each image's cluster, softly, by a large view: among the batch, and the queue once it is full."""
+        n, length = len(scores), self.queue.shape[1] // dist.world()
+        if length and at.epoch >= self.queue_from and int(self.filled) >= self.queue.shape[1]:
+            own = self.queue[view, dist.rank() * length : (dist.rank() + 1) * length]
+            scores = torch.cat([scores, cosines(own, weights)])
+        return sinkhorn(scores, self.epsilon, self.rounds)[:n]
+
+    @torch.no_grad()
+    def after_step(self, kept: Any, at: At) -> None:
+        length = self.queue.shape[1]
+        if length:
+            new = torch.stack([dist.gathered(part) for part in kept])[:, :length]
+            self.queue.copy_(torch.cat([new, self.queue], 1)[:, :length])
+            self.filled.copy_((self.filled + new.shape[1]).clamp(max=length))
+
+
+def held(x: Tensor, still: bool) -> Tensor:
+    """The same; with a gradient of zero, not none, while it is to stand still."""
+    return x.detach() + 0 * x if still else x

@@ -1,0 +1,33 @@
+"""ClusterFit (https://arxiv.org/abs/1912.03330): a second network learns the clusters of what a first one sees.
+
+    divcon run DATA out=RUN recipe=clusterfit epochs=60
+
+Expected: see docs/results.md.
+
+Half of the budget goes to the first network, by MoCLR or any method= that is typed, and half to the second, which begins
+anew. There is a cluster for 64 images, up to the paper's 16,000, which has 80 images to a cluster. With eight, a short
+training learned less than the untrained encoder knows (LOG.md, the rivals).
+"""
+
+from typing import Any
+
+from ..rivals import ClusterFit
+from ..stages import Divide
+from . import Options
+from ._small import SHOWN, alone, by_labels
+
+MOST = 16_000  # clusters: the paper's
+
+about = "ClusterFit: a second network learns thousands of clusters of the first's"
+defaults: dict[str, Any] = {}
+
+
+def recipe(options: Options, n: int) -> ClusterFit:
+    half = options.showings(n) / 2
+    clusters = Divide(k=clusters_for(n), place="pool", rounds=50, restarts=1, smallest=1, seed=options.seed)
+    refit = by_labels(options, images=half, seed=options.seed + 1)
+    return ClusterFit(base=alone(options, n, images=half), clusters=clusters, refit=refit)
+
+
+def clusters_for(n: int) -> int:
+    return max(2, min(MOST, n // SHOWN))

@@ -1,0 +1,20 @@
+"""MoCo v3 alone, on everything, for the whole budget.
+
+    divcon run DATA out=RUN recipe=moco_v3 epochs=60
+
+Expected: see docs/results.md.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from ..rivals import Single
+from . import Options
+from ._small import alone
+
+about = "MoCo v3 alone for the whole budget"
+defaults: dict[str, Any] = {}
+
+
+def recipe(options: Options, n: int) -> Single:
+    return Single(base=alone(replace(options, method="moco_v3"), n, images=options.showings(n)))

@@ -1,0 +1,33 @@
+"""Non-negative matrix factorisation of pixels, by scikit-learn: what can be had without a network.
+
+    divcon run DATA out=RUN recipe=nmf epochs=15
+
+Expected: see docs/results.md.
+
+An image is described by how much it holds of 64 parts (base.encoder.options.components). Pixels are taken as they are, in
+0..1, so encoder, views, mean and std are not its to choose. It needs pip install 'divcon[rivals]'.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from ..errors import UsageError
+from ..nets.encoder import FACTORS
+from ..rivals import NMF
+from ..stages import Factoring
+from . import Options
+
+about = "non-negative matrix factorisation of pixels: without a network"
+defaults: dict[str, Any] = {"encoder": FACTORS, "size": 32, "batch_size": 256, "views": "mild"}
+
+
+def recipe(options: Options, n: int) -> NMF:
+    if options.encoder != FACTORS:
+        raise UsageError(f"encoder={options.encoder}: recipe=nmf has an encoder of its own; leave encoder= away")
+    assert options.batch_size is not None
+    sight = Factoring(images=1).sight
+    base = Factoring(
+        images=options.showings(n), batch_size=options.batch_size, sight=replace(sight, size=options.sight().size),
+        seed=options.seed,
+    )  # fmt: skip
+    return NMF(base=base)

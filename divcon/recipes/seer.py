@@ -1,0 +1,28 @@
+"""SEER in small (https://arxiv.org/abs/2103.01988): SwAV with its head and its division, on a RegNetY or a slim encoder.
+
+    divcon run DATA out=RUN recipe=seer epochs=60
+
+Expected: see docs/results.md.
+
+As in the paper the head has three layers and no batch norm, the division ten rounds, and there are four small views; the
+encoder's blocks are done again for the gradient. One pass, as in the paper, teaches nothing at this size: epochs= says how
+many. With encoder=slim10 nothing is done again.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from ..nets.encoder import SLIM
+from ..rivals import Single
+from . import Options
+from ._small import alone
+
+SEER: dict[str, Any] = {"layers": 3, "norm_hidden": False, "sinkhorn": 10, "crops": 4}
+
+about = "SEER in small: SwAV on a RegNetY, a head without batch norm"
+defaults: dict[str, Any] = {"encoder": "regnety_002", "size": 64}
+
+
+def recipe(options: Options, n: int) -> Single:
+    base = alone(replace(options, method="swav"), n, images=options.showings(n))
+    return Single(base=replace(base, options={**base.options, **SEER}, recompute=options.encoder not in SLIM))
