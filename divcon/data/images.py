@@ -1,6 +1,7 @@
 """A read-only collection of encoded images with random access."""
 
 import os
+import stat
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..artifacts import show
 from ..errors import DataError, InputError
 from .decode import FORMATS
 from .index import Index, fingerprint
+from .readers import at_work
 from .scan import scan
 
 Positions = Int64[np.ndarray, "n"]
@@ -80,12 +82,21 @@ class Folder:
 
     def _read(self, name: bytes, size: int) -> bytes:
         try:
-            data = (self.root / os.fsdecode(name)).read_bytes()
+            with at_work(name):
+                data = _content(self.root / os.fsdecode(name))
         except OSError as error:
             raise changed(self.root, name, error.strerror or str(error)) from error
         if len(data) != size:
             raise changed(self.root, name, f"it had {size:,} bytes, it has {len(data):,}")
         return data
+
+
+def _content(path: Path) -> bytes:
+    """All of a file, without waiting for what has taken its place: a FIFO has no end, or not even a beginning."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("it is no regular file any more")
+        return file.read()
 
 
 def changed(root: Path, name: bytes, how: str) -> DataError:

@@ -19,7 +19,9 @@ from jaxtyping import Int32, Int64, UInt8
 from numpy.typing import NDArray
 
 from .. import artifacts
+from ..errors import DamagedError
 
+FILES = ("index.arrow", "rejected.csv", "duplicates.csv")
 HASH = 32  # bytes of a SHA-256
 BLOCK = 65_536  # images whose hashes are gathered at a time
 SCHEMA = pa.schema(
@@ -146,16 +148,22 @@ class Index:
         return Index(pa.concat_tables([kept, copies, self._rejected]).combine_chunks())
 
     def save(self, folder: Path) -> None:
-        """index.arrow, and what was left out in two tables that open anywhere."""
+        """index.arrow, and what was left out in two tables that open anywhere; last MANIFEST.json with their hashes."""
+        (folder / "MANIFEST.json").unlink(missing_ok=True)
         with artifacts.whole(folder / "index.arrow") as part, pa.ipc.new_file(str(part), SCHEMA) as writer:
             writer.write_table(self.table)
         rejected = self._rejected.select(["source", "reason", "detail"]).to_pylist()
         _write_csv(folder / "rejected.csv", ["path", "reason", "detail"], (row.values() for row in rejected))
         _write_csv(folder / "duplicates.csv", ["path", "same_as"], self._same())
+        hashes = {name: artifacts.sha256(folder / name) for name in FILES}
+        artifacts.write_json(folder / "MANIFEST.json", {"sha256": hashes})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Mapped, not read: it opens at once however long it is."""
+        """Checked against its hashes, then mapped: however long it is, it takes no memory. DamagedError where it differs."""
+        wrong = artifacts.damage(folder / "MANIFEST.json")
+        if wrong:
+            raise DamagedError(f"{'; '.join(wrong)}. Make it again: divcon index DATA out={artifacts.show(folder)}")
         with pa.memory_map(str(folder / "index.arrow")) as file:
             return cls(pa.ipc.open_file(file).read_all())
 

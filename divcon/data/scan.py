@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from .. import artifacts, log, signals
+from .. import artifacts, faults, log, signals
 from .child import Verdict, judged
 from .decode import DECODING
 from .index import Found, Index
@@ -63,10 +63,12 @@ def _learn(root: bytes, entries: Sequence[Entry], memory: "Memory", threads: int
     for entry in entries:
         names.setdefault((entry.device, entry.inode), []).append(entry)
     files = {_below(root, same[0].path): same for same in names.values()}
+    faults.at("scan.listed")
     try:
         with contextlib.closing(judged(list(files), threads=threads or len(os.sched_getaffinity(0)))) as verdicts:
             for done, (path, verdict) in enumerate(verdicts, 1):
                 memory.learn(files[path], verdict)
+                faults.at("scan.judged")
                 log.tick("scan", done, len(files))
                 signals.stop_here("what was looked through is remembered")
     finally:
@@ -164,13 +166,15 @@ class Memory:
     @classmethod
     def load(cls, file: Path) -> "Memory":
         try:
-            with pa.memory_map(str(file)) as source:
-                table = pa.ipc.open_file(source).read_all()
-                if table.schema.metadata != {b"layout": LAYOUT}:
-                    return cls(file)
-                paths, *columns = (column.to_pylist() for column in table.columns)
-                return cls(file, dict(zip(paths, map(Verdict, *columns), strict=True)))
-        except (OSError, pa.ArrowException, ValueError, TypeError):
+            table = pa.ipc.open_file(artifacts.read_ended(file)).read_all()
+            if table.schema.metadata != {b"layout": LAYOUT}:
+                return cls(file)
+            paths, *columns = (column.to_pylist() for column in table.columns)
+            return cls(file, dict(zip(paths, map(Verdict, *columns), strict=True)))
+        except FileNotFoundError:
+            return cls(file)
+        except (OSError, pa.ArrowException, ValueError, TypeError) as error:
+            log.warn(f"{error}. Every file is looked at again")
             return cls(file)
 
     def knows(self, entry: Entry) -> bool:
@@ -194,8 +198,10 @@ class Memory:
         names = ("path", *Verdict._fields)
         columns = [list(sure), *(list(column) for column in zip(*sure.values()))] if sure else [[] for _ in names]
         table = pa.table(dict(zip(names, columns))).replace_schema_metadata({b"layout": LAYOUT})
-        with artifacts.whole(self.file) as part, pa.ipc.new_file(str(part), table.schema) as writer:
-            writer.write_table(table)
+        with artifacts.whole(self.file) as part:
+            with pa.ipc.new_file(str(part), table.schema) as writer:
+                writer.write_table(table)
+            artifacts.end(part)
         # Of a long scan the writing takes a small share, however long the list has become.
         took = time.monotonic() - began
         self.fresh, self.save_at = False, time.monotonic() + max(SAVE_SECONDS, 20 * took)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from .. import dist, signals
-from ..artifacts import show
+from .. import dist, faults, signals
+from ..artifacts import show, sync
 from ..data.loader import Loader, Shown
 from ..data.order import Order
 from ..data.pixels import Pixels
@@ -74,6 +74,7 @@ def fit(work: Work, method: Method, pixels: Pixels, training: Training, pair: tu
         batch = as_batch(loader.batch(step), sight, machine)
         outcome = train_step(method, optimizer, batch, at, _rate(training, step, steps), machine, guard)
         method.after_step(outcome.kept, at)
+        faults.at("train.stepped")
         course.after(step, order.epoch(step), outcome)
     course.end()
 
@@ -120,7 +121,7 @@ class _Course:
         self.every = max(1, steps // 200)
         self.journal = Journal(work.folder / "metrics.jsonl", first)
         self.begun = self.saved = time.monotonic()
-        self.loss = float("nan")
+        self.loss: float | None = self.journal.last.get("loss")
 
     def after(self, step: int, epoch: int, outcome: Outcome) -> None:
         last = step + 1 == self.steps
@@ -136,31 +137,40 @@ class _Course:
     def end(self) -> None:
         self.work.notes |= {
             "steps": self.steps, "batch_size": self.training.batch_size, "images_seen": self.steps * self.training.batch_size,
-            "loss": self.loss, "peak_rss_mb": peak_rss_mb(), **self._rates(self.steps),
+            "loss": self.loss, "peak_rss_mb": peak_rss_mb(), **self._last_rates(),
         }  # fmt: skip
+
+    def _last_rates(self) -> dict[str, float | None]:
+        """Of this process; where it had no step left to do, of the one before."""
+        if self.first < self.steps:
+            return {**self._rates(self.steps)}
+        return {name: self.journal.last.get(name) for name in ("images_per_second", "data_wait")}
 
     def _due(self) -> bool:
         return dist.any_rank(time.monotonic() - self.saved >= self.work.save_every)
 
     def _save(self, step: int) -> None:
-        checkpoints.save(self.work.folder / "checkpoints", step, self.method, self.optimizer)
+        self.work.mine()
+        sync(self.journal.path)
+        checkpoints.save(self.work.folder / "checkpoints", step, self.method, self.optimizer, self.work.asked)
         self.work.write_state("running")
         self.saved = time.monotonic()
 
     def _log(self, step: int, epoch: int, outcome: Outcome) -> None:
         rates = self._rates(step + 1)
-        self.loss = float(outcome.loss.detach())
+        self.loss = loss = float(outcome.loss.detach())
         line: dict[str, Any] = {
             "step": step,
             "epoch": epoch,
-            "loss": self.loss,
+            "loss": loss,
             "lr": self.optimizer.param_groups[0]["lr"],
         }
         line |= rates | {name: float(value) for name, value in outcome.logs.items()}
         line |= {"steps": self.steps, "batch_size": self.training.batch_size}
         if dist.rank() == 0:
             self.journal.write(line)
-        note = f"loss {self.loss:.3f}, {rates['images_per_second']:,.0f} images/s, {rates['data_wait']:.1%} waiting for data"
+            faults.at("train.logged")
+        note = f"loss {loss:.3f}, {rates['images_per_second']:,.0f} images/s, {rates['data_wait']:.1%} waiting for data"
         tick(self.work.name, step + 1, self.steps, "steps", note)
 
     def _rates(self, done: int) -> dict[str, float]:

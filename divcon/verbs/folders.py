@@ -10,7 +10,7 @@ from ..artifacts import cache_folder, read_json, show
 from ..book import Book, expected, forget
 from ..book import verify as verify_hashes
 from ..data.images import open_images
-from ..errors import InputError
+from ..errors import DamagedError, InputError
 from ..fit.journal import lines
 
 UNKNOWN = dict.fromkeys(("images_seen", "images_per_second", "data_wait", "peak_rss_mb"))  # where nothing was trained
@@ -56,7 +56,14 @@ def status(run: str | Path, *, verify: bool = False) -> dict[str, Any]:
 
 
 def stage_status(folder: Path) -> dict[str, Any]:
-    """One stage's line of `status`."""
+    """One stage's line of `status`; of one whose own word is damaged, that."""
+    try:
+        return _stage_status(folder)
+    except DamagedError as error:
+        return {**UNKNOWN, "state": "failed", "why": str(error), "progress": 0.0, "eta": None, "seconds": 0.0}
+
+
+def _stage_status(folder: Path) -> dict[str, Any]:
     if (folder / "stage.json").exists():
         done = read_json(folder / "stage.json")
         return {
