@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import faults
-from .artifacts import disk, make_folder, sealed, show, unsealed
+from .artifacts import disk, make_folder, sealed, show, sync, unsealed
 from .errors import OwnedError
 
 NAME = "lock"
@@ -50,6 +50,7 @@ def _take(path: Path, steal: bool) -> None:
     try:
         while True:
             mine.write_text(sealed(json.dumps(me())))
+            sync(mine)  # an empty lock after a power cut could not be judged
             faults.at("lock.written")
             if _linked(mine, path):
                 return
