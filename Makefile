@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all check bench clean
+.PHONY: setup demo test test-all kills disks check bench clean
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
@@ -18,6 +18,12 @@ test: setup
 
 test-all: setup
 	$(BIN)/pytest -n 2 --dist loadfile
+
+kills: setup  # for a night: 100 kills at random moments; the log is kept
+	$(BIN)/python tests/kills.py log=kills.log
+
+disks: setup  # needs root, or a system where anyone may be root of a name space
+	$(BIN)/python tests/disks.py
 
 check: setup
 	$(BIN)/ruff check divcon tests benchmarks examples
