@@ -53,6 +53,14 @@ def test_a_disk_full_at_any_size_ends_a_run_that_then_goes_on_to_the_same_bytes(
     full_then_roomy(photos, tmp_path, size)
 
 
+def test_a_log_on_a_full_disk_does_not_end_a_run(photos: Path, tmp_path: Path) -> None:
+    words = command(photos, tmp_path / "run", "--only", "base", epochs=0.5)
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run([sys.executable, "-m", "divcon.cli", *words], stderr=full, stdout=subprocess.PIPE)
+        assert ended.returncode == 0 and b"base done" in ended.stdout
+        assert subprocess.run([sys.executable, "-m", "divcon.cli", "look", "nowhere"], stderr=full).returncode == 66
+
+
 @pytest.mark.parametrize("where", ["run", "cache"])
 def test_a_disk_without_room_is_foreseen_and_nothing_is_begun(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str

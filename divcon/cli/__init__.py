@@ -56,7 +56,7 @@ def main() -> None:
         if debug:
             traceback.print_exc()
         known = _in_our_words(error)
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):  # the code says it too
             typer.echo(f"divcon: {known}", err=True)
         sys.exit(known.code)
 

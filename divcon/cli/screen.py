@@ -40,8 +40,9 @@ class _Lines(logging.Handler):
         if self.bar:
             self.bar.console.print(line, markup=False, highlight=False)
         else:
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):  # a log on a full disk is no reason to stop
+                sys.stderr.write(f"{line}\n")
+                sys.stderr.flush()
 
     def close(self) -> None:
         if self.bar:
