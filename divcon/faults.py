@@ -3,8 +3,6 @@
     DIVCON_FAULT=stage.saved divcon run photos/ out=runs/photos      dies when it first comes there
     DIVCON_FAULT=stage.saved:3 divcon run ...                        dies when it comes there for the third time
     DIVCON_FAULT=list divcon run ...                                 names the places, and does nothing else
-
-A process that decodes for a scan dies for itself alone, and the scan goes on.
 """
 
 import os

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 from conftest import TINY
 from test_pipeline import EPOCHS, finished, stable
+from torch import nn
 
 import divcon
 from divcon import log, machine, signals
 from divcon.data.images import open_images
 from divcon.data.index import Index
 from divcon.errors import DamagedError, StoppedError
+from divcon.fit import checkpoints
 from divcon.fit.journal import lines
+from divcon.fit.optimisers import optimiser
 from divcon.log import Tick
 
 CUTS = 20
@@ -142,6 +145,18 @@ def test_damage_in_an_unfinished_stage_is_found_wherever_it_is(
         cut = name == "metrics.jsonl" and good.startswith(content)  # what a kill leaves is no damage
         assert cut or (str(bad) in said and TOLD.search(said)), (len(content), said)
         assert len(lines(run / "student/metrics.jsonl")) < whole or name != "metrics.jsonl"
+
+
+def test_two_checkpoints_that_are_whole_are_kept_whatever_lies_between_them(tmp_path: Path) -> None:
+    net = nn.Linear(2, 3)
+    for step in (1, 2, 3, 4):
+        checkpoints.save(tmp_path, step, net, optimiser("adamw", net, 0.0))
+    file = tmp_path / "step-00000004/model.safetensors"
+    file.write_bytes(flipped(file.read_bytes(), 0.9))
+    for step, kept in ((5, [3, 4, 5]), (6, [5, 6])):
+        checkpoints.save(tmp_path, step, net, optimiser("adamw", net, 0.0))
+        assert sorted(int(path.name[-8:]) for path in tmp_path.iterdir()) == kept
+    assert checkpoints.load(tmp_path, net, optimiser("adamw", net, 0.0)) == 6
 
 
 @pytest.mark.parametrize("name", ["index/*.arrow", "pixels/*/pixels.u8", "pixels/*/pixels.json", "machine.json"])
