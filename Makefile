@@ -19,8 +19,9 @@ test: setup
 test-all: setup
 	$(BIN)/pytest -n 2 --dist loadfile
 
-kills: setup  # for a night: 100 kills at random moments; the log is kept
+kills: setup  # for a night: 100 at random moments, and every place of DIVCON_FAULT at many passings; logs are kept
 	$(BIN)/python tests/kills.py log=kills.log
+	$(BIN)/python tests/kills.py kills=0 log=kills-places.log
 
 disks: setup  # needs root, or a system where anyone may be root of a name space
 	$(BIN)/python tests/disks.py

@@ -4,10 +4,13 @@
 
 One run after the other is begun in a new folder with a new cache, killed and begun again until it is finished; then its
 files are compared with those of a run that nothing disturbed. Each kill is a line of the log: when, and in which stage.
+With kills=0 the kills are not random: at each place of DIVCON_FAULT that a run passes often, when it is passed for the
+second, third, fifth ... time.
 """
 
 import hashlib
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -19,10 +22,12 @@ from processes import Command, done
 from test_pipeline import stable
 
 import divcon
+from divcon import faults
 from divcon.data.made import make
 from divcon.errors import Error
 
 EPOCHS = 8
+COUNTS = (2, 3, 5, 8, 13, 21, 34, 55, 89)
 MEAN = 0.45  # of an undisturbed run's time: how long a process lives on average
 
 
@@ -53,6 +58,10 @@ class Walk:
         self.runs += 1
         while self.kills < most and self._killed(run):
             pass
+        self.compare(run)
+
+    def compare(self, run: Path) -> None:
+        """Go on to the end, and look at every file."""
         found = self._finish(run)
         left = [path for name in ("*.part", "lock*", "checkpoints", "state.json") for path in run.rglob(name)]
         if found != self.expected or left or divcon.status(run, verify=True)["damaged"]:
@@ -61,6 +70,18 @@ class Walk:
             )
             sys.exit(1)
         self.say(f"{run.name}: finished, the same {len(found)} files")
+
+    def place(self, name: str) -> None:
+        """Runs that die at the place, each when it is passed more often than by the last, until it is not."""
+        for count in COUNTS:
+            run = self.folder / f"{name}.{count}"
+            code, said = done(self.words(run), {faults.VARIABLE: f"{name}:{count}"})
+            if code != -signal.SIGKILL:
+                self.check(code, said)
+                break
+            self.kills += 1
+            self.say(f"kill {self.kills}: at {name}, passing {count}: {where(run)}")
+            self.compare(run)
 
     def _killed(self, run: Path) -> bool:
         process, seconds = Command(self.words(run)), float(self.rng.exponential(MEAN * self.took))
@@ -102,9 +123,11 @@ def main(kills: int = 100, seed: int = 0, log: str = "kills.log") -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("DIVCON_CACHE", f"{folder}/cache")
         walk = Walk(Path(folder), Path(log), seed)
+        for name in faults.POINTS if kills == 0 else ():
+            walk.place(name)
         while walk.kills < kills:
             walk.one(kills)
-        walk.say(f"{walk.kills} kills, {walk.runs} runs, each with the same bytes: {time.monotonic() - begin:.0f} s")
+        walk.say(f"{walk.kills} kills, every run with the same bytes: {time.monotonic() - begin:.0f} s")
 
 
 if __name__ == "__main__":

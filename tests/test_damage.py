@@ -105,6 +105,14 @@ def test_nothing_is_built_on_a_damaged_stage(photos: Path, tmp_path: Path, name:
     assert not (run / "student" / "stage.json").exists()
 
 
+def test_a_finished_run_that_is_damaged_is_not_called_done(photos: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished(photos), tmp_path / "run")
+    last = run / "student/encoder.safetensors"
+    last.write_bytes(flipped(last.read_bytes(), 0.7))
+    with pytest.raises(DamagedError, match=f"{last}: expected sha256 .*divcon redo {run} student"):
+        divcon.run(photos, out=run, epochs=EPOCHS, **TINY)
+
+
 def resumed(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], Path]) -> None:
     """Spoil a file of an interrupted run: the run goes on, names the file, and ends in the same bytes."""
     run = shutil.copytree(interrupted(photos), tmp_path / "run")
