@@ -14,6 +14,7 @@ from .errors import DamagedError, DataError, OwnedError, UsageError
 from .log import say
 
 ARITHMETIC = ("device", "precision", "layout", "shortcuts", "compiled")
+AT_WORK = ("checkpoints", "state.json", "lock", "kept.npy", "kept.json")  # in a stage that is not done
 MANIFESTS = ("stage.json", "MANIFEST.json", "kept.json")  # what holds the hashes of the files beside it
 COMMON = ("limit", "include", "exclude", "near_duplicates", *ARITHMETIC)  # options that every stage depends on
 
@@ -44,6 +45,11 @@ def _damaged_states(folder: Path) -> list[str]:
         except FileNotFoundError:
             pass
     return wrong
+
+
+def untidy(stage: Path) -> bool:
+    """Whether something is left there that only a stage at its work needs."""
+    return any((stage / name).exists() for name in AT_WORK)
 
 
 def check_intact(run: Path, stage: str) -> None:

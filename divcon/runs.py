@@ -21,7 +21,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from . import faults, locks
 from .artifacts import Artifact, digest, read_json, sha256, show, sync, write_json
-from .book import check_intact, versions
+from .book import AT_WORK, check_intact, untidy, versions
 from .config import described, differences
 from .errors import DamagedError, Error, OwnedError, StoppedError, UsageError, WaitingError
 from .log import say, warn
@@ -31,14 +31,7 @@ from .signals import stop_here
 P = ParamSpec("P")
 A = TypeVar("A", bound=Artifact)
 
-PASSING = {
-    "checkpoints",
-    "state.json",
-    "lock",
-    "stage.json",
-    "kept.npy",
-    "kept.json",
-}  # not part of a stage's result
+PASSING = {*AT_WORK, "stage.json"}  # not part of a stage's result
 
 
 @dataclass
@@ -239,7 +232,7 @@ def _tidy(folder: Path) -> None:
 
 def _tidy_left(folder: Path) -> None:
     """Do so for a process that was killed once its stage was done."""
-    if any((folder / name).exists() for name in ("checkpoints", *PASSING - {"stage.json"})):
+    if untidy(folder):
         with contextlib.suppress(OwnedError), locks.owned(folder):  # or its owner is about to
             _tidy(folder)
             _clear_half_written(folder)

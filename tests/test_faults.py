@@ -9,7 +9,7 @@ from typing import Any
 import processes
 import pytest
 from conftest import TINY
-from test_pipeline import EPOCHS, command, finished, stable
+from test_pipeline import EPOCHS, STAGES, command, finished, stable
 
 import divcon
 from divcon import faults
@@ -32,6 +32,13 @@ def kill(words: list[str], point: str, folder: Path) -> None:
     """Do a command that dies at the place; it fails the test where the place was not reached."""
     code, said = processes.done(words, {faults.VARIABLE: point})
     assert code == KILLED, f"{point} was not reached: {code}, {said}"
+
+
+@pytest.mark.parametrize("point", ["stage.done", "stage.tidied"])
+def test_killed_at_the_very_end_of_its_last_stage_a_run_is_done_and_tidied_up(
+    photos: Path, tmp_path: Path, point: str
+) -> None:
+    walk(f"{point}:{len(STAGES)}", photos, tmp_path)
 
 
 def walk(point: str, photos: Path, folder: Path) -> None:

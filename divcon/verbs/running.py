@@ -10,7 +10,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 
 from .. import signals
 from ..artifacts import cache_folder, show
-from ..book import Book, check_folder, check_intact, expected
+from ..book import Book, check_folder, check_intact, expected, untidy
 from ..config import check, described, leaves
 from ..log import say
 
@@ -74,9 +74,10 @@ def finished(data: str | Path, folder: Path, options: dict[str, Any]) -> bool:
         return False
     book = Book.read(folder)
     typed = {key: value for key, value in options.items() if key not in BEHAVIOUR}
-    if described(typed) != book.typed or not all(
-        (folder / name / "stage.json").exists() for name in expected(folder, book)
-    ):
+    stages = [folder / name for name in expected(folder, book)]
+    if described(typed) != book.typed or not all((stage / "stage.json").exists() for stage in stages):
+        return False
+    if any(untidy(stage) for stage in stages):
         return False
     from ..data.images import open_images
 
