@@ -225,8 +225,6 @@ class Build:
     def _publish(self) -> None:
         (self.part / "blocks").unlink()
         try:
-            if not (self.folder / "pixels.json").exists():
-                shutil.rmtree(self.folder, ignore_errors=True)
             self.part.rename(self.folder)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
@@ -251,8 +249,8 @@ def _is_sound(folder: Path, layout: Ragged, size: int) -> bool:
     mended: whoever has it mapped keeps it."""
     if not folder.is_dir():
         return False
-    status = (folder / "pixels.u8").stat() if (folder / "pixels.u8").exists() else None
-    name = (folder, status.st_ino, status.st_mtime_ns) if status else None
+    file = folder / "pixels.u8"
+    name = (folder, file.stat().st_ino, file.stat().st_mtime_ns) if file.exists() else None
     if name in _sound:
         return True
     wrong = _damage(folder, layout, size)
