@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from .artifacts import disk, make_folder, sealed, show, sync, unsealed
 from .errors import OwnedError
 
 NAME = "lock"
+TRIES = 4
 UNLINKED = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}  # of file systems without hard links
 
 
@@ -126,20 +128,29 @@ def alive(holder: dict[str, Any]) -> bool:
 
 
 def _holder(path: Path) -> dict[str, Any] | None:
+    data = _content(path)
+    if data is None:
+        return None
     with contextlib.suppress(ValueError):
-        try:
-            data = path.read_bytes()
-            holder = json.loads(data)
-            if isinstance(holder, dict) and "seal" in holder:
-                holder = unsealed(data)
-        except FileNotFoundError:
-            return None
+        holder = json.loads(data)
         if isinstance(holder, dict):
-            return holder
+            return dict(unsealed(data)) if "seal" in holder else holder
     return {
         "host": "an unreadable lock file",
         "pid": "?",
     }  # not one of ours, or damaged: only --steal-lock may judge it
+
+
+def _content(path: Path) -> bytes | None:
+    """What is in the lock; None where there is none. Over a network a file may be replaced while it is looked at."""
+    for turn in range(TRIES):
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError:
+            time.sleep(0.1 * turn)
+    return b""
 
 
 def _started(pid: int) -> str | None:

@@ -1,5 +1,7 @@
 """Asked to stop, robbed of its folder, kept waiting, or with a clock gone wrong: a run ends as it says, and goes on."""
 
+import contextlib
+import errno
 import json
 import os
 import random
@@ -145,6 +147,27 @@ def test_a_file_system_that_links_badly_gives_a_lock_to_one(
             pass
         locks.check(tmp_path)
     assert list(tmp_path.iterdir()) == [] and calls
+
+
+@pytest.mark.parametrize(("times", "free"), [(2, True), (1000, False)])
+def test_a_lock_that_can_not_be_read_for_a_moment_is_read_again_and_one_that_stays_so_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, free: bool
+) -> None:
+    read, left = Path.read_bytes, [times]
+
+    def stale(path: Path) -> bytes:
+        left[0] -= 1
+        if left[0] >= 0 and path.name == "lock":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(path)
+
+    (tmp_path / "lock").write_text(json.dumps(locks.me() | {"pid": 1, "started": "0"}))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", stale)
+        taken = contextlib.nullcontext() if free else pytest.raises(OwnedError, match="--steal-lock")
+        with taken, locks.owned(tmp_path):
+            locks.check(tmp_path)
+    assert (tmp_path / "lock").exists() != free
 
 
 def test_clocks_that_jump_by_days_change_nothing(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
