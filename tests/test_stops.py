@@ -221,6 +221,7 @@ def test_an_image_that_can_not_be_read_to_its_end_is_named_and_nobody_waits_for_
         images.read(np.array([i]))
 
     monkeypatch.setattr(readers, "HUNG", 0.3)
+    monkeypatch.setattr(readers, "LEAVE", 0.1)
     monkeypatch.setattr(module, "_content", slow)
     begin = time.monotonic()
     with pytest.raises(ResourceError, match=r"nothing came for 0.3 s, at " + re.escape(bad)) as error:
@@ -233,7 +234,7 @@ HANGS = """
 import sys, time
 from divcon import cli
 from divcon.data import images, readers
-readers.HUNG = 0.5
+readers.HUNG = readers.LEAVE = 0.5
 images._content = lambda path: time.sleep(1000)
 sys.argv = ["divcon", *sys.argv[1:]]
 cli.main()

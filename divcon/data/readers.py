@@ -10,6 +10,7 @@ from ..artifacts import show
 from ..errors import ResourceError
 
 HUNG = 600.0  # seconds without a finished piece of work; a slow disk may take minutes to wake up
+LEAVE = 5.0  # seconds for those who are at work when there is an error
 
 _reading: dict[int, tuple[bytes, float]] = {}  # what each thread reads, and since when
 
@@ -33,13 +34,17 @@ def each(do: Callable[[int], None], starts: Sequence[int], threads: int) -> None
     work, done = queue.SimpleQueue[int](), queue.SimpleQueue[BaseException | None]()
     for start in starts:
         work.put(start)
-    for _ in range(min(threads, len(starts))):
-        threading.Thread(target=_serve, args=(do, work, done), daemon=True).start()
+    hands = [
+        threading.Thread(target=_serve, args=(do, work, done), daemon=True) for _ in range(min(threads, len(starts)))
+    ]
+    for hand in hands:
+        hand.start()
     try:
         for _ in starts:
             _one(done)
     finally:
         _drain(work)
+        _leave(hands)
 
 
 def _serve(
@@ -73,6 +78,13 @@ def _at_hand() -> str:
     now = time.monotonic()
     held = sorted(_reading.copy().values(), key=lambda item: item[1])
     return ", ".join(f"{show(name)} (for {now - since:.0f} s)" for name, since in held[:3]) or "no image"
+
+
+def _leave(hands: Sequence[threading.Thread]) -> None:
+    """Wait for the pieces at hand, but not for ever: a thread in a decoder while the interpreter ends may take it down."""
+    deadline = time.monotonic() + LEAVE
+    for hand in hands:
+        hand.join(max(0.0, deadline - time.monotonic()))
 
 
 def _drain(work: "queue.SimpleQueue[int]") -> None:
