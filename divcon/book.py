@@ -1,19 +1,21 @@
 """run.json, and what it tells of a run's folder: what was asked for, which stages there are, what is damaged."""
 
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from . import __version__, faults, locks
+from . import __version__, faults, locks, records
 from .artifacts import damage, read_json, remove, show, write_json
 from .config import described
 from .errors import DamagedError, DataError, OwnedError, UsageError
 from .log import say
 
 ARITHMETIC = ("device", "precision", "layout", "shortcuts", "compiled")
+STAGE = re.compile(r"[a-z_]{1,40}(/[0-9]{1,6})?")
 AT_WORK = ("checkpoints", "state.json", "lock", "kept.npy", "kept.json")  # in a stage that is not done
 MANIFESTS = ("stage.json", "MANIFEST.json", "kept.json")  # what holds the hashes of the files beside it
 COMMON = ("limit", "include", "exclude", "near_duplicates", *ARITHMETIC)  # options that every stage depends on
@@ -74,12 +76,12 @@ class Book:
 
     @classmethod
     def read(cls, folder: Path) -> "Book":
-        try:
-            return cls(**read_json(folder / "run.json"))
-        except TypeError as error:
-            raise DamagedError(
-                f"{show(folder)}/run.json is not of this version ({error}); use another folder"
-            ) from error
+        """DamagedError, if it is not one of ours, or of this version."""
+        path = folder / "run.json"
+        found = records.read(cls, path)
+        if not all(STAGE.fullmatch(name) for name in [*found["stages"], found["final"]]) or not found["stages"]:
+            raise DamagedError(f"{show(path)} is damaged: its stages have no names of stages; use another folder")
+        return cls(**{name: found[name] for name in cls.__dataclass_fields__ if name in found})
 
     def write(self, folder: Path) -> None:
         write_json(folder / "run.json", described(self))
@@ -94,6 +96,15 @@ class Book:
     def _said(self, name: str) -> str:
         value = self.options.get(name)
         return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def refuse_links(run: Path, stages: Sequence[str]) -> None:
+    """Nothing is written or removed where a link leads out of the run."""
+    for stage in stages:
+        if not (run / stage).resolve().is_relative_to(run.resolve()):
+            raise OwnedError(
+                f"{show(run / stage)} leads out of the run, by a link; remove the link, or use another folder"
+            )
 
 
 def check_folder(folder: Path, data: Path) -> None:
@@ -140,6 +151,7 @@ def forget(folder: Path, name: str) -> list[str]:
         raise OwnedError(
             f"{show(folder)} is in use by process {holders[0]['pid']} on {holders[0]['host']}; wait for it"
         )
+    refuse_links(folder, gone)
     removed = [stage for stage in gone if (folder / stage).exists()]
     for stage in reversed(removed):
         remove(folder / stage, "stage.json")
@@ -160,7 +172,7 @@ def expected(folder: Path, book: Book) -> list[str]:
     if not divided.exists() or "experts/0" not in book.stages:
         return book.stages
     try:
-        k = read_json(divided)["notes"].get("k", 0)
+        k = records.read(records.Done, divided)["notes"].get("k", 0)
     except DamagedError:  # said by whoever needs more of it than this number
         return book.stages
     experts = [f"experts/{i}" for i in range(k)]

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from . import faults, locks
+from . import faults, locks, records
 from .artifacts import Artifact, digest, read_json, sha256, show, sync, write_json
-from .book import AT_WORK, check_intact, untidy, versions
+from .book import AT_WORK, check_intact, refuse_links, untidy, versions
 from .config import described, differences
 from .errors import DamagedError, Error, OwnedError, StoppedError, UsageError, WaitingError
 from .log import say, warn
@@ -142,6 +142,7 @@ class Run:
     def _do(self, name: str, key: Any, make: Callable[[Work], None]) -> None:
         """Own the folder, do the work, and write stage.json last."""
         stop_here("nothing was begun")
+        refuse_links(self.folder, [name])
         folder = self.folder / name
         with locks.owned(folder, steal=self.steal_lock):
             if (folder / "stage.json").exists():  # another process was quicker
@@ -181,7 +182,7 @@ class Run:
 
     def _refuse_changes(self, name: str, key: Any) -> None:
         """A finished stage can't be asked for differently."""
-        before = read_json(self.folder / name / "stage.json")["key"]
+        before = records.read(records.Done, self.folder / name / "stage.json")["key"]
         if before != key:
             self._refuse(name, "done", before, key)
 

@@ -163,7 +163,7 @@ def test_what_is_no_image_is_said_so() -> None:
     for data in (b"x", b"hello there, this is a long text that is named .jpg", b"<html>" * 20, encoded("JPEG")[:20]):
         assert reason(data) == "not_an_image"
     for kind in ("PPM", "ICO", "EPS", "PDF"):  # images to Pillow, but not of ours
-        assert reason(encoded(kind)) == "not_an_image"
+        assert reason(encoded(kind)) == "format_not_allowed"
     assert reason(png(0, 0, 8, 2, b"")) == "not_an_image"
 
 

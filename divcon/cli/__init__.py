@@ -12,7 +12,7 @@ from .. import __version__, faults
 from ..artifacts import UNWRITABLE
 from ..errors import DiskError, Error, ResourceError, UsageError, no_memory
 from . import demo, embed, eval, index, lists, look, redo, run, status
-from .screen import screen
+from .screen import safe, screen
 
 app = typer.Typer(
     name="divcon", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -57,7 +57,7 @@ def main() -> None:
             traceback.print_exc()
         known = _in_our_words(error)
         with contextlib.suppress(OSError):  # the code says it too
-            typer.echo(f"divcon: {known}", err=True)
+            typer.echo(safe(f"divcon: {known}"), err=True)
         sys.exit(known.code)
 
 

@@ -24,7 +24,7 @@ from jaxtyping import Int32, UInt8
 from .. import artifacts, faults, log, signals
 from ..errors import DamagedError, DiskError
 from .decode import DECODING, Picture, Rejected, fitted, shrunk
-from .images import Folder, Positions, changed
+from .images import Folder, Positions
 from .ragged import Ragged
 from .readers import each
 
@@ -102,7 +102,7 @@ class Cached:
 
 def open_pixels(images: Folder, side: int, *, cache: Path, cache_gb: float, threads: int) -> Pixels:
     """The images' pixels, those of a subset out of the whole folder's: cached if they fit into cache_gb, else decoded."""
-    return _open(Folder(images.root, images.index), side, cache, cache_gb, threads).subset(images.rows)
+    return _open(images.whole(), side, cache, cache_gb, threads).subset(images.rows)
 
 
 def _open(images: Folder, side: int, cache: Path, cache_gb: float, threads: int) -> Pixels:
@@ -143,7 +143,7 @@ def decoded(images: Folder, positions: Positions, side: int) -> list[Picture]:
         except Rejected as error:
             picture, how = np.empty((0, 0, 3), np.uint8), str(error)
         if picture.shape[:2] != size:
-            raise changed(images.root, images.names(np.array([position]))[0], how)
+            raise images.changed(images.names(np.array([position]))[0], how)
         pictures.append(picture)
     return pictures
 

@@ -1,5 +1,6 @@
 """A folder looked through: every file in it, hashed and decoded once."""
 
+import base64
 import contextlib
 import errno
 import fnmatch
@@ -19,14 +20,16 @@ import pyarrow as pa
 from .. import artifacts, faults, log, signals
 from .child import Verdict, judged
 from .decode import DECODING
-from .index import Found, Index
+from .index import Found, Index, Near
 
-LAYOUT = f"1, {DECODING}".encode()
+LAYOUT = f"2, {DECODING}".encode()
 SAVE_SECONDS = 10.0
 # A file that changes twice within a tick of the file system's clock shows only one time.
 RACY_NS = 2_000_000_000
 # These say more about a moment than about a file.
 FLEETING = {"permission_denied", "io_error"}
+NO_IMAGE = {"not_an_image", "format_not_allowed", "vector_image", "empty_file"}
+SYSTEMS = {b"Thumbs.db", b"ehthumbs.db", b"desktop.ini", b".DS_Store", b".directory"}
 
 Wanted = Callable[[bytes], bool]
 
@@ -44,17 +47,23 @@ class Entry(NamedTuple):
 
 
 def scan(
-    folder: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = (), threads: int | None = None, cache: Path
-) -> Index:
+    folder: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = (), near_duplicates: Near = "keep",
+    threads: int | None = None, cache: Path,
+) -> Index:  # fmt: skip
     """What the folder holds; what an earlier scan learned about an unchanged file is believed.
 
     Patterns are matched against the path below the folder, and `*` matches slashes too: `*.jpg`, `thumbs/*`.
     """
     root = os.fsencode(folder.resolve())
     entries = list(walk(root, wanted(include, exclude)))
-    memory = Memory.load(cache / "index" / f"{hashlib.sha256(root).hexdigest()[:16]}.arrow")
+    memory = Memory.load(memory_of(root, cache))
     _learn(root, [entry for entry in entries if not entry.reason and not memory.knows(entry)], memory, threads)
-    return Index.of(_found(entry, memory) for entry in entries)
+    return Index.of((_found(entry, memory) for entry in entries), near_duplicates)
+
+
+def memory_of(root: bytes, cache: Path) -> Path:
+    """The file in which what is learned of a folder is kept."""
+    return cache / "index" / f"{hashlib.sha256(root).hexdigest()[:16]}.arrow"
 
 
 def _learn(root: bytes, entries: Sequence[Entry], memory: "Memory", threads: int | None) -> None:
@@ -80,7 +89,17 @@ def _found(entry: Entry, memory: "Memory") -> Found:
         return Found(entry.path, reason=entry.reason, detail=entry.detail)
     verdict = memory.verdicts[entry.path]
     digest = bytes.fromhex(verdict.hash) or None
-    return Found(entry.path, verdict.width, verdict.height, verdict.size, digest, verdict.reason, verdict.detail)
+    seen = base64.b64decode(verdict.looks)
+    return Found(
+        entry.path, verdict.width, verdict.height, verdict.size, digest, _why(entry, verdict), verdict.detail, seen
+    )
+
+
+def _why(entry: Entry, verdict: Verdict) -> str:
+    """The reason, but for what a system leaves in folders to remember how they were shown: nobody misses an image there."""
+    name, folders = entry.path.rpartition(b"/")[2], entry.path.split(b"/")[:-1]
+    systems = name in SYSTEMS or name.startswith(b"._") or b"__MACOSX" in folders
+    return "not_candidate" if verdict.reason in NO_IMAGE and systems else verdict.reason
 
 
 def wanted(include: Sequence[str], exclude: Sequence[str]) -> Wanted:
@@ -189,6 +208,11 @@ class Memory:
         self.fresh = True
         if time.monotonic() > self.save_at:
             self.save()
+
+    def forget(self, path: bytes) -> None:
+        """What was learned of a file has turned out to be wrong, though its size and time are the same."""
+        self.fresh = self.verdicts.pop(path, None) is not None
+        self.save()
 
     def save(self) -> None:
         if not self.fresh:

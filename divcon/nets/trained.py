@@ -4,16 +4,21 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch
+from pydantic import Field, PositiveFloat
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from ..artifacts import digest, read_json, sha256, show, whole, write_json, write_tensors
+from .. import records
+from ..artifacts import digest, sha256, show, whole, write_json, write_tensors
 from ..config import check
-from ..errors import DataError, InputError
+from ..errors import DamagedError, InputError
 from .encoder import EncoderSpec, build
 from .net import Net
+
+MOST = 65_536  # pixels a side, or features: what an encoder.json asks for may be anything
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,28 @@ class Sight:
     size: int = 224
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A projector (heads.py)."""
+
+    hidden: Annotated[int, Field(ge=0, le=MOST)] = 0
+    dim: Annotated[int, Field(ge=0, le=MOST)] = 0
+    norm_hidden: bool = True
+    norm_output: bool = True
+
+
+@dataclass(frozen=True)
+class About:
+    """encoder.json"""
+
+    encoder: EncoderSpec
+    net: Shape
+    size: Annotated[int, Field(ge=8, le=MOST)]
+    mean: tuple[float, float, float]
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+    sha256: str
 
 
 class Trained:
@@ -40,9 +67,10 @@ class Trained:
         about = self._about(self.folder)
         file = self.folder / "encoder.safetensors"
         if not file.is_file() or sha256(file) != about["sha256"]:
-            raise DataError(
+            raise DamagedError(
                 f"{show(file)} is damaged, or gone: its sha256 is not the one in encoder.json; divcon redo the stage it is of"
             )
+        _check_shapes(self.folder, rebuilt(self.spec, self.sight, about["net"], "meta"))
         net = rebuilt(self.spec, self.sight, about["net"])
         net.load_state_dict(load_file(file))
         return net.eval()
@@ -68,16 +96,36 @@ class Trained:
 
     @staticmethod
     def _about(folder: Path) -> dict[str, Any]:
+        """DamagedError, if encoder.json is not one of ours: it may come from a stranger."""
         if not (folder / "encoder.json").is_file():
             raise InputError(f"{show(folder)} holds no encoder; name a finished run, or one of its stages (RUN/base)")
-        about: dict[str, Any] = read_json(folder / "encoder.json")
-        return about
+        return records.read(About, folder / "encoder.json")
 
 
-def rebuilt(spec: EncoderSpec, sight: Sight, shape: dict[str, Any]) -> Net:
-    """The network without its weights."""
+def rebuilt(spec: EncoderSpec, sight: Sight, shape: dict[str, Any], device: str = "cpu") -> Net:
+    """The network without its weights; on the device "meta" without room for them either."""
     plain = EncoderSpec(spec.name, spec.options, spec.stem, "random")
-    return Net(build(plain, sight.size), **shape)
+    with torch.device(device):
+        return Net(build(plain, sight.size), **shape)
+
+
+def _check_shapes(folder: Path, net: Net) -> None:
+    """DamagedError, unless the file holds just the tensors of the net: before room is taken for any."""
+    expected = {name: list(tensor.shape) for name, tensor in net.state_dict().items()}
+    try:
+        with safe_open(folder / "encoder.safetensors", framework="pt") as file:
+            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DamagedError(
+            f"{show(folder)}/encoder.safetensors can't be read ({show(str(error))}); get a copy"
+        ) from error
+    differ = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+    if differ:
+        name = differ[0]
+        raise DamagedError(
+            f"{show(folder)}/encoder.safetensors is not of the network in encoder.json: {show(name)} has shape "
+            f"{found.get(name)}, not {expected.get(name)}; get a copy of both"
+        )
 
 
 def untrained(spec: EncoderSpec, sight: Sight, seed: int = 0) -> Trained:

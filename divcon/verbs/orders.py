@@ -56,7 +56,8 @@ def prepare(data: str | Path, out: str | Path, options: Mapping[str, Any]) -> Or
         check_name(short.encoder)
     recipes.named(short.recipe)
     images = open_images(
-        data, include=short.include, exclude=short.exclude, limit=short.limit, cache=cache, threads=readers
+        data, include=short.include, exclude=short.exclude, near_duplicates=short.near_duplicates, limit=short.limit,
+        cache=cache, threads=readers,
     )  # fmt: skip
     chosen = _machine(folder, cache, short, behaviour)
     full, reasons = recipes.settled(short, len(images), chosen.device)

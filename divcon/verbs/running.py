@@ -81,7 +81,7 @@ def finished(data: str | Path, folder: Path, options: dict[str, Any]) -> bool:
         return False
     from ..data.images import open_images
 
-    asked = {key: typed[key] for key in ("include", "exclude", "limit") if key in typed}
+    asked = {key: typed[key] for key in ("include", "exclude", "near_duplicates", "limit") if key in typed}
     behaviour = behaving(options)
     there = open_images(data, **asked, cache=cache_folder(behaviour.cache), threads=behaviour.threads)
     if there.fingerprint != book.images:
