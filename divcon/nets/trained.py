@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from .. import records
-from ..artifacts import digest, sha256, show, whole, write_json, write_tensors
+from ..artifacts import differs, digest, sha256, show, whole, write_json, write_tensors
 from ..config import check
 from ..errors import DamagedError, InputError
 from .encoder import EncoderSpec, build
@@ -66,9 +66,10 @@ class Trained:
         assert self.folder is not None
         about = self._about(self.folder)
         file = self.folder / "encoder.safetensors"
-        if not file.is_file() or sha256(file) != about["sha256"]:
+        read = sha256(file) if file.is_file() else "no file"
+        if read != about["sha256"]:
             raise DamagedError(
-                f"{show(file)} is damaged, or gone: its sha256 is not the one in encoder.json; divcon redo the stage it is of"
+                f"{show(file)} is damaged ({differs(str(about['sha256']), read)}); put back a copy, or divcon redo the stage it is of"
             )
         _check_shapes(self.folder, rebuilt(self.spec, self.sight, about["net"], "meta"))
         net = rebuilt(self.spec, self.sight, about["net"])
