@@ -245,8 +245,7 @@ def adopt(folder: Path) -> None:
 
 
 def _is_sound(folder: Path, layout: Ragged, size: int) -> bool:
-    """Whether the cache is there and, read once by this process, as it was made. One that is not is put aside, to be
-    mended: whoever has it mapped keeps it."""
+    """Whether the cache is there and, read once by this process, as it was made. Else it is put aside, to be mended."""
     if not folder.is_dir():
         return False
     file = folder / "pixels.u8"
@@ -276,8 +275,7 @@ def _damage(folder: Path, layout: Ragged, size: int) -> str:
     pictures, n = replace(layout, flat=np.memmap(file, np.uint8, "r")), len(layout)
     for start, expected in zip(range(0, n, BLOCK), stated):
         log.tick("checking pixels", min(start + BLOCK, n), n)
-        found = _checksum(_block(pictures, start))
-        if found != expected:
+        if (found := _checksum(_block(pictures, start))) != expected:
             return f"{artifacts.show(file)}, block {start // BLOCK}: {artifacts.differs(expected, found)}"
     return ""
 
