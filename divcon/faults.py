@@ -1,8 +1,8 @@
 """Places where a process can be made to die on the spot, as by a power cut: what is promised of kills is tried there.
 
-    DIVCON_FAULT=stage.saved divcon run photos/ out=runs/photos      dies when it first comes there
-    DIVCON_FAULT=stage.saved:3 divcon run ...                        dies when it comes there for the third time
-    DIVCON_FAULT=list divcon run ...                                 names the places, and does nothing else
+DIVCON_FAULT=stage.saved divcon run photos/ out=runs/photos      dies when it first comes there
+DIVCON_FAULT=stage.saved:3 divcon run ...                        dies when it comes there for the third time
+DIVCON_FAULT=list divcon run ...                                 names the places, and does nothing else
 """
 
 import os
