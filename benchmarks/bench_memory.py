@@ -80,7 +80,7 @@ def table(n: int) -> pa.Table:
     """As a scan gives it: names, sizes, and hashes in their order."""
     names = [b"photos/%08d.png" % i for i in range(n)]
     hashes = sorted(np.random.default_rng(1).bytes(32) for _ in range(n))
-    same = {"width": SIDE, "height": SIDE, "bytes": 400, "status": "used", "reason": "", "detail": ""}
+    same = {"width": SIDE, "height": SIDE, "bytes": 400, "status": "used", "reason": "", "detail": "", "like": None}
     columns = {"source": names, "hash": hashes, **{name: [value] * n for name, value in same.items()}}
     return pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA)
 
