@@ -87,7 +87,7 @@ def passing(path: Path, pid: int | None = None) -> Path:
 
 def orphans(path: Path) -> Iterator[Path]:
     """What processes of this machine that are gone had begun to write for a path."""
-    name = re.compile(re.escape(f"{path.name}.{platform.node()}.") + r"(\d+)\.part")
+    name = re.compile(re.escape(f"{path.name}.{platform.node()}.") + r"(\d{1,9})\.part")
     for left in sorted(path.parent.iterdir()):
         match = name.fullmatch(left.name)
         if match and not runs(int(match[1])):
