@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all kills disks check bench clean
+.PHONY: setup demo test test-all kills disks fuzz audit check bench clean
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
@@ -30,6 +30,15 @@ check: setup
 	$(BIN)/ruff check divcon tests benchmarks examples
 	$(BIN)/ruff format --check divcon tests benchmarks examples
 	$(BIN)/mypy
+
+SECONDS ?= 20
+fuzz: setup  # every parser, SECONDS each, on inputs that libFuzzer thinks of; findings and corpora are in .fuzz/
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz seconds=$(SECONDS)
+
+audit: setup  # what the whole pipeline opens, starts and connects to: as Python sees it, and as the kernel does
+	$(BIN)/python tests/audited.py
+	$(BIN)/python tests/audited.py strace
 
 bench: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'

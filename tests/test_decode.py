@@ -222,8 +222,8 @@ def test_a_bomb_is_refused_by_its_header(data: bytes) -> None:
 
 @pytest.mark.parametrize("lossless", [True, False])
 def test_the_size_in_a_webp_header_is_read_right(lossless: bool) -> None:
-    assert decode._webp_size(encoded("WEBP", lossless=lossless)) == (W, H)
-    assert decode._webp_size(webp_canvas(700, 300)) == (700, 300)
+    assert decode.webp_size(encoded("WEBP", lossless=lossless)) == (W, H)
+    assert decode.webp_size(webp_canvas(700, 300)) == (700, 300)
 
 
 def test_shapes_that_no_view_can_be_cut_from_are_refused() -> None:

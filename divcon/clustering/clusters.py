@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import pyarrow as pa
@@ -87,7 +88,15 @@ class Clusters:
         """What was saved; the features of the sample stay on disk until they are read. DamagedError, if it does not fit."""
         try:
             return cls._read(folder)
-        except (OSError, ValueError, KeyError, EOFError, pa.ArrowException) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            EOFError,
+            SyntaxError,
+            TokenError,
+            pa.ArrowException,
+        ) as error:  # numpy's parser raises any
             raise DamagedError(
                 f"{show(folder)} holds no clusters that can be read ({show(str(error))}); make them anew"
             ) from error

@@ -5,16 +5,16 @@ What a file is follows from its content; its name is never asked.
 
 import contextlib
 import io
-import re
 import struct
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 import PIL
 import simplejpeg
 from jaxtyping import UInt8
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
+
+from .containers import foreign, forms_a_ring, jpeg_end, webp_size
 
 Picture = UInt8[np.ndarray, "h w 3"]
 
@@ -37,19 +37,8 @@ PNG_END = b"IEND\xaeB`\x82"
 SIGNATURES = (PNG, WEBP, JPEG, b"GIF8", b"BM", b"II*\0", b"MM\0*")
 HEADER = 32
 FORMATS_SAID = f"{', '.join(FORMATS[:-1])} and {FORMATS[-1]}"
-# Known by their beginnings, so that it can be said what they are; nothing of them is parsed.
-FOREIGN = {
-    b"%!PS": "EPS", b"\xc5\xd0\xd3\xc6": "EPS", b"%PDF": "PDF", b"8BPS": "PSD", b"SIMPLE  =": "FITS", b"\0\0\1\0": "ICO",
-    b"P5\n": "PGM", b"P6\n": "PPM", b"\0\0\0\x0cjP  ": "JPEG 2000", b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL",
-}  # fmt: skip
-BOXED = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1", b"avif", b"avis"}
-SVG = re.compile(
-    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]{0,200}>\s*)?(<!(--|DOCTYPE svg)[^>]{0,500}>\s*){0,4}<svg[\s>]", re.IGNORECASE
-)
 OPAQUE = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"}
 LAYERED = {"1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBa"}
-# A marker of a JPEG: 0xFF stuffed with a zero, fill bytes and restarts are part of the picture's own data.
-JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -136,7 +125,7 @@ def _opened(data: bytes) -> Image.Image:
     if len(data) > MAX_BYTES:
         raise Rejected("file_too_large", f"{len(data):,} bytes")
     if data.startswith(WEBP):  # opening one takes the memory for its canvas
-        _check_size(*_webp_size(data))
+        _check_size(*webp_size(data))
     with _judged(data):
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         _check_size(*image.size)
@@ -169,43 +158,8 @@ def _check_ends(image: Image.Image, data: bytes) -> None:
             raise Rejected("truncated", "its end is missing")
     if image.format in ("JPEG", "MPO") and not jpeg_end(data):
         raise Rejected("truncated", "its end is missing")
-    if image.format == "TIFF" and _forms_a_ring(data):
+    if image.format == "TIFF" and forms_a_ring(data):
         raise Rejected("corrupt", "its directories lead back to one another")
-
-
-def jpeg_end(data: bytes) -> int:
-    """Where the end marker ends: of the picture, not of a thumbnail in a segment (those are skipped). 0 if there is none."""
-    at = 2
-    while marker := JPEG_MARKER.search(data, at):
-        if data[marker.end() - 1] == 0xD9:
-            return marker.end()
-        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-    return 0
-
-
-def _forms_a_ring(data: bytes) -> bool:
-    """Whether a TIFF's directories, each of which says where the next is, never end."""
-    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
-    at, seen = int.from_bytes(data[4:8], order), set[int]()
-    while at and at not in seen:
-        seen.add(at)
-        after = at + 2 + 12 * int.from_bytes(data[at : at + 2], order)
-        at = int.from_bytes(data[after : after + 4], order)
-    return at in seen
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """The canvas that the header of a WebP declares; of one that is too short, some size that passes."""
-    kind, body = data[12:16], data[20:30]
-    if len(body) < 10:
-        return MIN_SIDE, MIN_SIDE
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
-    if kind == b"VP8L":
-        bits = int.from_bytes(body[1:5], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    width, height = struct.unpack("<HH", body[6:10])
-    return width & 0x3FFF, height & 0x3FFF
 
 
 @contextlib.contextmanager
@@ -227,7 +181,7 @@ def _judged(data: bytes) -> Iterator[None]:
 def _unidentified(data: bytes) -> Rejected:
     """A file that no decoder knew: no image at all, unless it begins as one."""
     empty_png = data.startswith(PNG) and 0 in struct.unpack(">II", data[16:24].ljust(8, b"\0"))
-    if kind := _foreign(data):
+    if kind := foreign(data):
         return Rejected("vector_image" if kind == "SVG" else "format_not_allowed", f"{kind}; {FORMATS_SAID} are read")
     if len(data) < HEADER or not data.startswith(SIGNATURES) or empty_png:
         return Rejected("not_an_image", f"begins with {data[:16]!r}")
@@ -236,15 +190,6 @@ def _unidentified(data: bytes) -> Rejected:
     if data.startswith((b"II", b"MM")) and directory >= len(data) - 2:
         return Rejected("truncated", "its directory is missing")
     return Rejected("corrupt", "its header can't be read")
-
-
-def _foreign(data: bytes) -> str:
-    """The name of a format that holds pictures and is not read here."""
-    if data[4:8] == b"ftyp":
-        return {b"avif": "AVIF", b"avis": "AVIF"}.get(data[8:12], "HEIC") if data[8:12] in BOXED else ""
-    if SVG.match(data):
-        return "SVG"
-    return next((name for begin, name in FOREIGN.items() if data.startswith(begin)), "")
 
 
 def _flat(image: Image.Image) -> Image.Image:

@@ -208,8 +208,14 @@ class Index:
         wrong = artifacts.damage(folder / "MANIFEST.json")
         if wrong:
             raise DamagedError(f"{'; '.join(wrong)}. Make it again: divcon index DATA out={artifacts.show(folder)}")
-        with pa.memory_map(str(folder / "index.arrow")) as file:
-            return cls(pa.ipc.open_file(file).read_all())
+        try:
+            with pa.memory_map(str(folder / "index.arrow")) as file:
+                return cls(_sound(pa.ipc.open_file(file).read_all()))
+        except (OSError, pa.ArrowException, ValueError) as error:
+            raise DamagedError(
+                f"{artifacts.show(folder)}/index.arrow can't be read ({artifacts.show(str(error))}). "
+                f"Make it again: divcon index DATA out={artifacts.show(folder)}"
+            ) from error
 
     def _same(self) -> Iterable[Sequence[bytes | str]]:
         """Each path that equals or looks like another's, that other, and which of the two, and what became of it."""
@@ -253,6 +259,18 @@ def _table(rows: Sequence[_Row]) -> Any:
     named = dict(zip(_Row._fields, columns))
     named["bytes"] = named.pop("size")
     return pa.table({name: named[name] for name in SCHEMA.names}, SCHEMA)
+
+
+def _sound(table: Any) -> Any:
+    """The table, if it is an index; to read an array whose parts do not fit can end the process."""
+    table.validate(full=True)
+    if not table.schema.equals(SCHEMA):
+        raise ValueError("it has other columns than an index")
+    order = pc.index_in(table["status"], pa.array(["used", "duplicate", "rejected"])).to_numpy()
+    used = int((order == 0).sum())
+    if np.isnan(order).any() or (np.diff(order) < 0).any() or table["hash"].slice(0, used).null_count:
+        raise ValueError("its rows are not in the order of an index")
+    return table
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[bytes | str]]) -> None:

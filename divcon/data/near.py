@@ -20,6 +20,8 @@ ON_AVERAGE, AT_MOST = 2, 12  # of 255: how far two savings of one picture are ap
 COLOURS = 8  # of 255, in any quarter
 SHAPE = 0.03  # by which width / height may differ: sizes are rounded when a picture shrinks
 BITS, ORDERS, NEXT = 128, 8, 8
+FEW = 32  # bits in which pictures may differ that are worth a look
+PLAIN = 32  # what noise in a plain picture adds up to, so that it changes no bit
 BLOCK = 65_536  # summaries, or pairs of them, in work at a time
 
 LUMA = np.array([299, 587, 114], np.int32)
@@ -57,8 +59,10 @@ def _pairs(sums: Looks, shapes: Shapes) -> list[list[int]]:
     for turn in range(0, bits.shape[1], bits.shape[1] // ORDERS):
         words = np.ascontiguousarray(np.roll(bits, -turn, axis=1)).view(">u8")
         order = np.lexsort((words[:, 1], words[:, 0]))
+        words = words[order]
         for step in range(1, min(NEXT + 1, len(sums))):
-            pairs = np.sort(np.stack([order[:-step], order[step:]], 1), axis=1)
+            near = np.flatnonzero(np.bitwise_count(words[:-step] ^ words[step:]).sum(1) <= FEW)
+            pairs = np.sort(np.stack([order[near], order[near + step]], 1), axis=1)
             found.append(pairs[_alike(sums, shapes, pairs)])
     pairs = np.unique(np.concatenate(found), axis=0)
     ordered: list[list[int]] = pairs[np.lexsort(pairs.T)].tolist()
@@ -72,7 +76,9 @@ def _bits(sums: Looks) -> UInt8[np.ndarray, "n 16"]:
     for at in range(0, len(sums), BLOCK):
         greys = sums[at : at + BLOCK, :GREYS].astype(np.float32)
         # Whole numbers below 2^24, so that float32 adds them up without rounding, in whatever order.
-        bits[at : at + BLOCK] = np.packbits((GREYS * greys - greys.sum(1, keepdims=True)) @ signs > GREYS, axis=1)
+        bits[at : at + BLOCK] = np.packbits(
+            (GREYS * greys - greys.sum(1, keepdims=True)) @ signs > PLAIN * GREYS, axis=1
+        )
     return bits
 
 

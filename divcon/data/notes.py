@@ -6,7 +6,8 @@ import warnings
 
 from PIL import Image
 
-from .decode import FORMATS, PNG_END, jpeg_end
+from .containers import jpeg_end
+from .decode import FORMATS, PNG_END
 
 NAMED = {
     "JPEG": {"jpg", "jpeg", "jpe", "jfif"}, "MPO": {"jpg", "jpeg", "mpo"}, "PNG": {"png", "apng"}, "WEBP": {"webp"},

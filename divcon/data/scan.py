@@ -186,6 +186,7 @@ class Memory:
     def load(cls, file: Path) -> "Memory":
         try:
             table = pa.ipc.open_file(artifacts.read_ended(file)).read_all()
+            table.validate(full=True)  # to read an array whose parts do not fit can end the process
             if table.schema.metadata != {b"layout": LAYOUT}:
                 return cls(file)
             paths, *columns = (column.to_pylist() for column in table.columns)

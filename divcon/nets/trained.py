@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NoReturn, Self
 
 import torch
 from pydantic import Field, PositiveFloat
@@ -18,6 +18,7 @@ from ..errors import DamagedError, InputError
 from .encoder import EncoderSpec, build
 from .net import Net
 
+Shapes = dict[str, list[int]]
 MOST = 65_536  # pixels a side, or features: what an encoder.json asks for may be anything
 
 
@@ -71,8 +72,12 @@ class Trained:
             raise DamagedError(
                 f"{show(file)} is damaged ({differs(str(about['sha256']), read)}); put back a copy, or divcon redo the stage it is of"
             )
-        _check_shapes(self.folder, rebuilt(self.spec, self.sight, about["net"], "meta"))
+        found = _shapes(file)
+        _check_projector(self.folder, found, about["net"])
+        if self.spec.options:  # they may ask for any size; what else there is, has one that is known
+            _check_shapes(self.folder, found, rebuilt(self.spec, self.sight, about["net"], "meta"))
         net = rebuilt(self.spec, self.sight, about["net"])
+        _check_shapes(self.folder, found, net)
         net.load_state_dict(load_file(file))
         return net.eval()
 
@@ -110,23 +115,35 @@ def rebuilt(spec: EncoderSpec, sight: Sight, shape: dict[str, Any], device: str 
         return Net(build(plain, sight.size), **shape)
 
 
-def _check_shapes(folder: Path, net: Net) -> None:
-    """DamagedError, unless the file holds just the tensors of the net: before room is taken for any."""
-    expected = {name: list(tensor.shape) for name, tensor in net.state_dict().items()}
+def _shapes(file: Path) -> Shapes:
+    """Of each tensor in a file, by its name: read from its header."""
     try:
-        with safe_open(folder / "encoder.safetensors", framework="pt") as file:
-            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - no mapping
+        with safe_open(file, framework="pt") as opened:
+            return {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, ValueError) as error:
-        raise DamagedError(
-            f"{show(folder)}/encoder.safetensors can't be read ({show(str(error))}); get a copy"
-        ) from error
-    differ = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
-    if differ:
-        name = differ[0]
-        raise DamagedError(
-            f"{show(folder)}/encoder.safetensors is not of the network in encoder.json: {show(name)} has shape "
-            f"{found.get(name)}, not {expected.get(name)}; get a copy of both"
-        )
+        raise DamagedError(f"{show(file)} can't be read ({show(str(error))}); get a copy of it") from error
+
+
+def _check_projector(folder: Path, found: Shapes, shape: dict[str, Any]) -> None:
+    """DamagedError, if encoder.json tells of a larger projector than there are weights for."""
+    hidden, dim = ((found.get(f"projector.{part}.0.weight") or [0])[0] for part in ("into", "out"))
+    if shape.get("hidden", 0) and (shape["hidden"], shape.get("dim", 0)) != (hidden, dim):
+        _refuse(folder, "projector", [hidden, dim], [shape["hidden"], shape.get("dim", 0)])
+
+
+def _check_shapes(folder: Path, found: Shapes, net: Net) -> None:
+    """DamagedError, unless there are just the tensors of the net."""
+    expected = {name: list(tensor.shape) for name, tensor in net.state_dict().items()}
+    for name in sorted({*expected, *found}):
+        if expected.get(name) != found.get(name):
+            _refuse(folder, name, found.get(name), expected.get(name))
+
+
+def _refuse(folder: Path, name: str, found: list[int] | None, expected: list[int] | None) -> NoReturn:
+    raise DamagedError(
+        f"{show(folder)}/encoder.safetensors is not of the network in encoder.json: the shape of {show(name)} is {found}, "
+        f"not {expected}; get a copy of both"
+    )
 
 
 def untrained(spec: EncoderSpec, sight: Sight, seed: int = 0) -> Trained:
