@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all check bench results clean
+.PHONY: setup demo test test-all kills disks fuzz audit check bench results clean
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
@@ -20,10 +20,26 @@ test: setup
 test-all: setup
 	$(BIN)/pytest -n 2 --dist loadfile
 
+kills: setup  # for a night: 100 at random moments, and every place of DIVCON_FAULT at many passings; logs are kept
+	$(BIN)/python tests/kills.py log=kills.log
+	$(BIN)/python tests/kills.py kills=0 log=kills-places.log
+
+disks: setup  # needs root, or a system where anyone may be root of a name space
+	$(BIN)/python tests/disks.py
+
 check: setup
 	$(BIN)/ruff check divcon tests benchmarks examples
 	$(BIN)/ruff format --check divcon tests benchmarks examples
 	$(BIN)/mypy
+
+SECONDS ?= 20
+fuzz: setup  # every parser, SECONDS each, on inputs that libFuzzer thinks of; findings and corpora are in .fuzz/
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz seconds=$(SECONDS)
+
+audit: setup  # what the whole pipeline opens, starts and connects to: as Python sees it, and as the kernel does
+	$(BIN)/python tests/audited.py
+	$(BIN)/python tests/audited.py strace
 
 bench: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'

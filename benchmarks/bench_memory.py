@@ -7,6 +7,7 @@ process each opens them as a run does and trains for some dozens of steps. What 
 mapped page belongs to the file, and goes when memory is short.
 """
 
+import hashlib
 import json
 import re
 import statistics
@@ -20,8 +21,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from divcon.artifacts import write_json
 from divcon.data.images import Folder
 from divcon.data.index import SCHEMA, Index
+from divcon.data.pixels import BLOCK
 
 from .pairs import Row, row, save
 
@@ -67,14 +70,17 @@ def write_collection(folder: Path, n: int) -> None:
         rng = np.random.default_rng(0)
         for begin in range(0, size, 2**24):
             file.write(rng.bytes(min(2**24, size - begin)))
-    (cache / "pixels.json").write_text(json.dumps({"bytes": size}))
+    block = 3 * SIDE * SIDE * BLOCK
+    with (cache / "pixels.u8").open("rb") as file:
+        checksums = [hashlib.sha256(part).hexdigest() for part in iter(lambda: file.read(block), b"")]
+    write_json(cache / "pixels.json", {"bytes": size, "block": BLOCK, "sha256": checksums})
 
 
 def table(n: int) -> pa.Table:
     """As a scan gives it: names, sizes, and hashes in their order."""
     names = [b"photos/%08d.png" % i for i in range(n)]
     hashes = sorted(np.random.default_rng(1).bytes(32) for _ in range(n))
-    same = {"width": SIDE, "height": SIDE, "bytes": 400, "status": "used", "reason": "", "detail": ""}
+    same = {"width": SIDE, "height": SIDE, "bytes": 400, "status": "used", "reason": "", "detail": "", "like": None}
     columns = {"source": names, "hash": hashes, **{name: [value] * n for name, value in same.items()}}
     return pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA)
 

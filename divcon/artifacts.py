@@ -5,16 +5,32 @@ import errno
 import hashlib
 import json
 import os
+import platform
+import re
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from . import faults
 from .errors import DamagedError, DiskError
 
 if TYPE_CHECKING:
     import torch
 
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+UNWRITABLE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+    errno.EIO,
+}
+UNSYNCED = {errno.EINVAL, errno.ENOTSUP}  # of file systems that keep their folders in order by themselves
+SEALED = re.compile(rb'\{\n "seal": "([0-9a-f]{64})"(.*)', re.DOTALL)
 
 
 class Artifact(Protocol):
@@ -45,17 +61,56 @@ def disk(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Write to the path given, and it becomes `path` at the end: durable, and never seen half-written."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = passing(path)
     with disk(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
+            for left in orphans(path):
+                left.unlink(missing_ok=True)
+            faults.at("file.begun")
             yield part
+            faults.at("file.written")
             sync(part)
+            faults.at("file.synced")
             part.replace(path)
+            faults.at("file.renamed")
             sync(path.parent)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+def passing(path: Path, pid: int | None = None) -> Path:
+    """What a file or folder is called while a process (this one) writes it."""
+    return path.with_name(f"{path.name}.{platform.node()}.{pid or os.getpid()}.part")
+
+
+def orphans(path: Path) -> Iterator[Path]:
+    """What processes of this machine that are gone had begun to write for a path."""
+    name = re.compile(re.escape(f"{path.name}.{platform.node()}.") + r"(\d{1,9})\.part")
+    for left in sorted(path.parent.iterdir()):
+        match = name.fullmatch(left.name)
+        if match and not runs(int(match[1])):
+            yield left
+
+
+def runs(pid: int) -> bool:
+    """Whether a process of this machine has that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def make_folder(folder: Path) -> None:
+    """The folder and those above it, with their names on the disk."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -64,7 +119,45 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    """Rows as they are; an object under a seal, its first key: the SHA-256 of all that follows."""
+    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+    write_text(path, sealed(text) if isinstance(value, dict) else text)
+
+
+def sealed(text: str) -> str:
+    """The text of a JSON object with the seal put into it."""
+    rest = f"{'' if text.strip() == '{}' else ','}{text[1:]}"
+    return f'{{\n "seal": "{hashlib.sha256(rest.encode()).hexdigest()}"{rest}'
+
+
+def unsealed(data: bytes) -> Any:
+    """What was sealed; ValueError says how it differs from what was written."""
+    match = SEALED.fullmatch(data)
+    if match is None:
+        raise ValueError("no seal where it should begin with one")
+    found = hashlib.sha256(match[2]).hexdigest()
+    if found != match[1].decode():
+        raise ValueError(differs(match[1].decode(), found))
+    return {key: value for key, value in json.loads(data).items() if key != "seal"}
+
+
+def end(path: Path) -> None:
+    """Put the SHA-256 of a file of ours behind it, in 32 bytes."""
+    with path.open("ab") as file:
+        file.write(bytes.fromhex(sha256(path)))
+
+
+def read_ended(path: Path) -> bytes:
+    """What stands before such an end. DamagedError if the two do not agree."""
+    data = path.read_bytes()
+    expected, found = data[-32:].hex(), hashlib.sha256(data[:-32]).hexdigest()
+    if found != expected:
+        raise DamagedError(f"{show(path)} is damaged ({differs(expected, found)})")
+    return data[:-32]
+
+
+def differs(expected: str, found: str) -> str:
+    return f"expected sha256 {expected[:12]}, found {found[:12]}"
 
 
 def write_tensors(path: Path, tensors: "Mapping[str, torch.Tensor]") -> None:
@@ -75,12 +168,37 @@ def write_tensors(path: Path, tensors: "Mapping[str, torch.Tensor]") -> None:
 
 
 def read_json(path: Path) -> Any:
+    """What write_json wrote. DamagedError says what is not as it was written."""
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        data = path.read_bytes()
+        return json.loads(data) if data.startswith(b"[") else unsealed(data)
+    except (ValueError, RecursionError) as error:
         raise DamagedError(
             f"{show(path)} is damaged ({error}); put back a copy, or remove its folder to do it anew"
         ) from error
+
+
+def damage(manifest: Path) -> list[str]:
+    """How files differ from the hashes that a manifest beside or above them gives: each named, expected and found."""
+    try:
+        hashes = dict(read_json(manifest)["sha256"])
+    except (OSError, DamagedError, KeyError, TypeError, ValueError) as error:
+        return [str(error) if isinstance(error, DamagedError) else f"{show(manifest)} can't be read: {error!r}"]
+    wrong = []
+    for name, expected in hashes.items():
+        path = manifest.parent / str(name)
+        found = sha256(path) if path.is_file() else "no file"
+        if found != expected:
+            wrong.append(f"{show(path)}: {differs(str(expected), found)}")
+    return wrong
+
+
+def remove(folder: Path, first: str) -> None:
+    """The folder, beginning with the file that says it is whole: at no moment does a part of it pass for all of it."""
+    (folder / first).unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        sync(folder)
+        shutil.rmtree(folder)
 
 
 def sync(path: Path) -> None:
@@ -88,6 +206,9 @@ def sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in UNSYNCED:
+            raise
     finally:
         os.close(handle)
 
@@ -109,5 +230,10 @@ def cache_folder(asked: str | Path | None = None) -> Path:
 
 def show(path: Path | str | bytes) -> str:
     """A path that is safe to show: control characters and bytes that are not UTF-8 escaped."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    text = path if isinstance(path, str) else os.fsdecode(path)
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(c: str) -> str:
+    """A character as text; one that stands for a byte of a name that is not UTF-8, as that byte."""
+    return f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c.encode("unicode_escape").decode()

@@ -1,21 +1,24 @@
 """run.json, and what it tells of a run's folder: what was asked for, which stages there are, what is damaged."""
 
 import platform
-import shutil
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from . import __version__, locks
-from .artifacts import read_json, sha256, show, write_json
+from . import __version__, faults, locks, records
+from .artifacts import damage, read_json, remove, show, write_json
 from .config import described
 from .errors import DamagedError, DataError, OwnedError, UsageError
 from .log import say
 
 ARITHMETIC = ("device", "precision", "layout", "shortcuts", "compiled")
-COMMON = ("limit", "include", "exclude", *ARITHMETIC)  # options that every stage depends on
+STAGE = re.compile(r"[a-z_]{1,40}(/[0-9]{1,6})?")
+AT_WORK = ("checkpoints", "state.json", "lock", "kept.npy", "kept.json")  # in a stage that is not done
+MANIFESTS = ("stage.json", "MANIFEST.json", "kept.json")  # what holds the hashes of the files beside it
+COMMON = ("limit", "include", "exclude", "near_duplicates", *ARITHMETIC)  # options that every stage depends on
 
 
 def versions() -> dict[str, str]:
@@ -25,15 +28,37 @@ def versions() -> dict[str, str]:
 
 
 def verify(folder: Path) -> list[str]:
-    """What differs, in any finished stage below the folder, from the hashes written when it was done."""
+    """What differs, anywhere below a run's folder, from the hashes written with it: of the collection's index, of each
+    finished stage, and of the checkpoints of the others."""
     wrong = []
-    for stage in sorted(folder.rglob("stage.json")):
-        for name, expected in read_json(stage)["sha256"].items():
-            path = stage.parent / name
-            found = sha256(path) if path.is_file() else "no file"
-            if found != expected:
-                wrong.append(f"{show(path)}: expected sha256 {expected[:12]}, found {found[:12]}")
+    for manifest in sorted(path for name in MANIFESTS for path in folder.rglob(name)):
+        here = damage(manifest)
+        wrong += here if manifest.exists() else []  # a checkpoint that was removed meanwhile is no damage
+    return wrong + _damaged_states(folder)
+
+
+def _damaged_states(folder: Path) -> list[str]:
+    wrong = []
+    for state in sorted(folder.rglob("state.json")):
+        try:
+            read_json(state)
+        except DamagedError as error:
+            wrong.append(str(error))
+        except FileNotFoundError:
+            pass
     return wrong
+
+
+def untidy(stage: Path) -> bool:
+    """Whether something is left there that only a stage at its work needs."""
+    return any((stage / name).exists() for name in AT_WORK)
+
+
+def check_intact(run: Path, stage: str) -> None:
+    """DamagedError, if a finished stage is not what it was when it was done."""
+    wrong = damage(run / stage / "stage.json")
+    if wrong:
+        raise DamagedError(f"{'; '.join(wrong)}. Put back a copy, or type: divcon redo {show(run)} {stage}")
 
 
 @dataclass(frozen=True)
@@ -51,12 +76,12 @@ class Book:
 
     @classmethod
     def read(cls, folder: Path) -> "Book":
-        try:
-            return cls(**read_json(folder / "run.json"))
-        except TypeError as error:
-            raise DamagedError(
-                f"{show(folder)}/run.json is not of this version ({error}); use another folder"
-            ) from error
+        """DamagedError, if it is not one of ours, or of this version."""
+        path = folder / "run.json"
+        found = records.read(cls, path)
+        if not all(STAGE.fullmatch(name) for name in [*found["stages"], found["final"]]) or not found["stages"]:
+            raise DamagedError(f"{show(path)} is damaged: its stages have no names of stages; use another folder")
+        return cls(**{name: found[name] for name in cls.__dataclass_fields__ if name in found})
 
     def write(self, folder: Path) -> None:
         write_json(folder / "run.json", described(self))
@@ -71,6 +96,15 @@ class Book:
     def _said(self, name: str) -> str:
         value = self.options.get(name)
         return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def refuse_links(run: Path, stages: Sequence[str]) -> None:
+    """Nothing is written or removed where a link leads out of the run."""
+    for stage in stages:
+        if not (run / stage).resolve().is_relative_to(run.resolve()):
+            raise OwnedError(
+                f"{show(run / stage)} leads out of the run, by a link; remove the link, or use another folder"
+            )
 
 
 def check_folder(folder: Path, data: Path) -> None:
@@ -117,9 +151,11 @@ def forget(folder: Path, name: str) -> list[str]:
         raise OwnedError(
             f"{show(folder)} is in use by process {holders[0]['pid']} on {holders[0]['host']}; wait for it"
         )
+    refuse_links(folder, gone)
     removed = [stage for stage in gone if (folder / stage).exists()]
     for stage in reversed(removed):
-        shutil.rmtree(folder / stage)
+        remove(folder / stage, "stage.json")
+        faults.at("redo.removing")
     say(f"removed {', '.join(removed) or 'nothing'}")
     return removed
 
@@ -135,7 +171,11 @@ def expected(folder: Path, book: Book) -> list[str]:
     divided = folder / "clusters" / "stage.json"
     if not divided.exists() or "experts/0" not in book.stages:
         return book.stages
-    experts = [f"experts/{i}" for i in range(read_json(divided)["notes"].get("k", 0))]
+    try:
+        k = records.read(records.Done, divided)["notes"].get("k", 0)
+    except DamagedError:  # said by whoever needs more of it than this number
+        return book.stages
+    experts = [f"experts/{i}" for i in range(k)]
     before = book.stages.index("experts/0")
     return [
         *book.stages[:before],

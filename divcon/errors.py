@@ -15,6 +15,9 @@
 A message says what is wrong, where, and what to type next.
 """
 
+import resource
+import sys
+
 
 class Error(Exception):
     """Something the user can mend. `code` is the command line's exit code."""
@@ -44,6 +47,16 @@ class FaultError(Error):
 
 class ResourceError(Error):
     code = 71
+
+
+def no_memory(error: BaseException) -> ResourceError:
+    """What to say when a program, a library or a device has no more memory."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10)
+    why = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ResourceError(
+        f"out of memory: this process has held up to {peak:,} MB ({why[:160]}). Lower batch_size= or size= (with another "
+        "out=, for they change the result), or give it more memory and type the same command again"
+    )
 
 
 class OwnedError(Error):

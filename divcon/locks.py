@@ -1,17 +1,22 @@
 """One owner a folder: a file that says which process holds it. No clocks, no heartbeats."""
 
 import contextlib
+import errno
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .artifacts import disk, show
+from . import faults
+from .artifacts import disk, make_folder, sealed, show, sync, unsealed
 from .errors import OwnedError
 
 NAME = "lock"
+TRIES = 4
+UNLINKED = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}  # of file systems without hard links
 
 
 @contextlib.contextmanager
@@ -19,27 +24,67 @@ def owned(folder: Path, *, steal: bool = False) -> Iterator[None]:
     """Hold the folder; OwnedError names the holder if it may be alive. One that is gone from this host is replaced."""
     path = folder / NAME
     with disk(path):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         _take(path, steal)
+        faults.at("lock.taken")
     try:
         yield
     finally:
         if _holder(path) == me():
             path.unlink(missing_ok=True)
+            faults.at("lock.freed")
+
+
+def check(folder: Path) -> None:
+    """OwnedError if the folder was taken from this process, which must then write nothing more there."""
+    holder = _holder(folder / NAME)
+    if holder != me():
+        by = f"process {holder.get('pid')} on {holder.get('host')}" if holder else "someone who removed its lock"
+        raise OwnedError(
+            f"{show(folder)} was taken over by {by}; nothing more is written there. Wait for it, or, once it is gone, "
+            "type the same command again"
+        )
 
 
 def _take(path: Path, steal: bool) -> None:
     """Create the lock with its content in one act: a hard link fails where the name exists."""
     mine = path.with_name(f"{NAME}.{socket.gethostname()}.{os.getpid()}")
-    mine.write_text(json.dumps(me()))
     try:
         while True:
-            with contextlib.suppress(FileExistsError):
-                os.link(mine, path)
+            mine.write_text(sealed(json.dumps(me())))
+            sync(mine)  # an empty lock after a power cut could not be judged
+            faults.at("lock.written")
+            if _linked(mine, path):
                 return
             _remove_stale(path, steal)
     finally:
         mine.unlink(missing_ok=True)
+
+
+def _linked(mine: Path, path: Path) -> bool:
+    """Whether this process got the name. Over a network the answer to a link that was made may be lost, but the file
+    then counts two names."""
+    try:
+        os.link(mine, path)
+    except FileExistsError:
+        return mine.stat().st_nlink == 2
+    except FileNotFoundError:  # the folder's owner cleared it away
+        return False
+    except OSError as error:
+        if error.errno not in UNLINKED:
+            raise
+        return _created(path, mine.read_bytes())
+    return True
+
+
+def _created(path: Path, content: bytes) -> bool:
+    """Where there are no hard links: the name first, the content right behind it. In between, the lock can't be judged."""
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _remove_stale(path: Path, steal: bool) -> None:
@@ -55,6 +100,7 @@ def _remove_stale(path: Path, steal: bool) -> None:
     aside = path.with_name(f"{NAME}.{os.getpid()}.stale")
     with contextlib.suppress(FileNotFoundError):
         path.rename(aside)
+        faults.at("lock.aside")
         aside.unlink()
 
 
@@ -82,17 +128,29 @@ def alive(holder: dict[str, Any]) -> bool:
 
 
 def _holder(path: Path) -> dict[str, Any] | None:
+    data = _content(path)
+    if data is None:
+        return None
     with contextlib.suppress(ValueError):
-        try:
-            holder = json.loads(path.read_text())
-        except FileNotFoundError:
-            return None
+        holder = json.loads(data)
         if isinstance(holder, dict):
-            return holder
+            return dict(unsealed(data)) if "seal" in holder else holder
     return {
         "host": "an unreadable lock file",
         "pid": "?",
     }  # not one of ours, or damaged: only --steal-lock may judge it
+
+
+def _content(path: Path) -> bytes | None:
+    """What is in the lock; None where there is none. Over a network a file may be replaced while it is looked at."""
+    for turn in range(TRIES):
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError:
+            time.sleep(0.1 * turn)
+    return b""
 
 
 def _started(pid: int) -> str | None:

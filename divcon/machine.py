@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .allocator import keeping_memory
 from .artifacts import read_json, write_json
-from .errors import UsageError
-from .log import say
+from .errors import DamagedError, UsageError, no_memory
+from .log import say, warn
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="torch.nn.Module")
 Precision = Literal["bf16", "fp32"]
 Layout = Literal["auto", "last", "first"]
+# how torch says it, on a CPU, on a GPU, and in oneDNN
+NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a memory", "could not create a primitive")
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,21 @@ class Machine:
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            with keeping_memory() if self.keep_memory else contextlib.nullcontext():
+            with _within_memory(), keeping_memory() if self.keep_memory else contextlib.nullcontext():
                 yield
         finally:
             torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _within_memory() -> Iterator[None]:
+    """Say it in the user's words when there is not enough."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error).lower() for words in NO_MEMORY):
+            raise
+        raise no_memory(error) from error
 
 
 def cores() -> int:
@@ -135,10 +148,14 @@ def _remembered(cache: Path, device: str, keep_memory: bool) -> dict[str, Any]:
 
 
 def _known(path: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
+    try:
         known = read_json(path)
-        return known if isinstance(known, dict) else {}
-    return {}
+    except FileNotFoundError:
+        return {}
+    except (OSError, DamagedError) as error:
+        warn(f"{error}. This machine is measured again")
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def measured(device: str, keep_memory: bool = True) -> dict[str, Any]:

@@ -9,7 +9,9 @@ base/           a folder a stage:
 """
 
 import contextlib
+import functools
 import inspect
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,26 +19,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from . import locks
-from .artifacts import Artifact, read_json, sha256, show, write_json
-from .book import versions
+from . import faults, locks, records
+from .artifacts import Artifact, digest, read_json, sha256, show, sync, write_json
+from .book import AT_WORK, check_intact, refuse_links, untidy, versions
 from .config import described, differences
-from .errors import Error, OwnedError, StoppedError, UsageError, WaitingError
-from .log import say
+from .errors import DamagedError, Error, OwnedError, StoppedError, UsageError, WaitingError
+from .log import say, warn
 from .machine import Machine
 from .signals import stop_here
 
 P = ParamSpec("P")
 A = TypeVar("A", bound=Artifact)
 
-PASSING = {
-    "checkpoints",
-    "state.json",
-    "metrics.jsonl",
-    "lock",
-    "stage.json",
-    "kept.npy",
-}  # not part of a stage's result
+PASSING = {*AT_WORK, "stage.json"}  # not part of a stage's result
 
 
 @dataclass
@@ -53,6 +48,12 @@ class Work:
     key: Any = None  # what the stage was asked for
     before: float = 0.0  # seconds spent on this stage by earlier, interrupted processes
     begun: float = field(default_factory=time.monotonic)
+    mine: Callable[[], None] = lambda: None  # OwnedError if the folder was taken over: called before anything is kept
+
+    @property
+    def asked(self) -> str:
+        """A digest of what the stage was asked for: kept with each checkpoint."""
+        return digest(json.dumps(self.key, sort_keys=True))
 
     def seconds(self) -> float:
         """Spent on this stage, by all processes that worked on it."""
@@ -60,6 +61,7 @@ class Work:
 
     def write_state(self, state: str, why: str = "") -> None:
         """Keep state.json true; called with every checkpoint, so that a kill loses no account of the time before it."""
+        self.mine()
         seconds = round(self.seconds(), 3)
         write_json(
             self.folder / "state.json", {"state": state, "why": why, "key": self.key, "seconds": seconds, **locks.me()}
@@ -84,6 +86,7 @@ class Run:
         self.only, self.taken, self.steal_lock = only, dict(taken or {}), steal_lock
         self.changes = changes  # options that differ from what the run was begun with, in words
         self.did: list[str] = []
+        self.intact: set[str] = set()  # stages whose files were found as they were written
         self.reached_only = False
 
     def stage(self, name: str, do: Callable[Concatenate[Work, P], A], *args: P.args, **kwargs: P.kwargs) -> A:
@@ -95,6 +98,8 @@ class Run:
         mine = self.only is None or name == self.only or name.startswith(f"{self.only}/")
         if (self.folder / name / "stage.json").exists():
             self._refuse_changes(name, key)
+            self._refuse_damage(name)
+            _tidy_left(self.folder / name)
         elif not mine:
             raise WaitingError(
                 f"stage {name} is not done yet; type the same command without --only, or with --only {name}"
@@ -130,48 +135,62 @@ class Run:
             work.notes["taken_from"] = show(source)
         else:
             with self.machine.use():
-                do(work, *args, **kwargs).save(work.folder)
+                made = do(work, *args, **kwargs)
+                faults.at("stage.made")
+                made.save(work.folder)
 
     def _do(self, name: str, key: Any, make: Callable[[Work], None]) -> None:
         """Own the folder, do the work, and write stage.json last."""
         stop_here("nothing was begun")
+        refuse_links(self.folder, [name])
         folder = self.folder / name
         with locks.owned(folder, steal=self.steal_lock):
             if (folder / "stage.json").exists():  # another process was quicker
                 self._refuse_changes(name, key)
                 return
             work = Work(folder, name, self.machine, self.cache, self.cache_gb, self.save_every, key=key)
-            work.before = self._start_or_resume(name, key)
+            work.mine = functools.partial(locks.check, folder)
+            work.before = self._start_or_resume(work)
             with _state(work):
+                faults.at("stage.begun")
                 make(work)
+                faults.at("stage.saved")
+            work.mine()
             write_json(folder / "stage.json", _done(work))
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-            for passing in ("state.json", "kept.npy"):
-                (folder / passing).unlink(missing_ok=True)
+            faults.at("stage.done")
+            _tidy(folder)
+            faults.at("stage.tidied")
+        self.intact.add(name)
         self.did.append(name)
         say(f"{name}: done in {work.seconds():,.0f} s{_account(work.notes)}")
 
-    def _start_or_resume(self, name: str, key: Any) -> float:
+    def _start_or_resume(self, work: Work) -> float:
         """Seconds already spent on this very stage. One that got far enough to be saved can't be asked for differently;
         what else was left is cleared away."""
-        folder = self.folder / name
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            state = read_json(folder / "state.json")
-            if state["key"] == key:
-                _clear_half_written(folder)
-                return float(state["seconds"])
-            if any((folder / "checkpoints").glob("step-*")):
-                self._refuse(name, "begun", state["key"], key)
+        folder = work.folder
+        _clear_half_written(folder)
+        state = _state_left(work)
+        if state and state["key"] == work.key:
+            return float(state["seconds"])
+        if state and any((folder / "checkpoints").glob("step-*")):
+            self._refuse(work.name, "begun", state["key"], work.key)
         for path in folder.iterdir():
             if path.name != "lock":
+                faults.at("stage.clearing")
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         return 0.0
 
     def _refuse_changes(self, name: str, key: Any) -> None:
         """A finished stage can't be asked for differently."""
-        before = read_json(self.folder / name / "stage.json")["key"]
+        before = records.read(records.Done, self.folder / name / "stage.json")["key"]
         if before != key:
             self._refuse(name, "done", before, key)
+
+    def _refuse_damage(self, name: str) -> None:
+        """What a finished stage made is looked at once, before anything is built on it."""
+        if name not in self.intact:
+            check_intact(self.folder, name)
+            self.intact.add(name)
 
     def _refuse(self, name: str, state: str, before: Any, key: Any) -> None:
         what = self.changes or "; ".join(
@@ -186,7 +205,38 @@ class Run:
 def _clear_half_written(folder: Path) -> None:
     """Remove what a killed process was about to write. Only the folder's owner may call it."""
     for path in (*folder.glob("*.part"), *folder.glob(f"{locks.NAME}.*")):
-        path.unlink()
+        path.unlink(missing_ok=True)
+
+
+def _state_left(work: Work) -> dict[str, Any]:
+    """What an earlier attempt says of itself. Where its word can't be read, its checkpoints say what they are of."""
+    try:
+        state: dict[str, Any] = read_json(work.folder / "state.json")
+        return state
+    except FileNotFoundError:
+        pass
+    except DamagedError as error:
+        warn(f"{error}. What the checkpoints say is believed instead")
+    for manifest in work.folder.glob("checkpoints/step-*/MANIFEST.json"):
+        with contextlib.suppress(OSError, DamagedError):
+            if read_json(manifest)["of"] == work.asked:
+                return {"key": work.key, "seconds": 0.0}
+    return {}
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what only a stage at its work needs."""
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    for passing in ("state.json", "kept.npy", "kept.json"):
+        (folder / passing).unlink(missing_ok=True)
+
+
+def _tidy_left(folder: Path) -> None:
+    """Do so for a process that was killed once its stage was done."""
+    if untidy(folder):
+        with contextlib.suppress(OwnedError), locks.owned(folder):  # or its owner is about to
+            _tidy(folder)
+            _clear_half_written(folder)
 
 
 @contextlib.contextmanager
@@ -204,7 +254,7 @@ def _state(work: Work) -> Iterator[None]:
 
 def _account(notes: dict[str, Any]) -> str:
     """How a training went, in words; nothing for other stages."""
-    if "images_per_second" not in notes:
+    if any(notes.get(name) is None for name in ("images_per_second", "data_wait", "loss")):
         return ""
     return (
         f": {notes['images_seen']:,} images, {notes['images_per_second']:,.0f} a second, "
@@ -215,6 +265,8 @@ def _account(notes: dict[str, Any]) -> str:
 def _done(work: Work) -> dict[str, Any]:
     files = sorted(path for path in work.folder.rglob("*") if path.is_file())
     result = [path for path in files if path.relative_to(work.folder).parts[0] not in PASSING]
+    for path in result:
+        sync(path)
     hashes = {str(path.relative_to(work.folder)): sha256(path) for path in result}
     seconds = round(work.seconds(), 3)
     return {"key": work.key, "seconds": seconds, "notes": work.notes, "versions": versions(), "sha256": hashes}

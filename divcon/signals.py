@@ -1,4 +1,5 @@
-"""Being asked to stop: Ctrl-C and SIGTERM let the step in hand finish and be saved; a second Ctrl-C does not."""
+"""Being asked to stop: Ctrl-C, SIGTERM and SIGUSR1 (as schedulers warn with) let the step in hand finish and be saved; a
+second Ctrl-C does not."""
 
 import contextlib
 import signal
@@ -8,6 +9,7 @@ from types import FrameType
 
 from .errors import StoppedError
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _asked: list[int] = []  # the signals received while `listening`
 
 
@@ -17,7 +19,7 @@ def listening() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, _remember) for number in STOPPING}
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
+from . import faults
 from .artifacts import digest, read_json, write_json
 from .clustering.clusters import Clusters, Sample
 from .clustering.kmeans import assign, kmeans
@@ -211,16 +212,18 @@ def divide(work: Work, base: Trained, images: Folder, recipe: Divide) -> Cluster
     def look(at: NDArray[np.int64]) -> torch.Tensor:
         return encode(base.net, base.sight, pixels, work.machine, place=recipe.place, positions=at)
 
-    features = look(positions)
-    precision = work.machine.precision
+    features, precision = look(positions), work.machine.precision
+    faults.at("divide.seen")
     fitted = kmeans(
         features, recipe.k, seed=recipe.seed, rounds=recipe.rounds, restarts=recipe.restarts, precision=precision
     )  # fmt: skip
+    faults.at("divide.fitted")
     labels, distances = np.empty(len(images), np.int64), np.empty(len(images), np.float32)
     for at in np.array_split(np.arange(len(images)), -(-len(images) // 65536)):
         seen = features[at] if len(positions) == len(images) else look(at)
         near, far = assign(seen, fitted.centroids, precision=precision)
         labels[at], distances[at] = near.numpy(), far.numpy()
+    faults.at("divide.assigned")
     kept = Sample(positions, features.numpy().astype(np.float16))
     clusters = Clusters(fitted.centroids.numpy(), labels, distances, images.names, kept).merge_small(recipe.smallest)
     work.notes |= {"k": clusters.k, "sizes": [int(size) for size in clusters.sizes], "inertia": float(fitted.inertia)}
@@ -243,6 +246,7 @@ def compare(
                 row[f"{who}_knn"] = knn_on(model, data, its_pixels, at[k], work.machine, check)
         say(_verdict(row))
         rows.append(row)
+        faults.at("compare.some")
     return Comparison(rows)
 
 

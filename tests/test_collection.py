@@ -120,7 +120,7 @@ def litter(folder: Path, a_good_one: Path) -> None:
 REASONS = {
     b"bad/empty.jpg": "empty_file",
     b"bad/text.jpg": "not_an_image",
-    b"bad/Thumbs.db": "not_an_image",
+    b"bad/Thumbs.db": "not_candidate",
     b"bad/half.jpg": "truncated",
     b"bad/checksum.png": "corrupt",
     b"bad/bomb.png": "too_many_pixels",
@@ -150,8 +150,8 @@ def rows(index: Index, status: str) -> dict[bytes, str]:
 
 def test_every_file_is_used_or_listed_with_its_reason(index: Index) -> None:
     assert rows(index, "rejected") == REASONS
-    assert index.reasons == {"dangling_link": 2, "not_a_regular_file": 2, "not_an_image": 2} | dict.fromkeys(
-        ["corrupt", "empty_file", "too_many_pixels", "truncated"], 1
+    assert index.reasons == {"dangling_link": 2, "not_a_regular_file": 2} | dict.fromkeys(
+        ["corrupt", "empty_file", "not_an_image", "not_candidate", "too_many_pixels", "truncated"], 1
     )
     assert (index.used, index.duplicates, index.rejected) == (309, 2, 10)
     assert index.found == index.used + index.duplicates + index.rejected == 321
@@ -174,7 +174,7 @@ def test_strange_names_are_read_by_their_bytes_and_shown_escaped(littered: Path,
         assert folder.read(np.array([names.index(name)])) == [tinted(red)]
     index.save(tmp_path)
     assert "bad/pipe.png,not_a_regular_file," in (tmp_path / "rejected.csv").read_text().splitlines()
-    assert "odd/copy.png,disc/00000.png" in (tmp_path / "duplicates.csv").read_text().splitlines()
+    assert "odd/copy.png,disc/00000.png,copy" in (tmp_path / "duplicates.csv").read_text().splitlines()
 
 
 def test_an_index_comes_back_as_it_was_saved(index: Index, tmp_path: Path) -> None:
@@ -529,7 +529,7 @@ def test_an_image_of_equal_length_and_other_content_is_named(tmp_path: Path, cac
     images = open_images(folder, cache=cache)
     victim = folder / "disc" / "00000.png"
     victim.write_bytes(b"?" * victim.stat().st_size)
-    with pytest.raises(DataError, match=r"disc/00000\.png .* not_an_image"):
+    with pytest.raises(DataError, match=r"disc/00000\.png .* as many bytes as before, but others"):
         Decoded(images, 8, 2).at(np.arange(len(images)))
 
 

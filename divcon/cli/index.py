@@ -14,7 +14,7 @@ def index(
     json: Json = False,
 ) -> None:
     """Read every file once and remember it, so that later commands start at once. out=FOLDER keeps the index there."""
-    pairs = options(words, "out", "include", "exclude", "cache", "threads")
+    pairs = options(words, "out", "include", "exclude", "near_duplicates", "cache", "threads")
     from ..config import arguments
     from ..verbs.folders import index as make
 

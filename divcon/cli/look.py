@@ -14,7 +14,7 @@ def look(
     json: Json = False,
 ) -> None:
     """Say what is in the pile: found, used, duplicates, rejected and why. sheet=FILE.png draws some of the pictures."""
-    pairs = options(words, "include", "exclude", "cache", "threads", "sheet")
+    pairs = options(words, "include", "exclude", "near_duplicates", "cache", "threads", "sheet")
     from ..config import arguments
     from ..verbs.folders import look as ask
 
@@ -26,4 +26,5 @@ def _words(account: dict[str, Any]) -> str:
     reasons = "".join(f"\n  {count:,} {reason}" for reason, count in account["reasons"].items())
     counts = ", ".join(f"{name} {account[name]:,}" for name in ("used", "duplicates", "rejected"))
     size = f"{account['median']['width']} x {account['median']['height']} pixels in the middle"
-    return f"found {account['found']:,}: {counts}; {size}{reasons}"
+    near = f"; {account['near_duplicates']:,} look like another" if account["near_duplicates"] else ""
+    return f"found {account['found']:,}: {counts}{near}; {size}{reasons}"

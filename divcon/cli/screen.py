@@ -40,8 +40,9 @@ class _Lines(logging.Handler):
         if self.bar:
             self.bar.console.print(line, markup=False, highlight=False)
         else:
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):  # a log on a full disk is no reason to stop
+                sys.stderr.write(f"{line}\n")
+                sys.stderr.flush()
 
     def close(self) -> None:
         if self.bar:
@@ -84,7 +85,12 @@ def _progress() -> Any:
 
 def answer(value: Any, as_json: bool, text: str) -> None:
     """The answer, on stdout: one JSON object, or words."""
-    typer.echo(json.dumps(value) if as_json else text)
+    typer.echo(json.dumps(value) if as_json else safe(text))
+
+
+def safe(text: str) -> str:
+    """Lines that do nothing to a terminal but to be shown: names and notes in them may be anybody's."""
+    return "\n".join(show(line) for line in text.split("\n"))
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

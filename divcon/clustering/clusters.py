@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from jaxtyping import Float16, Float32, Int64
 from numpy.typing import NDArray
 
 from ..artifacts import digest, show, whole
+from ..errors import DamagedError
 from ..log import say
 
 ROW_GROUP = 2**20
@@ -83,19 +85,34 @@ class Clusters:
 
     @classmethod
     def load(cls, folder: Path) -> "Clusters":
-        """What was saved; the features of the sample stay on disk until they are read."""
-        table = pq.read_table(folder / "clusters.parquet", columns=["label", "distance"])
+        """What was saved; the features of the sample stay on disk until they are read. DamagedError, if it does not fit."""
+        try:
+            return cls._read(folder)
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            EOFError,
+            SyntaxError,
+            TokenError,
+            pa.ArrowException,
+        ) as error:  # numpy's parser raises any
+            raise DamagedError(
+                f"{show(folder)} holds no clusters that can be read ({show(str(error))}); make them anew"
+            ) from error
+
+    @classmethod
+    def _read(cls, folder: Path) -> "Clusters":
+        table = pq.read_table(folder / "clusters.parquet", columns=["label", "distance"], schema=TABLE)
         sample = None
         if (folder / "sample.npy").exists():
             features = np.load(folder / "sample.npy", mmap_mode="r")
             sample = Sample(np.load(folder / "sample_positions.npy"), features)
-        return cls(
-            np.load(folder / "centroids.npy"),
-            table["label"].to_numpy().copy(),
-            table["distance"].to_numpy().copy(),
-            functools.partial(_names_in, folder / "clusters.parquet"),
-            sample,
-        )
+        centroids, labels = np.load(folder / "centroids.npy"), table["label"].to_numpy().copy()
+        if centroids.ndim != 2 or (len(labels) and not 0 <= labels.min() <= labels.max() < len(centroids)):
+            raise ValueError(f"labels up to {labels.max()} of centroids {centroids.shape}")
+        names = functools.partial(_names_in, folder / "clusters.parquet")
+        return cls(centroids, labels, table["distance"].to_numpy().copy(), names, sample)
 
 
 def _targets(centroids: NDArray[np.float32], sizes: NDArray[np.int64], minimum: int) -> NDArray[np.int64]:

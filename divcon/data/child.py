@@ -6,6 +6,7 @@
 each behind its length in four bytes. A child ends when its input closes.
 """
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -26,7 +27,9 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from ..errors import ResourceError
-from . import decode
+from . import decode, near
+from .notes import notes
+from .patience import patiently
 
 COMMAND = (sys.executable, "-P", "-m", "divcon.data.child")
 READY = b"ready"
@@ -48,21 +51,26 @@ class Verdict(NamedTuple):
     hash: str = ""
     reason: str = ""
     detail: str = ""
+    looks: str = ""  # from afar (near.py), in base64
 
 
 def judge(path: bytes) -> Verdict:
     """Read a file, hash it and decode it whole."""
     try:
-        # Not blocking: a FIFO may have taken the place of the file that was found here.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            return _judge_open(file)
+        return patiently(lambda: _judge_file(path))
     except PermissionError as error:
         return Verdict(reason="permission_denied", detail=error.strerror or "")
     except OSError as error:
         return Verdict(reason="io_error", detail=error.strerror or str(error))
 
 
-def _judge_open(file: IO[bytes]) -> Verdict:
+def _judge_file(path: bytes) -> Verdict:
+    # Not blocking: a FIFO may have taken the place of the file that was found here.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        return _judge_open(file, path)
+
+
+def _judge_open(file: IO[bytes], path: bytes) -> Verdict:
     status = os.fstat(file.fileno())
     blank = Verdict(status.st_size, status.st_mtime_ns, status.st_ino)
     if not stat.S_ISREG(status.st_mode):
@@ -72,17 +80,19 @@ def _judge_open(file: IO[bytes]) -> Verdict:
     data = file.read()
     if len(data) != status.st_size:
         return blank._replace(reason="io_error", detail="it changed while it was read")
-    return _judge_bytes(data, blank._replace(hash=hashlib.sha256(data).hexdigest()))
+    return _judge_bytes(data, path, blank._replace(hash=hashlib.sha256(data).hexdigest()))
 
 
-def _judge_bytes(data: bytes, verdict: Verdict) -> Verdict:
+def _judge_bytes(data: bytes, path: bytes, verdict: Verdict) -> Verdict:
     try:
-        height, width = decode.rgb(data).shape[:2]
+        picture = decode.rgb(data)
+        seen = base64.b64encode(near.looks(picture)).decode()
     except decode.Rejected as error:
         return verdict._replace(reason=error.reason, detail=error.detail)
     except MemoryError:
         return verdict._replace(reason="memory", detail=f"needs more than {MEMORY / 2**30:g} GiB")
-    return verdict._replace(width=width, height=height)
+    height, width = picture.shape[:2]
+    return verdict._replace(width=width, height=height, detail=", ".join(notes(data, path)), looks=seen)
 
 
 def serve(judge: Callable[[bytes], Verdict] = judge) -> None:

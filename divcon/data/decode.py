@@ -5,7 +5,6 @@ What a file is follows from its content; its name is never asked.
 
 import contextlib
 import io
-import re
 import struct
 from collections.abc import Iterator
 
@@ -15,11 +14,13 @@ import simplejpeg
 from jaxtyping import UInt8
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
+from .containers import foreign, forms_a_ring, jpeg_end, webp_size
+
 Picture = UInt8[np.ndarray, "h w 3"]
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 # What is kept of an earlier decoding is only good for the libraries that did it.
-DECODING = f"2, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"
+DECODING = f"3, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"
 
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 89_000_000
@@ -32,12 +33,12 @@ EIGHTHS = 1, 2, 3, 4  # in these a JPEG is decoded faster than whole; in 5, 6 an
 
 JPEG, JPEG_END, JPEG_SCAN, JPEG_NOTE = b"\xff\xd8\xff", b"\xff\xd9", b"\xff\xda", b"\xff\xe1"
 PNG, WEBP = b"\x89PNG\r\n\x1a\n", b"RIFF"
+PNG_END = b"IEND\xaeB`\x82"
 SIGNATURES = (PNG, WEBP, JPEG, b"GIF8", b"BM", b"II*\0", b"MM\0*")
 HEADER = 32
+FORMATS_SAID = f"{', '.join(FORMATS[:-1])} and {FORMATS[-1]}"
 OPAQUE = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"}
 LAYERED = {"1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBa"}
-# A marker of a JPEG: 0xFF stuffed with a zero, fill bytes and restarts are part of the picture's own data.
-JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -124,7 +125,7 @@ def _opened(data: bytes) -> Image.Image:
     if len(data) > MAX_BYTES:
         raise Rejected("file_too_large", f"{len(data):,} bytes")
     if data.startswith(WEBP):  # opening one takes the memory for its canvas
-        _check_size(*_webp_size(data))
+        _check_size(*webp_size(data))
     with _judged(data):
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         _check_size(*image.size)
@@ -153,34 +154,12 @@ def _check_ends(image: Image.Image, data: bytes) -> None:
     """What Pillow passes over in silence: checksums of a PNG, and the ends of PNG and JPEG."""
     if image.format == "PNG":
         Image.open(io.BytesIO(data), formats=["PNG"]).verify()
-        if b"IEND\xaeB`\x82" not in data:
+        if PNG_END not in data:
             raise Rejected("truncated", "its end is missing")
-    if image.format in ("JPEG", "MPO") and not _jpeg_has_end(data):
+    if image.format in ("JPEG", "MPO") and not jpeg_end(data):
         raise Rejected("truncated", "its end is missing")
-
-
-def _jpeg_has_end(data: bytes) -> bool:
-    """Whether the end marker comes: of the picture, not of a thumbnail in a segment (those are skipped)."""
-    at = 2
-    while marker := JPEG_MARKER.search(data, at):
-        if data[marker.end() - 1] == 0xD9:
-            return True
-        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-    return False
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """The canvas that the header of a WebP declares; of one that is too short, some size that passes."""
-    kind, body = data[12:16], data[20:30]
-    if len(body) < 10:
-        return MIN_SIDE, MIN_SIDE
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
-    if kind == b"VP8L":
-        bits = int.from_bytes(body[1:5], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    width, height = struct.unpack("<HH", body[6:10])
-    return width & 0x3FFF, height & 0x3FFF
+    if image.format == "TIFF" and forms_a_ring(data):
+        raise Rejected("corrupt", "its directories lead back to one another")
 
 
 @contextlib.contextmanager
@@ -202,6 +181,8 @@ def _judged(data: bytes) -> Iterator[None]:
 def _unidentified(data: bytes) -> Rejected:
     """A file that no decoder knew: no image at all, unless it begins as one."""
     empty_png = data.startswith(PNG) and 0 in struct.unpack(">II", data[16:24].ljust(8, b"\0"))
+    if kind := foreign(data):
+        return Rejected("vector_image" if kind == "SVG" else "format_not_allowed", f"{kind}; {FORMATS_SAID} are read")
     if len(data) < HEADER or not data.startswith(SIGNATURES) or empty_png:
         return Rejected("not_an_image", f"begins with {data[:16]!r}")
     little = data.startswith(b"II")

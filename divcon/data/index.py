@@ -6,11 +6,12 @@ collection's fingerprint is made of those hashes alone. A path is only a name.
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,11 @@ from jaxtyping import Int32, Int64, UInt8
 from numpy.typing import NDArray
 
 from .. import artifacts
+from ..errors import DamagedError
+from .near import LOOKS, twins
 
+FILES = ("index.arrow", "rejected.csv", "duplicates.csv")
+Near = Literal["keep", "drop"]  # what becomes of pictures that look like another
 HASH = 32  # bytes of a SHA-256
 BLOCK = 65_536  # images whose hashes are gathered at a time
 SCHEMA = pa.schema(
@@ -32,6 +37,7 @@ SCHEMA = pa.schema(
         ("status", pa.string()),
         ("reason", pa.string()),
         ("detail", pa.string()),
+        ("like", pa.binary(HASH)),  # of the used image that it equals or looks like; else null
     ]
 )
 
@@ -46,6 +52,25 @@ class Found(NamedTuple):
     hash: bytes | None = None
     reason: str = ""
     detail: str = ""
+    looks: bytes = b""  # from afar (near.py)
+
+
+class _Row(NamedTuple):
+    """A file, and what became of it."""
+
+    source: bytes
+    width: int
+    height: int
+    size: int
+    hash: bytes | None
+    reason: str
+    detail: str
+    status: str
+    like: bytes | None = None
+
+    @classmethod
+    def of(cls, file: Found, status: str, like: bytes | None = None) -> Self:
+        return cls(*file[:7], status, like)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,19 +80,26 @@ class Index:
     table: Any
 
     @classmethod
-    def of(cls, found: Iterable[Found]) -> Self:
-        """Of files with the same bytes, the path that is first in byte order is the used one."""
+    def of(cls, found: Iterable[Found], near_duplicates: Near = "keep") -> Self:
+        """Of files with the same bytes, the path that is first in byte order is the used one; of pictures that look alike,
+        when they are dropped, the one whose hash comes first."""
         found = sorted(found)
-        unique: dict[bytes | None, Found] = {}
+        unique: dict[bytes, Found] = {}
         for file in found:
             if not file.reason:
-                unique.setdefault(file.hash, file)
-        used = sorted(unique.values(), key=lambda file: file.hash or b"")
-        kept = {file.source for file in used}
-        duplicates = [file for file in found if not file.reason and file.source not in kept]
-        rejected = [file for file in found if file.reason]
+                unique.setdefault(file.hash or b"", file)
+        different = [unique[digest] for digest in sorted(unique)]
+        like = _like(different)
+        kept = {file.source for file in different if near_duplicates == "keep" or file.hash not in like}
+        used = [_Row.of(file, "used", like.get(file.hash)) for file in different if file.source in kept]
+        left = [file for file in found if not file.reason and file.source not in kept]
+        hashes = {row.hash for row in used}
+        duplicates = [
+            _Row.of(file, "duplicate", file.hash if file.hash in hashes else like[file.hash]) for file in left
+        ]
+        rejected = [_Row.of(file, "rejected") for file in found if file.reason]
         assert len(found) == len(used) + len(duplicates) + len(rejected)
-        return cls(_table(used, duplicates, rejected))
+        return cls(_table([*used, *duplicates, *rejected]))
 
     @property
     def found(self) -> int:
@@ -85,6 +117,12 @@ class Index:
     def rejected(self) -> int:
         return self._count("rejected")
 
+    @property
+    def near_duplicates(self) -> int:
+        """How many look like another that is used: they are among the used when kept, among the duplicates when dropped."""
+        near = pc.and_(pc.is_valid(self.table["like"]), pc.not_equal(self.table["like"], self.table["hash"]))
+        return int(pc.sum(near).as_py() or 0)
+
     def _count(self, status: str) -> int:
         return int(pc.sum(pc.equal(self.table["status"], status)).as_py() or 0)
 
@@ -95,11 +133,19 @@ class Index:
         return {row["values"]: row["counts"] for row in sorted(counts, key=lambda row: (-row["counts"], row["values"]))}
 
     @property
+    def notes(self) -> dict[str, int]:
+        """How many of the used images have something worth knowing (notes.py), the commonest first."""
+        notes = self._used.filter(pc.not_equal(self._used["detail"], ""))["detail"].to_pylist()
+        counts = Counter(note.partition("=")[0] for detail in notes for note in detail.split(", "))
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
     def summary(self) -> str:
         """In a line: "found 6,917: used 6,800, duplicates 30, rejected 87 (truncated 3, ...)"."""
         why = ", ".join(f"{reason} {n:,}" for reason, n in self.reasons.items())
         counts = f"used {self.used:,}, duplicates {self.duplicates:,}, rejected {self.rejected:,}"
-        return f"found {self.found:,}: {counts}{f' ({why})' if why else ''}"
+        near = f"; near-duplicates {self.near_duplicates:,}" if self.near_duplicates else ""
+        return f"found {self.found:,}: {counts}{f' ({why})' if why else ''}{near}"
 
     @cached_property
     def widths(self) -> Int32[np.ndarray, "used"]:
@@ -142,29 +188,43 @@ class Index:
     def limited(self, n: int) -> "Index":
         """Only the first n images by position (and their duplicates): the others are as if never found."""
         kept = self._used.slice(0, n)
-        copies = self._duplicates.filter(pc.is_in(self._duplicates["hash"], kept["hash"].combine_chunks()))
+        copies = self._duplicates.filter(pc.is_in(self._duplicates["like"], kept["hash"].combine_chunks()))
         return Index(pa.concat_tables([kept, copies, self._rejected]).combine_chunks())
 
     def save(self, folder: Path) -> None:
-        """index.arrow, and what was left out in two tables that open anywhere."""
+        """index.arrow, and what was left out in two tables that open anywhere; last MANIFEST.json with their hashes."""
+        (folder / "MANIFEST.json").unlink(missing_ok=True)
         with artifacts.whole(folder / "index.arrow") as part, pa.ipc.new_file(str(part), SCHEMA) as writer:
             writer.write_table(self.table)
         rejected = self._rejected.select(["source", "reason", "detail"]).to_pylist()
         _write_csv(folder / "rejected.csv", ["path", "reason", "detail"], (row.values() for row in rejected))
-        _write_csv(folder / "duplicates.csv", ["path", "same_as"], self._same())
+        _write_csv(folder / "duplicates.csv", ["path", "same_as", "kind"], self._same())
+        hashes = {name: artifacts.sha256(folder / name) for name in FILES}
+        artifacts.write_json(folder / "MANIFEST.json", {"sha256": hashes})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Mapped, not read: it opens at once however long it is."""
-        with pa.memory_map(str(folder / "index.arrow")) as file:
-            return cls(pa.ipc.open_file(file).read_all())
+        """Checked against its hashes, then mapped: however long it is, it takes no memory. DamagedError where it differs."""
+        wrong = artifacts.damage(folder / "MANIFEST.json")
+        if wrong:
+            raise DamagedError(f"{'; '.join(wrong)}. Make it again: divcon index DATA out={artifacts.show(folder)}")
+        try:
+            with pa.memory_map(str(folder / "index.arrow")) as file:
+                return cls(_sound(pa.ipc.open_file(file).read_all()))
+        except (OSError, pa.ArrowException, ValueError) as error:
+            raise DamagedError(
+                f"{artifacts.show(folder)}/index.arrow can't be read ({artifacts.show(str(error))}). "
+                f"Make it again: divcon index DATA out={artifacts.show(folder)}"
+            ) from error
 
-    def _same(self) -> Iterable[Sequence[bytes]]:
-        """Each duplicate's path, and the path of the used image it equals."""
-        copies = self._duplicates.select(["source", "hash"]).to_pylist()
-        at = pc.index_in(self._duplicates["hash"], self._used["hash"].combine_chunks())
-        first = self._used["source"].take(at).to_pylist()
-        return [(copy["source"], original) for copy, original in zip(copies, first)]
+    def _same(self) -> Iterable[Sequence[bytes | str]]:
+        """Each path that equals or looks like another's, that other, and which of the two, and what became of it."""
+        alike = self.table.filter(pc.is_valid(self.table["like"]))
+        at = pc.index_in(alike["like"], self._used["hash"].combine_chunks())
+        others = self._used["source"].take(at).to_pylist()
+        for row, other in zip(alike.select(["source", "hash", "status", "like"]).to_pylist(), others):
+            dropped = "near_kept" if row["status"] == "used" else "near_dropped"
+            yield row["source"], other, "copy" if row["hash"] == row["like"] else dropped
 
 
 def fingerprint(hashes: UInt8[np.ndarray, "n 32"], rows: Int64[np.ndarray, "m"] | None = None) -> str:
@@ -186,17 +246,41 @@ def _bytes_of(hashes: Any) -> UInt8[np.ndarray, "bytes"]:
     return np.frombuffer(hashes.buffers()[1], np.uint8)[HASH * hashes.offset :][: HASH * len(hashes)]
 
 
-def _table(used: Sequence[Found], duplicates: Sequence[Found], rejected: Sequence[Found]) -> Any:
-    rows = [*used, *duplicates, *rejected]
-    statuses = ["used"] * len(used) + ["duplicate"] * len(duplicates) + ["rejected"] * len(rejected)
-    columns = list(zip(*rows)) if rows else [()] * len(Found._fields)
-    named = {**dict(zip(Found._fields, columns)), "status": statuses}
+def _like(different: Sequence[Found]) -> dict[bytes | None, bytes | None]:
+    """The hash of each picture that looks like one before it, and that one's hash."""
+    seen = [file for file in different if file.looks]
+    sums = np.frombuffer(b"".join(file.looks for file in seen), np.uint8).reshape(-1, LOOKS)
+    twin = twins(sums, np.array([file.width / file.height for file in seen]))
+    return {file.hash: seen[int(at)].hash for file, at in zip(seen, twin) if at >= 0}
+
+
+def _table(rows: Sequence[_Row]) -> Any:
+    columns = list(zip(*rows)) if rows else [()] * len(_Row._fields)
+    named = dict(zip(_Row._fields, columns))
     named["bytes"] = named.pop("size")
     return pa.table({name: named[name] for name in SCHEMA.names}, SCHEMA)
+
+
+def _sound(table: Any) -> Any:
+    """The table, if it is an index; to read an array whose parts do not fit can end the process."""
+    table.validate(full=True)
+    if not table.schema.equals(SCHEMA):
+        raise ValueError("it has other columns than an index")
+    order = pc.index_in(table["status"], pa.array(["used", "duplicate", "rejected"])).to_numpy()
+    used = int((order == 0).sum())
+    if np.isnan(order).any() or (np.diff(order) < 0).any() or table["hash"].slice(0, used).null_count:
+        raise ValueError("its rows are not in the order of an index")
+    return table
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[bytes | str]]) -> None:
     with artifacts.whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows([artifacts.show(cell) for cell in row] for row in rows)
+        writer.writerows([_cell(cell) for cell in row] for row in rows)
+
+
+def _cell(value: bytes | str) -> str:
+    """Safe to show, and no formula to a spreadsheet: a path that begins like one is the same path from here."""
+    text = artifacts.show(value)
+    return f"./{text}" if text.startswith(("=", "+", "-", "@")) else text

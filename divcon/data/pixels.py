@@ -12,22 +12,21 @@ import errno
 import hashlib
 import math
 import os
-import platform
 import shutil
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from .. import artifacts, log, signals
-from ..errors import DiskError
+from .. import artifacts, faults, log, signals
+from ..errors import DamagedError, DiskError
 from .decode import DECODING, Picture, Rejected, fitted, shrunk
-from .images import Folder, Positions, changed
+from .images import Folder, Positions
 from .ragged import Ragged
+from .readers import each
 
 LAYOUT = 1
 BLOCK = 1024
@@ -35,6 +34,7 @@ CHUNK = 32
 GB = 1e9
 
 _building = threading.Lock()
+_sound: set[tuple[Path, int, int]] = set()  # caches that this process has read and found as they were made
 
 
 class Pixels(Protocol):
@@ -61,7 +61,6 @@ class Decoded:
     def __init__(self, images: Folder, side: int, threads: int):
         self.images, self.side, self.threads = images, side, threads
         self.heights, self.widths = fitted_sizes(images, side)
-        self.pool = ThreadPoolExecutor(threads)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -73,7 +72,7 @@ class Decoded:
         pictures = Ragged.laid_out(heights, widths, np.empty(size, np.uint8))
         # Several chunks to a thread, so that none is left with the large pictures when the others are done.
         share = min(CHUNK, math.ceil(len(unique) / (4 * self.threads)))
-        list(self.pool.map(lambda start: self._put(pictures, unique, start, share), range(0, len(unique), share or 1)))
+        each(lambda start: self._put(pictures, unique, start, share), range(0, len(unique), share or 1), self.threads)
         return pictures, rows
 
     def _put(self, pictures: Ragged, positions: Positions, start: int, share: int) -> None:
@@ -103,7 +102,7 @@ class Cached:
 
 def open_pixels(images: Folder, side: int, *, cache: Path, cache_gb: float, threads: int) -> Pixels:
     """The images' pixels, those of a subset out of the whole folder's: cached if they fit into cache_gb, else decoded."""
-    return _open(Folder(images.root, images.index), side, cache, cache_gb, threads).subset(images.rows)
+    return _open(images.whole(), side, cache, cache_gb, threads).subset(images.rows)
 
 
 def _open(images: Folder, side: int, cache: Path, cache_gb: float, threads: int) -> Pixels:
@@ -113,12 +112,17 @@ def _open(images: Folder, side: int, cache: Path, cache_gb: float, threads: int)
     if size > cache_gb * GB:
         log.say(f"pixels: {size / GB:.1f} GB is more than cache_gb={cache_gb:g}: images are decoded each time")
         return Decoded(images, side, threads)
-    folder = cache / "pixels" / artifacts.digest(f"{images.fingerprint} {side} {LAYOUT} {DECODING}")
+    folder = place_of(images, side, cache)
     with _building:
-        if not _is_whole(folder, size):
+        if not _is_sound(folder, Ragged.laid_out(heights, widths, np.empty(0, np.uint8)), size):
             Build(folder, images, side, size).make(threads)
     flat = np.memmap(folder / "pixels.u8", np.uint8, "r")
     return Cached(Ragged.laid_out(heights, widths, flat), np.arange(len(images)))
+
+
+def place_of(images: Folder, side: int, cache: Path) -> Path:
+    """The folder for the pixels of these images, whether it is there or not."""
+    return cache / "pixels" / artifacts.digest(f"{images.fingerprint} {side} {LAYOUT} {DECODING}")
 
 
 def fitted_sizes(images: Folder, side: int) -> tuple[Int32[np.ndarray, "images"], Int32[np.ndarray, "images"]]:
@@ -139,7 +143,7 @@ def decoded(images: Folder, positions: Positions, side: int) -> list[Picture]:
         except Rejected as error:
             picture, how = np.empty((0, 0, 3), np.uint8), str(error)
         if picture.shape[:2] != size:
-            raise changed(images.root, images.names(np.array([position]))[0], how)
+            raise images.changed(images.names(np.array([position]))[0], how)
         pictures.append(picture)
     return pictures
 
@@ -149,23 +153,27 @@ class Build:
 
     def __init__(self, folder: Path, images: Folder, side: int, size: int):
         self.folder, self.images, self.side, self.size = folder, images, side, size
-        self.part = _part(folder, os.getpid())
+        self.part = artifacts.passing(folder)
         self.starts = range(0, len(images), BLOCK)
 
     def make(self, threads: int) -> None:
         with artifacts.disk(self.folder):
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            artifacts.make_folder(self.folder.parent)
             adopt(self.folder)
             self.part.mkdir(exist_ok=True)
             self._reserve()
+            faults.at("pixels.reserved")
             checksums = self._fill(threads)
             artifacts.sync(self.part / "pixels.u8")
             artifacts.write_json(self.part / "pixels.json", {"bytes": self.size, "block": BLOCK, "sha256": checksums})
+            faults.at("pixels.sealed")
             self._publish()
+            faults.at("pixels.published")
 
     def _reserve(self) -> None:
         """Take the room for all of it at once: a disk that fills up later would kill us at a write to the map."""
         with (self.part / "pixels.u8").open("ab") as file:
+            file.truncate(min(self.size, os.fstat(file.fileno()).st_size))
             missing = self.size - 512 * os.fstat(file.fileno()).st_blocks - shutil.disk_usage(self.part).free
             if missing > 0:
                 raise DiskError(
@@ -180,21 +188,23 @@ class Build:
         flat = np.memmap(self.part / "pixels.u8", np.uint8, "r+")
         pictures = Ragged.laid_out(*fitted_sizes(self.images, self.side), flat)
         claimed, checksums = self._claimed(), []
-        with ThreadPoolExecutor(threads) as pool, (self.part / "blocks").open("a") as journal:
+        with (self.part / "blocks").open("a") as journal:
             for start in self.starts:
-                block = self._block(pictures, start)
+                block = _block(pictures, start)
                 checksum = _checksum(block)
                 if claimed.get(start) != checksum:
-                    self._decode(pictures, start, pool)
+                    self._decode(pictures, start, threads)
                     checksum = _checksum(block)
+                    faults.at("pixels.decoded")
                     journal.write(f"{start} {checksum}\n")
                     journal.flush()
+                    faults.at("pixels.listed")
                 checksums.append(checksum)
                 log.tick("pixels", min(start + BLOCK, len(self.images)), len(self.images))
                 signals.stop_here("the pixels so far are kept")
         return checksums
 
-    def _decode(self, pictures: Ragged, start: int, pool: ThreadPoolExecutor) -> None:
+    def _decode(self, pictures: Ragged, start: int, threads: int) -> None:
         """One block, its images spread over the threads."""
 
         def put(first: int) -> None:
@@ -202,25 +212,19 @@ class Build:
             for position, picture in zip(positions, decoded(self.images, positions, self.side)):
                 pictures[int(position)][:] = picture
 
-        list(pool.map(put, range(start, min(start + BLOCK, len(self.images)), CHUNK)))
-
-    def _block(self, pictures: Ragged, start: int) -> UInt8[np.ndarray, "bytes"]:
-        stop = start + BLOCK
-        end = int(pictures.starts[stop]) if stop < len(pictures) else self.size
-        return pictures.flat[int(pictures.starts[start]) : end]
+        each(put, range(start, min(start + BLOCK, len(self.images)), CHUNK), threads)
 
     def _claimed(self) -> dict[int, str]:
-        """The checksum of each block that a journal lists; its last line may be torn."""
+        """The checksum of each block that a journal lists (its last line may be torn), or that a damaged cache had."""
         journal = self.part / "blocks"
-        lines = journal.read_text().splitlines() if journal.exists() else []
+        lines = journal.read_bytes().decode("ascii", "replace").splitlines() if journal.exists() else []
         fields = [line.split() for line in lines]
-        return {int(line[0]): line[1] for line in fields if len(line) == 2 and line[0].isdigit()}
+        listed = {int(line[0]): line[1] for line in fields if len(line) == 2 and line[0].isdecimal()}
+        return dict(zip(self.starts, _stated(self.part))) | listed
 
     def _publish(self) -> None:
         (self.part / "blocks").unlink()
         try:
-            if not _is_whole(self.folder, self.size):
-                shutil.rmtree(self.folder, ignore_errors=True)
             self.part.rename(self.folder)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
@@ -231,8 +235,8 @@ class Build:
 
 def adopt(folder: Path) -> None:
     """Go on with what a dead process of this machine had begun; of several, with any, and the others go."""
-    mine = _part(folder, os.getpid())
-    for part in _stale(folder):
+    mine = artifacts.passing(folder)
+    for part in artifacts.orphans(folder):
         if mine.exists():
             shutil.rmtree(part, ignore_errors=True)
         else:
@@ -240,23 +244,55 @@ def adopt(folder: Path) -> None:
                 part.rename(mine)
 
 
-def _stale(folder: Path) -> Iterator[Path]:
-    for part in sorted(folder.parent.glob(f"{folder.name}.{platform.node()}.*.part")):
-        pid = part.name.split(".")[-2]
-        if pid != str(os.getpid()) and not Path(f"/proc/{pid}").exists():
-            yield part
-
-
-def _part(folder: Path, pid: int) -> Path:
-    return folder.with_name(f"{folder.name}.{platform.node()}.{pid}.part")
-
-
-def _is_whole(folder: Path, size: int) -> bool:
-    try:
-        said = artifacts.read_json(folder / "pixels.json")["bytes"]
-        return bool(said == size == (folder / "pixels.u8").stat().st_size)
-    except (OSError, ValueError, KeyError, TypeError):
+def _is_sound(folder: Path, layout: Ragged, size: int) -> bool:
+    """Whether the cache is there and, read once by this process, as it was made. Else it is put aside, to be mended."""
+    if not folder.is_dir():
         return False
+    file = folder / "pixels.u8"
+    name = (folder, file.stat().st_ino, file.stat().st_mtime_ns) if file.exists() else None
+    if name in _sound:
+        return True
+    wrong = _damage(folder, layout, size)
+    if not wrong and name:
+        _sound.add(name)
+        return True
+    log.warn(f"the pixel cache is damaged: {wrong}. What differs is decoded again")
+    with contextlib.suppress(FileNotFoundError):  # another process was quicker
+        shutil.rmtree(artifacts.passing(folder), ignore_errors=True)
+        folder.rename(artifacts.passing(folder))
+    return False
+
+
+def _damage(folder: Path, layout: Ragged, size: int) -> str:
+    """How a cache differs from what pixels.json says of it; nothing where it does not."""
+    file = folder / "pixels.u8"
+    try:
+        stated = artifacts.read_json(folder / "pixels.json")["sha256"]
+        if file.stat().st_size != size:
+            return f"{artifacts.show(file)}: expected {size:,} bytes, found {file.stat().st_size:,}"
+    except (OSError, DamagedError, KeyError, TypeError) as error:
+        return str(error)
+    pictures, n = replace(layout, flat=np.memmap(file, np.uint8, "r")), len(layout)
+    for start, expected in zip(range(0, n, BLOCK), stated):
+        log.tick("checking pixels", min(start + BLOCK, n), n)
+        if (found := _checksum(_block(pictures, start))) != expected:
+            return f"{artifacts.show(file)}, block {start // BLOCK}: {artifacts.differs(expected, found)}"
+    return ""
+
+
+def _stated(part: Path) -> list[str]:
+    """The checksums of a cache's blocks, as far as they are known."""
+    try:
+        return [str(checksum) for checksum in artifacts.read_json(part / "pixels.json")["sha256"]]
+    except (OSError, DamagedError, KeyError, TypeError):
+        return []
+
+
+def _block(pictures: Ragged, start: int) -> UInt8[np.ndarray, "bytes"]:
+    """The bytes of a block's pictures."""
+    stop = start + BLOCK
+    end = int(pictures.starts[stop]) if stop < len(pictures) else len(pictures.flat)
+    return pictures.flat[int(pictures.starts[start]) : end]
 
 
 def _checksum(block: UInt8[np.ndarray, "bytes"]) -> str:

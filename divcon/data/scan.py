@@ -1,5 +1,6 @@
 """A folder looked through: every file in it, hashed and decoded once."""
 
+import base64
 import contextlib
 import errno
 import fnmatch
@@ -16,17 +17,19 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from .. import artifacts, log, signals
+from .. import artifacts, faults, log, signals
 from .child import Verdict, judged
 from .decode import DECODING
-from .index import Found, Index
+from .index import Found, Index, Near
 
-LAYOUT = f"1, {DECODING}".encode()
+LAYOUT = f"2, {DECODING}".encode()
 SAVE_SECONDS = 10.0
 # A file that changes twice within a tick of the file system's clock shows only one time.
 RACY_NS = 2_000_000_000
 # These say more about a moment than about a file.
 FLEETING = {"permission_denied", "io_error"}
+NO_IMAGE = {"not_an_image", "format_not_allowed", "vector_image", "empty_file"}
+SYSTEMS = {b"Thumbs.db", b"ehthumbs.db", b"desktop.ini", b".DS_Store", b".directory"}
 
 Wanted = Callable[[bytes], bool]
 
@@ -44,17 +47,23 @@ class Entry(NamedTuple):
 
 
 def scan(
-    folder: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = (), threads: int | None = None, cache: Path
-) -> Index:
+    folder: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = (), near_duplicates: Near = "keep",
+    threads: int | None = None, cache: Path,
+) -> Index:  # fmt: skip
     """What the folder holds; what an earlier scan learned about an unchanged file is believed.
 
     Patterns are matched against the path below the folder, and `*` matches slashes too: `*.jpg`, `thumbs/*`.
     """
     root = os.fsencode(folder.resolve())
     entries = list(walk(root, wanted(include, exclude)))
-    memory = Memory.load(cache / "index" / f"{hashlib.sha256(root).hexdigest()[:16]}.arrow")
+    memory = Memory.load(memory_of(root, cache))
     _learn(root, [entry for entry in entries if not entry.reason and not memory.knows(entry)], memory, threads)
-    return Index.of(_found(entry, memory) for entry in entries)
+    return Index.of((_found(entry, memory) for entry in entries), near_duplicates)
+
+
+def memory_of(root: bytes, cache: Path) -> Path:
+    """The file in which what is learned of a folder is kept."""
+    return cache / "index" / f"{hashlib.sha256(root).hexdigest()[:16]}.arrow"
 
 
 def _learn(root: bytes, entries: Sequence[Entry], memory: "Memory", threads: int | None) -> None:
@@ -63,10 +72,12 @@ def _learn(root: bytes, entries: Sequence[Entry], memory: "Memory", threads: int
     for entry in entries:
         names.setdefault((entry.device, entry.inode), []).append(entry)
     files = {_below(root, same[0].path): same for same in names.values()}
+    faults.at("scan.listed")
     try:
         with contextlib.closing(judged(list(files), threads=threads or len(os.sched_getaffinity(0)))) as verdicts:
             for done, (path, verdict) in enumerate(verdicts, 1):
                 memory.learn(files[path], verdict)
+                faults.at("scan.judged")
                 log.tick("scan", done, len(files))
                 signals.stop_here("what was looked through is remembered")
     finally:
@@ -78,7 +89,17 @@ def _found(entry: Entry, memory: "Memory") -> Found:
         return Found(entry.path, reason=entry.reason, detail=entry.detail)
     verdict = memory.verdicts[entry.path]
     digest = bytes.fromhex(verdict.hash) or None
-    return Found(entry.path, verdict.width, verdict.height, verdict.size, digest, verdict.reason, verdict.detail)
+    seen = base64.b64decode(verdict.looks)
+    return Found(
+        entry.path, verdict.width, verdict.height, verdict.size, digest, _why(entry, verdict), verdict.detail, seen
+    )
+
+
+def _why(entry: Entry, verdict: Verdict) -> str:
+    """The reason, but for what a system leaves in folders to remember how they were shown: nobody misses an image there."""
+    name, folders = entry.path.rpartition(b"/")[2], entry.path.split(b"/")[:-1]
+    systems = name in SYSTEMS or name.startswith(b"._") or b"__MACOSX" in folders
+    return "not_candidate" if verdict.reason in NO_IMAGE and systems else verdict.reason
 
 
 def wanted(include: Sequence[str], exclude: Sequence[str]) -> Wanted:
@@ -164,13 +185,16 @@ class Memory:
     @classmethod
     def load(cls, file: Path) -> "Memory":
         try:
-            with pa.memory_map(str(file)) as source:
-                table = pa.ipc.open_file(source).read_all()
-                if table.schema.metadata != {b"layout": LAYOUT}:
-                    return cls(file)
-                paths, *columns = (column.to_pylist() for column in table.columns)
-                return cls(file, dict(zip(paths, map(Verdict, *columns), strict=True)))
-        except (OSError, pa.ArrowException, ValueError, TypeError):
+            table = pa.ipc.open_file(artifacts.read_ended(file)).read_all()
+            table.validate(full=True)  # to read an array whose parts do not fit can end the process
+            if table.schema.metadata != {b"layout": LAYOUT}:
+                return cls(file)
+            paths, *columns = (column.to_pylist() for column in table.columns)
+            return cls(file, dict(zip(paths, map(Verdict, *columns), strict=True)))
+        except FileNotFoundError:
+            return cls(file)
+        except (OSError, pa.ArrowException, ValueError, TypeError) as error:
+            log.warn(f"{error}. Every file is looked at again")
             return cls(file)
 
     def knows(self, entry: Entry) -> bool:
@@ -186,6 +210,11 @@ class Memory:
         if time.monotonic() > self.save_at:
             self.save()
 
+    def forget(self, path: bytes) -> None:
+        """What was learned of a file has turned out to be wrong, though its size and time are the same."""
+        self.fresh = self.verdicts.pop(path, None) is not None
+        self.save()
+
     def save(self) -> None:
         if not self.fresh:
             return
@@ -194,8 +223,10 @@ class Memory:
         names = ("path", *Verdict._fields)
         columns = [list(sure), *(list(column) for column in zip(*sure.values()))] if sure else [[] for _ in names]
         table = pa.table(dict(zip(names, columns))).replace_schema_metadata({b"layout": LAYOUT})
-        with artifacts.whole(self.file) as part, pa.ipc.new_file(str(part), table.schema) as writer:
-            writer.write_table(table)
+        with artifacts.whole(self.file) as part:
+            with pa.ipc.new_file(str(part), table.schema) as writer:
+                writer.write_table(table)
+            artifacts.end(part)
         # Of a long scan the writing takes a small share, however long the list has become.
         took = time.monotonic() - began
         self.fresh, self.save_at = False, time.monotonic() + max(SAVE_SECONDS, 20 * took)

@@ -5,7 +5,6 @@
 No pickle, no random state: order and views are functions of the step. The newest whole one is resumed from.
 """
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,27 +13,52 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..artifacts import disk, read_json, sha256, show, sync, write_json, write_tensors
+from .. import faults
+from ..artifacts import damage, disk, make_folder, passing, sha256, show, sync, write_json, write_tensors
 from ..log import warn
 
 KEPT = 2
 
 
-def save(folder: Path, step: int, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Commit a checkpoint; then remove all but the newest two."""
+def save(folder: Path, step: int, method: nn.Module, optimizer: torch.optim.Optimizer, of: str = "") -> None:
+    """Commit a checkpoint `of` a stage; then remove all but the newest two that are whole."""
     final = folder / f"step-{step:08d}"
-    part = folder / f"{final.name}.{os.getpid()}.part"
+    part = passing(final)
     with disk(final):
         clear(folder)
-        part.mkdir(parents=True)
-        write_tensors(part / "model.safetensors", method.state_dict())
-        write_tensors(part / "optimizer.safetensors", _flat(optimizer))
-        write_json(part / "MANIFEST.json", {"step": step, "sha256": _seal(part)})
+        make_folder(part)
+        try:
+            _write(part, step, method, optimizer, of)
+        except OSError:  # the room is worth more than half a checkpoint
+            shutil.rmtree(part, ignore_errors=True)
+            raise
         shutil.rmtree(final, ignore_errors=True)
+        faults.at("checkpoint.replacing")
         part.rename(final)
         sync(folder)
-    for old in _found(folder)[KEPT:]:
-        shutil.rmtree(old)
+        faults.at("checkpoint.committed")
+    _prune(folder)
+    faults.at("checkpoint.pruned")
+
+
+def _write(part: Path, step: int, method: nn.Module, optimizer: torch.optim.Optimizer, of: str) -> None:
+    """The files, and last the manifest, which makes them a checkpoint."""
+    faults.at("checkpoint.begun")
+    write_tensors(part / "model.safetensors", method.state_dict())
+    faults.at("checkpoint.half")
+    write_tensors(part / "optimizer.safetensors", _flat(optimizer))
+    write_json(part / "MANIFEST.json", {"step": step, "of": of, "sha256": _seal(part)})
+    faults.at("checkpoint.sealed")
+
+
+def _prune(folder: Path) -> None:
+    """Read the newest two back, older ones in the place of damaged ones; only then remove what is older."""
+    whole = 0
+    for checkpoint in _found(folder):
+        if whole == KEPT:
+            shutil.rmtree(checkpoint)
+        else:
+            whole += not damaged(checkpoint)
 
 
 def load(folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer) -> int:
@@ -52,15 +76,7 @@ def load(folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer) -> i
 
 def damaged(checkpoint: Path) -> str:
     """What is wrong with a checkpoint's files, in words; empty when nothing is."""
-    try:
-        hashes: dict[str, str] = read_json(checkpoint / "MANIFEST.json")["sha256"]
-        for name, expected in hashes.items():
-            found = sha256(checkpoint / name)
-            if found != expected:
-                return f"{name}: expected sha256 {expected[:12]}, found {found[:12]}"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return str(error)
-    return ""
+    return "; ".join(damage(checkpoint / "MANIFEST.json"))
 
 
 def clear(folder: Path) -> None:

@@ -1,11 +1,16 @@
-"""metrics.jsonl: a line each logged step. A resume cuts it back to the checkpoint's step."""
+"""metrics.jsonl: a line each logged step, with a checksum of its own. A resume cuts it back to the checkpoint's step."""
 
 import contextlib
 import json
+import re
+import zlib
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import disk, whole
+from ..artifacts import disk, show, whole
+from ..log import warn
+
+CHECKED = re.compile(r'(.*), "crc": (\d+)\}')
 
 
 class Journal:
@@ -13,20 +18,41 @@ class Journal:
 
     def __init__(self, path: Path, first: int):
         self.path = path
-        kept = [json.dumps(line) for line in lines(path) if line["step"] < first]
+        kept = [line for line in lines(path) if line["step"] < first]
+        self.last = kept[-1] if kept else {}
         with whole(path) as part:
-            part.write_text("".join(f"{line}\n" for line in kept))
+            part.write_text("".join(f"{_checked(line)}\n" for line in kept))
 
     def write(self, line: dict[str, Any]) -> None:
         with disk(self.path), self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(_checked(line) + "\n")
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a journal; one that a kill cut short is left out."""
+    """The whole lines of a journal. One that a kill cut short is left out, and so is, with a warning, a damaged one."""
     found = []
     with contextlib.suppress(FileNotFoundError):
-        for text in path.read_text().splitlines():
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(text))
+        text = path.read_bytes().decode("utf-8", "replace")
+        for number, line in enumerate(text.split("\n")[:-1], 1):
+            try:
+                found.append(_read(line))
+            except ValueError as error:
+                warn(f"{show(path)}, line {number}, is damaged ({error}) and left out")
     return found
+
+
+def _checked(line: dict[str, Any]) -> str:
+    text = json.dumps(line)
+    return f'{text[:-1]}, "crc": {zlib.crc32(text.encode())}}}'
+
+
+def _read(text: str) -> dict[str, Any]:
+    """A line without its checksum, once that is found to be right."""
+    match = CHECKED.fullmatch(text)
+    if match is None:
+        raise ValueError("no checksum at its end")
+    found = zlib.crc32(f"{match[1]}}}".encode())
+    if found != int(match[2]):
+        raise ValueError(f"expected crc {match[2]}, found {found}")
+    line: dict[str, Any] = json.loads(f"{match[1]}}}")
+    return line

@@ -1,17 +1,22 @@
 """What teachers say of each image's centre view, computed once and kept on disk while a student learns from it."""
 
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float16, Int64
-from numpy.lib.format import open_memmap
+from numpy.lib.format import open_memmap, write_array_header_1_0
 from torch import Tensor
 
-from ..artifacts import whole
+from .. import faults
+from ..artifacts import damage, sha256, whole, write_json
 from ..data.pixels import Pixels
+from ..log import warn
 from ..machine import Machine
 from ..nets.teacher import Teacher
 from ..nets.trained import Sight
@@ -40,14 +45,31 @@ class Kept:
 
 
 def keep(file: Path, lessons: Sequence[Lesson], sight: Sight, pixels: Pixels, machine: Machine) -> Kept:
-    """The file, filled if it is not there yet: by the first teacher, of all images, and by the others, of their own."""
-    if not file.exists():
+    """The file, filled if it is not there yet, or not as it was made: by the first teacher, of all images, and by the
+    others, of their own."""
+    manifest = file.with_suffix(".json")
+    wrong = damage(manifest) if manifest.exists() else []
+    if wrong:
+        warn(f"{'; '.join(wrong)}. The teachers are asked again")
+    if wrong or not manifest.exists():
         with whole(file) as part:
-            rows = open_memmap(part, "w+", np.float16, (len(pixels), 2, lessons[0].teacher.dim))
+            rows = reserved(part, (len(pixels), 2, lessons[0].teacher.dim))
             for number, lesson in enumerate(lessons):
                 _fill(rows[:, min(number, 1)], lesson, sight, pixels, machine)
+                faults.at("teachers.some")
             rows.flush()
+        write_json(manifest, {"sha256": {file.name: sha256(file)}})
     return Kept(np.load(file, mmap_mode="r"))
+
+
+def reserved(file: Path, shape: tuple[int, ...]) -> "np.memmap[Any, np.dtype[np.float16]]":
+    """A mapped array of float16, its room taken at once: a disk that fills up later would kill us at a write to it."""
+    with file.open("wb") as out:
+        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        write_array_header_1_0(out, header)
+        out.flush()
+        os.posix_fallocate(out.fileno(), out.tell(), 2 * math.prod(shape))
+    return open_memmap(file, "r+")
 
 
 def _fill(

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from .. import dist, signals
-from ..artifacts import show
+from .. import dist, faults, signals
+from ..artifacts import show, sync
 from ..data.loader import Loader, Shown
 from ..data.order import Order
 from ..data.pixels import Pixels
@@ -83,6 +83,7 @@ def fit(work: Work, method: Method, pixels: Pixels, training: Training, pair: tu
         batch = as_batch(loader.batch(step), sight, machine)
         outcome = train_step(method, optimizer, batch, at, _rate(training, step, steps), machine, guard)
         method.after_step(outcome.kept, at)
+        faults.at("train.stepped")
         course.after(step, order.epoch(step), outcome)
     course.end()
 
@@ -140,7 +141,7 @@ class _Course:
         self.journal = Journal(work.folder / "metrics.jsonl", first)
         self.alarms = Alarms(work.name, method.mend)
         self.begun = self.saved = time.monotonic()
-        self.loss = float("nan")
+        self.loss: float | None = self.journal.last.get("loss")
 
     def after(self, step: int, epoch: int, outcome: Outcome) -> None:
         last = step + 1 == self.steps
@@ -156,27 +157,36 @@ class _Course:
     def end(self) -> None:
         self.work.notes |= {
             "steps": self.steps, "batch_size": self.training.batch_size, "images_seen": self.steps * self.training.batch_size,
-            "loss": self.loss, "peak_rss_mb": peak_rss_mb(), **self._rates(self.steps),
+            "loss": self.loss, "peak_rss_mb": peak_rss_mb(), **self._last_rates(),
         }  # fmt: skip
+
+    def _last_rates(self) -> dict[str, float | None]:
+        """Of this process; where it had no step left to do, of the one before."""
+        if self.first < self.steps:
+            return {**self._rates(self.steps)}
+        return {name: self.journal.last.get(name) for name in ("images_per_second", "data_wait")}
 
     def _due(self) -> bool:
         return dist.any_rank(time.monotonic() - self.saved >= self.work.save_every)
 
     def _save(self, step: int) -> None:
-        checkpoints.save(self.work.folder / "checkpoints", step, self.method, self.optimizer)
+        self.work.mine()
+        sync(self.journal.path)
+        checkpoints.save(self.work.folder / "checkpoints", step, self.method, self.optimizer, self.work.asked)
         self.work.write_state("running")
         self.saved = time.monotonic()
 
     def _log(self, at: At, outcome: Outcome) -> None:
         rates = self._rates(at.step + 1)
-        self.loss = float(outcome.loss.detach())
+        self.loss = loss = float(outcome.loss.detach())
         lr = self.optimizer.param_groups[0]["lr"]
         line: dict[str, Any] = {"step": at.step, "epoch": at.epoch, "loss": self.loss, "lr": lr, **rates}
         line |= {name: float(value) for name, value in outcome.logs.items()} | self.alarms.watch(outcome, at)
         line |= {"steps": self.steps, "batch_size": self.training.batch_size}
         if dist.rank() == 0:
             self.journal.write(line)
-        note = f"loss {self.loss:.3f}, {rates['images_per_second']:,.0f} images/s, {rates['data_wait']:.1%} waiting for data"
+            faults.at("train.logged")
+        note = f"loss {loss:.3f}, {rates['images_per_second']:,.0f} images/s, {rates['data_wait']:.1%} waiting for data"
         tick(self.work.name, at.step + 1, self.steps, "steps", note)
 
     def _rates(self, done: int) -> dict[str, float]:

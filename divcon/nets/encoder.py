@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from torch import nn
 
-from ..errors import InputError, UsageError
+from ..artifacts import show
+from ..errors import DamagedError, InputError, UsageError
 from ..log import warn
 from .edges import SeesEdges
 from .factors import Factors
@@ -16,6 +17,7 @@ from .slim import SlimResNet
 SLIM = {"slim10": 16, "slim10_w32": 32, "slim10_w8": 8}  # name: width
 FACTORS = "factors"  # what recipe=nmf makes; there is no other way to train it
 CHANNELS = {"rgb": 3, "edges": 2}
+READING = ("pretrained", "checkpoint", "cache_dir", "num_classes", "hf_")  # beginnings of what timm.create_model takes
 SMALL = 48  # pixels: below, a stem that quarters the image leaves too little of it
 
 
@@ -68,12 +70,19 @@ def check_name(name: str) -> None:
 
 def load_weights(encoder: nn.Module, source: Path) -> None:
     """Put in the weights that a stage, or an export, has written: a folder with encoder.safetensors, or such a file."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     file = source / "encoder.safetensors" if source.is_dir() else source
     if not file.is_file():
         raise InputError(f"init={source}: no encoder.safetensors there; name a finished stage's folder, or such a file")
-    weights = {k.removeprefix("encoder."): v for k, v in load_file(file).items() if not k.startswith("projector.")}
+    try:
+        found = load_file(file)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DamagedError(
+            f"init={show(source)} can't be read ({show(str(error))}); weights are kept as safetensors"
+        ) from error
+    weights = {k.removeprefix("encoder."): v for k, v in found.items() if not k.startswith("projector.")}
     try:
         encoder.load_state_dict(weights)
     except RuntimeError as error:
@@ -86,11 +95,14 @@ def _from_timm(spec: EncoderSpec, small: bool) -> nn.Module:
     import timm
 
     check_name(spec.name)
+    _check_options(spec)
     try:
         shape: dict[str, Any] = {"num_classes": 0, "in_chans": CHANNELS[spec.colours], **spec.options}
         encoder: nn.Module = timm.create_model(spec.name, pretrained=spec.init == "timm", **shape)
-    except TypeError as error:
-        raise UsageError(f"encoder.options: {spec.name} does not take {spec.options} ({error})") from error
+    except Exception as error:  # a model's code meets these options unchecked, and fails in any way
+        if spec.init == "timm" and not spec.options:
+            raise
+        raise UsageError(f"encoder.options: {spec.name} does not take {spec.options} ({show(str(error))})") from error
     if small and isinstance(encoder, timm.models.resnet.ResNet):
         _shrink_stem(encoder)
         if spec.init == "timm":
@@ -98,6 +110,13 @@ def _from_timm(spec: EncoderSpec, small: bool) -> nn.Module:
     elif spec.stem == "small":
         raise UsageError(f"encoder.stem=small: known for ResNets only, not for {spec.name}; leave it at auto")
     return encoder
+
+
+def _check_options(spec: EncoderSpec) -> None:
+    """Refuse options that make timm read files or fetch URLs: an encoder may come from a stranger."""
+    reading = [name for name in spec.options if name.startswith(READING)]
+    if reading:
+        raise UsageError(f"encoder.options: {show(reading[0])} is not one to set; weights are asked for by init=")
 
 
 def _shrink_stem(encoder: Any) -> None:

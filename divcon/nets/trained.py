@@ -4,16 +4,22 @@ import json
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, NoReturn, Self
 
 import torch
+from pydantic import Field, PositiveFloat
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from ..artifacts import digest, read_json, sha256, show, whole, write_json, write_tensors
+from .. import records
+from ..artifacts import differs, digest, sha256, show, whole, write_json, write_tensors
 from ..config import check
-from ..errors import DataError, InputError
+from ..errors import DamagedError, InputError
 from .encoder import EncoderSpec, build
 from .net import Net
+
+Shapes = dict[str, list[int]]
+MOST = 65_536  # pixels a side, or features: what an encoder.json asks for may be anything
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,29 @@ class Sight:
     size: int = 224
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A projector (heads.py)."""
+
+    hidden: Annotated[int, Field(ge=0, le=MOST)] = 0
+    dim: Annotated[int, Field(ge=0, le=MOST)] = 0
+    layers: Annotated[int, Field(ge=2, le=16)] = 2
+    norm_hidden: bool = True
+    norm_output: bool = True
+
+
+@dataclass(frozen=True)
+class About:
+    """encoder.json"""
+
+    encoder: EncoderSpec
+    net: Shape
+    size: Annotated[int, Field(ge=8, le=MOST)]
+    mean: tuple[float, float, float]
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+    sha256: str
 
 
 class Trained:
@@ -39,10 +68,14 @@ class Trained:
         assert self.folder is not None
         about = self._about(self.folder)
         file = self.folder / "encoder.safetensors"
-        if not file.is_file() or sha256(file) != about["sha256"]:
-            raise DataError(
-                f"{show(file)} is damaged, or gone: its sha256 is not the one in encoder.json; divcon redo the stage it is of"
+        read = sha256(file) if file.is_file() else "no file"
+        if read != about["sha256"]:
+            raise DamagedError(
+                f"{show(file)} is damaged ({differs(str(about['sha256']), read)}); put back a copy, or divcon redo the stage it is of"
             )
+        found = _shapes(file)
+        # encoder.json may ask for any size: whether it is that of the weights is looked at before there is room for it
+        _check_shapes(self.folder, found, rebuilt(self.spec, self.sight, about["net"], "meta"))
         net = rebuilt(self.spec, self.sight, about["net"])
         net.load_state_dict(load_file(file))
         return net.eval()
@@ -68,15 +101,40 @@ class Trained:
 
     @staticmethod
     def _about(folder: Path) -> dict[str, Any]:
+        """DamagedError, if encoder.json is not one of ours: it may come from a stranger."""
         if not (folder / "encoder.json").is_file():
             raise InputError(f"{show(folder)} holds no encoder; name a finished run, or one of its stages (RUN/base)")
-        about: dict[str, Any] = read_json(folder / "encoder.json")
-        return about
+        return records.read(About, folder / "encoder.json")
 
 
-def rebuilt(spec: EncoderSpec, sight: Sight, shape: dict[str, Any]) -> Net:
-    """The network without its weights."""
-    return Net(build(replace(spec, init="random"), sight.size), **shape)
+def rebuilt(spec: EncoderSpec, sight: Sight, shape: dict[str, Any], device: str = "cpu") -> Net:
+    """The network without its weights; on the device "meta" without room for them either."""
+    with torch.device(device):
+        return Net(build(replace(spec, init="random"), sight.size), **shape)
+
+
+def _shapes(file: Path) -> Shapes:
+    """Of each tensor in a file, by its name: read from its header."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DamagedError(f"{show(file)} can't be read ({show(str(error))}); get a copy of it") from error
+
+
+def _check_shapes(folder: Path, found: Shapes, net: Net) -> None:
+    """DamagedError, unless there are just the tensors of the net."""
+    expected = {name: list(tensor.shape) for name, tensor in net.state_dict().items()}
+    for name in sorted({*expected, *found}):
+        if expected.get(name) != found.get(name):
+            _refuse(folder, name, found.get(name), expected.get(name))
+
+
+def _refuse(folder: Path, name: str, found: list[int] | None, expected: list[int] | None) -> NoReturn:
+    raise DamagedError(
+        f"{show(folder)}/encoder.safetensors is not of the network in encoder.json: the shape of {show(name)} is {found}, "
+        f"not {expected}; get a copy of both"
+    )
 
 
 def untrained(spec: EncoderSpec, sight: Sight, seed: int = 0) -> Trained:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, cast
 from pydantic import PositiveFloat, PositiveInt
 
 from ..config import unknown
+from ..data.index import Near
 from ..dnc import DnC
 from ..errors import UsageError
 from ..fit.schedules import IMAGENET
@@ -51,6 +52,7 @@ class Options:
     limit: PositiveInt | None = None
     include: str | tuple[str, ...] = ()
     exclude: str | tuple[str, ...] = ()
+    near_duplicates: Near = "keep"  # or "drop": of pictures that look alike, use one
 
     def __post_init__(self) -> None:
         for name, least in {"size": 8, "batch_size": 2}.items():

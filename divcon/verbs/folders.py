@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import locks
-from ..artifacts import cache_folder, read_json, show
+from .. import locks, records
+from ..artifacts import cache_folder, show
 from ..book import Book, expected, forget
 from ..book import verify as verify_hashes
 from ..data.images import open_images
-from ..errors import InputError
+from ..data.index import Near
+from ..errors import DamagedError, InputError
 from ..fit.journal import lines
 
 UNKNOWN = dict.fromkeys(("images_seen", "images_per_second", "data_wait", "peak_rss_mb"))  # where nothing was trained
@@ -18,11 +19,18 @@ UNKNOWN = dict.fromkeys(("images_seen", "images_per_second", "data_wait", "peak_
 
 def look(
     data: str | Path, *, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = (),
-    cache: str | Path | None = None, threads: int | None = None, sheet: str | Path | None = None,
+    near_duplicates: Near = "keep", cache: str | Path | None = None, threads: int | None = None, sheet: str | Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """What is in the pile: how many files were found, used, duplicates, and rejected for what reason; the middle sizes
-    in pixels. `sheet` is where to draw a contact sheet."""
-    images = open_images(data, include=include, exclude=exclude, cache=cache_folder(cache), threads=threads)
+    """What is in the pile: how many files were found, used, duplicates, and rejected for what reason; how many look like
+    another that is used (near-duplicates: used too, unless they are to be dropped); the middle sizes in pixels. `sheet` is where to draw a contact sheet."""
+    images = open_images(
+        data,
+        include=include,
+        exclude=exclude,
+        near_duplicates=near_duplicates,
+        cache=cache_folder(cache),
+        threads=threads,
+    )
     if sheet is not None:
         from .sheet import draw_collection
 
@@ -30,15 +38,23 @@ def look(
     index = images.index
     counts = {"found": index.found, "used": index.used, "duplicates": index.duplicates, "rejected": index.rejected}
     middle = {"width": int(np.median(images.widths)), "height": int(np.median(images.heights))}
-    return {**counts, "reasons": dict(index.reasons), "median": middle}
+    near = {"near_duplicates": index.near_duplicates}
+    return {**counts, **near, "reasons": dict(index.reasons), "notes": index.notes, "median": middle}
 
 
 def index(
     data: str | Path, *, out: str | Path | None = None, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = (),
-    cache: str | Path | None = None, threads: int | None = None,
+    near_duplicates: Near = "keep", cache: str | Path | None = None, threads: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Read every file once and remember it in the cache; with `out`, also as index.arrow and lists in that folder."""
-    made = open_images(data, include=include, exclude=exclude, cache=cache_folder(cache), threads=threads).index
+    made = open_images(
+        data,
+        include=include,
+        exclude=exclude,
+        near_duplicates=near_duplicates,
+        cache=cache_folder(cache),
+        threads=threads,
+    ).index
     if out is not None:
         made.save(Path(out))
     return {"used": made.used, "fingerprint": made.fingerprint}
@@ -56,9 +72,16 @@ def status(run: str | Path, *, verify: bool = False) -> dict[str, Any]:
 
 
 def stage_status(folder: Path) -> dict[str, Any]:
-    """One stage's line of `status`."""
+    """One stage's line of `status`; of one whose own word is damaged, that."""
+    try:
+        return _stage_status(folder)
+    except DamagedError as error:
+        return {**UNKNOWN, "state": "failed", "why": str(error), "progress": 0.0, "eta": None, "seconds": 0.0}
+
+
+def _stage_status(folder: Path) -> dict[str, Any]:
     if (folder / "stage.json").exists():
-        done = read_json(folder / "stage.json")
+        done = records.read(records.Done, folder / "stage.json")
         return {
             **UNKNOWN,
             "state": "done",
@@ -69,7 +92,7 @@ def stage_status(folder: Path) -> dict[str, Any]:
         }
     if not (folder / "state.json").exists():
         return {**UNKNOWN, "state": "waiting", "progress": 0.0, "eta": None, "seconds": 0.0}
-    state = read_json(folder / "state.json")
+    state = records.read(records.State, folder / "state.json")
     running = state["state"] == "running" and locks.holder_of(folder) is not None
     name = state["state"] if running or state["state"] != "running" else "interrupted"  # killed without a word
     return {**UNKNOWN, "state": name, "why": state["why"], "seconds": round(state["seconds"], 1), **_progress(folder)}
@@ -80,7 +103,7 @@ def _progress(folder: Path) -> dict[str, Any]:
     journal = lines(folder / "metrics.jsonl")
     if not journal:
         return {"progress": 0.0, "eta": None}
-    last = journal[-1]
+    last = records.checked(records.Line, journal[-1], folder / "metrics.jsonl")
     done, steps = last["step"] + 1, last["steps"]
     per_step = last["images_per_second"] and last["batch_size"] / last["images_per_second"]
     eta = round((steps - done) * per_step, 1) if per_step else None

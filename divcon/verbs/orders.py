@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import machine, recipes
+from .. import faults, machine, recipes
 from ..artifacts import cache_folder, disk, show
 from ..book import ARITHMETIC, Book, check_common, check_folder, committed, expected
 from ..config import changed, check, described, differences, leaves, unknown
@@ -20,6 +20,7 @@ from ..nets.trained import Trained
 from ..recipes import Options, Recipe
 from ..rivals import NMF, ClusterFit, Single, Supervised, clusterfit, nmf, single, supervised
 from ..runs import Run
+from .room import refuse_without_room
 from .running import BEHAVIOUR, Behaviour, behaving
 
 FEWEST = 16  # images: a batch has at least two, and is at most an eighth of them
@@ -66,7 +67,8 @@ def prepare(data: str | Path, out: str | Path, options: Mapping[str, Any]) -> Or
         check_name(short.encoder)
     recipes.named(short.recipe)
     images = open_images(
-        data, include=short.include, exclude=short.exclude, limit=short.limit, cache=cache, threads=readers
+        data, include=short.include, exclude=short.exclude, near_duplicates=short.near_duplicates, limit=short.limit,
+        cache=cache, threads=readers,
     )  # fmt: skip
     chosen = _machine(folder, cache, short, behaviour)
     full, reasons = recipes.settled(short, len(images), chosen.device)
@@ -87,6 +89,7 @@ def carry_out(order: Order, *, only: str | None = None, steal_lock: bool = False
     if only is not None and only.split("/")[0] not in STAGES[type(order.recipe)]:
         raise UsageError(unknown("stage", only, STAGES[type(order.recipe)]))
     base = _base(order.base, order.recipe)
+    _refuse_without_room(order)
     for reason in order.reasons:
         say(reason)
     run = Run(
@@ -114,6 +117,13 @@ def _refuse_too_few(recipe: Recipe, n: int) -> None:
         raise DataError(f"clusters.k={recipe.clusters.k}, but there are {n} different images; lower it")
 
 
+def _refuse_without_room(order: Order) -> None:
+    """Ask for the room of all trainings that are not done."""
+    done = (order.folder / name / "stage.json" for name in expected(order.folder, order.book))
+    left = sum(not path.exists() for path in done)
+    refuse_without_room(order.folder, order.cache, order.recipe.base, order.images, left, order.cache_gb)
+
+
 def _base(asked: str | None, recipe: Recipe) -> Path | None:
     """The folder of a base that another run has trained, if one is asked for and fits the recipe."""
     if asked is None:
@@ -134,6 +144,7 @@ def _meet_book(order: Order) -> str:
         order.folder.mkdir(parents=True, exist_ok=True)
     if not committed(order.folder):
         order.book.write(order.folder)
+        faults.at("run.described")
         order.images.index.save(order.folder / "images")
         return ""
     before = Book.read(order.folder)

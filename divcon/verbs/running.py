@@ -10,7 +10,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 
 from .. import signals
 from ..artifacts import cache_folder, show
-from ..book import Book, check_folder, expected
+from ..book import Book, check_folder, check_intact, expected, untidy
 from ..config import check, described, leaves
 from ..log import say
 
@@ -68,21 +68,28 @@ def run(
 
 
 def finished(data: str | Path, folder: Path, options: dict[str, Any]) -> bool:
-    """Whether all of this very order, of these very images, is done. A "no" may be wrong, and costs a second look."""
+    """Whether all of this very order, of these very images, is done. A "no" may be wrong, and costs a second look.
+
+    DamagedError if it is done, but not as it was when it was done."""
     if not (folder / "run.json").exists():
         return False
     book = Book.read(folder)
     typed = {key: value for key, value in options.items() if key not in BEHAVIOUR}
-    if described(typed) != book.typed or not all(
-        (folder / name / "stage.json").exists() for name in expected(folder, book)
-    ):
+    stages = [folder / name for name in expected(folder, book)]
+    if described(typed) != book.typed or not all((stage / "stage.json").exists() for stage in stages):
+        return False
+    if any(untidy(stage) for stage in stages):
         return False
     from ..data.images import open_images
 
-    asked = {key: typed[key] for key in ("include", "exclude", "limit") if key in typed}
+    asked = {key: typed[key] for key in ("include", "exclude", "near_duplicates", "limit") if key in typed}
     behaviour = behaving(options)
     there = open_images(data, **asked, cache=cache_folder(behaviour.cache), threads=behaviour.threads)
-    return there.fingerprint == book.images
+    if there.fingerprint != book.images:
+        return False
+    for name in expected(folder, book):
+        check_intact(folder, name)
+    return True
 
 
 def behaving(options: Mapping[str, Any]) -> Behaviour:

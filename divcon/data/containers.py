@@ -1,0 +1,62 @@
+"""What the files of pictures say of themselves, read without a decoder."""
+
+import re
+import struct
+from typing import Literal
+
+ENOUGH = 64  # pixels: a size that passes, of a file too short to tell
+# A marker of a JPEG: 0xFF stuffed with a zero, fill bytes and restarts are part of the picture's own data.
+JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
+# Known by their beginnings, so that it can be said what they are; nothing of them is parsed.
+FOREIGN = {
+    b"%!PS": "EPS", b"\xc5\xd0\xd3\xc6": "EPS", b"%PDF": "PDF", b"8BPS": "PSD", b"SIMPLE  =": "FITS", b"\0\0\1\0": "ICO",
+    b"P5\n": "PGM", b"P6\n": "PPM", b"\0\0\0\x0cjP  ": "JPEG 2000", b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL",
+}  # fmt: skip
+BOXED = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1", b"avif", b"avis"}
+SVG = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]{0,200}>\s*)?(<!(--|DOCTYPE svg)[^>]{0,500}>\s*){0,4}<svg[\s>]", re.IGNORECASE
+)
+
+
+def jpeg_end(data: bytes) -> int:
+    """Where the end marker ends: of the picture, not of a thumbnail in a segment (those are skipped). 0 if there is none."""
+    at = 2
+    while marker := JPEG_MARKER.search(data, at):
+        if data[marker.end() - 1] == 0xD9:
+            return marker.end()
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return 0
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """The canvas that the header of a WebP declares; of one that is too short, some size that passes."""
+    kind, body = data[12:16], data[20:30]
+    if len(body) < 10:
+        return ENOUGH, ENOUGH
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack("<HH", body[6:10])
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def forms_a_ring(data: bytes) -> bool:
+    """Whether a TIFF's directories, each of which says where the next is, never end."""
+    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
+    at, seen = int.from_bytes(data[4:8], order), set[int]()
+    while at and at not in seen:
+        seen.add(at)
+        after = at + 2 + 12 * int.from_bytes(data[at : at + 2], order)
+        at = int.from_bytes(data[after : after + 4], order)
+    return at in seen
+
+
+def foreign(data: bytes) -> str:
+    """The name of a format that holds pictures and is not read here."""
+    if data[4:8] == b"ftyp":
+        return {b"avif": "AVIF", b"avis": "AVIF"}.get(data[8:12], "HEIC") if data[8:12] in BOXED else ""
+    if SVG.match(data):
+        return "SVG"
+    return next((name for begin, name in FOREIGN.items() if data.startswith(begin)), "")

@@ -1,0 +1,80 @@
+"""Whether the disks have room for a run, asked before it writes anything."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..artifacts import show
+from ..data.images import Folder
+from ..data.pixels import fitted_sizes, place_of
+from ..errors import DiskError
+from ..method import named
+from ..nets.encoder import build
+from ..stages import Factoring, Learning, Pretrain
+
+Trainable = Learning | Factoring
+
+CHECKPOINTS = 3  # two are kept while a third is written
+MOMENTS = {"adamw": 2, "lars": 1, "larc": 1, "sgd": 1}  # numbers that an optimizer keeps for each one it moves
+
+
+def refuse_without_room(folder: Path, cache: Path, recipe: Trainable, images: Folder, stages: int, gb: float) -> None:
+    """DiskError with what is needed and what is free, where `stages` trainings like this one can't be kept.
+
+    What the run has written before counts as room: it will be written over.
+    """
+    needs = {
+        folder: _results(recipe, len(images), stages) - _written(folder),
+        cache: _pixels(cache, recipe, images, gb),
+    }
+    disks = dict[int, float]()
+    for place, need in needs.items():
+        disk = _existing(place).stat().st_dev
+        disks[disk] = disks.get(disk, 0.0) + need
+        free = shutil.disk_usage(_existing(place)).free
+        if need > 0 and disks[disk] > free:
+            raise DiskError(
+                f"there is no room for this in {show(place)}: about {disks[disk] / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB "
+                "are free. Nothing was begun; make room, or name another disk (out=, cache=), or let cache_gb=0 decode "
+                "images each time"
+            )
+
+
+def _results(recipe: Trainable, n: int, stages: int) -> float:
+    """Bytes of every training's result, and of the checkpoints of the one at work."""
+    encoder = build(replace(recipe.encoder, init="random"), recipe.sight.size)
+    method = named(recipe.method)(encoder, n, **recipe.options) if isinstance(recipe, Pretrain) else encoder
+    moments = MOMENTS[recipe.optimizer] if isinstance(recipe, Learning) else 0
+    state = sum(t.numel() * t.element_size() for t in method.state_dict().values())
+    moved = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
+    return CHECKPOINTS * (state + moments * moved) + stages * state if stages else 0.0
+
+
+def _pixels(cache: Path, recipe: Trainable, images: Folder, gb: float) -> float:
+    """Bytes of the pixel cache that is still to be made."""
+    side = 2 * recipe.sight.size
+    if place_of(images, side, cache).exists():
+        return 0.0
+    heights, widths = fitted_sizes(images, side)
+    size = 3.0 * float(heights.astype(np.int64) @ widths.astype(np.int64))
+    begun = sum(
+        512 * file.stat().st_blocks for file in _files(cache / "pixels", f"{place_of(images, side, cache).name}.*")
+    )
+    return max(0.0, size - begun) if size <= gb * 1e9 else 0.0
+
+
+def _written(folder: Path) -> float:
+    return float(sum(path.stat().st_size for path in _files(folder, "**/checkpoints/step-*")))
+
+
+def _files(folder: Path, pattern: str) -> Iterator[Path]:
+    """Every file in the folders below that match."""
+    return (path for below in folder.glob(pattern) for path in below.rglob("*") if path.is_file())
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder above that is there."""
+    return next(above for above in (path.absolute(), *path.absolute().parents) if above.exists())

@@ -1,0 +1,242 @@
+"""What is fuzzed: for each kind of file that is parsed here, seeds to begin with, and what may be raised by reading one."""
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from divcon import artifacts, locks
+from divcon.artifacts import read_json, sealed, sha256, write_json
+from divcon.book import Book, expected, verify
+from divcon.clustering.clusters import Clusters
+from divcon.config import check, typed
+from divcon.data import child
+from divcon.data.decode import fitted, shrunk
+from divcon.data.index import Found, Index
+from divcon.data.made import make
+from divcon.data.near import LOOKS
+from divcon.data.scan import Memory
+from divcon.errors import Error
+from divcon.fit import checkpoints, journal
+from divcon.nets.trained import Trained
+from divcon.recipes import Options
+from divcon.verbs.folders import status
+
+Read = Callable[[bytes], None]
+
+
+class Target(NamedTuple):
+    """A parser: files that it reads, and what is done with one."""
+
+    seeds: list[bytes]
+    read: Read
+
+
+WORK = Path(tempfile.mkdtemp(prefix="divcon-fuzz-"))
+
+
+def decoders() -> Target:
+    """Any bytes are a picture, whole at any size, or are rejected for a reason in one word."""
+    folder = make(WORK / "pictures", 20, size=24)
+    picture = Image.open(folder / "disc" / "00000.png").convert("RGB")
+    seeds = [path.read_bytes() for path in sorted(folder.rglob("*.*"))[:6]]
+    for kind, options in (("WEBP", {}), ("GIF", {}), ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}),
+                          ("JPEG", {"progressive": True}), ("WEBP", {"lossless": True})):  # fmt: skip
+        picture.save(WORK / "seed", kind, **options)
+        seeds.append((WORK / "seed").read_bytes())
+    picture.save(WORK / "seed", "GIF", save_all=True, append_images=[picture.rotate(90, expand=True)])
+    return Target([*seeds, (WORK / "seed").read_bytes()], _decode)
+
+
+def _decode(data: bytes) -> None:
+    verdict = child._judge_bytes(data, b"photo.jpg", child.Verdict())
+    if verdict.reason:
+        assert verdict.reason.replace("_", "").isalpha() and not verdict.looks
+        return
+    assert min(verdict.width, verdict.height) >= 8 and verdict.looks
+    assert shrunk(data, 16).shape == (*fitted(verdict.width, verdict.height, 16)[::-1], 3)
+
+
+def options() -> Target:
+    """What is typed, a word a line."""
+    lines = "epochs=60\nclusters.k=5\nmean=[0.5, 0.5, 0.5]\ninclude=*.jpg\nnear_duplicates=drop\nseed=1e400\nbase=null"
+    return Target([lines.encode(), b"epochs=NaN", b'include=["a", "b"]'], _options)
+
+
+def _options(data: bytes) -> None:
+    check(Options, typed(data.decode("utf-8", "replace").split("\n")))
+
+
+def run_json() -> Target:
+    book = Book(
+        {"epochs": 2}, {"epochs": 2.0}, {"threads": 1}, "0" * 16, 160, ["base", "experts/0", "student"], "student"
+    )
+    book.write(WORK / "run")
+    write_json(WORK / "run/clusters/stage.json", {"key": {}, "seconds": 1.0, "notes": {"k": 2}, "sha256": {}})
+    return Target([_bare(WORK / "run/run.json")], _run_json)
+
+
+def _run_json(data: bytes) -> None:
+    (WORK / "run/run.json").write_bytes(_sealed(data))
+    expected(WORK / "run", Book.read(WORK / "run"))
+
+
+def stage_json() -> Target:
+    run_json()
+    done = {
+        "key": {"do": "pretrain"},
+        "seconds": 1.5,
+        "notes": {"images_per_second": 9.5, "k": 3},
+        "sha256": {"a": "b"},
+    }
+    state = {"state": "running", "why": "", "key": {}, "seconds": 1.0, "host": "a", "pid": 1, "started": "2"}
+    return Target([json.dumps(record, indent=1).encode() for record in (done, state)], _stage_json)
+
+
+def _stage_json(data: bytes) -> None:
+    for stage, name in (("clusters", "stage.json"), ("base", "stage.json"), ("student", "state.json")):
+        (WORK / "run" / stage).mkdir(exist_ok=True)
+        (WORK / "run" / stage / name).write_bytes(_sealed(data))
+    status(WORK / "run")
+    verify(WORK / "run")
+
+
+def metrics() -> Target:
+    line = {"step": 3, "steps": 9, "batch_size": 16, "images_per_second": 10.5, "loss": 1.0}
+    (WORK / "run/base").mkdir(parents=True, exist_ok=True)
+    return Target([f"{journal._checked(line)}\n".encode() * 2], _metrics)
+
+
+def _metrics(data: bytes) -> None:
+    (WORK / "run/base/metrics.jsonl").write_bytes(data)
+    journal.lines(WORK / "run/base/metrics.jsonl")
+
+
+def lock() -> Target:
+    (WORK / "owned").mkdir(exist_ok=True)
+    return Target([json.dumps(locks.me()).encode(), b"{}", b'{"pid": "x"}'], _lock)
+
+
+def _lock(data: bytes) -> None:
+    (WORK / "owned" / locks.NAME).write_bytes(data)
+    locks.holder_of(WORK / "owned")
+
+
+def encoder_json() -> Target:
+    about = {
+        "encoder": {"name": "slim10_w8", "options": {}, "stem": "auto", "init": "random"}, "size": 16, "sha256": "0" * 64,
+        "net": {"hidden": 32, "dim": 16, "norm_hidden": True, "norm_output": True}, "mean": [0.5] * 3, "std": [0.2] * 3,
+    }  # fmt: skip
+    (WORK / "model").mkdir(exist_ok=True)
+    return Target([json.dumps(about, indent=1).encode()], _encoder_json)
+
+
+def _encoder_json(data: bytes) -> None:
+    (WORK / "model/encoder.json").write_bytes(_sealed(data))
+    Trained.load(WORK / "model")
+
+
+def weights() -> Target:
+    encoder_json()
+    import torch
+
+    from divcon.nets.encoder import EncoderSpec
+    from divcon.nets.trained import Sight, untrained
+
+    torch.set_num_threads(1)
+    untrained(EncoderSpec("slim10_w8"), Sight(16)).save(WORK / "model")
+    return Target([(WORK / "model/encoder.safetensors").read_bytes()], _weights)
+
+
+def _weights(data: bytes) -> None:
+    """With the hash that fits them, whatever they are."""
+    (WORK / "model/encoder.safetensors").write_bytes(data)
+    about = read_json(WORK / "model/encoder.json")
+    write_json(WORK / "model/encoder.json", {**about, "sha256": sha256(WORK / "model/encoder.safetensors")})
+    assert Trained.load(WORK / "model").net is not None
+
+
+def manifest() -> Target:
+    (WORK / "checkpoints/step-00000003").mkdir(parents=True, exist_ok=True)
+    record = {"step": 3, "of": "x", "sha256": {"model.safetensors": "0" * 64}}
+    return Target([json.dumps(record, indent=1).encode()], _manifest)
+
+
+def _manifest(data: bytes) -> None:
+    (WORK / "checkpoints/step-00000003/MANIFEST.json").write_bytes(_sealed(data))
+    artifacts.damage(WORK / "checkpoints/step-00000003/MANIFEST.json")
+    checkpoints.damaged(WORK / "checkpoints/step-00000003")
+
+
+def index() -> Target:
+    found = [Found(b"a.png", 9, 9, 100, b"a" * 32, looks=bytes(LOOKS)), Found(b"b", reason="corrupt", detail="x")]
+    Index.of([*found, Found(b"c.png", 9, 9, 100, b"a" * 32)]).save(WORK / "index")
+    return Target([(WORK / "index/index.arrow").read_bytes()], _index)
+
+
+def _index(data: bytes) -> None:
+    (WORK / "index/index.arrow").write_bytes(data)
+    names = ("index.arrow", "rejected.csv", "duplicates.csv")
+    write_json(WORK / "index/MANIFEST.json", {"sha256": {name: sha256(WORK / "index" / name) for name in names}})
+    loaded = Index.load(WORK / "index")
+    assert loaded.found == loaded.used + loaded.duplicates + loaded.rejected
+
+
+def memory() -> Target:
+    kept = Memory(WORK / "memory.arrow", {b"a.png": child.Verdict(1, 2, 3, 9, 9, "00" * 32)}, fresh=True)
+    kept.save()
+    return Target([kept.file.read_bytes()[:-32]], _memory)
+
+
+def _memory(data: bytes) -> None:
+    """Behind the right checksum: of a cache that others can write to."""
+    (WORK / "memory.arrow").write_bytes(data)
+    artifacts.end(WORK / "memory.arrow")
+    Memory.load(WORK / "memory.arrow")
+
+
+def clusters() -> Target:
+    names = [b"a", b"b"]
+    made = Clusters(
+        np.eye(2, dtype=np.float32), np.array([0, 1]), np.zeros(2, np.float32), lambda at: [names[i] for i in at]
+    )
+    made.save(WORK / "clusters")
+    return Target(
+        [(WORK / "clusters" / name).read_bytes() for name in ("clusters.parquet", "centroids.npy")], _clusters
+    )
+
+
+def _clusters(data: bytes) -> None:
+    good = WORK / "clusters"
+    for name in ("clusters.parquet", "centroids.npy"):
+        bad = WORK / "bad-clusters"
+        shutil.rmtree(bad, ignore_errors=True)
+        shutil.copytree(good, bad)
+        (bad / name).write_bytes(data)
+        _allowed(lambda folder: Clusters.load(folder).sizes, bad)
+
+
+def _allowed(do: Callable[[Path], object], folder: Path) -> None:
+    with contextlib.suppress(Error):
+        do(folder)
+
+
+def _bare(path: Path) -> bytes:
+    """A JSON file of ours without its seal."""
+    return json.dumps(read_json(path), indent=1).encode()
+
+
+def _sealed(data: bytes) -> bytes:
+    """The data as it would be under the right seal: what is fuzzed lies behind it."""
+    return sealed(data.decode("utf-8", "replace")).encode() if data.startswith(b"{") else data
+
+
+TARGETS: dict[str, Callable[[], Target]] = {
+    f.__name__: f for f in (decoders, options, run_json, stage_json, metrics, lock, encoder_json, weights, manifest,
+                            index, memory, clusters)}  # fmt: skip
