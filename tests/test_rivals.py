@@ -64,27 +64,43 @@ def test_a_pipeline_spends_the_budget_as_planned_is_used_like_any_other_and_can_
     assert divcon.redo(run, STAGES[recipe][-1]) == STAGES[recipe][-1:]
 
 
+def stop_when_saved(recipe: str, photos: Path, out: Path, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run until the stage has a checkpoint."""
+
+    def asked_to(saved: str = "") -> bool:
+        if any((out / stage / "checkpoints").glob("step-*")):
+            raise StoppedError("stopped")
+        return False
+
+    with monkeypatch.context() as here, pytest.raises(StoppedError):
+        here.setattr("divcon.signals.asked", asked_to)
+        ran(recipe, photos, out, save_every=0)
+
+
 @pytest.mark.parametrize(("recipe", "stage"), [("clusterfit", "refit"), ("supervised", "base"), ("nmf", "base")])
 def test_a_stage_that_is_stopped_in_the_middle_ends_in_the_bytes_of_one_that_was_not(
     photos: Path, tmp_path: Path, recipe: str, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = ran(recipe, photos, tmp_path / "whole")
-    stop = tmp_path / "run" / stage / "checkpoints"
-
-    def asked_to(saved: str = "") -> bool:
-        if any(stop.glob("step-*")) and not going_on:
-            raise StoppedError("stopped")
-        return False
-
-    going_on: list[bool] = []
-    monkeypatch.setattr("divcon.signals.asked", asked_to)
-    with pytest.raises(StoppedError):
-        ran(recipe, photos, tmp_path / "run", save_every=0)
-    going_on.append(True)
+    stop_when_saved(recipe, photos, tmp_path / "run", stage, monkeypatch)
     assert divcon.status(tmp_path / "run")["stages"][stage]["state"] == "interrupted"
     run = ran(recipe, photos, tmp_path / "run", save_every=0)
     its = Path(stage) / "encoder.safetensors"
     assert (run / its).read_bytes() == (whole / its).read_bytes()
+
+
+def test_factors_whose_checkpoint_is_damaged_begin_anew_and_end_in_the_same_bytes(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = ran("nmf", photos, tmp_path / "whole")
+    stop_when_saved("nmf", photos, tmp_path / "run", "base", monkeypatch)
+    (saved,) = (tmp_path / "run" / "base" / "checkpoints").iterdir()
+    data = bytearray(saved.read_bytes())
+    data[-100] ^= 1
+    saved.write_bytes(data)
+    run = ran("nmf", photos, tmp_path / "run")
+    assert "step-newest is damaged" in caplog.text and "begins anew" in caplog.text
+    assert (run / CODED).read_bytes() == (whole / CODED).read_bytes()
 
 
 def test_what_is_learned_with_labels_is_nothing_that_an_evaluation_tests_on(photos: Path, tmp_path: Path) -> None:

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
+from safetensors.torch import load
 
 from .. import signals
-from ..artifacts import show, whole, write_tensors
+from ..artifacts import end, read_ended, show, whole, write_tensors
 from ..data.loader import Loader
 from ..data.order import Order
 from ..data.pixels import Pixels
 from ..data.views import centre
-from ..errors import InputError
-from ..log import say, tick
+from ..errors import DamagedError, InputError
+from ..log import say, tick, warn
 from ..nets.factors import Factors
 from ..nets.trained import Sight
 from ..rng import seed_for
@@ -69,8 +69,12 @@ def solver(components: int, share: float, seed: int) -> Any:
 
 
 def _resumed(model: Any, newest: Path, rows: Any) -> int:
-    """Put back what the steps before have learnt; which step is next."""
-    kept = load_file(newest)
+    """Put back what the steps before have learnt; which step is next: the first, where that is damaged."""
+    try:
+        kept = load(read_ended(newest))
+    except DamagedError as error:
+        warn(f"{error}. This stage begins anew")
+        return 0
     step = int(kept["step"])
     model.partial_fit(rows(step))  # only to have all else set up; what it learnt is replaced
     for name, its in LEARNT.items():
@@ -116,6 +120,7 @@ class _Course:
         learnt = {name: torch.from_numpy(getattr(model, its)) for name, its in LEARNT.items()}
         with whole(self.newest) as part:
             write_tensors(part, {**learnt, "step": torch.tensor(step)})
+            end(part)
         self.work.write_state("running")
         self.saved = time.monotonic()
 
