@@ -8,6 +8,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -208,6 +209,8 @@ def main() -> None:
 
     from divcon.data.made import make
 
+    if sys.argv[1:] == ["strace"] and shutil.which("strace") is None:
+        sys.exit("strace is not there: apt-get install strace")
     with tempfile.TemporaryDirectory() as folder:
         photos = make(Path(folder) / "photos", 160, size=32)
         watch = Watch(photos, Path(folder) / "work", {**TINY, "epochs": 2})

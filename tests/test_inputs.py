@@ -3,15 +3,19 @@
 Every file is made here. All of it is looked through once, by somebody who is not root.
 """
 
+import contextlib
 import csv
 import errno
 import io
 import json
 import os
 import resource
+import signal
 import socket
 import struct
+import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 import zipfile
@@ -457,6 +461,41 @@ def test_a_file_that_can_not_be_read_costs_itself_alone(tmp_path: Path, monkeypa
     assert child.judge(b"anything").reason == "io_error"
 
 
+def children() -> list[int]:
+    """The processes that this one has started."""
+    return [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+
+
+def harm(seed: int, times: int, done: threading.Event) -> None:
+    """Kill, or stop for good, some child now and then."""
+    rng = np.random.default_rng(seed)
+    while times and not done.wait(0.3):
+        if pids := children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(rng.choice(pids)), int(rng.choice([signal.SIGKILL, signal.SIGSTOP])))
+                times -= 1
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_decoders_killed_and_stopped_at_random_cost_what_they_were_at(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, done = [b"%d" % i for i in range(150)], threading.Event()
+    slowly = served("def judge(path):\n time.sleep(0.02)\n return Verdict(size=int(path))")
+    hand = threading.Thread(target=harm, args=(seed, 5, done))
+    monkeypatch.setattr(child, "START_SECONDS", 5.0)
+    monkeypatch.setattr(child, "STARTS", 10)  # chance may hit one several times as it starts
+    hand.start()
+    try:
+        verdicts = dict(judged(paths, threads=2, command=slowly, seconds=1.0))
+    finally:
+        done.set()
+        hand.join()
+    lost = {path for path in paths if verdicts[path].reason}
+    assert {verdicts[path].reason for path in lost} <= {"decoder_crashed", "timeout"} and len(lost) <= 5
+    assert all(verdicts[path].size == int(path) for path in paths if path not in lost)
+
+
 def many(folder: Path, n: int) -> Path:
     """So many names of one file, in one folder."""
     folder.mkdir()
@@ -494,8 +533,6 @@ def test_many_files_in_one_folder_take_two_kilobytes_each(tmp_path: Path) -> Non
     (tmp_path / "all").mkdir()
     for part in range(4):
         (tmp_path / f"part{part}").rename(tmp_path / "all" / str(part))
-    import subprocess
-
     done = subprocess.run(
         [sys.executable, "-c", MILLION, str(tmp_path / "all"), str(tmp_path / "cache")], capture_output=True, text=True
     )

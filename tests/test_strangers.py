@@ -17,8 +17,12 @@ from test_cli import told
 from test_pipeline import command, finished, typed
 
 import divcon
-from divcon.artifacts import read_json, sha256, write_json
+from divcon.artifacts import end, read_json, sha256, write_json
 from divcon.clustering.clusters import Clusters
+from divcon.data.child import Verdict
+from divcon.data.index import Found, Index
+from divcon.data.near import LOOKS
+from divcon.data.scan import Memory
 from divcon.errors import DamagedError, Error, OwnedError, UsageError
 from divcon.nets.encoder import EncoderSpec, build
 
@@ -280,3 +284,55 @@ def test_clusters_whose_labels_have_no_centroid_are_refused(run: Path) -> None:
 def test_an_encoders_options_fetch_and_read_nothing(option: str) -> None:
     with pytest.raises(UsageError, match=f"{option} is not one to set"):
         build(EncoderSpec("resnet10t", options={option: "x"}), 32)
+
+
+def reaching_out(data: bytes, length: int) -> bytes:
+    """An Arrow file whose one text of this length reaches far behind its end (it was found by fuzzing; `make fuzz`)."""
+    at = data.rindex(struct.pack("<ii", 0, length))
+    return data[:at] + struct.pack("<ii", 0, 2**30) + data[at + 8 :]
+
+
+def test_a_cache_whose_texts_reach_out_of_it_is_made_anew(tmp_path: Path) -> None:
+    name = b"n" * 1234
+    kept = Memory(tmp_path / "memory.arrow", {name: Verdict(1, 2, 3, 9, 9, "00" * 32)}, fresh=True)
+    kept.save()
+    assert set(Memory.load(kept.file).verdicts) == {name}
+    kept.file.write_bytes(reaching_out(kept.file.read_bytes()[:-32], len(name)))
+    end(kept.file)
+    assert Memory.load(kept.file).verdicts == {}
+
+
+def arrow(index: Path) -> bytes:
+    return (index / "index.arrow").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda index: b"",
+        lambda index: b"ARROW1",
+        lambda index: arrow(index)[: len(arrow(index)) // 2],
+        lambda index: reaching_out(arrow(index), 1234),
+        lambda index: arrow(index).replace(b"source", b"quelle"),
+        lambda index: arrow(index).replace(b"used", b"lost"),
+    ],
+)  # fmt: skip
+def test_an_index_that_is_none_is_refused_though_its_hash_is_right(
+    tmp_path: Path, change: Callable[[Path], bytes]
+) -> None:
+    Index.of([Found(b"n" * 1234, 9, 9, 10, b"h" * 32, looks=bytes(LOOKS))]).save(tmp_path)
+    assert Index.load(tmp_path).used == 1
+    (tmp_path / "index.arrow").write_bytes(change(tmp_path))
+    hashes = {**read_json(tmp_path / "MANIFEST.json")["sha256"], "index.arrow": sha256(tmp_path / "index.arrow")}
+    write_json(tmp_path / "MANIFEST.json", {"sha256": hashes})
+    with pytest.raises(DamagedError, match=r"index.arrow can't be read .* Make it again: divcon index DATA out="):
+        Index.load(tmp_path)
+
+
+@pytest.mark.parametrize("shape", ["(2, 2), } ~ hape': (2,", "(((((((((", "{", "'\\x00"])
+def test_an_array_whose_header_is_no_python_is_refused(run: Path, shape: str) -> None:
+    data = (run / "clusters/centroids.npy").read_bytes()
+    begin = data.index(b"'shape': ") + len(b"'shape': ")
+    (run / "clusters/centroids.npy").write_bytes(data[:begin] + shape.encode() + data[begin + len(shape) :])
+    with pytest.raises(DamagedError, match="holds no clusters that can be read"):
+        Clusters.load(run / "clusters")

@@ -35,6 +35,7 @@ COMMAND = (sys.executable, "-P", "-m", "divcon.data.child")
 READY = b"ready"
 SECONDS = 30.0
 START_SECONDS = 120.0
+STARTS = 3
 MEMORY = 2 * 2**30
 # So few that a request of the longest paths there can be fits into a pipe, and writing it never waits.
 BATCH = 12
@@ -193,13 +194,23 @@ class Child:
             _send(self.process.stdin.fileno(), b"\0".join(paths))
 
     def _wait_until_ready(self) -> None:
-        try:
-            self.fresh = self._answer(START_SECONDS) != READY
-        except LostError as lost:
-            self._kill()
-            code = self.process.returncode
-            what = f"the process that decodes images can't be started: {lost}, exit code {code}"
-            raise ResourceError(f"{what}. Try `{shlex.join(self.command)}`: it should wait in silence") from lost
+        """One that is killed, or hangs, as it starts is started again; one that ends by itself would do so again."""
+        for attempt in range(STARTS):
+            try:
+                self.fresh = self._answer(START_SECONDS) != READY
+                return
+            except LostError as lost:
+                self._kill()
+                code = self.process.returncode
+                if self.ended:
+                    return
+                if code >= 0 or attempt == STARTS - 1:
+                    what = f"the process that decodes images can't be started: {lost}, exit code {code}"
+                    raise ResourceError(
+                        f"{what}. Try `{shlex.join(self.command)}`: it should wait in silence"
+                    ) from lost
+            self.close()
+            self._start()
 
     def _answer(self, seconds: float) -> bytes:
         deadline = time.monotonic() + seconds

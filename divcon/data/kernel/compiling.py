@@ -35,16 +35,27 @@ Floats = NDArray[np.float32]
 
 
 def compiled_folder() -> str:
-    """Where compiled code is kept: a folder that can be written, if need be one that goes when this process goes."""
+    """Where compiled code is kept: a folder of this user alone, if need be one that goes when this process goes."""
     folder = Path(os.environ.get("NUMBA_CACHE_DIR") or cache_folder() / "numba") / contents(Path(__file__).parent)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
+            pass
+        if is_private(folder):
             return str(folder)
     except OSError:
-        own = tempfile.mkdtemp(prefix="divcon-numba-")
-        atexit.register(shutil.rmtree, own, ignore_errors=True)
-        return own
+        pass
+    own = tempfile.mkdtemp(prefix="divcon-numba-")
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return own
+
+
+def is_private(folder: Path) -> bool:
+    """Whether nobody else has put anything there, or can: numba unpickles what it finds, and runs it."""
+    if any(path.lstat().st_uid != os.geteuid() for path in (folder, *folder.iterdir())):
+        return False
+    folder.chmod(0o700)
+    return True
 
 
 def contents(folder: Path) -> str:
