@@ -195,7 +195,8 @@ def page(options: Mapping[str, Any], rows: Rows) -> str:
         f"{NETWORK['encoder']} at {NETWORK['size']} pixels, but for nmf, which has no network. Scores are of `divcon eval`: 20 nearest neighbours,",
         "and a linear classifier, by what the encoder sees (the pool), on the same split for all. `supervised` learned from the",
         "labels of the training part; no other recipe saw a label. Seconds are those of all stages, images a second those of",
-        "the trainings alone, where an image counts once however many views of it are made.",
+        "the trainings alone, where an image counts once however many views of it are made. The load before this was begun was",
+        f"{about['load_at_start'][0]}: where it is not near 0, other work ran beside, and seconds say little.",
         "",
     ]  # fmt: skip
     return "\n".join([*head, *table(rows)]) + "\n"

@@ -134,7 +134,7 @@ def unsealed(data: bytes) -> Any:
     """What was sealed; ValueError says how it differs from what was written."""
     match = SEALED.fullmatch(data)
     if match is None:
-        raise ValueError("no seal where it should begin with one")
+        raise ValueError("no seal where it should begin with one: another program, or an older divcon, wrote it")
     found = hashlib.sha256(match[2]).hexdigest()
     if found != match[1].decode():
         raise ValueError(differs(match[1].decode(), found))

@@ -1,6 +1,7 @@
 """Many processes as one: each function is the identity when there is only one, so callers never ask.
 
-Start them with torchrun; `start()` then joins them (gloo on CPUs, NCCL on GPUs).
+`start()` joins those that torchrun has started (gloo on CPUs, NCCL on GPUs). Losses, norms, loop and resume know ranks;
+`divcon run` does not start any yet.
 """
 
 import os

@@ -67,7 +67,7 @@ class Method(nn.Module, ABC):
 
     net: Net
     about: ClassVar[str]  # a line for `divcon methods`
-    mend: ClassVar[str] = "lower the stage's lr, or take a larger batch_size"  # what helps when it learns nothing
+    mend: ClassVar[str] = "lower base.lr, or take a larger batch_size"  # what helps when it learns nothing
 
     def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         """The views it wants of each image, made from the recipe's pair."""

@@ -41,6 +41,15 @@ def test_a_loss_below_chance_is_left_alone(caplog: pytest.LogCaptureFixture) -> 
 def test_a_young_network_may_know_nothing_and_a_bad_moment_is_forgiven(caplog: pytest.LogCaptureFixture) -> None:
     degenerate = Outcome(torch.tensor(4.0), chance=4.0, seen=torch.ones(32, 8))
     assert said(degenerate, caplog, At(10, 100, 0)) == [] == said(degenerate, caplog, times=PATIENCE - 1)
+    assert said(degenerate, caplog, At(10, 20, 0)) == []  # half of a training of a few steps
+
+
+def test_a_loss_that_has_no_chance_any_more_is_not_judged_by_what_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    alarms = Alarms("base", "do this")
+    for _ in range(PATIENCE):
+        alarms.watch(Outcome(torch.tensor(4.0), chance=4.0), At(10, 100, 0))
+    alarms.watch(Outcome(torch.tensor(0.3)), LATE)
+    assert caplog.records == []
 
 
 def test_a_point_and_a_line_are_noticed_and_a_cloud_is_not(caplog: pytest.LogCaptureFixture) -> None:

@@ -39,7 +39,7 @@ from divcon.runs import Work
 N, SIZE, BATCH = 64, 16, 16
 SMALL = {"hidden": 32, "dim": 16}
 TINY = {
-    **SMALL, "queue": 24, "prototypes": 10, "hold": 1, "queue_from": 0, "crops": 1, "clusters": 6, "heads": 2, "components": 12,
+    **SMALL, "queue": 24, "prototypes": 10, "hold": 0.0, "queue_from": 0, "crops": 1, "clusters": 6, "heads": 2, "components": 12,
     "permutations": 4, "channels": 32,
 }  # fmt: skip
 METHODS = contract.names()

@@ -32,7 +32,9 @@ def net(seed: int = 0, **shape: int | bool) -> Net:
 # encoders
 
 
-@pytest.mark.parametrize("name", ["slim10_w8", "slim10", "resnet18", "resnet18d", "regnety_002"])
+@pytest.mark.parametrize(
+    "name", ["slim10_w8", "slim10", "resnet18", "resnet18d", "regnety_002", "vgg11_bn", "mobilenetv3_small_050"]
+)
 @pytest.mark.parametrize("size", [32, 64])
 def test_an_encoder_gives_as_many_features_as_it_says(name: str, size: int) -> None:
     encoder = build(EncoderSpec(name), size).eval()

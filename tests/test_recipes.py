@@ -158,6 +158,38 @@ def test_a_papers_recipe_trains(photos: Path, tmp_path: Path) -> None:
     assert seen["base"] == 48 and seen["student"] == 32  # a third, a sixth of 160, in steps of 16
 
 
+# optimizer, rate for a batch of 256, decay, batch, ImageNet-epochs, and what else the papers say
+NUMBERS: dict[str, tuple[str, float, float, int, float, dict[str, object]]] = {
+    "simclr_paper": ("lars", 0.3, 1e-6, 4096, 1000, {"temperature": 0.1, "hidden": 2048, "dim": 128, "layers": 2}),
+    "simclr_v2_paper": ("lars", 0.3, 1e-4, 4096, 800, {"temperature": 0.1, "layers": 3}),
+    "moco_paper": ("sgd", 0.03, 1e-4, 256, 800, {"temperature": 0.2, "momentum": 0.999, "queue": 65536}),
+    "moco_v3_paper": ("lars", 0.3, 1.5e-6, 4096, 1000, {"temperature": 1.0, "momentum": 0.996}),
+    "byol_paper": ("lars", 0.2, 1.5e-6, 4096, 1000, {"momentum": 0.996, "hidden": 4096, "dim": 256}),
+    "moclr_paper": ("lars", 0.3, 1.5e-6, 4096, 1000, {"momentum": 0.996}),
+    "swav_paper": ("larc", 0.3, 1e-6, 4096, 800, {"prototypes": 3000, "epsilon": 0.05, "sinkhorn": 3, "crops": 6}),
+    "deepcluster_paper": ("sgd", 0.05, 1e-5, 256, 200, {"clusters": 10_000, "components": 256, "rounds": 20}),
+    "deepcluster_v2_paper": ("larc", 0.3, 1e-6, 4096, 800, {"clusters": 3000, "heads": 3, "temperature": 0.1}),
+    "local_aggregation_paper": ("sgd", 0.06, 1e-4, 128, 200, {"temperature": 0.07, "clusters": 30_000, "clusterings": 10}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_papers_recipe_has_the_papers_numbers(name: str) -> None:
+    optimizer, lr, decay, batch_size, epochs, options = NUMBERS[name]
+    base = built(name, 1_281_167).base
+    assert (base.optimizer, base.batch_size) == (optimizer, batch_size)
+    assert (base.lr, base.weight_decay, base.images) == pytest.approx((lr, decay, epochs * IMAGENET))
+    assert {key: base.options[key] for key in options} == options
+
+
+def test_a_method_that_a_recipe_does_not_learn_by_is_refused() -> None:
+    for name in ("swav", "byol_paper", "seer"):
+        with pytest.raises(UsageError, match="method=moco is for recipe=dnc"):
+            built(name, method="moco")
+    with pytest.raises(UsageError, match="method=rotation has none"):
+        built("dnc_1000", method="rotation")
+
+
 @pytest.mark.parametrize("name", [name for name in recipes.names() if name.endswith("_paper")])
 def test_a_papers_recipe_takes_two_steps_at_a_small_size(name: str, photos: Path, tmp_path: Path) -> None:
     small = {"encoder": "slim10_w8", "size": 16, "batch_size": 16, "hidden": 32, "dim": 16, "precision": "fp32"}

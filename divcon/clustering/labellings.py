@@ -1,20 +1,34 @@
-"""What can be done with a label for each image: compare two labellings, and show their classes alike."""
+"""Labels that are made while a network learns: by k-means, compared with those before, and their classes shown alike."""
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
+
+from ..errors import DataError, FaultError
+from .kmeans import KMeans, kmeans
+
+
+def clustered(
+    rows: Float[Tensor, "n d"], k: int, seed: int, rounds: int, *, spherical: bool, mend: str
+) -> KMeans:  # fmt: skip
+    """k-means of what a network sees while it learns. FaultError where that is too little to make k clusters of."""
+    try:
+        return kmeans(rows, k, seed=seed, rounds=rounds, restarts=1, spherical=spherical)
+    except DataError as error:
+        raise FaultError(f"the network sees too much alike in different images for {k:,} clusters; {mend}") from error
 
 
 def shared_information(a: Int64[Tensor, "n"], b: Int64[Tensor, "n"]) -> float:
     """Normalised mutual information of two labellings of the same images, in 0..1: mutual information over the mean of
     the two entropies; 1 when they differ in names only. 0 when one of them has but one class, and the other more."""
     both = torch.stack([a, b])
-    joint, of_a, of_b = (_entropy(part) for part in (both, both[:1], both[1:]))
+    joint, of_a, of_b = (entropy(part) for part in (both, a, b))
     return 1.0 if of_a + of_b == 0 else max(0.0, 2 * (of_a + of_b - joint) / (of_a + of_b))
 
 
-def _entropy(labels: Int64[Tensor, "m n"]) -> float:
-    sizes = torch.unique(labels, dim=1, return_counts=True)[1].double()
+def entropy(labels: Int64[Tensor, "*m n"]) -> float:
+    """How much there is to know of an image's label, in nats; of its labels, where there are rows of them."""
+    sizes = torch.unique(labels, dim=-1, return_counts=True)[1].double()
     shares = sizes / sizes.sum()
     return -float(torch.xlogy(shares, shares).sum())
 

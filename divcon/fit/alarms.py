@@ -12,6 +12,7 @@ from ..method import At, Outcome
 
 PATIENCE = 5  # readings in a row before anything is said
 GRACE = 0.2  # of the training: so long, a network may know nothing
+LEAST = 40  # steps: before them nothing is said at all
 CHANCE = 0.98  # of the loss of chance: what is above has learned nothing
 ALIKE = 0.05  # spread below which all images look alike; 1 is that of directions at random
 FEW = 2.5  # dimensions
@@ -29,12 +30,14 @@ class Alarms:
     def watch(self, outcome: Outcome, at: At) -> dict[str, float]:
         """Read an outcome; what of it is worth logging."""
         found = {}
-        if outcome.chance is not None:
+        if outcome.chance is None:
+            self.losses.clear()
+        else:
             self.losses.append(float(outcome.loss.detach()) / outcome.chance)
         if outcome.seen is not None and len(outcome.seen) > 2:
             found = dict(zip(("spread", "rank"), look := spread_and_rank(outcome.seen), strict=True))
             self.looks.append(look)
-        if at.fraction >= GRACE:
+        if at.fraction >= GRACE and at.step >= LEAST:
             self._judge(at)
         return {name: round(value, 4) for name, value in found.items()}
 

@@ -36,6 +36,9 @@ class LARS(torch.optim.Optimizer):
     def _move(self, parameter: Tensor, group: dict[str, Any], fault: Tensor) -> None:
         gradient = parameter.grad
         assert gradient is not None
+        fault = (
+            fault | (gradient == 0).all()
+        )  # held still: a decay alone, brought to the tensor's size, would be a step
         if parameter.ndim > 1 or not self.spare:
             gradient = gradient + group["weight_decay"] * parameter
             gradient = gradient * trust_ratio(parameter, gradient, group["trust"])
@@ -71,8 +74,7 @@ def grouped(method: nn.Module, weight_decay: float, *, spare: bool) -> list[dict
     for parameter in method.parameters():
         decayed, begun_anew = parameter.ndim > 1 or not spare, id(parameter) in brief
         if parameter.requires_grad:
-            new = {"params": [], "weight_decay": weight_decay if decayed else 0.0} | (
-                {"momentum": 0.0} if begun_anew else {}
-            )
+            new: dict[str, Any] = {"params": [], "weight_decay": weight_decay if decayed else 0.0}
+            new |= {"momentum": 0.0, "betas": (0.0, 0.999)} if begun_anew else {}
             groups.setdefault((begun_anew, not decayed), new)["params"].append(parameter)
     return [groups[key] for key in sorted(groups)]

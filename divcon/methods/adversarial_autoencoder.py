@@ -22,7 +22,7 @@ class AdversarialAutoencoder(Method):
     own; here their losses are added, and `weight`, which stands for those rates, is ours. `channels` are those of the
     decoder's first map."""
 
-    mend = "lower its weight, or the stage's lr: the discriminator may have won"
+    mend = "lower base.options.weight or base.lr: the discriminator may have won"
     about = "reconstruct an image from a code that looks Gaussian to a discriminator"
 
     def __init__(

@@ -14,9 +14,7 @@ from ..nets.net import Net
 class BYOL(Following):
     """Neither projector nor predictor ends with batch norm. `momentum=None` starts it by the number of steps."""
 
-    mend = (
-        "start its momentum nearer to 1, or lower the stage's lr: without negatives, all images may come to look alike"
-    )
+    mend = "start with more momentum (base.options.momentum=0.99), or lower base.lr: without negatives, images may come to look alike"
     about = "predict a momentum encoder's projection of the other view, without negatives"
 
     def __init__(

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Int64
 from torch import Tensor, nn
 
+from ..clustering.labellings import entropy
 from ..data.views import View
 from ..method import At, Batch, Method, Outcome
 from ..nets.net import Net, width
@@ -22,13 +23,15 @@ class Classify(Method):
         self.net = Net(encoder)
         self.classifier = nn.Linear(width(encoder), int(labels.max()) + 1)
         self.register_buffer("labels", labels)
-        self.smoothing = smoothing
+        self.smoothing, self.chance = smoothing, entropy(labels)
 
     def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         return pair[:1]
 
     def forward(self, batch: Batch, at: At) -> Outcome:
-        logits = self.classifier(self.net(batch.views[0])).float()
+        pool = self.net(batch.views[0])
+        logits = self.classifier(pool).float()
         truth = self.labels[batch.index]
         right = (logits.argmax(1) == truth).float().mean()
-        return Outcome(F.cross_entropy(logits, truth, label_smoothing=self.smoothing), {"accuracy": right.detach()})
+        loss = F.cross_entropy(logits, truth, label_smoothing=self.smoothing)
+        return Outcome(loss, {"accuracy": right.detach()}, seen=pool.detach(), chance=self.chance)

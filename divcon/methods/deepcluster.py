@@ -5,8 +5,7 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from ..clustering.kmeans import kmeans
-from ..clustering.labellings import shared_information, shown_alike
+from ..clustering.labellings import clustered, shared_information, shown_alike
 from ..clustering.whitening import whitened
 from ..data.views import View
 from ..method import At, Batch, Look, Method, Outcome
@@ -18,11 +17,11 @@ class DeepCluster(Method):
     images are drawn so that each cluster is shown as often as any other. `agreement` in the log is the normalised mutual
     information of a pass's clusters with those of the pass before.
 
-    The paper's networks see edges, not colours: `base.encoder.colours=edges`.
+    Of a small collection there is a cluster for eight images at most. The paper's networks see edges, not colours: `base.encoder.colours=edges`.
     """
 
     about = "predict k-means clusters of the last pass's features, by a new classifier each pass"
-    mend = "have fewer clusters, or lower the stage's lr"
+    mend = "have fewer clusters (base.options.clusters=), or lower base.lr"
     labels: Tensor
     shown: Tensor
     agreement: Tensor
@@ -32,6 +31,7 @@ class DeepCluster(Method):
         clusters: PositiveInt = 10_000, components: PositiveInt = 256, rounds: PositiveInt = 20,
     ):  # fmt: skip
         super().__init__()
+        clusters = min(clusters, max(2, n_images // 8))
         self.net = Net(encoder)
         self.classifier = nn.Linear(width(encoder), clusters)
         self.components, self.rounds = components, rounds
@@ -46,7 +46,7 @@ class DeepCluster(Method):
     def before_epoch(self, look: Look, at: At) -> None:
         seen = F.normalize(whitened(look("pool"), self.components), dim=1)
         k = self.classifier.out_features
-        found = kmeans(seen, k, seed=at.epoch, rounds=self.rounds, restarts=1, spherical=False)
+        found = clustered(seen, k, at.epoch, self.rounds, spherical=False, mend=self.mend)
         self.agreement.fill_(shared_information(self.labels.cpu(), found.labels))
         self.labels.copy_(found.labels)
         self.shown.copy_(shown_alike(found.labels))

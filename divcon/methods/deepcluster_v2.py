@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from ..clustering.kmeans import kmeans
+from ..clustering.labellings import clustered
 from ..data.views import View, small_crops
 from ..losses import cosines
 from ..method import At, Batch, Look, Method, Outcome, Share
@@ -20,7 +20,7 @@ from ..nets.net import Net, by_size
 class DeepClusterV2(Method):
     """Spherical k-means at the start of each pass, over the projections that the two large views had in the last one, kept
     as they came by; the first pass begins with a look. Each of the `heads` has a k-means of its own, by turns on either
-    view's. Its centroids are the classifier: nothing of it is learned, so nothing has to begin again.
+    view's, and a cluster for eight images at most. Its centroids are the classifier: nothing of it is learned, so nothing has to begin again.
     """
 
     about = "predict last pass's spherical k-means clusters, centroids as classifiers (multi-crop)"
@@ -33,6 +33,7 @@ class DeepClusterV2(Method):
         crops: NonNegativeInt = 6, crop_share: Share = 96 / 224, hidden: PositiveInt = 2048, dim: PositiveInt = 128,
     ):  # fmt: skip
         super().__init__()
+        clusters = min(clusters, max(2, n_images // 8))
         self.net = Net(encoder, hidden=hidden, dim=dim, norm_output=False)
         self.bank, self.other_bank = Bank(n_images, dim), Bank(n_images, dim)
         self.temperature, self.rounds, self.crops, self.crop_share = temperature, rounds, crops, crop_share
@@ -50,9 +51,8 @@ class DeepClusterV2(Method):
             self.other_bank.rows.copy_(seen)
         for head, centroids in enumerate(self.centroids):
             rows = (self.bank, self.other_bank)[head % 2].rows
-            found = kmeans(
-                rows, len(centroids), seed=head + len(self.centroids) * at.epoch, rounds=self.rounds, restarts=1
-            )
+            seed = head + len(self.centroids) * at.epoch
+            found = clustered(rows, len(centroids), seed, self.rounds, spherical=True, mend=self.mend)
             centroids.copy_(found.centroids)
             self.labels[head] = found.labels
 

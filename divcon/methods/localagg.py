@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float, Int64
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from ..clustering.kmeans import kmeans
+from ..clustering.labellings import clustered
 from ..losses import alike
 from ..method import At, Batch, Look, Outcome, Share
 from .npid import NPID
@@ -20,7 +20,7 @@ class LocalAggregation(NPID):
     """
 
     about = "draw an image to the neighbours that share a cluster with it, in any of several clusterings"
-    mend = "lower its clusters, or let recognition take a larger share"
+    mend = "have fewer clusters (base.options.clusters=), or more recognition before (base.options.recognition=)"
     labels: Tensor
     divided: Tensor
 
@@ -44,9 +44,7 @@ class LocalAggregation(NPID):
             return
         for number, labels in enumerate(self.labels):
             seed = at.epoch * len(self.labels) + number
-            found = kmeans(
-                self.bank.rows, self.clusters, seed=seed, rounds=self.rounds, restarts=1, spherical=False
-            )  # fmt: skip
+            found = clustered(self.bank.rows, self.clusters, seed, self.rounds, spherical=False, mend=self.mend)
             labels.copy_(found.labels)
         self.divided.fill_(True)
 

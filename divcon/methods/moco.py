@@ -22,7 +22,8 @@ class MoCo(Following):
     never those of the batch itself. Its projector has no batch norm.
 
     The queue begins as random directions, and holds half of the collection at most: an image's own earlier keys must not
-    be its negatives. Batch norm is over all ranks, so there is no shuffling of batches between them.
+    be its negatives. The paper shuffles batches between ranks, so that a query and its key do not share a batch norm's
+    statistics. Here they do: batch norm is over all ranks, and nothing is shuffled.
     The paper moves the momentum encoder before it makes the keys; here it moves after the step, which is the same from
     the second step on, and the first finds it equal to the encoder. `momentum=None` starts it by the number of steps.
     """

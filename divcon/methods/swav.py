@@ -21,22 +21,20 @@ class SwAV(Method):
     """Two large views, whose clusters are predicted from each other and from `crops` small ones. A small one is `crop_share`
     as wide as a large one, and shows less of the image than any large one does.
 
-    Prototypes are held still for the first `hold` steps. They are normalised in each forward, and the gradient with them.
+    Prototypes are held still for the first `hold` of the training, which in the paper is the first of 800 passes. They are normalised in each forward, and the gradient with them.
     For batches that are small beside the prototypes, `queue` projections of earlier images take part in the division, from
     the pass `queue_from` on.
     """
 
     about = "predict the online cluster of a view from other views, clusters equally full (multi-crop)"
-    mend = (
-        "lower epsilon (0.03), hold the prototypes longer (hold=), or have fewer of them than the batch and queue hold"
-    )
+    mend = "lower epsilon (base.options.epsilon=0.03), hold prototypes longer (base.options.hold=), or have fewer (base.options.prototypes=)"
     queue: Tensor
     filled: Tensor
 
     def __init__(
         self, encoder: nn.Module, n_images: int, *,
         prototypes: PositiveInt = 3000, epsilon: PositiveFloat = 0.05, sinkhorn: PositiveInt = 3,
-        temperature: PositiveFloat = 0.1, hold: NonNegativeInt = 313, queue: NonNegativeInt = 0, queue_from: NonNegativeInt = 15,
+        temperature: PositiveFloat = 0.1, hold: Share = 1 / 800, queue: NonNegativeInt = 0, queue_from: NonNegativeInt = 15,
         crops: NonNegativeInt = 6, crop_share: Share = 96 / 224,
         hidden: PositiveInt = 2048, dim: PositiveInt = 128, layers: PositiveInt = 2, norm_hidden: bool = True,
     ):  # fmt: skip
@@ -52,12 +50,13 @@ class SwAV(Method):
         return (*pair, *small_crops(pair[0], self.crops, self.crop_share))
 
     def forward(self, batch: Batch, at: At) -> Outcome:
+        still = at.fraction < self.hold
         z = [F.normalize(part, dim=1) for part in by_size(self.net, batch.views)]
         weights = F.normalize(self.prototypes.weight.float(), dim=1)
-        scores = [cosines(part, held(weights, at.step < self.hold)) for part in z]
+        scores = [cosines(part, held(weights, still)) for part in z]
         codes = [self._codes(i, scores[i].detach(), weights.detach(), at) for i in (0, 1)]
         seen = [part.detach() for part in z[:2]]
-        chance = math.log(len(weights))
+        chance = None if still else math.log(len(weights))
         return Outcome(swapped(scores, codes, self.temperature), kept=seen, seen=seen[0], chance=chance)
 
     def _codes(self, view: int, scores: Float[Tensor, "b k"], weights: Float[Tensor, "k d"], at: At) -> Tensor:

@@ -103,6 +103,7 @@ def _from_timm(spec: EncoderSpec, small: bool) -> nn.Module:
         if spec.init == "timm" and not spec.options:
             raise
         raise UsageError(f"encoder.options: {spec.name} does not take {spec.options} ({show(str(error))})") from error
+    encoder.num_features = getattr(encoder, "head_hidden_size", encoder.num_features)  # with VGG and others they differ
     if small and isinstance(encoder, timm.models.resnet.ResNet):
         _shrink_stem(encoder)
         if spec.init == "timm":

@@ -74,9 +74,11 @@ class Trained:
                 f"{show(file)} is damaged ({differs(str(about['sha256']), read)}); put back a copy, or divcon redo the stage it is of"
             )
         found = _shapes(file)
-        # encoder.json may ask for any size: whether it is that of the weights is looked at before there is room for it
-        _check_shapes(self.folder, found, rebuilt(self.spec, self.sight, about["net"], "meta"))
+        _check_projector(self.folder, found, about["net"])
+        if self.spec.options:  # they may ask for any size; what else there is, has one that is known
+            _check_shapes(self.folder, found, rebuilt(self.spec, self.sight, about["net"], "meta"))
         net = rebuilt(self.spec, self.sight, about["net"])
+        _check_shapes(self.folder, found, net)
         net.load_state_dict(load_file(file))
         return net.eval()
 
@@ -120,6 +122,14 @@ def _shapes(file: Path) -> Shapes:
             return {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedError(f"{show(file)} can't be read ({show(str(error))}); get a copy of it") from error
+
+
+def _check_projector(folder: Path, found: Shapes, shape: dict[str, Any]) -> None:
+    """DamagedError, if encoder.json tells of a projector with a side that none of its weights has."""
+    sides = {0, *(side for name, its in found.items() if name.startswith("projector.") for side in its)}
+    for part in ("hidden", "dim"):
+        if shape.get(part, 0) not in sides:
+            _refuse(folder, f"projector ({part})", sorted(sides), [shape[part]])
 
 
 def _check_shapes(folder: Path, found: Shapes, net: Net) -> None:

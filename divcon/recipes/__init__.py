@@ -5,7 +5,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, Self, cast
 
 from pydantic import PositiveFloat, PositiveInt
 
@@ -59,6 +59,14 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name}={value:g}: at least {least:g}")
+
+    def by(self, method: str) -> Self:
+        """The options for a recipe of a method of its own: another one can't be typed."""
+        if self.method not in ("moclr", method):
+            raise UsageError(
+                f"recipe={self.recipe} learns by {method}; method={self.method} is for recipe=dnc and clusterfit"
+            )
+        return replace(self, method=method)
 
     def spec(self) -> EncoderSpec:
         assert self.encoder is not None

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..dnc import DnC
+from ..errors import UsageError
 from ..evals.compare import Check
 from ..fit.optimisers import Name
 from ..method import named, options_of
@@ -42,6 +43,11 @@ def paper(options: Options, n: int, *, shares: tuple[float, float, float], k: in
     total = budget(options, n, sum(shares))
     images = [total * share / sum(shares) for share in shares]
     hidden, dim = options.heads()
+    if "dim" not in options_of(named(options.method)):
+        raise UsageError(
+            f"recipe={options.recipe} distils projections, and method={options.method} has none; type recipe=dnc, where the "
+            "student learns from the pool"
+        )
     assert options.batch_size is not None and options.views is not None
     base = Pretrain(
         images=images[0], batch_size=options.batch_size, optimizer="lars", lr=lr, weight_decay=1.5e-6, seed=options.seed,

@@ -19,9 +19,11 @@ def _nothing(options: Options, n: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method wants besides what all get: AdamW's rate for a batch of 256, and options for so many images."""
+    """What a method wants besides what all get: AdamW's rate for a batch of 256, how it falls (fit/schedules.py), and options
+    for so many images."""
 
     lr: float = RATE
+    drops: tuple[float, ...] | None = None
     options: Callable[[Options, int], dict[str, Any]] = _nothing
 
 
@@ -33,9 +35,11 @@ def _clusters(n: int, most: int) -> int:
 
 
 def _swav(options: Options, n: int) -> dict[str, Any]:
-    """Prototypes as there are clusters; held for a pass; the queue is the paper's 15 batches, from the second pass on."""
+    """Prototypes as there are clusters; held for a pass, or a tenth of the training; the queue is the paper's 15 batches,
+    from the second pass on."""
     assert options.batch_size is not None
-    own = {"prototypes": _clusters(n, 3000), "hold": n // options.batch_size, "temperature": 0.1}
+    hold = min(0.1, n / options.showings(n))
+    own = {"prototypes": _clusters(n, 3000), "hold": hold, "temperature": 0.1}
     return own | {"queue": min(15 * options.batch_size, n // 2), "queue_from": 1, **SMALL_CROPS}
 
 
@@ -85,8 +89,8 @@ SETTINGS: dict[str, Setting] = {
     "adversarial_autoencoder": Setting(options=_painted),
     "npid": Setting(options=_npid),
     "localagg": Setting(options=_localagg),
-    "swav": Setting(options=_swav),
-    "deepcluster": Setting(lr=0.004, options=_deepcluster),
+    "swav": Setting(lr=0.004, options=_swav),
+    "deepcluster": Setting(drops=(), options=_deepcluster),  # level: each pass has a new classifier to teach
     "deepcluster_v2": Setting(options=_deepcluster_v2),
 }
 
@@ -100,8 +104,9 @@ def alone(options: Options, n: int, *, images: float) -> Pretrain:
     known = options_of(named(options.method))
     given = {name: value for name, value in common.items() if name in known} | setting.options(options, n)
     return Pretrain(
-        images=images, batch_size=options.batch_size, optimizer="adamw", lr=setting.lr, weight_decay=1e-4, seed=options.seed,
-        encoder=options.spec(), sight=options.sight(), views=options.views, method=options.method, options=given,
+        images=images, batch_size=options.batch_size, optimizer="adamw", lr=setting.lr, weight_decay=1e-4,
+        drops=setting.drops, seed=options.seed, encoder=options.spec(), sight=options.sight(), views=options.views,
+        method=options.method, options=given,
     )  # fmt: skip
 
 

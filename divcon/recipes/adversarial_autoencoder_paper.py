@@ -9,7 +9,6 @@ The encoder and the decoder are convolutional, where the paper's have two layers
 the paper gives them for digits only.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from ..rivals import Single
@@ -22,7 +21,7 @@ defaults: dict[str, Any] = {"batch_size": 256, "views": "crop"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        replace(options, method="adversarial_autoencoder"), n, imagenet_epochs=90, optimizer="sgd", lr=0.1, weight_decay=1e-4,
+        options.by("adversarial_autoencoder"), n, imagenet_epochs=90, optimizer="sgd", lr=0.1, weight_decay=1e-4,
         weight=0.1, hidden=1000, dim=8, channels=256,
     )  # fmt: skip
     return Single(base=base)

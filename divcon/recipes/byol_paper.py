@@ -6,7 +6,6 @@ Expected: the paper's linear accuracy on ImageNet is 74.3. Not run by us. With e
 size are derived from the machine unless they are typed.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from ..rivals import Single
@@ -19,7 +18,7 @@ defaults: dict[str, Any] = {"batch_size": 4096, "views": "byol"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        replace(options, method="byol"), n, imagenet_epochs=1000, optimizer="lars", lr=0.2, weight_decay=1.5e-6,
+        options.by("byol"), n, imagenet_epochs=1000, optimizer="lars", lr=0.2, weight_decay=1.5e-6,
         momentum=0.996, hidden=4096, dim=256,
     )  # fmt: skip
     return Single(base=base)

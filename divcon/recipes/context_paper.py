@@ -9,7 +9,6 @@ At 224 pixels a view of 448 gives patches of 108, the paper's being 96. Batch, r
 are not known to us: those of recipe=jigsaw_paper stand in for them.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from ..rivals import Single
@@ -22,7 +21,7 @@ defaults: dict[str, Any] = {"batch_size": 256, "views": "crop"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        replace(options, method="context"), n, imagenet_epochs=70, optimizer="sgd", lr=0.01, weight_decay=5e-4,
+        options.by("context"), n, imagenet_epochs=70, optimizer="sgd", lr=0.01, weight_decay=5e-4,
         warmup=0, drop=1.0, hidden=4096,
     )  # fmt: skip
     return Single(base=base)

@@ -6,7 +6,6 @@ Expected: the authors' linear accuracy on ImageNet is 75.2 (https://github.com/f
 paper's rate begins at 0.3 and ends at 0.0048, ours begins and ends at 0.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from ..rivals import Single
@@ -19,7 +18,7 @@ defaults: dict[str, Any] = {**DEFAULTS, "views": "swav"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        replace(options, method="deepcluster_v2"), n, imagenet_epochs=800, optimizer="larc", lr=0.3, weight_decay=1e-6,
+        options.by("deepcluster_v2"), n, imagenet_epochs=800, optimizer="larc", lr=0.3, weight_decay=1e-6,
         hidden=2048, dim=128, clusters=min(3000, max(2, n // 2)), crops=6,
     )  # fmt: skip
     return Single(base=base)

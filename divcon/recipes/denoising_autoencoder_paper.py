@@ -9,7 +9,6 @@ typed.
 Noise of half a colour's spread is the largest that the paper of 2010 tries; rate, decay and length are ours.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from ..rivals import Single
@@ -22,7 +21,7 @@ defaults: dict[str, Any] = {"batch_size": 256, "views": "crop"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        replace(options, method="denoising_autoencoder"), n, imagenet_epochs=90, optimizer="sgd", lr=0.1, weight_decay=1e-4,
+        options.by("denoising_autoencoder"), n, imagenet_epochs=90, optimizer="sgd", lr=0.1, weight_decay=1e-4,
         noise=0.5, channels=256,
     )  # fmt: skip
     return Single(base=base)

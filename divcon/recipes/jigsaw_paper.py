@@ -9,7 +9,6 @@ The view that is cut is as large as the recipe's (zoom=1): at 224 pixels, the pa
 gives way to any encoder. When the rate falls is not known to us: by a cosine here. Settings are cited from memory.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from ..fit.schedules import IMAGENET
@@ -23,7 +22,7 @@ defaults: dict[str, Any] = {"batch_size": 256, "views": "crop"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        replace(options, method="jigsaw"), n, imagenet_epochs=350_000 * 256 / IMAGENET, optimizer="sgd", lr=0.01,
+        options.by("jigsaw"), n, imagenet_epochs=350_000 * 256 / IMAGENET, optimizer="sgd", lr=0.01,
         weight_decay=5e-4, warmup=0, permutations=1000, hidden=4096, zoom=1,
     )  # fmt: skip
     return Single(base=base)

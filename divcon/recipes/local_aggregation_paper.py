@@ -9,7 +9,6 @@ The first 10 of 200 passes, or the same share of another budget, are instance re
 at the start of each pass. The rate is the paper's 0.03 for its batch of 128.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from ..rivals import Single
@@ -22,7 +21,7 @@ defaults: dict[str, Any] = {"batch_size": 128, "views": "npid"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        replace(options, method="localagg"), n, imagenet_epochs=200, optimizer="sgd", lr=0.06, weight_decay=1e-4,
+        options.by("localagg"), n, imagenet_epochs=200, optimizer="sgd", lr=0.06, weight_decay=1e-4,
         warmup=0, drops=(0.8, 0.94), recognition=0.05, normaliser=2876934.2 / 1281167, dim=128,
     )  # fmt: skip
     return Single(base=base)

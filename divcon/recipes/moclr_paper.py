@@ -8,7 +8,6 @@ Expected: the paper's linear accuracy on ImageNet is 74.3 (table 1); 66.6 after 
 The paper gives no temperature: 0.1 is SimCLR's.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from ..rivals import Single
@@ -21,7 +20,7 @@ defaults: dict[str, Any] = {"batch_size": 4096, "views": "byol"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        replace(options, method="moclr"), n, imagenet_epochs=1000, optimizer="lars", lr=0.3, weight_decay=1.5e-6,
+        options.by("moclr"), n, imagenet_epochs=1000, optimizer="lars", lr=0.3, weight_decay=1.5e-6,
         momentum=0.996, hidden=4096, dim=256,
     )  # fmt: skip
     return Single(base=base)

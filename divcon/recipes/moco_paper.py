@@ -8,7 +8,6 @@ size are derived from the machine unless they are typed.
 Biases and batch norms are not decayed; in the authors' code they are. A small collection shortens the queue.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from ..rivals import Single
@@ -21,7 +20,7 @@ defaults: dict[str, Any] = {"batch_size": 256, "views": "moco"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        replace(options, method="moco"), n, imagenet_epochs=800, optimizer="sgd", lr=0.03, weight_decay=1e-4,
+        options.by("moco"), n, imagenet_epochs=800, optimizer="sgd", lr=0.03, weight_decay=1e-4,
         warmup=0, hidden=2048, dim=128,
     )  # fmt: skip
     return Single(base=base)

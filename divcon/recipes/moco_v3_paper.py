@@ -8,7 +8,6 @@ size are derived from the machine unless they are typed.
 For 300 epochs and fewer the paper has base.options.momentum=0.99 and base.weight_decay=1e-6.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from ..rivals import Single
@@ -21,7 +20,7 @@ defaults: dict[str, Any] = {"batch_size": 4096, "views": "moco_v3"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        replace(options, method="moco_v3"), n, imagenet_epochs=1000, optimizer="lars", lr=0.3, weight_decay=1.5e-6,
+        options.by("moco_v3"), n, imagenet_epochs=1000, optimizer="lars", lr=0.3, weight_decay=1.5e-6,
         momentum=0.996, hidden=4096, dim=256,
     )  # fmt: skip
     return Single(base=base)

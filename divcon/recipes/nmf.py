@@ -2,7 +2,9 @@
 
     divcon run DATA out=RUN recipe=nmf epochs=15
 
-Expected: see docs/results.md.
+Expected: 25,000 images shown, 64 components, one core of two: Open Clip Art 0.3 minutes, 20-NN / linear 54.4 / 53.9
+(untrained 56.0 / 54.9); 3,000 of Fashion-MNIST 0.2 minutes, 72.8 / 77.3 (69.1 / 74.8). One seed, while other work ran;
+all methods side by side in docs/results.md.
 
 An image is described by how much it holds of 64 parts (base.encoder.options.components). Pixels are taken as they are, in
 0..1, so encoder, views, mean and std are not its to choose. It needs pip install 'divcon[rivals]'.

@@ -8,7 +8,6 @@ another budget; encoder and size are derived from the machine unless they are ty
 Biases and batch norms are not decayed; in the authors' code they are.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from ..rivals import Single
@@ -21,7 +20,7 @@ defaults: dict[str, Any] = {"batch_size": 256, "views": "npid"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        replace(options, method="npid"), n, imagenet_epochs=200, optimizer="sgd", lr=0.03, weight_decay=1e-4,
+        options.by("npid"), n, imagenet_epochs=200, optimizer="sgd", lr=0.03, weight_decay=1e-4,
         warmup=0, drops=(0.6, 0.8), dim=128,
     )  # fmt: skip
     return Single(base=base)

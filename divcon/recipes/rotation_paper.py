@@ -8,7 +8,6 @@ table. Not run by us. With epochs=N, another budget; encoder and size are derive
 AlexNet gives way to any encoder. Settings and numbers are cited from memory.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from ..rivals import Single
@@ -21,7 +20,7 @@ defaults: dict[str, Any] = {"batch_size": 192, "views": "crop"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        replace(options, method="rotation"), n, imagenet_epochs=30, optimizer="sgd", lr=0.01 * 256 / 192, weight_decay=5e-4,
+        options.by("rotation"), n, imagenet_epochs=30, optimizer="sgd", lr=0.01 * 256 / 192, weight_decay=5e-4,
         warmup=0, drops=(1 / 3, 2 / 3),
     )  # fmt: skip
     return Single(base=base)

@@ -6,7 +6,6 @@ Expected: the paper's linear accuracy on ImageNet is 69.3. Not run by us. With e
 size are derived from the machine unless they are typed.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from ..rivals import Single
@@ -19,7 +18,7 @@ defaults: dict[str, Any] = {"batch_size": 4096, "views": "simclr"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        replace(options, method="simclr"), n, imagenet_epochs=1000, optimizer="lars", lr=0.3, weight_decay=1e-6,
+        options.by("simclr"), n, imagenet_epochs=1000, optimizer="lars", lr=0.3, weight_decay=1e-6,
         hidden=2048, dim=128,
     )  # fmt: skip
     return Single(base=base)

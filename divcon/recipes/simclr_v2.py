@@ -2,7 +2,9 @@
 
     divcon run DATA out=RUN recipe=simclr_v2 epochs=60
 
-Expected: see docs/results.md.
+Expected: 25,000 images shown, slim10 at 32 pixels, one core of two: Open Clip Art 0.9 minutes, 20-NN / linear 60.5 /
+59.6 (untrained 56.0 / 54.9); 3,000 of Fashion-MNIST 1.1 minutes, 74.8 / 80.0 (69.1 / 74.8). One seed, while other work
+ran; all methods side by side in docs/results.md.
 """
 
 from dataclasses import replace
@@ -17,5 +19,5 @@ defaults: dict[str, Any] = {}
 
 
 def recipe(options: Options, n: int) -> Single:
-    base = alone(replace(options, method="simclr"), n, images=options.showings(n))
+    base = alone(options.by("simclr"), n, images=options.showings(n))
     return Single(base=replace(base, options={**base.options, "layers": 3}))

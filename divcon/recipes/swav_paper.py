@@ -4,10 +4,9 @@
 
 Expected: the paper's linear accuracy on ImageNet is 75.3 (https://arxiv.org/abs/2006.09882, table 1). Not run by us. The
 paper's rate begins at 0.3 and ends at 0.0048, ours begins and ends at 0. For a batch of 256 the paper has
-base.options.queue=3840, base.options.hold=5005, and no warm-up (base.warmup=0) to base.lr=0.6.
+base.options.queue=3840, and no warm-up (base.warmup=0) to base.lr=0.6.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from ..rivals import Single
@@ -20,7 +19,7 @@ defaults: dict[str, Any] = {**DEFAULTS, "views": "swav"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        replace(options, method="swav"), n, imagenet_epochs=800, optimizer="larc", lr=0.3, weight_decay=1e-6,
-        hidden=2048, dim=128, prototypes=3000, crops=6, hold=313,
+        options.by("swav"), n, imagenet_epochs=800, optimizer="larc", lr=0.3, weight_decay=1e-6,
+        hidden=2048, dim=128, prototypes=3000, crops=6,
     )  # fmt: skip
     return Single(base=base)
