@@ -88,7 +88,7 @@ class Watch:
         self.command = [sys.executable, "-c", PIPELINE, str(photos), str(work / "out"), json.dumps(options)]
         self.homes = {
             "data": [photos], "results": [work / "out"], "caches": [work / "cache", self.numba], "watch": [work / "log"],
-            "temporary": [work / "tmp"], "interpreter": [*_interpreter(), ROOT / "divcon", work / "hook"],
+            "temporary": [work / "tmp"], "interpreter": [*_interpreter(), ROOT / "divcon", ROOT / "divcon.egg-info", work / "hook"],
         }  # fmt: skip
 
     def environment(self) -> dict[str, str]:

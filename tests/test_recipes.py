@@ -161,7 +161,7 @@ def test_a_papers_recipe_trains(photos: Path, tmp_path: Path) -> None:
 # optimizer, rate for a batch of 256, decay, batch, ImageNet-epochs, and what else the papers say
 NUMBERS: dict[str, tuple[str, float, float, int, float, dict[str, object]]] = {
     "simclr_paper": ("lars", 0.3, 1e-6, 4096, 1000, {"temperature": 0.1, "hidden": 2048, "dim": 128, "layers": 2}),
-    "simclr_v2_paper": ("lars", 0.3, 1e-4, 4096, 800, {"temperature": 0.1, "layers": 3}),
+    "simclr_v2_paper": ("lars", 0.3, 1e-4, 4096, 1000, {"temperature": 0.1, "layers": 3}),
     "moco_paper": ("sgd", 0.03, 1e-4, 256, 800, {"temperature": 0.2, "momentum": 0.999, "queue": 65536}),
     "moco_v3_paper": ("lars", 0.3, 1.5e-6, 4096, 1000, {"temperature": 1.0, "momentum": 0.996}),
     "byol_paper": ("lars", 0.2, 1.5e-6, 4096, 1000, {"momentum": 0.996, "hidden": 4096, "dim": 256}),

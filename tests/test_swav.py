@@ -120,7 +120,7 @@ def test_prototypes_are_held_still_at_the_start_and_only_then(name: Name) -> Non
     for step in range(7):
         lengths.append(method.prototypes.weight.norm(dim=1).mean().item())
         train_step(method, optimizer, toy_batch("swav"), At(step, 10, 0), 0.1, Machine())
-    assert lengths[:6] == pytest.approx([lengths[0]] * 6, rel=1e-2 if name in ("sgd", "adamw") else 1e-6)
+    assert lengths[:6] == pytest.approx([lengths[0]] * 6, rel=2e-2 if name in ("sgd", "adamw") else 1e-6)
     moved = built("swav").prototypes.weight - method.prototypes.weight
     assert moved.abs().max() > 1e-4
 
