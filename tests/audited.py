@@ -96,7 +96,10 @@ class Watch:
             "AUDIT_LOG": self.work / "log", "PYTHONPATH": f"{self.work / 'hook'}{os.pathsep}{ROOT}", "HOME": self.work / "home",
             "DIVCON_CACHE": self.work / "cache", "NUMBA_CACHE_DIR": self.numba, "TMPDIR": self.work / "tmp",
         }  # fmt: skip
-        return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **{name: str(value) for name, value in own.items()}}
+        given = {
+            key: value for key, value in os.environ.items() if not key.startswith("TORCH")
+        }  # torch itself sets some
+        return {**given, "PYTHONDONTWRITEBYTECODE": "1", **{name: str(value) for name, value in own.items()}}
 
     def events(self) -> list[Event]:
         """Run it, and read what was seen."""
