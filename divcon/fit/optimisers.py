@@ -36,9 +36,8 @@ class LARS(torch.optim.Optimizer):
     def _move(self, parameter: Tensor, group: dict[str, Any], fault: Tensor) -> None:
         gradient = parameter.grad
         assert gradient is not None
-        fault = (
-            fault | (gradient == 0).all()
-        )  # held still: a decay alone, brought to the tensor's size, would be a step
+        # what is held still stays: a decay alone, brought to the tensor's own size, would be a step
+        fault = fault | (gradient == 0).all()
         if parameter.ndim > 1 or not self.spare:
             gradient = gradient + group["weight_decay"] * parameter
             gradient = gradient * trust_ratio(parameter, gradient, group["trust"])

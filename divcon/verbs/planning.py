@@ -1,17 +1,14 @@
 """What a run would do and cost, before anything is done: a few steps are timed, the rest is arithmetic."""
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..data.pixels import fitted_sizes
 from ..dnc import DnC
 from ..fit.factoring import solver
 from ..fit.looking import as_input
@@ -29,6 +26,7 @@ from ..recipes import Recipe
 from ..rivals import ClusterFit, Supervised, to_learn_from
 from ..stages import Classification, Distillation, Divide, Factoring, Learning, Pretrain
 from .orders import Order
+from .room import free_bytes, pixel_bytes
 
 TIMED = 3  # steps, after one that warms up
 
@@ -56,7 +54,7 @@ def plan(order: Order) -> dict[str, Any]:
     why = [*order.reasons, *_unknown(order.recipe, len(order.images))]
     return {
         "images": len(order.images), "stages": stages, "seconds": round(sum(stage["seconds"] for stage in stages), 1),
-        "disk_mb": round(disk, 1), "free_mb": round(_free_mb(order.folder), 1), "why": why, "machine": order.book.machine,
+        "disk_mb": round(disk, 1), "free_mb": round(free_bytes(order.folder) / 1e6, 1), "why": why, "machine": order.book.machine,
     }  # fmt: skip
 
 
@@ -174,8 +172,7 @@ def _row(part: Part, per_image: float) -> dict[str, Any]:
 def _disk_mb(order: Order, parameters: int, stages: int) -> float:
     """Every stage's weights, two checkpoints of the one at work with its optimizer, the pixel cache, and what is kept of
     teachers."""
-    heights, widths = fitted_sizes(order.images, 2 * order.recipe.base.sight.size)
-    pixels = 3.0 * float(heights.astype(np.int64) @ widths.astype(np.int64))
+    pixels = pixel_bytes(order.images, 2 * order.recipe.base.sight.size)
     cached = pixels if pixels <= order.cache_gb * 1e9 else 0.0
     return (4 * parameters * (stages + 6) + cached + _kept_bytes(order.recipe, len(order.images))) / 1e6
 
@@ -186,8 +183,3 @@ def _kept_bytes(recipe: Recipe, n: int) -> float:
     if recipe.student.place == "pool":
         return 4.0 * n * width(build(recipe.student.encoder, recipe.student.sight.size))
     return 4.0 * n * int(recipe.base.options["dim"])
-
-
-def _free_mb(folder: Path) -> float:
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(there).free / 1e6

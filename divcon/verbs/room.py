@@ -34,7 +34,7 @@ def refuse_without_room(folder: Path, cache: Path, recipe: Trainable, images: Fo
     for place, need in needs.items():
         disk = _existing(place).stat().st_dev
         disks[disk] = disks.get(disk, 0.0) + need
-        free = shutil.disk_usage(_existing(place)).free
+        free = free_bytes(place)
         if need > 0 and disks[disk] > free:
             raise DiskError(
                 f"there is no room for this in {show(place)}: about {disks[disk] / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB "
@@ -58,12 +58,22 @@ def _pixels(cache: Path, recipe: Trainable, images: Folder, gb: float) -> float:
     side = 2 * recipe.sight.size
     if place_of(images, side, cache).exists():
         return 0.0
-    heights, widths = fitted_sizes(images, side)
-    size = 3.0 * float(heights.astype(np.int64) @ widths.astype(np.int64))
+    size = pixel_bytes(images, side)
     begun = sum(
         512 * file.stat().st_blocks for file in _files(cache / "pixels", f"{place_of(images, side, cache).name}.*")
     )
     return max(0.0, size - begun) if size <= gb * 1e9 else 0.0
+
+
+def pixel_bytes(images: Folder, side: int) -> float:
+    """Of all pictures, decoded, with so many pixels on the short side."""
+    heights, widths = fitted_sizes(images, side)
+    return 3.0 * float(heights.astype(np.int64) @ widths.astype(np.int64))
+
+
+def free_bytes(path: Path) -> int:
+    """On the disk that a path is on, or will be."""
+    return shutil.disk_usage(_existing(path)).free
 
 
 def _written(folder: Path) -> float:
