@@ -68,9 +68,14 @@ def info_nce_of_queue(
 
 
 @in_float32
+def cosines(z: Float[Tensor, "b d"], directions: Float[Tensor, "k d"]) -> Float[Tensor, "b k"]:
+    """Of rows with directions, both of length one."""
+    return z @ directions.T
+
+
 def alike(z: Float[Tensor, "b d"], bank: Float[Tensor, "n d"], temperature: float) -> Float[Tensor, "b n"]:
     """Cosines over temperature with all rows of a bank, which are of length one."""
-    return F.normalize(z.float(), dim=1) @ bank.T / temperature
+    return cosines(F.normalize(z.float(), dim=1), bank) / temperature
 
 
 def instance_softmax(
@@ -111,12 +116,6 @@ def regression(guess: Float[Tensor, "b d"], truth: Float[Tensor, "b d"]) -> Floa
     Only the truth is normalised; a guess has to find the length 1 itself.
     """
     return squared_distance(guess, F.normalize(truth.float(), dim=1))
-
-
-@in_float32
-def cosines(z: Float[Tensor, "b d"], directions: Float[Tensor, "k d"]) -> Float[Tensor, "b k"]:
-    """Of rows with directions, both of length one."""
-    return z @ directions.T
 
 
 @torch.no_grad()
