@@ -25,6 +25,7 @@ from divcon.artifacts import write_json
 from divcon.data.images import Folder
 from divcon.data.index import SCHEMA, Index
 from divcon.data.pixels import BLOCK
+from divcon.data.tree import Tree
 
 from .pairs import Row, row, save
 
@@ -61,7 +62,7 @@ PARTS = {
 
 def write_collection(folder: Path, n: int) -> None:
     """The index of n images, and the cache of their pixels, as if there had been files."""
-    images = Folder(folder, Index(table(n)))
+    images = Folder(Tree(folder), Index(table(n)))
     images.index.save(folder / "images")
     cache = cache_of(images, folder)
     cache.mkdir(parents=True)
@@ -80,7 +81,16 @@ def table(n: int) -> pa.Table:
     """As a scan gives it: names, sizes, and hashes in their order."""
     names = [b"photos/%08d.png" % i for i in range(n)]
     hashes = sorted(np.random.default_rng(1).bytes(32) for _ in range(n))
-    same = {"width": SIDE, "height": SIDE, "bytes": 400, "status": "used", "reason": "", "detail": "", "like": None}
+    same = {
+        "width": SIDE,
+        "height": SIDE,
+        "offset": -1,
+        "bytes": 400,
+        "status": "used",
+        "reason": "",
+        "detail": "",
+        "like": None,
+    }
     columns = {"source": names, "hash": hashes, **{name: [value] * n for name, value in same.items()}}
     return pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA)
 
@@ -115,7 +125,7 @@ def trained(folder: Path) -> Peaks:
     from divcon.runs import Work
 
     with Peak() as opening:
-        images = Folder(folder, Index.load(folder / "images"))
+        images = Folder(Tree(folder), Index.load(folder / "images"))
         pixels = open_pixels(images, SIDE, cache=folder / "cache", cache_gb=100, threads=1)
     with Peak() as training, tempfile.TemporaryDirectory() as place, Machine().use():
         work = Work(Path(place), "base", Machine(), folder / "cache")

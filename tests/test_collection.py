@@ -26,6 +26,8 @@ from divcon.data.images import Folder, Positions, open_images
 from divcon.data.index import Found, Index
 from divcon.data.made import KINDS, class_sizes, make
 from divcon.data.pixels import Cached, Decoded, open_pixels
+from divcon.data.places import Place
+from divcon.data.tree import Tree
 from divcon.errors import DataError, DiskError, Error, InputError, ResourceError
 
 
@@ -54,12 +56,12 @@ def images(good: Path, cache: Path) -> Folder:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The paths that are given to decoding processes."""
+    """The files that are given to decoding processes."""
     paths = list[bytes]()
 
-    def noted(files: Sequence[bytes], *, threads: int) -> Generator[tuple[bytes, Verdict], None, None]:
-        paths.extend(files)
-        return judged(files, threads=threads)
+    def noted(places: Sequence[Place], *, threads: int) -> Generator[tuple[Place, Verdict], None, None]:
+        paths.extend(place.file for place in places)
+        return judged(places, threads=threads)
 
     monkeypatch.setattr(scan, "judged", noted)
     return paths
@@ -168,7 +170,7 @@ def test_sizes_are_those_of_the_upright_picture(index: Index) -> None:
 
 
 def test_strange_names_are_read_by_their_bytes_and_shown_escaped(littered: Path, index: Index, tmp_path: Path) -> None:
-    folder = Folder(littered, index)
+    folder = Folder(Tree(littered), index)
     names = folder.names(np.arange(len(folder)))
     for name, red in ((b"odd/two\nlines.png", 2), (b"odd/\xff\xfe.png", 3)):
         assert folder.read(np.array([names.index(name)])) == [tinted(red)]
@@ -304,7 +306,8 @@ WITHOUT_RIGHTS = """
 import json, sys
 from pathlib import Path
 from divcon.data.scan import scan
-table = scan(Path(sys.argv[1]), cache=Path(sys.argv[2])).table.to_pylist()
+from divcon.data.tree import Tree
+table = scan(Tree(Path(sys.argv[1])), cache=Path(sys.argv[2])).table.to_pylist()
 print(json.dumps({row["source"].decode(): row["reason"] for row in table}))
 """
 
@@ -337,22 +340,24 @@ def served(judge: str) -> tuple[str, ...]:
     return (sys.executable, "-c", code)
 
 
-PATHS = [b"%d" % i for i in range(30)]
+PLACES = [Place(b"%d" % i) for i in range(30)]
 
 
 def test_a_decoder_that_hangs_is_killed_and_costs_one_file() -> None:
-    hangs = served("def judge(path):\n time.sleep(1000 * (path == b'3'))\n return Verdict(size=int(path))")
+    hangs = served("def judge(place):\n time.sleep(1000 * (place.file == b'3'))\n return Verdict(size=int(place.file))")
     begin = time.perf_counter()
-    verdicts = dict(judged(PATHS, threads=2, command=hangs, seconds=1.0))
+    verdicts = dict(judged(PLACES, threads=2, command=hangs, seconds=1.0))
     assert time.perf_counter() - begin < 15
-    assert {path for path in PATHS if verdicts[path].reason} == {b"3"} and verdicts[b"3"].reason == "timeout"
-    assert [verdicts[path].size for path in PATHS if path != b"3"] == [int(path) for path in PATHS if path != b"3"]
+    assert [verdict.reason for verdict in verdicts.values() if verdict.reason] == ["timeout"]
+    assert [verdicts[place].size for place in PLACES] == [0 if i == 3 else i for i in range(30)]
+    assert verdicts[PLACES[3]].reason == "timeout"
 
 
 def test_a_decoder_that_crashes_is_replaced_and_costs_one_file() -> None:
-    crashes = served("def judge(path):\n if path in (b'0', b'11', b'29'): os.abort()\n return Verdict()")
-    verdicts = dict(judged(PATHS, threads=2, command=crashes))
-    assert {path for path in PATHS if verdicts[path].reason == "decoder_crashed"} == {b"0", b"11", b"29"}
+    crashes = served("def judge(place):\n if place.file in (b'0', b'11', b'29'): os.abort()\n return Verdict()")
+    verdicts = dict(judged(PLACES, threads=2, command=crashes))
+    crashed = {place.file for place in PLACES if verdicts[place].reason == "decoder_crashed"}
+    assert crashed == {b"0", b"11", b"29"}
     assert sum(bool(verdict.reason) for verdict in verdicts.values()) == 3
 
 
@@ -363,7 +368,7 @@ def test_a_decoder_that_takes_too_much_memory_costs_one_file(tmp_path: Path) -> 
     heights = {"a": 10, "b": 10**9, "c": 20}
     for name, height in heights.items():
         (tmp_path / name).write_text(str(height))
-    files = [os.fsencode(tmp_path / name) for name in heights]
+    files = [Place(os.fsencode(tmp_path / name)) for name in heights]
     verdicts = [verdict for _, verdict in judged(files, threads=1, command=served(greedy))]
     assert [verdict.reason for verdict in verdicts] == ["", "memory", ""]
     assert [verdict.height for verdict in verdicts] == [10, 0, 20]
@@ -371,13 +376,13 @@ def test_a_decoder_that_takes_too_much_memory_costs_one_file(tmp_path: Path) -> 
 
 def test_a_decoder_that_can_not_start_is_an_error_of_its_own() -> None:
     with pytest.raises(ResourceError, match="can't be started"):
-        list(judged(PATHS, threads=2, command=(sys.executable, "-c", "raise SystemExit(3)")))
+        list(judged(PLACES, threads=2, command=(sys.executable, "-c", "raise SystemExit(3)")))
 
 
 def test_a_child_knows_no_torch_ignores_ctrl_c_and_ends_with_its_input() -> None:
-    asks = "import sys\ndef judge(path):\n os.kill(os.getpid(), 2)\n return Verdict(size=int('torch' in sys.modules))"
+    asks = "import sys\ndef judge(place):\n os.kill(os.getpid(), 2)\n return Verdict(size=int('torch' in sys.modules))"
     one = child.Child(served(asks))
-    assert list(one.judge([b"a", b"b"])) == [Verdict(), Verdict()]
+    assert list(one.judge([Place(b"a"), Place(b"b")])) == [Verdict(), Verdict()]
     assert one.process.stdin
     one.process.stdin.close()
     assert one.process.wait(10) == 0
@@ -409,7 +414,7 @@ def test_what_is_not_there_is_said_with_the_right_code(tmp_path: Path) -> None:
 def test_a_socket_is_never_opened(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "s"))
-        assert [entry.reason for entry in scan.walk(os.fsencode(tmp_path))] == ["not_a_regular_file"]
+        assert [entry.reason for entry in Tree(tmp_path).entries()] == ["not_a_regular_file"]
 
 
 def test_a_subset_numbers_its_images_from_0(images: Folder) -> None:

@@ -40,7 +40,8 @@ from divcon.data.images import Folder, open_images
 from divcon.data.index import Index
 from divcon.data.made import make
 from divcon.data.pixels import open_pixels
-from divcon.data.scan import walk
+from divcon.data.places import Place
+from divcon.data.tree import Tree
 from divcon.errors import DataError
 
 Pixels = NDArray[np.uint8]
@@ -262,7 +263,7 @@ def test_a_file_is_used_or_rejected_for_its_reason(pile: Pile, row: Row) -> None
 def test_a_used_picture_is_whole_upright_and_neither_white_nor_black(pile: Pile, row: Row, cache: Path) -> None:
     """As training gets it: through the same folder, decoded and shrunk."""
     assert row.picture is not None
-    found, folder = row_of(pile.index, row.path), Folder(pile.folder, pile.index)
+    found, folder = row_of(pile.index, row.path), Folder(Tree(pile.folder), pile.index)
     (at,) = np.flatnonzero((pile.index.hashes == np.frombuffer(found["hash"], np.uint8)).all(1))
     pictures, where = open_pixels(folder.subset(np.array([at])), 64, cache=cache, cache_gb=0, threads=1).at(
         np.arange(1)
@@ -308,7 +309,7 @@ def test_no_name_reaches_a_table_raw_or_as_a_formula(pile: Pile) -> None:
 
 
 def test_names_of_any_bytes_are_found_again(pile: Pile) -> None:
-    folder = Folder(pile.folder, pile.index)
+    folder = Folder(Tree(pile.folder), pile.index)
     names = folder.names(np.arange(len(folder)))
     for i, name in enumerate(NAMES.values()):
         assert folder.read(np.array([names.index(b"41/" + name)])) == [whole(40 + i)]
@@ -325,8 +326,8 @@ def test_bombs_are_judged_in_64_mb_and_two_seconds(tmp_path: Path) -> None:
         (tmp_path / str(i)).write_bytes(row.data)
     command = served("child.MEMORY = 64 * 2**20\njudge = child.judge")
     begin = time.perf_counter()
-    found = {int(Path(os.fsdecode(p)).name): v.reason for p, v in judged(
-        [os.fsencode(tmp_path / str(i)) for i in range(len(bombs))], threads=1, command=command)}  # fmt: skip
+    places = [Place(os.fsencode(tmp_path / str(i))) for i in range(len(bombs))]
+    found = {places.index(place): verdict.reason for place, verdict in judged(places, threads=1, command=command)}
     assert [found[i] for i in range(len(bombs))] == [row.reason for row in bombs]
     assert time.perf_counter() - begin < 10
 
@@ -335,7 +336,7 @@ def test_the_memory_limit_of_a_decoder_is_real(tmp_path: Path) -> None:
     """Nine tenths of the pixels that are allowed take 240 MB: with 64, the picture is rejected for that."""
     (tmp_path / "large").write_bytes(png(8_900, 8_900, 8, 2, bytes(8_900 * (3 * 8_900 + 1))))
     command = served("child.MEMORY = 64 * 2**20\njudge = child.judge")
-    ((_, verdict),) = judged([os.fsencode(tmp_path / "large")], threads=1, command=command)
+    ((_, verdict),) = judged([Place(os.fsencode(tmp_path / "large"))], threads=1, command=command)
     assert verdict.reason == "memory"
 
 
@@ -448,9 +449,9 @@ def test_a_disk_that_fails_for_a_moment_is_asked_three_times(
     monkeypatch.setattr(patience, "WAITS", (0, 0))
     folder = open_images(make(tmp_path / "photos", 20, size=16), cache=cache)
     (content,) = folder.read(np.array([3]))
-    monkeypatch.setattr(images, "_content", failing(2, lambda: content))
+    monkeypatch.setattr(images, "content", failing(2, lambda: content))
     assert folder.read(np.array([3])) == [content]
-    monkeypatch.setattr(images, "_content", failing(3, lambda: content))
+    monkeypatch.setattr(images, "content", failing(3, lambda: content))
     with pytest.raises(DataError, match="Input/output error"):
         folder.read(np.array([3]))
 
@@ -458,7 +459,7 @@ def test_a_disk_that_fails_for_a_moment_is_asked_three_times(
 def test_a_file_that_can_not_be_read_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "WAITS", (0, 0))
     monkeypatch.setattr(child, "_judge_file", failing(3, bytes))
-    assert child.judge(b"anything").reason == "io_error"
+    assert child.judge(Place(b"anything")).reason == "io_error"
 
 
 def children() -> list[int]:
@@ -480,20 +481,20 @@ def harm(seed: int, times: int, done: threading.Event) -> None:
 def test_decoders_killed_and_stopped_at_random_cost_what_they_were_at(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths, done = [b"%d" % i for i in range(150)], threading.Event()
-    slowly = served("def judge(path):\n time.sleep(0.02)\n return Verdict(size=int(path))")
+    places, done = [Place(b"%d" % i) for i in range(150)], threading.Event()
+    slowly = served("def judge(place):\n time.sleep(0.02)\n return Verdict(size=int(place.file))")
     hand = threading.Thread(target=harm, args=(seed, 5, done))
     monkeypatch.setattr(child, "START_SECONDS", 5.0)
     monkeypatch.setattr(child, "STARTS", 10)  # chance may hit one several times as it starts
     hand.start()
     try:
-        verdicts = dict(judged(paths, threads=2, command=slowly, seconds=1.0))
+        verdicts = dict(judged(places, threads=2, command=slowly, seconds=1.0))
     finally:
         done.set()
         hand.join()
-    lost = {path for path in paths if verdicts[path].reason}
-    assert {verdicts[path].reason for path in lost} <= {"decoder_crashed", "timeout"} and len(lost) <= 5
-    assert all(verdicts[path].size == int(path) for path in paths if path not in lost)
+    lost = {place for place in places if verdicts[place].reason}
+    assert {verdicts[place].reason for place in lost} <= {"decoder_crashed", "timeout"} and len(lost) <= 5
+    assert all(verdicts[place].size == int(place.file) for place in places if place not in lost)
 
 
 def many(folder: Path, n: int) -> Path:
@@ -506,9 +507,9 @@ def many(folder: Path, n: int) -> Path:
 
 
 def test_a_listed_file_takes_less_than_a_kilobyte(tmp_path: Path) -> None:
-    folder = os.fsencode(many(tmp_path / "many", 5_000))
+    folder = many(tmp_path / "many", 5_000)
     tracemalloc.start()
-    entries = list(walk(folder))
+    entries = list(Tree(folder).entries())
     memory = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(entries) == 5_000 and memory < 1_000 * 5_000
@@ -518,8 +519,9 @@ MILLION = """
 import resource, sys
 from pathlib import Path
 from divcon.data.scan import scan
+from divcon.data.tree import Tree
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-index = scan(Path(sys.argv[1]), cache=Path(sys.argv[2]))
+index = scan(Tree(Path(sys.argv[1])), cache=Path(sys.argv[2]))
 print(index.found, index.duplicates, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 

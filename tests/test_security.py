@@ -21,7 +21,7 @@ from divcon.data.kernel.compiling import is_private
 PACKAGE = Path(divcon.__file__).parent
 ROOT = PACKAGE.parent
 FORBIDDEN = {
-    "pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml", "tarfile", "zipfile", "lzma",
+    "pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml", "zipfile", "lzma",
     "bz2", "gzip", "urllib", "http", "requests", "httpx", "ftplib", "smtplib", "socketserver", "xmlrpc", "webbrowser", "asyncio",
     "multiprocessing", "huggingface_hub",
 }  # fmt: skip
@@ -49,6 +49,13 @@ def test_nothing_is_imported_that_unpickles_unpacks_or_fetches() -> None:
     assert [pair for pair in sorted(found) if pair[1] in FORBIDDEN] == []
     assert {file for file, name in found if name == "subprocess"} == STARTING
     assert {file for file, name in found if name == "socket"} == {"locks.py"}
+    assert {file for file, name in found if name == "tarfile"} == {"data/tars.py"}
+
+
+def test_of_the_library_for_tars_headers_are_read_and_nothing_else() -> None:
+    names = {ast.unparse(node) for file, node in nodes() if file == "data/tars.py" and isinstance(node, ast.Attribute)}
+    used = {name for name in names if name.startswith("tarfile.") and not name.removeprefix("tarfile.").isupper()}
+    assert used == {"tarfile.TarInfo", "tarfile.TarInfo.frombuf", "tarfile.HeaderError"}
 
 
 def test_nothing_is_called_that_runs_text_or_unpickles() -> None:

@@ -10,7 +10,9 @@ from .words import Json, Words, options, required
 
 def embed(
     model: Annotated[str, typer.Argument(help="A run, a stage's folder, random:RUN, or random:NAME.")],
-    data: Annotated[str, typer.Argument(help="A folder of images, of any nesting.")],
+    data: Annotated[
+        str, typer.Argument(help="A folder of images, of any nesting, or tar shards: 'shards/{000..123}.tar'.")
+    ],
     words: Words = None,
     json: Json = False,
 ) -> None:

@@ -9,7 +9,9 @@ from .words import Json, Words, options
 
 
 def look(
-    data: Annotated[str, typer.Argument(help="A folder of images, of any nesting.")],
+    data: Annotated[
+        str, typer.Argument(help="A folder of images, of any nesting, or tar shards: 'shards/{000..123}.tar'.")
+    ],
     words: Words = None,
     json: Json = False,
 ) -> None:

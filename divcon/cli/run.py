@@ -9,7 +9,9 @@ from .words import Json, Words, options, required
 
 
 def run(
-    data: Annotated[str, typer.Argument(help="A folder of images, of any nesting.")],
+    data: Annotated[
+        str, typer.Argument(help="A folder of images, of any nesting, or tar shards: 'shards/{000..123}.tar'.")
+    ],
     words: Words = None,
     only: Annotated[str | None, typer.Option(help="Do this stage only, e.g. experts/3.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, at what cost; do nothing.")] = False,

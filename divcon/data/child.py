@@ -1,6 +1,6 @@
 """Decoding by processes that may be killed: whatever a file does to its decoder, the scan goes on.
 
-    parent -> child   paths, joined by NUL
+    parent -> child   places, each as four fields: all of them joined by NUL
     child -> parent   "ready" at its start; then for each path, in order, a verdict as JSON
 
 each behind its length in four bytes. A child ends when its input closes.
@@ -30,6 +30,7 @@ from ..errors import ResourceError
 from . import decode, near
 from .notes import notes
 from .patience import patiently
+from .places import Place, opened
 
 COMMAND = (sys.executable, "-P", "-m", "divcon.data.child")
 READY = b"ready"
@@ -37,8 +38,8 @@ SECONDS = 30.0
 START_SECONDS = 120.0
 STARTS = 3
 MEMORY = 2 * 2**30
-# So few that a request of the longest paths there can be fits into a pipe, and writing it never waits.
-BATCH = 12
+# So few that a request of the longest paths and names there can be fits into a pipe, and writing it never waits.
+BATCH = 7
 
 
 class Verdict(NamedTuple):
@@ -55,33 +56,34 @@ class Verdict(NamedTuple):
     looks: str = ""  # from afar (near.py), in base64
 
 
-def judge(path: bytes) -> Verdict:
-    """Read a file, hash it and decode it whole."""
+def judge(place: Place) -> Verdict:
+    """Read what lies there, hash it and decode it whole."""
     try:
-        return patiently(lambda: _judge_file(path))
+        return patiently(lambda: _judge_file(place))
     except PermissionError as error:
         return Verdict(reason="permission_denied", detail=error.strerror or "")
     except OSError as error:
         return Verdict(reason="io_error", detail=error.strerror or str(error))
 
 
-def _judge_file(path: bytes) -> Verdict:
-    # Not blocking: a FIFO may have taken the place of the file that was found here.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        return _judge_open(file, path)
+def _judge_file(place: Place) -> Verdict:
+    with opened(place.file) as file:
+        return _judge_open(file, place)
 
 
-def _judge_open(file: IO[bytes], path: bytes) -> Verdict:
+def _judge_open(file: IO[bytes], place: Place) -> Verdict:
     status = os.fstat(file.fileno())
-    blank = Verdict(status.st_size, status.st_mtime_ns, status.st_ino)
+    size = status.st_size if place.size is None else place.size
+    blank = Verdict(size, status.st_mtime_ns, status.st_ino)
     if not stat.S_ISREG(status.st_mode):
         return blank._replace(reason="not_a_regular_file")
-    if status.st_size > decode.MAX_BYTES:
-        return blank._replace(reason="file_too_large", detail=f"{status.st_size:,} bytes")
-    data = file.read()
-    if len(data) != status.st_size:
+    if size > decode.MAX_BYTES:
+        return blank._replace(reason="file_too_large", detail=f"{size:,} bytes")
+    file.seek(place.offset)
+    data = file.read(-1 if place.size is None else size)
+    if len(data) != size:
         return blank._replace(reason="io_error", detail="it changed while it was read")
-    return _judge_bytes(data, path, blank._replace(hash=hashlib.sha256(data).hexdigest()))
+    return _judge_bytes(data, place.name or place.file, blank._replace(hash=hashlib.sha256(data).hexdigest()))
 
 
 def _judge_bytes(data: bytes, path: bytes, verdict: Verdict) -> Verdict:
@@ -96,7 +98,7 @@ def _judge_bytes(data: bytes, path: bytes, verdict: Verdict) -> Verdict:
     return verdict._replace(width=width, height=height, detail=", ".join(notes(data, path)), looks=seen)
 
 
-def serve(judge: Callable[[bytes], Verdict] = judge) -> None:
+def serve(judge: Callable[[Place], Verdict] = judge) -> None:
     """The child's life: answer until the input closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody to answer to: end without a word
@@ -105,10 +107,22 @@ def serve(judge: Callable[[bytes], Verdict] = judge) -> None:
     _be_quiet()
     _cap_memory()
     while request := _receive(source):
-        for path in request.split(b"\0"):
+        for place in _places(request):
             signal.alarm(int(4 * SECONDS))  # a parent that was killed can't end a decoder that hangs
-            _send(out, json.dumps(judge(path)).encode())
+            _send(out, json.dumps(judge(place)).encode())
             signal.alarm(0)
+
+
+def _request(places: Sequence[Place]) -> bytes:
+    """Places in bytes: no path and no name has a NUL in it."""
+    fields = ((p.file, b"%d" % p.offset, b"" if p.size is None else b"%d" % p.size, p.name) for p in places)
+    return b"\0".join(field for place in fields for field in place)
+
+
+def _places(request: bytes) -> Iterator[Place]:
+    fields = iter(request.split(b"\0"))
+    for file, offset, size, name in zip(fields, fields, fields, fields):
+        yield Place(file, int(offset), int(size) if size else None, name)
 
 
 def _be_quiet() -> None:
@@ -149,9 +163,9 @@ class Child:
         self.command, self.seconds, self.ended = command, seconds, False
         self._start()
 
-    def judge(self, paths: Sequence[bytes]) -> Iterator[Verdict]:
-        """A verdict on each path, in order; a child that is lost costs the file it was at, and no other."""
-        left, asked = paths, False
+    def judge(self, places: Sequence[Place]) -> Iterator[Verdict]:
+        """A verdict on each place, in order; a child that is lost costs the file it was at, and no other."""
+        left, asked = places, False
         while left and not self.ended:
             try:
                 if not asked:
@@ -186,12 +200,12 @@ class Child:
             process_group=0,  # so that a terminal's Ctrl-C does not reach it before it can ignore it
         )
 
-    def _ask(self, paths: Sequence[bytes]) -> None:
+    def _ask(self, places: Sequence[Place]) -> None:
         if self.fresh:
             self._wait_until_ready()
         assert self.process.stdin
         with contextlib.suppress(BrokenPipeError):  # seen when the answer does not come
-            _send(self.process.stdin.fileno(), b"\0".join(paths))
+            _send(self.process.stdin.fileno(), _request(places))
 
     def _wait_until_ready(self) -> None:
         """One that is killed, or hangs, as it starts is started again; one that ends by itself would do so again."""
@@ -245,7 +259,7 @@ class Child:
 
 
 class Worker(threading.Thread):
-    """A thread that has one child judge batches of paths until none is left."""
+    """A thread that has one child judge batches of places until none is left."""
 
     def __init__(self, batches: "Batches", answers: "Answers", child: Child):
         super().__init__(daemon=True)
@@ -255,8 +269,8 @@ class Worker(threading.Thread):
         try:
             while not self.child.ended:
                 batch = self.batches.get_nowait()
-                for path, verdict in zip(batch, self.child.judge(batch)):
-                    self.answers.put((path, verdict))
+                for place, verdict in zip(batch, self.child.judge(batch)):
+                    self.answers.put((place, verdict))
         except queue.Empty:
             pass
         except Exception as error:
@@ -265,22 +279,22 @@ class Worker(threading.Thread):
             self.child.end()
 
 
-Batches = queue.SimpleQueue[Sequence[bytes]]
-Answers = queue.SimpleQueue[tuple[bytes, Verdict] | Exception]
+Batches = queue.SimpleQueue[Sequence[Place]]
+Answers = queue.SimpleQueue[tuple[Place, Verdict] | Exception]
 
 
 def judged(
-    paths: Sequence[bytes], *, threads: int, command: Sequence[str] = COMMAND, seconds: float = SECONDS
-) -> Generator[tuple[bytes, Verdict], None, None]:
-    """Each path with its verdict, in the order in which they come from `threads` children."""
+    places: Sequence[Place], *, threads: int, command: Sequence[str] = COMMAND, seconds: float = SECONDS
+) -> Generator[tuple[Place, Verdict], None, None]:
+    """Each place with its verdict, in the order in which they come from `threads` children."""
     batches, answers = Batches(), Answers()
-    for start in range(0, len(paths), BATCH):
-        batches.put(paths[start : start + BATCH])
+    for start in range(0, len(places), BATCH):
+        batches.put(places[start : start + BATCH])
     workers = [Worker(batches, answers, Child(command, seconds)) for _ in range(min(threads, batches.qsize()))]
     try:
         for worker in workers:
             worker.start()
-        for _ in paths:
+        for _ in places:
             answer = answers.get()
             if isinstance(answer, Exception):
                 raise answer

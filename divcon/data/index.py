@@ -29,9 +29,10 @@ HASH = 32  # bytes of a SHA-256
 BLOCK = 65_536  # images whose hashes are gathered at a time
 SCHEMA = pa.schema(
     [
-        ("source", pa.binary()),  # the path below the folder
+        ("source", pa.binary()),  # the path below the folder; of what is in a shard, the shard's and its name there
         ("width", pa.int32()),  # as seen: upright
         ("height", pa.int32()),
+        ("offset", pa.int64()),  # where it begins in its shard; -1: it is a file of its own
         ("bytes", pa.int64()),
         ("hash", pa.binary(HASH)),  # null where the file could not be read
         ("status", pa.string()),
@@ -53,6 +54,7 @@ class Found(NamedTuple):
     reason: str = ""
     detail: str = ""
     looks: bytes = b""  # from afar (near.py)
+    offset: int = -1  # in a shard
 
 
 class _Row(NamedTuple):
@@ -66,11 +68,12 @@ class _Row(NamedTuple):
     reason: str
     detail: str
     status: str
-    like: bytes | None = None
+    like: bytes | None
+    offset: int
 
     @classmethod
     def of(cls, file: Found, status: str, like: bytes | None = None) -> Self:
-        return cls(*file[:7], status, like)
+        return cls(*file[:7], status, like, file.offset)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +161,10 @@ class Index:
     @cached_property
     def sizes(self) -> Int64[np.ndarray, "used"]:
         return self._numbers("bytes")
+
+    @cached_property
+    def offsets(self) -> Int64[np.ndarray, "used"]:
+        return self._numbers("offset")
 
     def _numbers(self, name: str) -> NDArray[Any]:
         """A column of the used images, where it lies in the table: of an index that was loaded, in the mapped file."""

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from ..artifacts import digest
-from ..errors import DataError
+from ..artifacts import digest, show
+from ..errors import DataError, UsageError
 from .images import Folder, Positions, open_images
+from .shards import Shards
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ def open_labelled(folder: str | Path, *, cache: Path, threads: int | None = None
     Images directly in the folder have no class and are left out.
     """
     images = open_images(folder, cache=cache, threads=threads)
+    if isinstance(images.source, Shards):
+        raise UsageError(
+            f"{show(images.source.root)}: a labelled folder is wanted, and these are tar shards: unpack them"
+        )
     parts = [name.split(b"/") for name in images.names(np.arange(len(images)))]
     split = {part[0] for part in parts} == {b"train", b"test"}
     depth = 1 if split else 0

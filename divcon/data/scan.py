@@ -1,19 +1,16 @@
-"""A folder looked through: every file in it, hashed and decoded once."""
+"""A collection looked through: every file in it, hashed and decoded once."""
 
 import base64
 import contextlib
-import errno
 import fnmatch
 import hashlib
-import heapq
 import os
 import re
-import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
@@ -21,6 +18,7 @@ from .. import artifacts, faults, log, signals
 from .child import Verdict, judged
 from .decode import DECODING
 from .index import Found, Index, Near
+from .places import Entry, Source, Wanted
 
 LAYOUT = f"2, {DECODING}".encode()
 SAVE_SECONDS = 10.0
@@ -31,52 +29,37 @@ FLEETING = {"permission_denied", "io_error"}
 NO_IMAGE = {"not_an_image", "format_not_allowed", "vector_image", "empty_file"}
 SYSTEMS = {b"Thumbs.db", b"ehthumbs.db", b"desktop.ini", b".DS_Store", b".directory"}
 
-Wanted = Callable[[bytes], bool]
-
-
-class Entry(NamedTuple):
-    """A name that the walk came upon; with a reason, it never gets as far as being opened."""
-
-    path: bytes
-    size: int = 0
-    mtime_ns: int = 0
-    inode: int = 0
-    device: int = 0
-    reason: str = ""
-    detail: str = ""
-
 
 def scan(
-    folder: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = (), near_duplicates: Near = "keep",
+    source: Source, *, include: Sequence[str] = (), exclude: Sequence[str] = (), near_duplicates: Near = "keep",
     threads: int | None = None, cache: Path,
 ) -> Index:  # fmt: skip
-    """What the folder holds; what an earlier scan learned about an unchanged file is believed.
+    """What is there; what an earlier scan learned about an unchanged file is believed.
 
     Patterns are matched against the path below the folder, and `*` matches slashes too: `*.jpg`, `thumbs/*`.
     """
-    root = os.fsencode(folder.resolve())
-    entries = list(walk(root, wanted(include, exclude)))
-    memory = Memory.load(memory_of(root, cache))
-    _learn(root, [entry for entry in entries if not entry.reason and not memory.knows(entry)], memory, threads)
+    entries = list(source.entries(wanted(include, exclude)))
+    memory = Memory.load(memory_of(source, cache))
+    _learn(source, [entry for entry in entries if not entry.reason and not memory.knows(entry)], memory, threads)
     return Index.of((_found(entry, memory) for entry in entries), near_duplicates)
 
 
-def memory_of(root: bytes, cache: Path) -> Path:
-    """The file in which what is learned of a folder is kept."""
-    return cache / "index" / f"{hashlib.sha256(root).hexdigest()[:16]}.arrow"
+def memory_of(source: Source, cache: Path) -> Path:
+    """The file in which what is learned of a source is kept."""
+    return cache / "index" / f"{hashlib.sha256(source.key).hexdigest()[:16]}.arrow"
 
 
-def _learn(root: bytes, entries: Sequence[Entry], memory: "Memory", threads: int | None) -> None:
+def _learn(source: Source, entries: Sequence[Entry], memory: "Memory", threads: int | None) -> None:
     """Have the files judged, each once however many names it has; an interruption keeps what is done."""
-    names: dict[tuple[int, int], list[Entry]] = {}
+    names: dict[tuple[int, int, int], list[Entry]] = {}
     for entry in entries:
-        names.setdefault((entry.device, entry.inode), []).append(entry)
-    files = {_below(root, same[0].path): same for same in names.values()}
+        names.setdefault((entry.device, entry.inode, entry.offset), []).append(entry)
+    files = {source.place(same[0].path, same[0].offset, same[0].size): same for same in names.values()}
     faults.at("scan.listed")
     try:
         with contextlib.closing(judged(list(files), threads=threads or len(os.sched_getaffinity(0)))) as verdicts:
-            for done, (path, verdict) in enumerate(verdicts, 1):
-                memory.learn(files[path], verdict)
+            for done, (place, verdict) in enumerate(verdicts, 1):
+                memory.learn(files[place], verdict)
                 faults.at("scan.judged")
                 log.tick("scan", done, len(files))
                 signals.stop_here("what was looked through is remembered")
@@ -86,12 +69,13 @@ def _learn(root: bytes, entries: Sequence[Entry], memory: "Memory", threads: int
 
 def _found(entry: Entry, memory: "Memory") -> Found:
     if entry.reason:
-        return Found(entry.path, reason=entry.reason, detail=entry.detail)
+        return Found(entry.path, reason=entry.reason, detail=entry.detail, offset=entry.offset)
     verdict = memory.verdicts[entry.path]
     digest = bytes.fromhex(verdict.hash) or None
     seen = base64.b64decode(verdict.looks)
+    why = _why(entry, verdict)
     return Found(
-        entry.path, verdict.width, verdict.height, verdict.size, digest, _why(entry, verdict), verdict.detail, seen
+        entry.path, verdict.width, verdict.height, verdict.size, digest, why, verdict.detail, seen, entry.offset
     )
 
 
@@ -113,63 +97,6 @@ def _patterns(globs: Iterable[str]) -> Callable[[bytes], Any]:
     texts = [fnmatch.translate(os.fsencode(glob).decode("latin-1")) for glob in globs]
     match = re.compile("|".join(texts)).match
     return lambda path: match(path.decode("latin-1"))
-
-
-def walk(root: bytes, wanted: Wanted = lambda path: True) -> Iterator[Entry]:
-    """Every entry below root that is no folder. Links are followed, each real folder once.
-
-    Real folders go before links to folders, and those in the order of their paths: which of the names of a file are
-    found does not depend on the order in which a file system lists them.
-    """
-    folders, links, seen = [b""], list[bytes](), set[tuple[int, int]]()
-    while folders or links:
-        folder = folders.pop() if folders else heapq.heappop(links)
-        for item in _listed(root, folder, seen):
-            if isinstance(item, Entry):
-                if wanted(item.path):
-                    yield item
-            elif item.is_symlink():
-                heapq.heappush(links, _below(folder, item.name))
-            else:
-                folders.append(_below(folder, item.name))
-
-
-def _listed(root: bytes, folder: bytes, seen: set[tuple[int, int]]) -> Iterator["Entry | os.DirEntry[bytes]"]:
-    """What is in a folder: entries, and folders as they are; nothing of a folder that was seen."""
-    try:
-        status = Path(os.fsdecode(_below(root, folder))).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            return
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(_below(root, folder)) as items:
-            for item in items:
-                yield _entry(_below(folder, item.name), item)
-    except OSError as error:
-        if not folder:
-            raise
-        yield Entry(folder + b"/", reason=_reason(error), detail=error.strerror or "")
-
-
-def _entry(path: bytes, item: "os.DirEntry[bytes]") -> "Entry | os.DirEntry[bytes]":
-    try:
-        if item.is_dir():
-            return item
-        status = item.stat()
-    except OSError as error:
-        dangling = item.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR)
-        return Entry(path, reason="dangling_link" if dangling else _reason(error), detail=error.strerror or "")
-    if not stat.S_ISREG(status.st_mode):
-        return Entry(path, reason="not_a_regular_file")
-    return Entry(path, status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
-
-
-def _below(folder: bytes, path: bytes) -> bytes:
-    """What pathlib does for text, for names in any encoding or none."""
-    return folder + b"/" + path if folder and path else folder or path
-
-
-def _reason(error: OSError) -> str:
-    return "permission_denied" if isinstance(error, PermissionError) else "io_error"
 
 
 @dataclass

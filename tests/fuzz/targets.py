@@ -1,8 +1,10 @@
 """What is fuzzed: for each kind of file that is parsed here, seeds to begin with, and what may be raised by reading one."""
 
 import contextlib
+import io
 import json
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,7 @@ from divcon.data.index import Found, Index
 from divcon.data.made import make
 from divcon.data.near import LOOKS
 from divcon.data.scan import Memory
+from divcon.data.tars import BrokenError, members
 from divcon.errors import Error
 from divcon.fit import checkpoints, journal
 from divcon.nets.trained import Trained
@@ -61,6 +64,30 @@ def _decode(data: bytes) -> None:
         return
     assert min(verdict.width, verdict.height) >= 8 and verdict.looks
     assert shrunk(data, 16).shape == (*fitted(verdict.width, verdict.height, 16)[::-1], 3)
+
+
+def shards() -> Target:
+    """Any bytes are a tar, as far as they are one: every member behind the one before, within the file or rejected."""
+    seeds = []
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=form) as tar:
+            for name in ("a.png", "d/" + "n" * 90 + ".png", "n" * (99 if form == tarfile.USTAR_FORMAT else 130)):
+                tar.addfile(tarfile.TarInfo(name))
+        seeds.append(out.getvalue()[:4096])
+    return Target(seeds, _shards)
+
+
+def _shards(data: bytes) -> None:
+    """With every checksum made right, so that what lies behind it is reached."""
+    right, after = bytearray(data), 0
+    for at in range(0, len(right) - 511, 512):
+        right[at + 148 : at + 156] = b" " * 8
+        right[at + 148 : at + 156] = b"%06o\0 " % sum(right[at : at + 512])
+    with contextlib.suppress(BrokenError):
+        for member in members(io.BytesIO(right), len(right)):
+            assert member.offset > after and (member.reason or member.offset + member.size <= len(right))
+            after = member.offset
 
 
 def options() -> Target:
@@ -238,5 +265,5 @@ def _sealed(data: bytes) -> bytes:
 
 
 TARGETS: dict[str, Callable[[], Target]] = {
-    f.__name__: f for f in (decoders, options, run_json, stage_json, metrics, lock, encoder_json, weights, manifest,
+    f.__name__: f for f in (decoders, shards, options, run_json, stage_json, metrics, lock, encoder_json, weights, manifest,
                             index, memory, clusters)}  # fmt: skip

@@ -1,0 +1,119 @@
+"""Tar shards: many images behind one another in a few files, read where they lie."""
+
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from glob import glob, has_magic
+from itertools import product
+from pathlib import Path
+
+from .. import log, signals
+from ..artifacts import show
+from ..errors import InputError, UsageError
+from .places import Entry, Place, Wanted, below, opened, reason_of
+from .tars import BLOCK, BrokenError, members
+
+ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+MOST_SHARDS = 1_000_000
+MAGIC = slice(257, 262)
+BRACES = re.compile(r"\{([^{}]*)\}")
+RANGE = re.compile(r"([0-9]{1,12})\.\.([0-9]{1,12})")
+
+
+class Shards:
+    """Every file in some tar files, by the shard's path below their common folder and its name in there."""
+
+    def __init__(self, files: Sequence[Path]):
+        paths = [path.resolve() for path in files]
+        self.root = Path(os.path.commonpath([path.parent for path in paths]))
+        self.names = {os.fsencode(path.relative_to(self.root)) for path in paths}
+
+    @property
+    def key(self) -> bytes:
+        return b"\0".join([os.fsencode(self.root), *sorted(self.names)])
+
+    def entries(self, wanted: Wanted = lambda path: True) -> Iterator[Entry]:
+        """Members that are no folders, in the order of shards; and of a shard that can't be read to its end, itself."""
+        for done, shard in enumerate(sorted(self.names), 1):
+            yield from (entry for entry in _entries(self._path(shard), shard) if wanted(entry.path))
+            log.tick("shards", done, len(self.names))
+            signals.stop_here("nothing was begun")
+
+    def place(self, name: bytes, offset: int, size: int) -> Place:
+        slashes = (match.start() for match in re.finditer(b"/", name))
+        shard = next(name[:at] for at in slashes if name[:at] in self.names)
+        return Place(self._path(shard), offset, size, name)
+
+    def _path(self, shard: bytes) -> bytes:
+        return below(os.fsencode(self.root), shard)
+
+
+def _entries(path: bytes, shard: bytes) -> Iterator[Entry]:
+    """A shard's members; of two with the same name, the second is told by its place."""
+    seen = set[bytes]()
+    try:
+        with opened(path) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise BrokenError("not_a_regular_file", "")
+            times = status.st_mtime_ns, status.st_ino, status.st_dev
+            for member in members(file, status.st_size):
+                again = b"@%d" % member.offset if member.name in seen else b""
+                seen.add(member.name)
+                name = b"%b/%b%b" % (shard, member.name, again)
+                yield Entry(name, member.size, *times, member.reason, member.detail, member.offset)
+    except OSError as error:
+        yield Entry(shard, reason=reason_of(error), detail=error.strerror or "")
+    except BrokenError as broken:
+        yield Entry(shard, reason=broken.reason, detail=broken.detail)
+
+
+def shards_at(data: Path) -> Shards | None:
+    """The tar files that a name or a pattern stands for, `shards/{000..123}.tar` or `shards/*.tar`; None where it names
+    a folder, or nothing that looks like one or the other."""
+    text = str(data)
+    if data.is_dir() or not (data.exists() or BRACES.search(text) or has_magic(text)):
+        return None
+    files = [data] if data.exists() else [Path(found) for name in expanded(text) for found in _globbed(name)]
+    missing = [path for path in files if not path.exists()]
+    if missing or not files:
+        what = f"{show(missing[0])} ({len(missing):,} of {len(files):,} shards are missing)" if files else show(data)
+        raise InputError(f"there is no {what}: look with `ls {show(data.absolute().parent)}`")
+    return Shards(files) if _are_tars(data, files[0]) else None
+
+
+def _are_tars(data: Path, first: Path) -> bool:
+    """Whether they may be, by the first: by its name, or by what it begins with. UsageError if it is compressed."""
+    with contextlib.suppress(OSError), opened(os.fsencode(first)) as file:
+        begin = file.read(BLOCK)
+        if begin.startswith(ARCHIVES):
+            raise UsageError(
+                f"{show(first)} is an archive, and none is ever unpacked here: unpack it, and name the folder, or the tars "
+                "that come out of it"
+            )
+        return data.suffix == ".tar" or begin[MAGIC] == b"ustar"
+    return data.suffix == ".tar"
+
+
+def _globbed(name: str) -> list[str]:
+    return sorted(glob(name)) if has_magic(name) else [name]  # noqa: PTH207 - it may begin at the root
+
+
+def expanded(pattern: str) -> Iterator[str]:
+    """The names that braces stand for: `{000..123}` counts, with as many digits, and `{a,b}` lists."""
+    parts = BRACES.split(pattern)
+    choices = [_choices(part) if i % 2 else [part] for i, part in enumerate(parts)]
+    for names in product(*choices):
+        yield "".join(names)
+
+
+def _choices(braces: str) -> Sequence[str]:
+    counted = RANGE.fullmatch(braces)
+    if not counted:
+        return braces.split(",")
+    first, last = counted.groups()
+    if not 0 <= int(last) - int(first) < MOST_SHARDS:
+        raise UsageError(f"{{{braces}}}: from the smaller to the larger number, and {MOST_SHARDS:,} of them at most")
+    return [f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1)]

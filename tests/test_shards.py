@@ -1,0 +1,481 @@
+"""Tar shards, read where they lie: whole ones, torn ones, and such as were made to do harm."""
+
+import io
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import TINY
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_cli import told
+from test_collection import aged
+from test_decode import close
+from test_inputs import ROWS, Row, row_of, whole
+from test_pipeline import stable
+
+import divcon
+from divcon.data import scan, tars
+from divcon.data.images import Folder, open_images
+from divcon.data.made import make
+from divcon.data.pixels import open_pixels
+from divcon.data.places import Entry, Place
+from divcon.data.shards import Shards, expanded
+from divcon.data.tars import BLOCK, BrokenError, Member, members
+from divcon.errors import DataError, UsageError
+from divcon.verbs.folders import index, look
+
+GIB = 2**30
+FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+
+
+def packed(files: Sequence[tuple[str, bytes]], format: int = tarfile.PAX_FORMAT) -> bytes:
+    """A tar of these files, as the standard library writes it."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=format, errors="surrogateescape") as tar:
+        for name, data in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def header(
+    name: str, *, size: int = 0, kind: bytes = tarfile.REGTYPE, realsize: int | None = None, link: str = ""
+) -> bytes:
+    """One header, with whatever it says made true to its checksum."""
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
+    block[124:136] = number(size)
+    if realsize is not None:
+        block[483:495] = number(realsize)
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def number(value: int) -> bytes:
+    """In twelve bytes: octal, or where that does not do, in base 256."""
+    return (
+        b"%011o\0" % value
+        if 0 <= value < 8**11
+        else bytes([0x80 if value >= 0 else 0xFF]) + (value % 256**11).to_bytes(11)
+    )
+
+
+def padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % BLOCK)
+
+
+def pax(**records: str) -> bytes:
+    """A header of what is said of the member behind it."""
+    lines = b""
+    for key, value in records.items():
+        rest = f" {key.replace('__', '.')}={value}\n".encode()
+        length = next(n for n in range(len(rest), len(rest) + 9) if n == len(rest) + len(str(n)))
+        lines += str(length).encode() + rest
+    return header("pax", size=len(lines), kind=tarfile.XHDTYPE) + padded(lines)
+
+
+def member(name: str, data: bytes) -> bytes:
+    return header(name, size=len(data)) + padded(data)
+
+
+END = bytes(2 * BLOCK)
+PICTURES = [(f"{i:03}.png", whole(i)) for i in range(20)]
+
+
+def read(data: bytes) -> tuple[list[Member], str]:
+    """What is found in a tar, and why it can't be followed to its end."""
+    found = list[Member]()
+    try:
+        for one in members(io.BytesIO(data), len(data)):
+            found.append(one)
+    except BrokenError as broken:
+        return found, broken.reason
+    return found, ""
+
+
+def shard(folder: Path, data: bytes, name: str = "000.tar") -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(data)
+    return aged(folder) / name
+
+
+def opened(data: Path, cache: Path) -> Folder:
+    images = open_images(data, cache=cache)
+    counts = images.index
+    assert counts.found == counts.used + counts.duplicates + counts.rejected
+    return images
+
+
+# What lies in folders, in a tar
+
+
+@pytest.fixture(scope="module")
+def tarred(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """A tar with every file of test_inputs.py in it."""
+    rows = [(os.fsdecode(row.path), row.data) for row in ROWS]
+    return shard(tmp_path_factory.mktemp("tarred") / "shards", packed(rows))
+
+
+@pytest.fixture(scope="module")
+def found(tarred: Path, cache: Path) -> Folder:
+    return opened(tarred, cache)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number}-{row.name!r:.30}")
+def test_a_file_in_a_tar_is_used_or_rejected_for_the_reason_it_has_in_a_folder(found: Folder, row: Row) -> None:
+    line = row_of(found.index, b"000.tar/" + row.path)
+    assert (line["status"], line["reason"]) == ("rejected" if row.reason else "used", row.reason)
+    assert row.notes in line["detail"]
+
+
+def test_a_used_picture_of_a_tar_is_the_one_that_was_put_in(found: Folder, cache: Path) -> None:
+    names = found.names(np.arange(len(found)))
+    rows = {b"000.tar/" + row.path: row for row in ROWS}
+    pictures, where = open_pixels(found, 64, cache=cache, cache_gb=0, threads=1).at(np.arange(len(found)))
+    for position, (name, data) in enumerate(zip(names, found.read(np.arange(len(found))))):
+        expected = rows[name].picture
+        assert data == rows[name].data and expected is not None
+        assert close(pictures[int(where[position])], expected, 5)
+
+
+def test_bombs_in_a_tar_are_judged_within_a_gigabyte(tarred: Path, tmp_path: Path) -> None:
+    """Of address space, for the process that follows the headers; its decoders have limits of their own."""
+    command = [sys.executable, "-m", "divcon.cli", "look", str(tarred), "--json", f"cache={tmp_path}"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (GIB, GIB)),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["found"] == len(ROWS)
+
+
+def test_a_folder_and_its_tars_are_the_same_images(tmp_path: Path, cache: Path) -> None:
+    folder = make(tmp_path / "photos", 40, size=16)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    tars = tmp_path / "shards"
+    tars.mkdir()
+    for i, name in enumerate(FORMATS):
+        some = [(str(path.relative_to(folder)), path.read_bytes()) for path in files[i::3]]
+        (tars / f"{name}.tar").write_bytes(packed(some, FORMATS[name]))
+    (other,) = {opened(tars / name, cache).fingerprint for name in ("*.tar", "{pax,gnu,ustar}.tar")}
+    assert other == open_images(folder, cache=cache).fingerprint
+
+
+def test_a_run_on_tars_gives_the_bytes_of_one_on_the_folder(tmp_path: Path, cache: Path) -> None:
+    folder = make(tmp_path / "photos", 64, size=16)
+    files = [(str(path.relative_to(folder)), path.read_bytes()) for path in sorted(folder.rglob("*.*"))]
+    (tmp_path / "000.tar").write_bytes(packed(files[:30]))
+    (tmp_path / "001.tar").write_bytes(packed(files[30:]))
+    runs = [divcon.run(data, out=tmp_path / f"run{i}", epochs=2, **TINY)
+            for i, data in enumerate((folder, tmp_path / "{000..001}.tar"))]  # fmt: skip
+    first, second = (stable(run.folder) for run in runs)
+    named = {"images/index.arrow", "clusters/clusters.parquet"}  # what holds names
+    assert {name: first[name] for name in first.keys() - named} == {
+        name: second[name] for name in second.keys() - named
+    }
+    assert divcon.run(tmp_path / "{000..001}.tar", out=tmp_path / "run1", epochs=2, **TINY).did == []
+
+
+# 51: torn
+
+
+def test_of_a_tar_that_is_cut_anywhere_what_comes_before_is_used_and_the_shard_is_listed(
+    tmp_path: Path, cache: Path
+) -> None:
+    data = b"".join(member(*file) for file in PICTURES) + END
+    ends = [one.offset + one.size for one in read(data)[0]]
+    for cut in np.linspace(1, len(data) - 1025, 20).astype(int):
+        index = scan.scan(Shards([shard(tmp_path / f"{cut}", data[:cut])]), cache=cache)
+        assert index.used == sum(end <= cut for end in ends)
+        assert (index.found, index.reasons) == (index.used + 1, {"truncated_shard": 1})
+
+
+def test_a_tar_without_an_end_is_listed_and_all_in_it_used(tmp_path: Path, cache: Path) -> None:
+    data = b"".join(member(name, content) for name, content in PICTURES)
+    images = opened(shard(tmp_path / "shards", data), cache)
+    assert (len(images), images.index.reasons) == (len(PICTURES), {"truncated_shard": 1})
+
+
+def test_a_shard_that_is_no_tar_costs_itself_alone(tmp_path: Path, cache: Path) -> None:
+    shard(tmp_path / "shards", packed(PICTURES))
+    shard(tmp_path / "shards", b"no tar " * 1000, "001.tar")
+    shard(tmp_path / "shards", b"", "002.tar")
+    os.mkfifo(tmp_path / "shards/003.tar")
+    images = opened(tmp_path / "shards/*.tar", cache)
+    assert (len(images), images.index.rejected) == (20, 3)
+    assert images.index.reasons == {"not_a_regular_file": 1, "not_a_tar": 1, "truncated_shard": 1}
+
+
+# 52: names that are paths
+
+
+def test_what_is_no_file_is_skipped_and_a_name_is_never_a_path(tmp_path: Path, cache: Path) -> None:
+    links = {"link.png": (tarfile.SYMTYPE, "/etc/passwd"), "hard.png": (tarfile.LNKTYPE, "000.png"), "dev": (tarfile.CHRTYPE, ""),
+             "fifo": (tarfile.FIFOTYPE, "")}  # fmt: skip
+    names = ["../../up.png", "/absolute.png", "a/../b.png", "", "C:\\x.png", "trailing/./x.png"]
+    data = b"".join(header(name, kind=kind, link=to) for name, (kind, to) in links.items())
+    data += header("folder/", kind=tarfile.DIRTYPE)
+    data += b"".join(member(name, whole(50 + i)) for i, name in enumerate(names)) + END
+    place = shard(tmp_path / "shards", data)
+    before = sorted(tmp_path.rglob("*"))
+    images = opened(place, cache)
+    assert sorted(images.names(np.arange(6))) == sorted(b"000.tar/" + name.encode() for name in names)
+    assert sorted(images.read(np.arange(6))) == sorted(whole(50 + i) for i in range(6))
+    assert images.index.reasons == {"not_a_regular_file": 4}
+    look(place, cache=cache, sheet=tmp_path / "shards" / "sheet.png")
+    (tmp_path / "shards" / "sheet.png").unlink()
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not any(path.exists() for path in (tmp_path.parent / "up.png", tmp_path / "up.png", Path("/absolute.png")))
+
+
+def test_names_of_any_bytes_are_escaped_in_every_list(tmp_path: Path, cache: Path) -> None:
+    names = ["\x1b[31mred", "two\nlines", "\udcff\udcfe", "\u202egnp", "<img src=x>", "=1+1"]
+    place = shard(tmp_path / "shards", packed([(name, b"no image") for name in names] + PICTURES))
+    index(place, out=tmp_path / "index", cache=cache)
+    text = (tmp_path / "index/rejected.csv").read_text()
+    assert len(text.splitlines()) == 1 + len(names) and text.isprintable() is False
+    assert all(line.isprintable() for line in text.splitlines())
+
+
+# 53: sizes that are not there
+
+
+HUGE = {
+    "pax 1.0": pax(GNU__sparse__major="1", GNU__sparse__minor="0", GNU__sparse__realsize=str(2**40), GNU__sparse__name="s.png")
+    + member("GNUSparseFile.0/s.png", b"1\n0\n512\n" + bytes(512)),
+    "pax 0.1": pax(GNU__sparse__size=str(2**40), GNU__sparse__map="0,512") + member("s.png", bytes(512)),
+    "old": header("s.png", size=512, kind=tarfile.GNUTYPE_SPARSE, realsize=2**40) + bytes(512),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sparse", HUGE.values(), ids=HUGE)
+def test_a_sparse_member_that_says_it_has_a_terabyte_is_skipped_and_the_others_are_used(
+    tmp_path: Path, cache: Path, sparse: bytes
+) -> None:
+    place = shard(tmp_path / "shards", member("a.png", whole(1)) + sparse + member("b.png", whole(2)) + END)
+    images = opened(place, cache)
+    assert (len(images), images.index.reasons) == (2, {"member_too_large": 1})
+    (line,) = images.index.table.to_pylist()[2:]
+    assert line["source"] == b"000.tar/s.png" and "1,099,511,627,776 bytes" in line["detail"]
+
+
+@pytest.mark.parametrize("size", [2**40, 2**60, 8**11 - 1])
+@pytest.mark.parametrize("said", ["header", "pax"])
+def test_a_member_that_is_said_to_have_more_than_there_is_ends_the_shard(said: str, size: int) -> None:
+    large = header("b.png", size=size) if said == "header" else pax(size=str(size)) + header("b.png")
+    found, why = read(member("a.png", whole(1)) + large + member("c.png", whole(2)) + END)
+    assert [(one.name, one.reason) for one in found] == [(b"a.png", ""), (b"b.png", "member_too_large")]
+    assert why == "truncated_shard"
+
+
+CIRCLES = {
+    "back": header("b.png", size=-2 * BLOCK),
+    "far back": header("b.png", size=-(2**70)),
+    "no record": header("pax", size=BLOCK, kind=tarfile.XHDTYPE) + padded(b"0 path=x\n"),
+    "record without end": header("pax", size=BLOCK, kind=tarfile.XHDTYPE) + padded(b"999999 path=x\n"),
+    "digits": header("pax", size=2**20, kind=tarfile.XHDTYPE) + b"1" * 2**20,
+    "long name": header("long", size=2**21, kind=tarfile.GNUTYPE_LONGNAME) + bytes(2**21),
+    "name of a terabyte": header("long", size=2**40, kind=tarfile.GNUTYPE_LONGNAME),
+    "checksum": b"x" + header("b.png")[1:],
+}
+
+
+@pytest.mark.parametrize("circle", CIRCLES.values(), ids=CIRCLES)
+def test_headers_that_lead_nowhere_end_the_shard_at_once(circle: bytes) -> None:
+    begin = time.perf_counter()
+    found, why = read(member("a.png", whole(1)) + circle + member("c.png", whole(2)) + END)
+    assert [one.name for one in found] == [b"a.png"] and why == "corrupt_shard"
+    assert time.perf_counter() - begin < 1
+
+
+def test_many_records_and_many_empty_lists_take_no_time() -> None:
+    records = b"5 a=\n" * 200_000
+    lists = header("s", size=0, kind=tarfile.GNUTYPE_SPARSE)[:482] + b"\1" + header("s")[483:]
+    begin = time.perf_counter()
+    found, why = read(
+        header("pax", size=len(records), kind=tarfile.XHDTYPE) + padded(records) + member("a.png", b"x") + END
+    )
+    assert ([one.name for one in found], why) == ([b"a.png"], "")
+    assert read(lists + b"\1" * 2**24)[1] == "corrupt_shard" or time.perf_counter() - begin < 5
+    assert time.perf_counter() - begin < 5
+
+
+def test_a_name_that_is_too_long_is_skipped() -> None:
+    found, why = read(packed([("x" * 5000, whole(1)), ("b.png", whole(2))]))
+    assert [one.reason for one in found] == ["name_too_long", ""] and why == ""
+    assert len(found[0].name) == tars.MOST_NAME
+
+
+# As others read them
+
+
+NAMES = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=130).map(
+    lambda name: f"d/{name}.png"
+)
+FILES = st.lists(st.tuples(NAMES, st.binary(max_size=1500)), max_size=6, unique_by=lambda file: file[0])
+
+
+@settings(deadline=None)
+@given(FILES, st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]))
+def test_members_are_where_the_standard_library_finds_them(files: list[tuple[str, bytes]], format: int) -> None:
+    data = packed(files, format)
+    with tarfile.open(fileobj=io.BytesIO(data), errors="surrogateescape") as tar:
+        theirs = [(info.name.encode("utf-8", "surrogateescape"), info.offset_data, info.size) for info in tar]
+    assert ([one[:3] for one in read(data)[0]], read(data)[1]) == (theirs, "")
+
+
+def test_what_the_system_s_tar_writes_is_read(tmp_path: Path, cache: Path) -> None:
+    folder = make(tmp_path / "photos", 20, size=16)
+    (folder / ("n" * 120 + ".png")).write_bytes(whole(3))
+    for form in ("gnu", "pax", "oldgnu"):
+        subprocess.run(["tar", f"--format={form}", "-cf", tmp_path / f"{form}.tar", "-C", folder, "."], check=True)
+        assert opened(tmp_path / f"{form}.tar", cache).fingerprint == open_images(folder, cache=cache).fingerprint
+
+
+def test_two_members_of_one_name_are_two_images(tmp_path: Path, cache: Path) -> None:
+    place = shard(tmp_path / "shards", packed([("a.png", whole(1)), ("a.png", whole(2))]))
+    images = opened(place, cache)
+    names = images.names(np.arange(2))
+    assert len(set(names)) == 2 and all(name.startswith(b"000.tar/a.png") for name in names)
+    assert sorted(images.read(np.arange(2))) == sorted([whole(1), whole(2)])
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_no_bytes_lead_the_reader_astray(data: st.DataObject) -> None:
+    """Every member lies within what is there, behind the one before, or is rejected."""
+    good = bytearray(
+        packed(PICTURES[:3]) if data.draw(st.booleans()) else b"".join(HUGE.values()) + packed(PICTURES[:2])
+    )
+    for _ in range(data.draw(st.integers(1, 8))):
+        good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
+    after = 0
+    for one in read(bytes(good))[0]:
+        assert one.offset > after and (one.reason or one.offset + one.size <= len(good))
+        after = one.offset
+
+
+# After the scan
+
+
+def test_nothing_of_a_shard_that_was_seen_is_looked_at_again(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = shard(tmp_path / "shards", packed(PICTURES))
+    first = opened(place, cache).index.table
+    asked, judged = list[Place](), scan.judged
+    monkeypatch.setattr(scan, "judged", lambda places, **more: judged(asked.extend(places) or places, **more))
+    assert opened(place, cache).index.table.equals(first) and asked == []
+    shard(place.parent, packed(PICTURES[:3]), "001.tar")
+    assert len(opened(place.with_name("*.tar"), cache)) == 20 and len(asked) == 23
+
+
+def grown(path: Path) -> None:
+    path.write_bytes(b"\0" * BLOCK + path.read_bytes())
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: 4 * BLOCK])
+
+
+def swapped(path: Path) -> None:
+    path.write_bytes(packed(list(reversed(PICTURES))))
+
+
+def flip(path: Path) -> None:
+    """One bit in the last picture, with the times put back: nothing but the content tells."""
+    times, data = path.stat(), bytearray(path.read_bytes())
+    last = read(bytes(data))[0][-1]
+    data[last.offset + last.size // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [grown, cut, swapped, flip, Path.unlink], ids=lambda change: change.__name__)
+def test_a_shard_that_changed_after_the_scan_is_named_at_its_use(tmp_path: Path, cache: Path, change: Any) -> None:
+    place = shard(tmp_path / "shards", b"".join(member(*file) for file in PICTURES))
+    images = opened(place, cache)
+    change(place)
+    with pytest.raises(DataError, match=r"000\.tar/0.*png in .* has changed since the folder was looked through"):
+        images.read(np.arange(len(images)))
+
+
+# What may be typed
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("a.tar", ["a.tar"]),
+        ("{000..002}.tar", ["000.tar", "001.tar", "002.tar"]),
+        ("{8..11}", ["8", "9", "10", "11"]),
+        ("{a,b}/{1,2}", ["a/1", "a/2", "b/1", "b/2"]),
+        ("{7..7}{,x}", ["7", "7x"]),
+        ("no}{braces", ["no}{braces"]),
+    ],
+)
+def test_braces_count_and_list_as_in_a_shell(pattern: str, names: list[str]) -> None:
+    assert list(expanded(pattern)) == names
+    shell = subprocess.run(["bash", "-c", f"printf '%s\\n' {pattern}"], capture_output=True, text=True, check=True)
+    assert shell.stdout.split("\n")[:-1] == names
+
+
+def test_a_pattern_that_fits_nothing_or_too_much_is_refused(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = shard(tmp_path / "shards", packed(PICTURES))
+    (tmp_path / "shards/001.tar.gz").write_bytes(b"\x1f\x8b" + bytes(100))
+    for typed, code, words in (
+        (place.with_name("{000..003}.tar"), 66, "there is no .*001.tar .3 of 4 shards are missing"),
+        (place.with_name("x*.tar"), 66, "there is no .*x.*tar"),
+        (place.with_name("{0..9999999}.tar"), 64, "1,000,000 of them at most"),
+        (place.with_name("{3..1}.tar"), 64, "from the smaller to the larger"),
+        (place.with_name("001.tar.gz"), 64, "is an archive, and none is ever unpacked here"),
+        (place.with_name("*.tar.gz"), 64, "is an archive, and none is ever unpacked here"),
+    ):
+        ended, line = told(["look", str(typed)], capsys)
+        assert ended == code, line
+        assert re.search(words, line), line
+
+
+def test_tars_in_a_folder_are_named_and_not_looked_into(tmp_path: Path, cache: Path) -> None:
+    place = shard(tmp_path / "shards", packed(PICTURES))
+    with pytest.raises(
+        DataError, match=r"what is in 1 tar shards there is read when they are named, as in 'shards/\*\.tar'"
+    ):
+        open_images(place.parent, cache=cache)
+
+
+def test_labels_are_not_read_from_tars(tmp_path: Path, cache: Path) -> None:
+    from divcon.data.labelled import open_labelled
+
+    place = shard(tmp_path / "shards", packed(PICTURES))
+    with pytest.raises(UsageError, match="labelled folder"):
+        open_labelled(place, cache=cache)
+
+
+def test_a_folder_that_is_called_like_a_pattern_is_that_folder(tmp_path: Path, cache: Path) -> None:
+    folder = make(tmp_path / "a[1]{b,c}.tar", 10, size=16)
+    assert len(open_images(folder, cache=cache)) == 10
+
+
+def test_a_source_is_told_from_others_by_all_of_its_shards(tmp_path: Path) -> None:
+    for name in ("a.tar", "b.tar"):
+        shard(tmp_path / "shards", packed(PICTURES), name)
+    both, one = Shards(sorted((tmp_path / "shards").iterdir())), Shards([tmp_path / "shards/a.tar"])
+    assert both.key != one.key and both.root == one.root == tmp_path / "shards"
+    assert [type(entry) for entry in one.entries()] == [Entry] * 20
