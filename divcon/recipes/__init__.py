@@ -76,6 +76,13 @@ class Options:
         assert self.size is not None
         return Sight(self.size, self.mean, self.std)
 
+    def learning(self) -> dict[str, Any]:
+        """What every training of a recipe has, as it was typed or derived: batch, seed, encoder, sight, views."""
+        assert self.batch_size is not None and self.views is not None
+        return {
+            "batch_size": self.batch_size, "seed": self.seed, "encoder": self.spec(), "sight": self.sight(), "views": self.views,
+        }  # fmt: skip
+
     def showings(self, n: int, otherwise: float = 60) -> float:
         """The whole budget: how many images to show, over all stages."""
         if self.imagenet_epochs is not None:

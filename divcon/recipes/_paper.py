@@ -23,11 +23,9 @@ def alone(
     falls by a cosine, or to a tenth at the shares in `drops`."""
     known = options_of(named(options.method)).keys() & {"hidden", "dim"}
     typed = {name: value for name in sorted(known) if (value := getattr(options, name)) is not None}
-    assert options.batch_size is not None and options.views is not None
     return Pretrain(
-        images=budget(options, n, imagenet_epochs), batch_size=options.batch_size, optimizer=optimizer, lr=lr,
-        weight_decay=weight_decay, warmup=warmup, drops=drops, seed=options.seed, encoder=options.spec(), sight=options.sight(),
-        views=options.views, method=options.method, options={**own, **typed},
+        images=budget(options, n, imagenet_epochs), optimizer=optimizer, lr=lr, weight_decay=weight_decay, warmup=warmup,
+        drops=drops, method=options.method, options={**own, **typed}, **options.learning(),
     )  # fmt: skip
 
 
@@ -48,16 +46,9 @@ def paper(options: Options, n: int, *, shares: tuple[float, float, float], k: in
             f"recipe={options.recipe} distils projections, and method={options.method} has none; type recipe=dnc, where the "
             "student learns from the pool"
         )
-    assert options.batch_size is not None and options.views is not None
-    base = Pretrain(
-        images=images[0], batch_size=options.batch_size, optimizer="lars", lr=lr, weight_decay=1.5e-6, seed=options.seed,
-        encoder=options.spec(), sight=options.sight(), views=options.views, method=options.method,
-        options={"hidden": hidden, "dim": dim},
-    )  # fmt: skip
-    student = Distillation(
-        images=images[2], batch_size=options.batch_size, optimizer="lars", lr=lr, weight_decay=1.5e-6, seed=options.seed + 2,
-        encoder=options.spec(), sight=options.sight(), views=base.views, hidden=hidden,
-    )  # fmt: skip
+    how: dict[str, Any] = {**options.learning(), "optimizer": "lars", "lr": lr, "weight_decay": 1.5e-6}
+    base = Pretrain(images=images[0], method=options.method, options={"hidden": hidden, "dim": dim}, **how)
+    student = Distillation(images=images[2], hidden=hidden, **{**how, "seed": options.seed + 2})
     expert = replace(base, images=images[1], seed=options.seed + 1)
     return DnC(
         base=base,
@@ -70,8 +61,5 @@ def paper(options: Options, n: int, *, shares: tuple[float, float, float], k: in
 
 def by_labels(options: Options, *, images: float, warmup: float, drops: tuple[float, ...], seed: int) -> Classification:
     """One training on given labels by SGD at 0.1 for a batch of 256, its rate falling to a tenth at `drops`."""
-    assert options.batch_size is not None and options.views is not None
-    return Classification(
-        images=images, batch_size=options.batch_size, optimizer="sgd", lr=0.1, weight_decay=1e-4, warmup=warmup, drops=drops,
-        seed=seed, encoder=options.spec(), sight=options.sight(), views=options.views,
-    )  # fmt: skip
+    how = {**options.learning(), "seed": seed}
+    return Classification(images=images, optimizer="sgd", lr=0.1, weight_decay=1e-4, warmup=warmup, drops=drops, **how)

@@ -11,6 +11,7 @@ from . import Options
 
 TEMPERATURE = 0.2  # a small batch holds fewer hard negatives than one of 4096
 RATE = 0.012  # AdamW's, for a batch of 256
+DECAY = 1e-4  # AdamW's too
 
 
 def _nothing(options: Options, n: int) -> dict[str, Any]:
@@ -99,21 +100,16 @@ def alone(options: Options, n: int, *, images: float) -> Pretrain:
     """One training by `options.method` as short trainings need it: AdamW, and EMA that starts by the number of steps."""
     hidden, dim = options.heads()
     setting = SETTINGS.get(options.method, Setting())
-    assert options.batch_size is not None and options.views is not None
     common: dict[str, Any] = {"temperature": TEMPERATURE, "hidden": hidden, "dim": dim, "momentum": None}
     known = options_of(named(options.method))
     given = {name: value for name, value in common.items() if name in known} | setting.options(options, n)
     return Pretrain(
-        images=images, batch_size=options.batch_size, optimizer="adamw", lr=setting.lr, weight_decay=1e-4,
-        drops=setting.drops, seed=options.seed, encoder=options.spec(), sight=options.sight(), views=options.views,
-        method=options.method, options=given,
+        images=images, optimizer="adamw", lr=setting.lr, weight_decay=DECAY, drops=setting.drops, method=options.method,
+        options=given, **options.learning(),
     )  # fmt: skip
 
 
 def by_labels(options: Options, *, images: float, seed: int) -> Classification:
     """One training on given labels, by the rate and the decay that other short trainings have."""
-    assert options.batch_size is not None and options.views is not None
-    return Classification(
-        images=images, batch_size=options.batch_size, optimizer="adamw", lr=RATE, weight_decay=1e-4, seed=seed,
-        encoder=options.spec(), sight=options.sight(), views=options.views,
-    )  # fmt: skip
+    how = {**options.learning(), "seed": seed}
+    return Classification(images=images, optimizer="adamw", lr=RATE, weight_decay=DECAY, **how)

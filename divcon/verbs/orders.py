@@ -89,7 +89,7 @@ def carry_out(order: Order, *, only: str | None = None, steal_lock: bool = False
     if only is not None and only.split("/")[0] not in STAGES[type(order.recipe)]:
         raise UsageError(unknown("stage", only, STAGES[type(order.recipe)]))
     base = _base(order.base, order.recipe)
-    _refuse_without_room(order)
+    _refuse_without_room(order, only)
     for reason in order.reasons:
         say(reason)
     run = Run(
@@ -117,11 +117,11 @@ def _refuse_too_few(recipe: Recipe, n: int) -> None:
         raise DataError(f"clusters.k={recipe.clusters.k}, but there are {n} different images; lower it")
 
 
-def _refuse_without_room(order: Order) -> None:
-    """Ask for the room of all trainings that are not done."""
-    done = (order.folder / name / "stage.json" for name in expected(order.folder, order.book))
-    left = sum(not path.exists() for path in done)
-    refuse_without_room(order.folder, order.cache, order.recipe.base, order.images, left, order.cache_gb)
+def _refuse_without_room(order: Order, only: str | None) -> None:
+    """Ask for the room of all stages that are not done, or of the one that is to be."""
+    asked = [name for name in expected(order.folder, order.book) if only in (None, name, name.split("/")[0])]
+    left = sum(not (order.folder / name / "stage.json").exists() for name in asked)
+    refuse_without_room(order.folder, order.cache, order.recipe, order.images, left, order.cache_gb)
 
 
 def _base(asked: str | None, recipe: Recipe) -> Path | None:

@@ -26,7 +26,7 @@ from ..recipes import Recipe
 from ..rivals import ClusterFit, Supervised, to_learn_from
 from ..stages import Classification, Distillation, Divide, Factoring, Learning, Pretrain
 from .orders import Order
-from .room import free_bytes, pixel_bytes
+from .room import disk_bytes, free_bytes
 
 TIMED = 3  # steps, after one that warms up
 
@@ -49,8 +49,8 @@ def plan(order: Order) -> dict[str, Any]:
     """Images, and for each stage its images, steps, batch and expected seconds; the disk that is needed and free."""
     parts = trainings(order)
     costs = _costs(parts, order.machine)
-    stages = [_row(part, costs[_kind(part)][0]) for part in parts]
-    disk = _disk_mb(order, max(numbers for _, numbers in costs.values()), len(stages))
+    stages = [_row(part, costs[_kind(part)]) for part in parts]
+    disk = disk_bytes(order.recipe, order.images, len(stages), order.cache_gb) / 1e6
     why = [*order.reasons, *_unknown(order.recipe, len(order.images))]
     return {
         "images": len(order.images), "stages": stages, "seconds": round(sum(stage["seconds"] for stage in stages), 1),
@@ -94,42 +94,42 @@ def _kind(part: Part) -> type:
     return Pretrain if isinstance(part.recipe, Distillation) else type(part.recipe)
 
 
-def _costs(parts: list[Part], machine: Machine) -> dict[type, tuple[float, int]]:
+def _costs(parts: list[Part], machine: Machine) -> dict[type, float]:
     first: dict[type, Part] = {}
     for part in parts:
         first.setdefault(_kind(part), part)
     return {kind: measured(part, machine) for kind, part in first.items()}
 
 
-def measured(part: Part, machine: Machine) -> tuple[float, int]:
-    """Seconds an image takes in training, by a few steps on noise; and how many numbers the method remembers."""
+def measured(part: Part, machine: Machine) -> float:
+    """Seconds an image takes in training, by a few steps on noise."""
     recipe = part.recipe
     with machine.use():
         torch.manual_seed(0)
         encoder = build(recipe.encoder, recipe.sight.size)
-        step, numbers = (
+        step = (
             _factoring(recipe, encoder, part)
             if isinstance(recipe, Factoring)
             else _learning(recipe, encoder, part, machine)
         )
         seconds = [_timed(step) for _ in range(1 + TIMED)]
-    return float(np.median(seconds[1:])) / part.batch_size, numbers
+    return float(np.median(seconds[1:])) / part.batch_size
 
 
-def _factoring(recipe: Factoring, encoder: nn.Module, part: Part) -> tuple[Callable[[], Any], int]:
+def _factoring(recipe: Factoring, encoder: nn.Module, part: Part) -> Callable[[], Any]:
     model, pixels = solver(width(encoder), part.batch_size / part.images, 0), 3 * recipe.sight.size**2
     noise = np.random.default_rng(0).random((part.batch_size, pixels), np.float32)
-    return lambda: model.partial_fit(noise), 3 * width(encoder) * pixels
+    return lambda: model.partial_fit(noise)
 
 
-def _learning(recipe: Learning, encoder: nn.Module, part: Part, machine: Machine) -> tuple[Callable[[], Any], int]:
+def _learning(recipe: Learning, encoder: nn.Module, part: Part, machine: Machine) -> Callable[[], Any]:
     if recipe.recompute:
         recomputing(encoder, recipe.encoder.name)
     method = _method(recipe, with_products(encoder) if machine.shortcuts else encoder, part)
     machine.put(method).train()
     batch = _noise(recipe, method, part.batch_size, machine)
     optimizer = optimiser(recipe.optimizer, method, recipe.weight_decay)
-    return lambda: _step(method, optimizer, batch, machine), sum(t.numel() for t in method.state_dict().values())
+    return lambda: _step(method, optimizer, batch, machine)
 
 
 def _method(recipe: Learning, network: nn.Module, part: Part) -> Method:
@@ -167,19 +167,3 @@ def _row(part: Part, per_image: float) -> dict[str, Any]:
     return {
         "stage": part.stage, "images": part.images, "steps": steps, "batch_size": part.batch_size, "seconds": seconds,
     }  # fmt: skip
-
-
-def _disk_mb(order: Order, parameters: int, stages: int) -> float:
-    """Every stage's weights, two checkpoints of the one at work with its optimizer, the pixel cache, and what is kept of
-    teachers."""
-    pixels = pixel_bytes(order.images, 2 * order.recipe.base.sight.size)
-    cached = pixels if pixels <= order.cache_gb * 1e9 else 0.0
-    return (4 * parameters * (stages + 6) + cached + _kept_bytes(order.recipe, len(order.images))) / 1e6
-
-
-def _kept_bytes(recipe: Recipe, n: int) -> float:
-    if not isinstance(recipe, DnC) or recipe.student.teacher_view == "same":
-        return 0.0
-    if recipe.student.place == "pool":
-        return 4.0 * n * width(build(recipe.student.encoder, recipe.student.sight.size))
-    return 4.0 * n * int(recipe.base.options["dim"])

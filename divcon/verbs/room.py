@@ -10,25 +10,34 @@ import numpy as np
 from ..artifacts import show
 from ..data.images import Folder
 from ..data.pixels import fitted_sizes, place_of
+from ..dnc import DnC
 from ..errors import DiskError
 from ..method import named
 from ..nets.encoder import build
-from ..stages import Factoring, Learning, Pretrain
+from ..nets.net import width
+from ..nets.trained import Sight
+from ..recipes import Recipe
+from ..stages import Learning, Pretrain
 
-Trainable = Learning | Factoring
-
+HALF = 2  # bytes of a number in half precision
 CHECKPOINTS = 3  # two are kept while a third is written
 MOMENTS = {"adamw": 2, "lars": 1, "larc": 1, "sgd": 1}  # numbers that an optimizer keeps for each one it moves
 
 
-def refuse_without_room(folder: Path, cache: Path, recipe: Trainable, images: Folder, stages: int, gb: float) -> None:
-    """DiskError with what is needed and what is free, where `stages` trainings like this one can't be kept.
+def disk_bytes(recipe: Recipe, images: Folder, stages: int, gb: float) -> float:
+    """All that a run of so many stages takes: its results and checkpoints, what teachers say, decoded pixels."""
+    pixels = pixel_bytes(images, 2 * recipe.base.sight.size)
+    return _results(recipe, len(images), stages) + (pixels if pixels <= gb * 1e9 else 0.0)
+
+
+def refuse_without_room(folder: Path, cache: Path, recipe: Recipe, images: Folder, stages: int, gb: float) -> None:
+    """DiskError with what is needed and what is free, where so many more stages can't be kept.
 
     What the run has written before counts as room: it will be written over.
     """
     needs = {
         folder: _results(recipe, len(images), stages) - _written(folder),
-        cache: _pixels(cache, recipe, images, gb),
+        cache: _pixels(cache, recipe.base.sight, images, gb),
     }
     disks = dict[int, float]()
     for place, need in needs.items():
@@ -43,19 +52,31 @@ def refuse_without_room(folder: Path, cache: Path, recipe: Trainable, images: Fo
             )
 
 
-def _results(recipe: Trainable, n: int, stages: int) -> float:
-    """Bytes of every training's result, and of the checkpoints of the one at work."""
-    encoder = build(replace(recipe.encoder, init="random"), recipe.sight.size)
-    method = named(recipe.method)(encoder, n, **recipe.options) if isinstance(recipe, Pretrain) else encoder
-    moments = MOMENTS[recipe.optimizer] if isinstance(recipe, Learning) else 0
+def _results(recipe: Recipe, n: int, stages: int) -> float:
+    """Bytes of every stage's result, each taken to be one of the base's, of the checkpoints of the one at work, and of what
+    is kept of teachers."""
+    base = recipe.base
+    encoder = build(replace(base.encoder, init="random"), base.sight.size)
+    method = named(base.method)(encoder, n, **base.options) if isinstance(base, Pretrain) else encoder
+    moments = MOMENTS[base.optimizer] if isinstance(base, Learning) else 0
     state = sum(t.numel() * t.element_size() for t in method.state_dict().values())
     moved = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
-    return CHECKPOINTS * (state + moments * moved) + stages * state if stages else 0.0
+    at_work = CHECKPOINTS * (state + moments * moved) + _kept(recipe, n)
+    return float(at_work + stages * state) if stages else 0.0
 
 
-def _pixels(cache: Path, recipe: Trainable, images: Folder, gb: float) -> float:
+def _kept(recipe: Recipe, n: int) -> float:
+    """Bytes of what two teachers have to say of each image's centre view, where they are asked once."""
+    if not isinstance(recipe, DnC) or recipe.student.teacher_view == "same":
+        return 0.0
+    if recipe.student.place == "projection":
+        return 2.0 * n * HALF * int(recipe.base.options["dim"])
+    return 2.0 * n * HALF * width(build(replace(recipe.student.encoder, init="random"), recipe.student.sight.size))
+
+
+def _pixels(cache: Path, sight: Sight, images: Folder, gb: float) -> float:
     """Bytes of the pixel cache that is still to be made."""
-    side = 2 * recipe.sight.size
+    side = 2 * sight.size
     if place_of(images, side, cache).exists():
         return 0.0
     size = pixel_bytes(images, side)
