@@ -17,9 +17,12 @@ from test_collection import obey_permissions
 from test_pipeline import EPOCHS, command, finished, stable
 
 import divcon
+from divcon import faults
 from divcon.errors import DiskError
 from divcon.fit import kept
 from divcon.verbs import room
+from divcon.verbs.orders import prepare
+from divcon.verbs.planning import plan
 
 SIZES = [int(size) for size in np.geomspace(64, 4e5, 20)]  # bytes; the largest file of the run has 300,000
 Usage = namedtuple("Usage", "total used free")
@@ -139,3 +142,31 @@ def test_a_file_that_may_not_be_read_at_use_is_named(photos: Path, tmp_path: Pat
     )  # fmt: skip
     (line,) = ended.stderr.splitlines()[-1:]
     assert ended.returncode == 65 and closed.name in line and "Permission denied" in line, ended.stderr
+
+
+@pytest.mark.parametrize("centre", [False, True])
+def test_the_room_that_is_asked_for_is_what_a_run_takes_at_its_most(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, centre: bool
+) -> None:
+    """Checkpoints while they are written and what teachers say among it; not a third of it is left over."""
+    folder, most = tmp_path / "run", [0]
+
+    def measure(name: str) -> None:
+        sizes = (
+            path.stat().st_size
+            for place in (folder, tmp_path / "cache/pixels")
+            for path in place.rglob("*.*")
+            if path.is_file()
+        )
+        most[0] = max(most[0], sum(sizes))
+
+    options: dict[str, Any] = {
+        "cache": tmp_path / "cache",
+        "epochs": 2,
+        **TINY,
+        "student.teacher_view": "centre" if centre else "same",
+    }
+    asked = plan(prepare(photos, folder, {name: str(value) for name, value in options.items()}))["disk_mb"] * 1e6
+    monkeypatch.setattr(faults, "at", measure)
+    divcon.run(photos, out=folder, save_every=0, **options)
+    assert most[0] <= asked * 1.02 and asked < 1.6 * most[0], (asked, most)
