@@ -51,8 +51,9 @@ def packed(files: Sequence[tuple[str, bytes]], format: int = tarfile.PAX_FORMAT)
 
 
 def header(
-    name: str, *, size: int = 0, kind: bytes = tarfile.REGTYPE, realsize: int | None = None, link: str = ""
-) -> bytes:
+    name: str, *, size: int = 0, kind: bytes = tarfile.REGTYPE, realsize: int | None = None, link: str = "",
+    holes: bool = False,
+) -> bytes:  # fmt: skip
     """One header, with whatever it says made true to its checksum."""
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, link
@@ -60,6 +61,7 @@ def header(
     block[124:136] = number(size)
     if realsize is not None:
         block[483:495] = number(realsize)
+    block[482] = holes
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
     return bytes(block)
@@ -247,7 +249,7 @@ def test_names_of_any_bytes_are_escaped_in_every_list(tmp_path: Path, cache: Pat
     place = shard(tmp_path / "shards", packed([(name, b"no image") for name in names] + PICTURES))
     index(place, out=tmp_path / "index", cache=cache)
     text = (tmp_path / "index/rejected.csv").read_text()
-    assert len(text.splitlines()) == 1 + len(names) and text.isprintable() is False
+    assert len(text.splitlines()) == 1 + len(names)
     assert all(line.isprintable() for line in text.splitlines())
 
 
@@ -302,15 +304,13 @@ def test_headers_that_lead_nowhere_end_the_shard_at_once(circle: bytes) -> None:
     assert time.perf_counter() - begin < 1
 
 
-def test_many_records_and_many_empty_lists_take_no_time() -> None:
+def test_many_records_and_a_long_list_of_holes_take_no_time() -> None:
     records = b"5 a=\n" * 200_000
-    lists = header("s", size=0, kind=tarfile.GNUTYPE_SPARSE)[:482] + b"\1" + header("s")[483:]
+    said = header("pax", size=len(records), kind=tarfile.XHDTYPE) + padded(records)
     begin = time.perf_counter()
-    found, why = read(
-        header("pax", size=len(records), kind=tarfile.XHDTYPE) + padded(records) + member("a.png", b"x") + END
-    )
+    found, why = read(said + member("a.png", b"x") + END)
     assert ([one.name for one in found], why) == ([b"a.png"], "")
-    assert read(lists + b"\1" * 2**24)[1] == "corrupt_shard" or time.perf_counter() - begin < 5
+    assert read(header("s", kind=tarfile.GNUTYPE_SPARSE, holes=True) + b"\1" * 2**24) == ([], "truncated_shard")
     assert time.perf_counter() - begin < 5
 
 
