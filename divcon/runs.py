@@ -44,6 +44,7 @@ class Work:
     cache: Path
     cache_gb: float = 8.0
     save_every: float = 30.0  # seconds between checkpoints, at the most
+    allow_collapse: bool = False  # train on what sees the same in all images
     notes: dict[str, Any] = field(default_factory=dict)  # kept in stage.json
     key: Any = None  # what the stage was asked for
     before: float = 0.0  # seconds spent on this stage by earlier, interrupted processes
@@ -74,7 +75,7 @@ class Run:
     def __init__(
         self, folder: Path, machine: Machine, cache: Path, *,
         cache_gb: float = 8.0, save_every: float = 30.0, only: str | None = None, taken: Mapping[str, Path] | None = None,
-        steal_lock: bool = False, changes: str = "",
+        steal_lock: bool = False, allow_collapse: bool = False, changes: str = "",
     ):  # fmt: skip
         self.folder, self.machine, self.cache, self.cache_gb, self.save_every = (
             folder,
@@ -84,6 +85,7 @@ class Run:
             save_every,
         )
         self.only, self.taken, self.steal_lock = only, dict(taken or {}), steal_lock
+        self.allow_collapse = allow_collapse
         self.changes = changes  # options that differ from what the run was begun with, in words
         self.did: list[str] = []
         self.intact: set[str] = set()  # stages whose files were found as they were written
@@ -148,7 +150,9 @@ class Run:
             if (folder / "stage.json").exists():  # another process was quicker
                 self._refuse_changes(name, key)
                 return
-            work = Work(folder, name, self.machine, self.cache, self.cache_gb, self.save_every, key=key)
+            work = Work(
+                folder, name, self.machine, self.cache, self.cache_gb, self.save_every, self.allow_collapse, key=key
+            )
             work.mine = functools.partial(locks.check, folder)
             work.before = self._start_or_resume(work)
             with _state(work):

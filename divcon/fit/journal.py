@@ -18,10 +18,10 @@ class Journal:
 
     def __init__(self, path: Path, first: int):
         self.path = path
-        kept = [line for line in lines(path) if line["step"] < first]
-        self.last = kept[-1] if kept else {}
+        self.kept = [line for line in lines(path) if line["step"] < first]
+        self.last = self.kept[-1] if self.kept else {}
         with whole(path) as part:
-            part.write_text("".join(f"{_checked(line)}\n" for line in kept))
+            part.write_text("".join(f"{_checked(line)}\n" for line in self.kept))
 
     def write(self, line: dict[str, Any]) -> None:
         with disk(self.path), self.path.open("a") as file:
