@@ -150,6 +150,8 @@ def end(path: Path) -> None:
 def read_ended(path: Path) -> bytes:
     """What stands before such an end. DamagedError if the two do not agree."""
     data = path.read_bytes()
+    if len(data) < 32:
+        raise DamagedError(f"{show(path)} is damaged (no seal at its end: it has {len(data)} bytes)")
     expected, found = data[-32:].hex(), hashlib.sha256(data[:-32]).hexdigest()
     if found != expected:
         raise DamagedError(f"{show(path)} is damaged ({differs(expected, found)})")

@@ -124,7 +124,8 @@ def alive(holder: dict[str, Any]) -> bool:
     """Whether the holder may still run: certain only for processes of this host."""
     if str(holder.get("host", "")).split()[:1] != host().split()[:1]:
         return True
-    return holder.get("host") == host() and holder.get("started") == _started(int(holder.get("pid", 0)))
+    pid = holder.get("pid")
+    return holder.get("host") == host() and (not isinstance(pid, int) or holder.get("started") == _started(pid))
 
 
 def _holder(path: Path) -> dict[str, Any] | None:
@@ -132,9 +133,7 @@ def _holder(path: Path) -> dict[str, Any] | None:
     if data is None:
         return None
     with contextlib.suppress(ValueError):
-        holder = json.loads(data)
-        if isinstance(holder, dict):
-            return dict(unsealed(data)) if "seal" in holder else holder
+        return dict(unsealed(data))
     return {
         "host": "an unreadable lock file",
         "pid": "?",
