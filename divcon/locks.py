@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import faults
-from .artifacts import disk, make_folder, sealed, show, sync, unsealed
+from .artifacts import disk, erase, make_folder, read, sealed, show, sync, unsealed
 from .errors import OwnedError
 
 NAME = "lock"
@@ -101,7 +101,7 @@ def _remove_stale(path: Path, steal: bool) -> None:
     with contextlib.suppress(FileNotFoundError):
         path.rename(aside)
         faults.at("lock.aside")
-        aside.unlink()
+        erase(aside)
 
 
 def holder_of(folder: Path) -> dict[str, Any] | None:
@@ -144,9 +144,11 @@ def _content(path: Path) -> bytes | None:
     """What is in the lock; None where there is none. Over a network a file may be replaced while it is looked at."""
     for turn in range(TRIES):
         try:
-            return path.read_bytes()
+            return read(path)
         except FileNotFoundError:
             return None
+        except ValueError:
+            return b""
         except OSError:
             time.sleep(0.1 * turn)
     return b""

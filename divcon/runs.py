@@ -12,7 +12,6 @@ import contextlib
 import functools
 import inspect
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from . import faults, locks, records
-from .artifacts import Artifact, digest, read_json, sha256, show, sync, write_json
+from .artifacts import Artifact, digest, erase, read_json, sha256, show, sync, write_json
 from .book import AT_WORK, check_intact, refuse_links, untidy, versions
 from .config import described, differences
 from .errors import DamagedError, Error, OwnedError, StoppedError, UsageError, WaitingError
@@ -181,7 +180,7 @@ class Run:
         for path in folder.iterdir():
             if path.name != "lock":
                 faults.at("stage.clearing")
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                erase(path)
         return 0.0
 
     def _refuse_changes(self, name: str, key: Any) -> None:
@@ -209,7 +208,7 @@ class Run:
 def _clear_half_written(folder: Path) -> None:
     """Remove what a killed process was about to write. Only the folder's owner may call it."""
     for path in (*folder.glob("*.part"), *folder.glob(f"{locks.NAME}.*")):
-        path.unlink(missing_ok=True)
+        erase(path)
 
 
 def _state_left(work: Work) -> dict[str, Any]:
@@ -230,9 +229,9 @@ def _state_left(work: Work) -> dict[str, Any]:
 
 def _tidy(folder: Path) -> None:
     """Remove what only a stage at its work needs."""
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    for passing in ("state.json", "kept.npy", "kept.json"):
-        (folder / passing).unlink(missing_ok=True)
+    for passing in ("checkpoints", "state.json", "kept.npy", "kept.json"):
+        with contextlib.suppress(OSError):  # of a stage that is done, no one needs it
+            erase(folder / passing)
 
 
 def _tidy_left(folder: Path) -> None:

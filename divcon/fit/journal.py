@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import disk, show, whole
+from ..artifacts import disk, read, show, whole
 from ..log import warn
 
 CHECKED = re.compile(r'(.*), "crc": (\d+)\}')
@@ -32,13 +32,21 @@ def lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a journal. One that a kill cut short is left out, and so is, with a warning, a damaged one."""
     found = []
     with contextlib.suppress(FileNotFoundError):
-        text = path.read_bytes().decode("utf-8", "replace")
+        text = _text(path)
         for number, line in enumerate(text.split("\n")[:-1], 1):
             try:
                 found.append(_read(line))
             except ValueError as error:
                 warn(f"{show(path)}, line {number}, is damaged ({error}) and left out")
     return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return read(path).decode("utf-8", "replace")
+    except ValueError as error:
+        warn(f"{show(path)} is damaged ({error}) and left out")
+        return ""
 
 
 def _checked(line: dict[str, Any]) -> str:
