@@ -94,7 +94,8 @@ def measured(data: Path, labelled: Path, out: Path, options: Mapping[str, Any], 
     words = {"epochs": options["images"] / n, "seed": options["seed"], **own}
     if own["recipe"] == "supervised":
         words["labels"] = labelled
-    said("run", data, f"out={out}", *(f"{key}={value}" for key, value in words.items()))
+    flags = ["--allow-collapse"]  # that is a result too
+    said("run", data, f"out={out}", *(f"{key}={value}" for key, value in words.items()), *flags)
     return {**spent(said("status", out)["stages"]), **scores(str(out), labelled)}
 
 

@@ -8,9 +8,10 @@ import os
 import platform
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
 from . import faults
 from .errors import DamagedError, DiskError
@@ -26,6 +27,7 @@ UNWRITABLE = {
     errno.EACCES,
     errno.EPERM,
     errno.ENOTDIR,
+    errno.EISDIR,
     errno.ENAMETOOLONG,
     errno.EIO,
 }
@@ -141,6 +143,30 @@ def unsealed(data: bytes) -> Any:
     return {key: value for key, value in json.loads(data).items() if key != "seal"}
 
 
+def read(path: Path) -> bytes:
+    """All of a file. ValueError, at once, where something else has taken its place."""
+    if not stat.S_ISREG(path.stat().st_mode):  # a device may do something when it is opened
+        raise ValueError("no file")
+    with opened(path) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("no file")
+        return file.read()
+
+
+def opened(path: Path | bytes) -> IO[bytes]:
+    """To be read, without waiting for what may have taken the place of a file: a FIFO has no end, or not even a
+    beginning."""
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+
+
+def erase(path: Path) -> None:
+    """Remove what has that name, whatever it is, and nothing that a link leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def end(path: Path) -> None:
     """Put the SHA-256 of a file of ours behind it, in 32 bytes."""
     with path.open("ab") as file:
@@ -149,7 +175,12 @@ def end(path: Path) -> None:
 
 def read_ended(path: Path) -> bytes:
     """What stands before such an end. DamagedError if the two do not agree."""
-    data = path.read_bytes()
+    try:
+        data = read(path)
+    except ValueError as error:
+        raise DamagedError(f"{show(path)} is damaged ({error})") from error
+    if len(data) < 32:
+        raise DamagedError(f"{show(path)} is damaged (no seal at its end: it has {len(data)} bytes)")
     expected, found = data[-32:].hex(), hashlib.sha256(data[:-32]).hexdigest()
     if found != expected:
         raise DamagedError(f"{show(path)} is damaged ({differs(expected, found)})")
@@ -170,7 +201,7 @@ def write_tensors(path: Path, tensors: "Mapping[str, torch.Tensor]") -> None:
 def read_json(path: Path) -> Any:
     """What write_json wrote. DamagedError says what is not as it was written."""
     try:
-        data = path.read_bytes()
+        data = read(path)
         return json.loads(data) if data.startswith(b"[") else unsealed(data)
     except (ValueError, RecursionError) as error:
         raise DamagedError(
@@ -195,7 +226,7 @@ def damage(manifest: Path) -> list[str]:
 
 def remove(folder: Path, first: str) -> None:
     """The folder, beginning with the file that says it is whole: at no moment does a part of it pass for all of it."""
-    (folder / first).unlink(missing_ok=True)
+    erase(folder / first)
     with contextlib.suppress(FileNotFoundError):
         sync(folder)
         shutil.rmtree(folder)

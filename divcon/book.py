@@ -149,7 +149,7 @@ def forget(folder: Path, name: str) -> list[str]:
     holders = [holder for stage in gone if (holder := locks.holder_of(folder / stage))]
     if holders:
         raise OwnedError(
-            f"{show(folder)} is in use by process {holders[0]['pid']} on {holders[0]['host']}; wait for it"
+            f"{show(folder)} is in use by process {holders[0].get('pid')} on {holders[0].get('host')}; wait for it"
         )
     refuse_links(folder, gone)
     removed = [stage for stage in gone if (folder / stage).exists()]

@@ -5,7 +5,7 @@
       DataError    65  the images are too few, too alike, or not what they were
         DamagedError   a file that was written by us can't be read back
       InputError   66  what was named is not there, or can't be read
-      FaultError   70  numbers went wrong: a loss that is not finite
+      FaultError   70  numbers went wrong: a loss that is not finite, an encoder that sees the same in all images
       ResourceError 71 too little memory, or a process that kept dying
       OwnedError   73  the folder belongs to a running process, or to something else
       DiskError    74  the disk is full or can't be written

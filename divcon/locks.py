@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import faults
-from .artifacts import disk, make_folder, sealed, show, sync, unsealed
+from .artifacts import disk, erase, make_folder, read, sealed, show, sync, unsealed
 from .errors import OwnedError
 
 NAME = "lock"
@@ -101,7 +101,7 @@ def _remove_stale(path: Path, steal: bool) -> None:
     with contextlib.suppress(FileNotFoundError):
         path.rename(aside)
         faults.at("lock.aside")
-        aside.unlink()
+        erase(aside)
 
 
 def holder_of(folder: Path) -> dict[str, Any] | None:
@@ -124,7 +124,8 @@ def alive(holder: dict[str, Any]) -> bool:
     """Whether the holder may still run: certain only for processes of this host."""
     if str(holder.get("host", "")).split()[:1] != host().split()[:1]:
         return True
-    return holder.get("host") == host() and holder.get("started") == _started(int(holder.get("pid", 0)))
+    pid = holder.get("pid")
+    return holder.get("host") == host() and (not isinstance(pid, int) or holder.get("started") == _started(pid))
 
 
 def _holder(path: Path) -> dict[str, Any] | None:
@@ -132,9 +133,7 @@ def _holder(path: Path) -> dict[str, Any] | None:
     if data is None:
         return None
     with contextlib.suppress(ValueError):
-        holder = json.loads(data)
-        if isinstance(holder, dict):
-            return dict(unsealed(data)) if "seal" in holder else holder
+        return dict(unsealed(data))
     return {
         "host": "an unreadable lock file",
         "pid": "?",
@@ -145,9 +144,11 @@ def _content(path: Path) -> bytes | None:
     """What is in the lock; None where there is none. Over a network a file may be replaced while it is looked at."""
     for turn in range(TRIES):
         try:
-            return path.read_bytes()
+            return read(path)
         except FileNotFoundError:
             return None
+        except ValueError:
+            return b""
         except OSError:
             time.sleep(0.1 * turn)
     return b""

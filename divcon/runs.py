@@ -12,7 +12,6 @@ import contextlib
 import functools
 import inspect
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from . import faults, locks, records
-from .artifacts import Artifact, digest, read_json, sha256, show, sync, write_json
+from .artifacts import Artifact, digest, erase, read_json, sha256, show, sync, write_json
 from .book import AT_WORK, check_intact, refuse_links, untidy, versions
 from .config import described, differences
 from .errors import DamagedError, Error, OwnedError, StoppedError, UsageError, WaitingError
@@ -44,6 +43,7 @@ class Work:
     cache: Path
     cache_gb: float = 8.0
     save_every: float = 30.0  # seconds between checkpoints, at the most
+    allow_collapse: bool = False  # train on what sees the same in all images
     notes: dict[str, Any] = field(default_factory=dict)  # kept in stage.json
     key: Any = None  # what the stage was asked for
     before: float = 0.0  # seconds spent on this stage by earlier, interrupted processes
@@ -74,7 +74,7 @@ class Run:
     def __init__(
         self, folder: Path, machine: Machine, cache: Path, *,
         cache_gb: float = 8.0, save_every: float = 30.0, only: str | None = None, taken: Mapping[str, Path] | None = None,
-        steal_lock: bool = False, changes: str = "",
+        steal_lock: bool = False, allow_collapse: bool = False, changes: str = "",
     ):  # fmt: skip
         self.folder, self.machine, self.cache, self.cache_gb, self.save_every = (
             folder,
@@ -84,6 +84,7 @@ class Run:
             save_every,
         )
         self.only, self.taken, self.steal_lock = only, dict(taken or {}), steal_lock
+        self.allow_collapse = allow_collapse
         self.changes = changes  # options that differ from what the run was begun with, in words
         self.did: list[str] = []
         self.intact: set[str] = set()  # stages whose files were found as they were written
@@ -148,7 +149,9 @@ class Run:
             if (folder / "stage.json").exists():  # another process was quicker
                 self._refuse_changes(name, key)
                 return
-            work = Work(folder, name, self.machine, self.cache, self.cache_gb, self.save_every, key=key)
+            work = Work(
+                folder, name, self.machine, self.cache, self.cache_gb, self.save_every, self.allow_collapse, key=key
+            )
             work.mine = functools.partial(locks.check, folder)
             work.before = self._start_or_resume(work)
             with _state(work):
@@ -177,7 +180,7 @@ class Run:
         for path in folder.iterdir():
             if path.name != "lock":
                 faults.at("stage.clearing")
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                erase(path)
         return 0.0
 
     def _refuse_changes(self, name: str, key: Any) -> None:
@@ -205,7 +208,7 @@ class Run:
 def _clear_half_written(folder: Path) -> None:
     """Remove what a killed process was about to write. Only the folder's owner may call it."""
     for path in (*folder.glob("*.part"), *folder.glob(f"{locks.NAME}.*")):
-        path.unlink(missing_ok=True)
+        erase(path)
 
 
 def _state_left(work: Work) -> dict[str, Any]:
@@ -226,9 +229,9 @@ def _state_left(work: Work) -> dict[str, Any]:
 
 def _tidy(folder: Path) -> None:
     """Remove what only a stage at its work needs."""
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    for passing in ("state.json", "kept.npy", "kept.json"):
-        (folder / passing).unlink(missing_ok=True)
+    for passing in ("checkpoints", "state.json", "kept.npy", "kept.json"):
+        with contextlib.suppress(OSError):  # of a stage that is done, no one needs it
+            erase(folder / passing)
 
 
 def _tidy_left(folder: Path) -> None:

@@ -19,7 +19,7 @@ from test_pipeline import EPOCHS, finished
 
 import divcon
 from divcon import locks, runs
-from divcon.artifacts import digest, write_json
+from divcon.artifacts import digest, sealed, write_json
 from divcon.book import Book
 from divcon.errors import DataError, InputError, OwnedError, StoppedError, UsageError, WaitingError
 from divcon.machine import Machine
@@ -218,7 +218,7 @@ def test_a_stage_has_one_owner(tmp_path: Path) -> None:
 
 def lock(folder: Path, **holder: object) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "lock").write_text(json.dumps(locks.me() | holder))
+    (folder / "lock").write_text(sealed(json.dumps(locks.me() | holder)))
     return folder
 
 
@@ -244,7 +244,7 @@ def test_a_lock_from_before_this_host_was_started_is_taken_over(tmp_path: Path) 
     assert whole(tmp_path).did[0] == "base"
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "[]"])
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"host": "here", "pid": 1}'])
 def test_a_lock_that_can_not_be_judged_is_refused_unless_it_is_stolen(tmp_path: Path, content: str | None) -> None:
     lock(tmp_path / "base", host="elsewhere 12345678", pid=1)
     if content is not None:
@@ -255,7 +255,7 @@ def test_a_lock_that_can_not_be_judged_is_refused_unless_it_is_stolen(tmp_path: 
 
 
 def test_a_lock_that_was_stolen_is_not_removed_by_its_first_owner(tmp_path: Path) -> None:
-    other = json.dumps(locks.me() | {"pid": 1, "host": "elsewhere"})
+    other = sealed(json.dumps(locks.me() | {"pid": 1, "host": "elsewhere"}))
     with locks.owned(tmp_path):
         (tmp_path / "lock").write_text(other)
     assert (tmp_path / "lock").read_text() == other

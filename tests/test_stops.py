@@ -24,7 +24,7 @@ from test_pipeline import EPOCHS, at_work, command, finished, stable, training
 
 import divcon
 from divcon import locks, log
-from divcon.artifacts import damage, orphans, passing, write_json
+from divcon.artifacts import damage, orphans, passing, sealed, write_json
 from divcon.data import images as module
 from divcon.data import readers
 from divcon.data.images import open_images
@@ -72,7 +72,7 @@ def test_two_runs_in_one_folder_the_second_names_the_owner_and_the_first_is_not_
 
 
 def test_who_was_robbed_of_its_folder_writes_nothing_more_there(photos: Path, tmp_path: Path) -> None:
-    thief = json.dumps(locks.me() | {"pid": 1, "host": "elsewhere"})
+    thief = sealed(json.dumps(locks.me() | {"pid": 1, "host": "elsewhere"}))
     run, seen = tmp_path / "run", dict[str, bytes]()
 
     def rob(tick: Tick) -> None:
@@ -161,7 +161,7 @@ def test_a_lock_that_can_not_be_read_for_a_moment_is_read_again_and_one_that_sta
             raise OSError(errno.ESTALE, "Stale file handle")
         return read(path)
 
-    (tmp_path / "lock").write_text(json.dumps(locks.me() | {"pid": 1, "started": "0"}))
+    (tmp_path / "lock").write_text(sealed(json.dumps(locks.me() | {"pid": 1, "started": "0"})))
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", stale)
         taken = contextlib.nullcontext() if free else pytest.raises(OwnedError, match="--steal-lock")

@@ -18,6 +18,9 @@ def run(
     steal_lock: Annotated[
         bool, typer.Option("--steal-lock", help="Take over a folder whose owner is surely gone.")
     ] = False,
+    allow_collapse: Annotated[
+        bool, typer.Option("--allow-collapse", help="Train on, even if an encoder comes to see the same in all images.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train an encoder on a folder of images: out=RUN, and recipe=dnc epochs=60 size=32 ... as you like."""
@@ -31,7 +34,7 @@ def run(
         return
     from ..verbs import running
 
-    ran = running.run(data, out=out, only=only, steal_lock=steal_lock, **pairs)
+    ran = running.run(data, out=out, only=only, steal_lock=steal_lock, allow_collapse=allow_collapse, **pairs)
     account = {"run": str(ran.folder), "did": ran.did, "done": ran.done}
     words_out = f"{ran.folder}: done" if ran.done else f"{ran.folder}: {only} done; other stages are waiting"
     answer(account, json, words_out if ran.did else f"{words_out}; nothing was left to do")

@@ -18,6 +18,7 @@ from ..errors import DamagedError
 from ..log import say
 
 ROW_GROUP = 2**20
+FILES = "clusters.parquet", "centroids.npy", "sample.npy", "sample_positions.npy"
 TABLE = pa.schema(
     {"path": pa.string(), "path_bytes": pa.binary(), "label": pa.int64(), "distance": pa.float32()}
 )  # fmt: skip
@@ -103,6 +104,9 @@ class Clusters:
 
     @classmethod
     def _read(cls, folder: Path) -> "Clusters":
+        for name in FILES:
+            if (folder / name).exists() and not (folder / name).is_file():
+                raise ValueError(f"{name} is no file")
         table = pq.read_table(folder / "clusters.parquet", columns=["label", "distance"], schema=TABLE)
         sample = None
         if (folder / "sample.npy").exists():

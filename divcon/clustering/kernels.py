@@ -9,16 +9,16 @@ and the number of a row, and no slice of it: to make one, threads would take tur
 It is all one file, as numba looks at the file of the function called, and at no other, to see what is out of date.
 """
 
+import functools
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, Shaped, UInt16
 from numpy.typing import NDArray
 
 from ..data.kernel import compiled
 
-quick = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "nnan"})
+quick = functools.partial(compiled, fastmath={"reassoc", "contract", "nsz", "nnan"})
 
 LANES = 32  # sums side by side, so that no addition waits for the one before it
 EIGHT = 8

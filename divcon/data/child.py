@@ -26,11 +26,12 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from ..artifacts import opened
 from ..errors import ResourceError
 from . import decode, near
 from .notes import notes
 from .patience import patiently
-from .places import Place, opened
+from .places import Place
 
 COMMAND = (sys.executable, "-P", "-m", "divcon.data.child")
 READY = b"ready"

@@ -4,7 +4,9 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
+
+from ..artifacts import opened
 
 Wanted = Callable[[bytes], bool]
 
@@ -47,11 +49,6 @@ class Source(Protocol):
         ...
 
     def place(self, name: bytes, offset: int, size: int) -> Place: ...
-
-
-def opened(path: bytes) -> IO[bytes]:
-    """The file, without waiting for what may have taken its place: a FIFO has no end, or not even a beginning."""
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
 
 
 def content(place: Place) -> bytes:

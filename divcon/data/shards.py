@@ -10,9 +10,9 @@ from itertools import product
 from pathlib import Path
 
 from .. import log, signals
-from ..artifacts import show
+from ..artifacts import opened, show
 from ..errors import InputError, UsageError
-from .places import Entry, Place, Wanted, below, opened, reason_of
+from .places import Entry, Place, Wanted, below, reason_of
 from .tars import BLOCK, BrokenError, members
 
 ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")

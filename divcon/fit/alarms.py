@@ -1,16 +1,21 @@
 """Notices a training that learns nothing, or forgets: what it sees of all images is alike, or its loss is that of chance."""
 
 from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from .. import dist
+from ..errors import FaultError
 from ..log import warn
 from ..method import At, Outcome
 
 PATIENCE = 5  # readings in a row before anything is said
+ENDURANCE = 20, 100  # readings in a row, and the steps they span, before images that look alike end a training
 GRACE = 0.2  # of the training: so long, a network may know nothing
 LEAST = 40  # steps: before them nothing is said at all
 CHANCE = 0.98  # of the loss of chance: what is above has learned nothing
@@ -19,27 +24,56 @@ FEW = 2.5  # dimensions
 
 
 class Alarms:
-    """Says once of each thing that is wrong with a training what it is and what helps. Nothing is stopped."""
+    """Says once of each thing that is wrong with a training what it is and what helps. One that goes on seeing the same
+    in all images is stopped, unless that is allowed. `before` are the lines of its journal: who is killed and resumed
+    gains no time by it."""
 
-    def __init__(self, stage: str, mend: str):
-        self.stage, self.mend = stage, mend
+    def __init__(
+        self, stage: str, mend: str, before: Sequence[Mapping[str, Any]] = (), *, allow_collapse: bool = False
+    ):  # fmt: skip
+        self.stage, self.mend, self.allow_collapse = stage, mend, allow_collapse
+        self.alike = list[int]()  # the steps of the last readings in a row that found all images alike
+        for line in before:
+            if "spread" in line:
+                self._count(line["spread"], At(line["step"], line["steps"], 0))
         self.losses: deque[float] = deque(maxlen=PATIENCE)  # each over that of chance
         self.looks: deque[tuple[float, float]] = deque(maxlen=PATIENCE)
         self.said = set[str]()
 
     def watch(self, outcome: Outcome, at: At) -> dict[str, float]:
         """Read an outcome; what of it is worth logging."""
-        found = {}
+        found = dict[str, float]()
         if outcome.chance is None:
             self.losses.clear()
         else:
             self.losses.append(float(outcome.loss.detach()) / outcome.chance)
         if outcome.seen is not None and len(outcome.seen) > 2:
-            found = dict(zip(("spread", "rank"), look := spread_and_rank(outcome.seen), strict=True))
-            self.looks.append(look)
-        if at.fraction >= GRACE and at.step >= LEAST:
+            spread, rank = spread_and_rank(outcome.seen)
+            found = {"spread": round(spread, 4), "rank": round(rank, 4)}
+            self.looks.append((spread, rank))
+            self._count(found["spread"], at)
+        if _old_enough(at):
             self._judge(at)
-        return {name: round(value, 4) for name, value in found.items()}
+        return found
+
+    def check(self, at: At) -> None:
+        """FaultError, on every rank at once, if images have looked alike for too long."""
+        readings, steps = ENDURANCE
+        long = len(self.alike) >= readings and self.alike[-1] - self.alike[0] >= steps
+        if self.allow_collapse or not dist.any_rank(long):
+            return
+        raise FaultError(
+            f"{self.stage} at step {at.step:,} of {at.steps:,}: for {steps:,} steps or more it has seen nearly the same in all "
+            f"images (spread below {ALIKE} of 1). The checkpoint before is kept. What helps: {self.mend} (with another out=, or "
+            "after `divcon redo`). To go on all the same, type the same command with --allow-collapse"
+        )
+
+    def _count(self, spread: float, at: At) -> None:
+        """As it is in the journal, so that a resumed training stops where one that was not interrupted does."""
+        if spread >= ALIKE or not _old_enough(at):
+            self.alike.clear()
+        else:
+            self.alike.append(at.step)
 
     def _judge(self, at: At) -> None:
         if len(self.losses) == PATIENCE and min(self.losses) > CHANCE:
@@ -55,6 +89,11 @@ class Alarms:
         if what not in self.said:
             self.said.add(what)
             warn(f"{self.stage} at step {at.step:,}: {words}; {self.mend}")
+
+
+def _old_enough(at: At) -> bool:
+    """Whether a network should know something by now."""
+    return at.fraction >= GRACE and at.step >= LEAST
 
 
 @torch.no_grad()

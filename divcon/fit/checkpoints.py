@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .. import faults
-from ..artifacts import damage, disk, make_folder, passing, sha256, show, sync, write_json, write_tensors
+from ..artifacts import damage, disk, erase, make_folder, passing, sha256, show, sync, write_json, write_tensors
 from ..log import warn
 
 KEPT = 2
@@ -32,7 +32,7 @@ def save(folder: Path, step: int, method: nn.Module, optimizer: torch.optim.Opti
         except OSError:  # the room is worth more than half a checkpoint
             shutil.rmtree(part, ignore_errors=True)
             raise
-        shutil.rmtree(final, ignore_errors=True)
+        erase(final)
         faults.at("checkpoint.replacing")
         part.rename(final)
         sync(folder)
@@ -56,7 +56,7 @@ def _prune(folder: Path) -> None:
     whole = 0
     for checkpoint in _found(folder):
         if whole == KEPT:
-            shutil.rmtree(checkpoint)
+            erase(checkpoint)
         else:
             whole += not damaged(checkpoint)
 
@@ -82,7 +82,7 @@ def damaged(checkpoint: Path) -> str:
 def clear(folder: Path) -> None:
     """Remove what a killed process left half-written. Only the stage's owner may call it."""
     for part in folder.glob("*.part"):
-        shutil.rmtree(part)
+        erase(part)
 
 
 def _found(folder: Path) -> list[Path]:

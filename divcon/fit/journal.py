@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import disk, show, whole
+from ..artifacts import disk, read, show, whole
 from ..log import warn
 
 CHECKED = re.compile(r'(.*), "crc": (\d+)\}')
@@ -18,10 +18,10 @@ class Journal:
 
     def __init__(self, path: Path, first: int):
         self.path = path
-        kept = [line for line in lines(path) if line["step"] < first]
-        self.last = kept[-1] if kept else {}
+        self.kept = [line for line in lines(path) if line["step"] < first]
+        self.last = self.kept[-1] if self.kept else {}
         with whole(path) as part:
-            part.write_text("".join(f"{_checked(line)}\n" for line in kept))
+            part.write_text("".join(f"{_checked(line)}\n" for line in self.kept))
 
     def write(self, line: dict[str, Any]) -> None:
         with disk(self.path), self.path.open("a") as file:
@@ -32,13 +32,21 @@ def lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a journal. One that a kill cut short is left out, and so is, with a warning, a damaged one."""
     found = []
     with contextlib.suppress(FileNotFoundError):
-        text = path.read_bytes().decode("utf-8", "replace")
+        text = _text(path)
         for number, line in enumerate(text.split("\n")[:-1], 1):
             try:
                 found.append(_read(line))
             except ValueError as error:
                 warn(f"{show(path)}, line {number}, is damaged ({error}) and left out")
     return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return read(path).decode("utf-8", "replace")
+    except ValueError as error:
+        warn(f"{show(path)} is damaged ({error}) and left out")
+        return ""
 
 
 def _checked(line: dict[str, Any]) -> str:

@@ -139,7 +139,7 @@ class _Course:
         self.first, self.steps = first, steps
         self.every = max(1, steps // 200)
         self.journal = Journal(work.folder / "metrics.jsonl", first)
-        self.alarms = Alarms(work.name, method.mend)
+        self.alarms = Alarms(work.name, method.mend, self.journal.kept, allow_collapse=work.allow_collapse)
         self.begun = self.saved = time.monotonic()
         self.loss: float | None = self.journal.last.get("loss")
 
@@ -188,6 +188,7 @@ class _Course:
             faults.at("train.logged")
         note = f"loss {loss:.3f}, {rates['images_per_second']:,.0f} images/s, {rates['data_wait']:.1%} waiting for data"
         tick(self.work.name, at.step + 1, self.steps, "steps", note)
+        self.alarms.check(at)
 
     def _rates(self, done: int) -> dict[str, float]:
         seconds = max(time.monotonic() - self.begun, 1e-9)

@@ -84,7 +84,9 @@ def prepare(data: str | Path, out: str | Path, options: Mapping[str, Any]) -> Or
     return Order(folder, images, recipe, book, chosen, cache, gb, every, full.base, reasons)
 
 
-def carry_out(order: Order, *, only: str | None = None, steal_lock: bool = False) -> tuple[list[str], bool]:
+def carry_out(
+    order: Order, *, only: str | None = None, steal_lock: bool = False, allow_collapse: bool = False
+) -> tuple[list[str], bool]:  # fmt: skip
     """Do what is not done yet: which stages were done by this call, and whether all are now."""
     if only is not None and only.split("/")[0] not in STAGES[type(order.recipe)]:
         raise UsageError(unknown("stage", only, STAGES[type(order.recipe)]))
@@ -94,7 +96,8 @@ def carry_out(order: Order, *, only: str | None = None, steal_lock: bool = False
         say(reason)
     run = Run(
         order.folder, order.machine, order.cache, cache_gb=order.cache_gb, save_every=order.save_every,
-        only=only, taken={"base": base} if base else {}, steal_lock=steal_lock, changes=_meet_book(order),
+        only=only, taken={"base": base} if base else {}, steal_lock=steal_lock, allow_collapse=allow_collapse,
+        changes=_meet_book(order),
     )  # fmt: skip
     try:
         PIPELINES[type(order.recipe)](run, order.images, order.recipe)

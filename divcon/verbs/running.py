@@ -48,7 +48,8 @@ class Ran:
 
 
 def run(
-    data: str | Path, *, out: str | Path, only: str | None = None, steal_lock: bool = False, **options: Any
+    data: str | Path, *, out: str | Path, only: str | None = None, steal_lock: bool = False,
+    allow_collapse: bool = False, **options: Any,
 ) -> Ran:  # fmt: skip
     """Train an encoder on a folder of images; what was done before in `out` is not done again.
 
@@ -64,7 +65,8 @@ def run(
         from . import orders
 
         order = orders.prepare(data, folder, options)
-        return Ran(folder, *orders.carry_out(order, only=only, steal_lock=steal_lock))
+        did, done = orders.carry_out(order, only=only, steal_lock=steal_lock, allow_collapse=allow_collapse)
+        return Ran(folder, did, done)
 
 
 def finished(data: str | Path, folder: Path, options: dict[str, Any]) -> bool:

@@ -9,19 +9,23 @@ long are unsigned, so that none has to be asked whether it counts from the end.
 """
 
 import atexit
+import contextlib
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 import numpy as np
+from numba.core.caching import IndexDataCacheFile
 from numpy.typing import NDArray
 
-from ...artifacts import cache_folder
+from ...artifacts import cache_folder, end, read_ended
+from ...errors import DamagedError
+from ...log import warn
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,7 +69,47 @@ def contents(folder: Path) -> str:
 
 
 vars(numba.config).update(CACHE_DIR=compiled_folder())
-compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+
+class Ended(IndexDataCacheFile):
+    """numba's files, each with its SHA-256 behind it: numba itself would carry out what a flipped bit has made of them.
+    What differs is compiled again."""
+
+    def _load_index(self) -> Any:
+        theirs: Any = super()._load_index
+        return theirs() if is_as_written(Path(self._index_path)) else {}
+
+    def _load_data(self, name: str) -> Any:
+        theirs: Any = super()._load_data
+        if not is_as_written(Path(self._cache_path, name)):
+            raise FileNotFoundError(name)  # numba then makes it anew
+        return theirs(name)
+
+    @contextlib.contextmanager
+    def _open_for_write(self, filepath: str) -> Iterator[Any]:
+        with super()._open_for_write(filepath) as file:
+            yield file
+            file.flush()
+            end(Path(file.name))
+
+
+def is_as_written(path: Path) -> bool:
+    """Whether a file that is there has not changed since; else it is said how."""
+    try:
+        read_ended(path)
+    except FileNotFoundError:
+        return True
+    except DamagedError as error:
+        warn(f"{error}. It is compiled again")
+        return False
+    return True
+
+
+def compiled(function: Callable[P, R], **how: Any) -> Callable[P, R]:
+    """Compiled, without the GIL, and kept for other processes."""
+    made: Any = numba.njit(nogil=True, cache=True, error_model="numpy", **how)(function)
+    made._cache._cache_file.__class__ = Ended
+    return cast(Callable[P, R], made)
 
 
 def part(function: Callable[P, R]) -> Callable[P, R]:

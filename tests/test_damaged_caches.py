@@ -1,0 +1,258 @@
+"""A flipped bit, or a missing end, in any file of the cache, or in a lock: noticed and named, or made again, and never
+believed."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import TINY
+from test_damage import TOLD, flipped, spoilt
+
+import divcon
+from divcon import faults, locks, machine
+from divcon.artifacts import sealed
+from divcon.data import pixels
+from divcon.data.images import Folder, open_images
+from divcon.data.kernel import compiled_folder
+from divcon.data.kernel.compiling import Ended
+from divcon.data.pixels import open_pixels
+from divcon.data.scan import Memory
+from divcon.errors import OwnedError
+
+SIDE, SOME = 16, 48  # images in three blocks
+MEASURED = {"precision": "fp32", "channels_last": False, "fp32 last seconds": 0.00123}
+
+
+@pytest.fixture(scope="module")
+def some(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("some")
+    for i, path in enumerate(sorted(photos.glob("*/*"))[:SOME]):
+        shutil.copy2(path, folder / f"{i}{path.suffix}")
+        os.utime(folder / f"{i}{path.suffix}", (1e9, 1e9))  # long ago, so that what is learned of it is kept
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels, "BLOCK", 16)
+    monkeypatch.setattr(machine, "measured", lambda *_: MEASURED)
+
+
+Read = Callable[[Folder, Path], object]
+
+
+def decoded(images: Folder, cache: Path) -> object:
+    pictures, rows = open_pixels(images, SIDE, cache=cache, cache_gb=1, threads=1).at(np.arange(SOME))
+    return pictures.flat.tobytes(), rows.tolist()
+
+
+def chosen(images: Folder, cache: Path) -> object:
+    return machine.choose(cache, device="cpu")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Files of a cache, what reads them, and whether it says what is wrong with one; else it makes it again in silence."""
+
+    pattern: str
+    read: Read
+    told: bool = True
+
+
+KINDS = [
+    Kind("pixels/*/pixels.u8", decoded), Kind("pixels/*/pixels.json", decoded),
+    Kind("machine.json", chosen),
+]  # fmt: skip
+UNFINISHED = [
+    Kind("pixels/*.part/pixels.u8", decoded, told=False), Kind("pixels/*.part/blocks", decoded, told=False),
+]  # fmt: skip
+REMEMBERED = "index/*.arrow"
+COMPILED = ["*.nbi", "*.nbc"]  # numba's, in a folder of their own
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def kinds(names: set[str], patterns: list[str]) -> set[str]:
+    """Which of the patterns there are; a name that fits none stands for itself."""
+    return {next((pattern for pattern in patterns if fnmatch(name, pattern)), name) for name in names}
+
+
+def test_every_file_of_a_cache_is_tried_here(photos: Path, tmp_path: Path) -> None:
+    options = {**TINY, "precision": "auto", "epochs": 1, "cache": tmp_path / "cache"}
+    divcon.run(photos, out=tmp_path / "run", **options)
+    patterns = [REMEMBERED, *(kind.pattern for kind in KINDS)]
+    assert kinds(files(tmp_path / "cache"), patterns) == set(patterns)
+    assert kinds(files(Path(compiled_folder())), COMPILED) == set(COMPILED)
+
+
+def half_made(images: Folder, cache: Path) -> None:
+    """The pixels of a process that was killed when two of three blocks were listed."""
+    left = [2]
+
+    def die(name: str) -> None:
+        left[0] -= name == "pixels.listed"
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(faults, "at", die)
+        decoded(images, cache)
+
+
+def test_every_file_of_unfinished_pixels_is_tried_here(some: Path, tmp_path: Path) -> None:
+    half_made(open_images(some, cache=tmp_path), tmp_path)
+    patterns = [REMEMBERED, *(kind.pattern for kind in UNFINISHED)]
+    assert kinds(files(tmp_path), patterns) == set(patterns)
+
+
+def test_no_damage_in_what_a_scan_remembers_is_believed(
+    some: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_images(some, cache=tmp_path)
+    (file,) = tmp_path.glob(REMEMBERED)
+    assert len(Memory.load(file).verdicts) == SOME
+    for bad in spoilt(file.read_bytes(), 3):
+        file.write_bytes(bad)
+        caplog.clear()
+        assert Memory.load(file).verdicts == {}
+        assert str(file) in caplog.text and TOLD.search(caplog.text), (len(bad), caplog.text)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *UNFINISHED], ids=lambda kind: kind.pattern)
+def test_no_damage_in_a_cache_is_believed(
+    some: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: Kind
+) -> None:
+    images = open_images(some, cache=tmp_path / "first")
+    expected = kind.read(images, tmp_path / "first")
+    if kind in UNFINISHED:
+        half_made(images, tmp_path / "cache")
+    else:
+        kind.read(images, tmp_path / "cache")
+    (file,) = (tmp_path / "cache").glob(kind.pattern)
+    good = shutil.copytree(tmp_path / "cache", tmp_path / "good")
+    for bad in spoilt(file.read_bytes(), len(kind.pattern)):
+        file.write_bytes(bad)
+        caplog.clear()
+        assert kind.read(images, tmp_path / "cache") == expected
+        assert not kind.told or (str(file) in caplog.text and TOLD.search(caplog.text)), (len(bad), caplog.text)
+        caplog.clear()
+        assert kind.read(images, tmp_path / "cache") == expected
+        assert caplog.records == [] or "damaged" not in caplog.text
+        shutil.rmtree(tmp_path / "cache")
+        shutil.copytree(good, tmp_path / "cache")
+
+
+# compiled code
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Ended:
+    found = Ended(str(tmp_path), "crop", (1.5, 99))
+    found.save("a signature", ("machine code", bytes(range(256))))
+    return found
+
+
+@pytest.mark.parametrize("pattern", COMPILED)
+def test_damaged_code_is_not_carried_out_but_compiled_again(
+    tmp_path: Path, kept: Ended, caplog: pytest.LogCaptureFixture, pattern: str
+) -> None:
+    (file,) = tmp_path.glob(pattern)
+    for bad in spoilt(file.read_bytes(), 1):
+        file.write_bytes(bad)
+        caplog.clear()
+        assert kept.load("a signature") is None
+        assert str(file) in caplog.text and "compiled again" in caplog.text
+        kept.save("a signature", ("machine code", bytes(range(256))))
+        assert kept.load("a signature") == ("machine code", bytes(range(256)))
+
+
+def test_all_code_of_ours_is_kept_so() -> None:
+    import numba
+
+    from divcon.clustering import kernels
+    from divcon.data import kernel
+
+    for module in (kernel, kernels):
+        found = [value for value in vars(module).values() if isinstance(value, numba.core.dispatcher.Dispatcher)]
+        kept = [value for value in found if type(value._cache).__name__ == "FunctionCache"]
+        assert kept and {type(value._cache._cache_file) for value in kept} == {Ended}
+
+
+PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np, numba, time
+import divcon.data.kernel
+numba.config.CACHE_DIR = sys.argv[1]
+import doubling
+print(doubling.twice(21.0), sum(doubling.twice.stats.cache_hits.values()))
+"""
+DOUBLING = "from divcon.data.kernel import compiled\n\n\n@compiled\ndef twice(x):\n    return 2 * x\n"
+
+
+def test_a_function_whose_kept_code_is_damaged_says_so_and_does_what_it_did(tmp_path: Path) -> None:
+    (tmp_path / "doubling.py").write_text(DOUBLING)
+
+    def ran() -> tuple[str, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip(), done.stderr
+
+    assert ran() == ("42.0 0", "") and ran() == ("42.0 1", "")
+    (code,) = tmp_path.rglob("*.nbc")
+    code.write_bytes(flipped(code.read_bytes(), 0.5))
+    answer, said = ran()
+    assert answer == "42.0 0" and f"{code} is damaged (expected sha256" in said and "compiled again" in said
+    assert ran() == ("42.0 1", "")
+
+
+# locks
+
+
+@pytest.mark.parametrize("owner", ["alive", "gone", "elsewhere"])
+def test_a_damaged_lock_is_nobodys_until_it_is_stolen(tmp_path: Path, owner: str) -> None:
+    who = {
+        "alive": locks.me(),
+        "gone": locks.me() | {"started": "0"},
+        "elsewhere": locks.me() | {"host": "other 12345678"},
+    }
+    file = tmp_path / "lock"
+    for bad in spoilt(sealed(json.dumps(who[owner])).encode(), 2):
+        file.write_bytes(bad)
+        with pytest.raises(OwnedError, match=r"is in use by process .*--steal-lock"), locks.owned(tmp_path):
+            pass
+        assert file.read_bytes() == bad
+        with pytest.raises(OwnedError, match="was taken over by"):
+            locks.check(tmp_path)
+    with locks.owned(tmp_path, steal=True):
+        locks.check(tmp_path)
+    assert not file.exists()
+
+
+def test_a_run_with_a_damaged_lock_says_what_to_type_and_goes_on_once_it_is_stolen(
+    photos: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    (run / "base").mkdir(parents=True)
+    whole = sealed(json.dumps(locks.me() | {"started": "0"})).encode()
+    (run / "base/lock").write_bytes(whole[:-20])
+    options: dict[str, Any] = {**TINY, "epochs": 1}
+    options = {key: value for key, value in options.items() if "." not in key} | {"recipe": "simclr"}
+    shutil.copy(divcon.run(photos, out=tmp_path / "other", **options).folder / "run.json", run)
+    with pytest.raises(OwnedError, match=f"{run}/base is in use by process .* an unreadable lock file.*--steal-lock"):
+        divcon.run(photos, out=run, **options)
+    assert divcon.run(photos, out=run, steal_lock=True, **options).done
+    assert not (run / "base/lock").exists()
