@@ -108,7 +108,9 @@ def is_as_written(path: Path) -> bool:
 def compiled(function: Callable[P, R], **how: Any) -> Callable[P, R]:
     """Compiled, without the GIL, and kept for other processes."""
     made: Any = numba.njit(nogil=True, cache=True, error_model="numpy", **how)(function)
-    made._cache._cache_file.__class__ = Ended
+    files = getattr(getattr(made, "_cache", None), "_cache_file", None)
+    if isinstance(files, IndexDataCacheFile):  # none with NUMBA_DISABLE_JIT
+        files.__class__ = Ended
     return cast(Callable[P, R], made)
 
 
