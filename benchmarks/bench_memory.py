@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from divcon.artifacts import write_json
-from divcon.data.images import Folder
+from divcon.data.images import Images
 from divcon.data.index import SCHEMA, Index
 from divcon.data.pixels import BLOCK
 from divcon.data.tree import Tree
@@ -62,7 +62,7 @@ PARTS = {
 
 def write_collection(folder: Path, n: int) -> None:
     """The index of n images, and the cache of their pixels, as if there had been files."""
-    images = Folder(Tree(folder), Index(table(n)))
+    images = Images(Tree(folder), Index(table(n)))
     images.index.save(folder / "images")
     cache = cache_of(images, folder)
     cache.mkdir(parents=True)
@@ -95,7 +95,7 @@ def table(n: int) -> pa.Table:
     return pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA)
 
 
-def cache_of(images: Folder, folder: Path) -> Path:
+def cache_of(images: Images, folder: Path) -> Path:
     """Where `divcon.data.pixels` looks for these images' pixels."""
     from divcon.artifacts import digest
     from divcon.data.decode import DECODING
@@ -125,7 +125,7 @@ def trained(folder: Path) -> Peaks:
     from divcon.runs import Work
 
     with Peak() as opening:
-        images = Folder(Tree(folder), Index.load(folder / "images"))
+        images = Images(Tree(folder), Index.load(folder / "images"))
         pixels = open_pixels(images, SIDE, cache=folder / "cache", cache_gb=100, threads=1)
     with Peak() as training, tempfile.TemporaryDirectory() as place, Machine().use():
         work = Work(Path(place), "base", Machine(), folder / "cache")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from .data.images import Folder
+from .data.images import Images
 from .evals.compare import Check
 from .nets.trained import Trained
 from .runs import Run
@@ -20,7 +20,7 @@ class DnC:
     student: Distillation
 
 
-def divide_and_contrast(run: Run, images: Folder, recipe: DnC) -> Trained:
+def divide_and_contrast(run: Run, images: Images, recipe: DnC) -> Trained:
     """Divide a collection by what a base model sees in it, contrast within each part, and distil
     what the experts learned there, together with the base, into one student."""
     base = run.stage("base", pretrain, images, recipe.base)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from .data.images import Folder
+from .data.images import Images
 from .data.labelled import Labelled, open_labelled
 from .evals.split import split
 from .nets.trained import Trained
@@ -50,12 +50,12 @@ class NMF:
     base: Factoring
 
 
-def single(run: Run, images: Folder, recipe: Single) -> Trained:
+def single(run: Run, images: Images, recipe: Single) -> Trained:
     """Train one encoder on the whole collection by one method."""
     return run.stage("base", pretrain, images, recipe.base)
 
 
-def clusterfit(run: Run, images: Folder, recipe: ClusterFit) -> Trained:
+def clusterfit(run: Run, images: Images, recipe: ClusterFit) -> Trained:
     """ClusterFit (https://arxiv.org/abs/1912.03330): what a base sees is put into clusters, and a second network, which
     begins anew, learns each image's cluster."""
     base = run.stage("base", pretrain, images, recipe.base)
@@ -63,7 +63,7 @@ def clusterfit(run: Run, images: Folder, recipe: ClusterFit) -> Trained:
     return run.stage("refit", classify, images, clusters, recipe.refit)
 
 
-def supervised(run: Run, images: Folder, recipe: Supervised) -> Trained:
+def supervised(run: Run, images: Images, recipe: Supervised) -> Trained:
     """Train an encoder on the labelled images that an evaluation does not test on; `images` only set the budget."""
     known = to_learn_from(recipe.truth, run.cache, run.machine.readers)
     return run.stage("base", classify, known.images, known, recipe.base)
@@ -76,6 +76,6 @@ def to_learn_from(truth: Truth, cache: Path, threads: int) -> Labelled:
     return labelled.part(train)
 
 
-def nmf(run: Run, images: Folder, recipe: NMF) -> Trained:
+def nmf(run: Run, images: Images, recipe: NMF) -> Trained:
     """Factor the whole collection."""
     return run.stage("base", factorise, images, recipe.base)

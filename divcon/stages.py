@@ -14,7 +14,7 @@ from . import faults
 from .artifacts import digest, read_json, write_json
 from .clustering.clusters import Clusters, Sample
 from .clustering.kmeans import assign, kmeans
-from .data.images import Folder
+from .data.images import Images
 from .data.labelled import Labelled, open_labelled
 from .data.pixels import Pixels, open_pixels
 from .data.views import PRESETS, View
@@ -179,14 +179,14 @@ class Comparison:
         return cls(read_json(folder / "comparison.json"))
 
 
-def pretrain(work: Work, images: Folder, recipe: Pretrain, base: Trained | None = None) -> Trained:
+def pretrain(work: Work, images: Images, recipe: Pretrain, base: Trained | None = None) -> Trained:
     """Train an encoder on images by the recipe's method."""
     return _learned(
         work, images, recipe, lambda encoder: named(recipe.method)(encoder, len(images), **recipe.options), base
     )
 
 
-def classify(work: Work, images: Folder, truth: Labels, recipe: Classification) -> Trained:
+def classify(work: Work, images: Images, truth: Labels, recipe: Classification) -> Trained:
     """Train an encoder, from scratch, to tell the images' labels apart."""
     labels = torch.tensor(truth.labels)
     return _learned(
@@ -194,7 +194,7 @@ def classify(work: Work, images: Folder, truth: Labels, recipe: Classification) 
     )
 
 
-def factorise(work: Work, images: Folder, recipe: Factoring) -> Trained:
+def factorise(work: Work, images: Images, recipe: Factoring) -> Trained:
     """Find the non-negative parts that images are made of; the encoder says how much of each is in an image."""
     pixels = pixels_of(work, images, recipe.sight)
     factors = build(recipe.encoder, recipe.sight.size)
@@ -204,7 +204,7 @@ def factorise(work: Work, images: Folder, recipe: Factoring) -> Trained:
     return Trained(recipe.encoder, recipe.sight, Net(factors))
 
 
-def divide(work: Work, base: Trained, images: Folder, recipe: Divide) -> Clusters:
+def divide(work: Work, base: Trained, images: Images, recipe: Divide) -> Clusters:
     """Cluster a collection by what the base model sees in it."""
     pixels = pixels_of(work, images, base.sight)
     positions = sample(len(images), recipe.sample, recipe.seed)
@@ -231,7 +231,7 @@ def divide(work: Work, base: Trained, images: Folder, recipe: Divide) -> Cluster
 
 
 def compare(
-    work: Work, base: Trained, experts: Sequence[Trained], clusters: Clusters, images: Folder, check: Check
+    work: Work, base: Trained, experts: Sequence[Trained], clusters: Clusters, images: Images, check: Check
 ) -> Comparison:  # fmt: skip
     """Ask base and expert about the expert's own cluster. Where the base knows it as well, dividing has not paid."""
     pixels = pixels_of(work, images, base.sight)
@@ -250,7 +250,7 @@ def compare(
     return Comparison(rows)
 
 
-def distil(work: Work, teachers: Teachers, images: Folder, recipe: Distillation) -> Trained:
+def distil(work: Work, teachers: Teachers, images: Images, recipe: Distillation) -> Trained:
     """Train a student to predict what its teachers see."""
     labels = torch.tensor(teachers.clusters.labels)
     lessons = [_lesson(work, model, images.subset(at), at, recipe.place) for model, at in teachers.with_positions()]
@@ -264,7 +264,7 @@ def distil(work: Work, teachers: Teachers, images: Folder, recipe: Distillation)
 
 
 def _lesson(
-    work: Work, model: Trained, images: Folder, positions: NDArray[np.int64], place: Literal["projection", "pool"]
+    work: Work, model: Trained, images: Images, positions: NDArray[np.int64], place: Literal["projection", "pool"]
 ) -> Lesson:  # fmt: skip
     """The model as a teacher of these images, which are at these positions of the whole collection."""
     net = with_products(folded(model.net, model.sight.size)) if work.machine.shortcuts else model.net
@@ -276,12 +276,12 @@ def _lesson(
     return Lesson(teacher, positions, usual if len(some) == len(positions) else None)
 
 
-def _kept(work: Work, lessons: Sequence[Lesson], images: Folder, sight: Sight) -> Kept:
+def _kept(work: Work, lessons: Sequence[Lesson], images: Images, sight: Sight) -> Kept:
     """What each teacher has to say of its own images' centre views."""
     return keep(work.folder / "kept.npy", lessons, sight, pixels_of(work, images, sight), work.machine)
 
 
-def _learned(work: Work, images: Folder, recipe: Learning, method_of: Any, base: Trained | None) -> Trained:
+def _learned(work: Work, images: Images, recipe: Learning, method_of: Any, base: Trained | None) -> Trained:
     """Build the method around a new encoder, or the base's, and train it."""
     recipe = fitting(recipe, len(images), work.name)
     pixels = pixels_of(work, images, recipe.sight)
@@ -318,7 +318,7 @@ def fitting(recipe: L, n: int, name: str) -> L:
     return replace(recipe, batch_size=n // 8)
 
 
-def pixels_of(work: Work, images: Folder, sight: Sight) -> Pixels:
+def pixels_of(work: Work, images: Images, sight: Sight) -> Pixels:
     """The images' pixels, with the short side twice that of a view, from the cache that runs share."""
     return open_pixels(images, 2 * sight.size, cache=work.cache, cache_gb=work.cache_gb, threads=work.machine.readers)
 

@@ -22,7 +22,7 @@ from divcon import log
 from divcon.data import child, pixels, scan
 from divcon.data.child import Verdict, judged
 from divcon.data.decode import Picture
-from divcon.data.images import Folder, Positions, open_images
+from divcon.data.images import Images, Positions, open_images
 from divcon.data.index import Found, Index
 from divcon.data.made import KINDS, class_sizes, make
 from divcon.data.pixels import Cached, Decoded, open_pixels
@@ -50,7 +50,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def images(good: Path, cache: Path) -> Folder:
+def images(good: Path, cache: Path) -> Images:
     return open_images(good, cache=cache)
 
 
@@ -170,7 +170,7 @@ def test_sizes_are_those_of_the_upright_picture(index: Index) -> None:
 
 
 def test_strange_names_are_read_by_their_bytes_and_shown_escaped(littered: Path, index: Index, tmp_path: Path) -> None:
-    folder = Folder(Tree(littered), index)
+    folder = Images(Tree(littered), index)
     names = folder.names(np.arange(len(folder)))
     for name, red in ((b"odd/two\nlines.png", 2), (b"odd/\xff\xfe.png", 3)):
         assert folder.read(np.array([names.index(name)])) == [tinted(red)]
@@ -194,7 +194,7 @@ def test_positions_are_ranks_by_hash(index: Index) -> None:
 
 
 def test_names_order_and_times_change_no_position_and_no_fingerprint(
-    images: Folder, good: Path, cache: Path, tmp_path: Path
+    images: Images, good: Path, cache: Path, tmp_path: Path
 ) -> None:
     for i, path in enumerate(sorted(path for path in good.rglob("*") if path.is_file())[::-1]):
         place = tmp_path / "moved" / str(i % 7) / f"{i * 37 % 300}.dat"
@@ -295,7 +295,7 @@ def test_patterns_choose_by_path(good: Path, cache: Path) -> None:
     assert open_images(good, include=["*.jpg"], cache=cache).index.found < 300
 
 
-def test_a_limit_keeps_the_first_positions(index: Index, littered: Path, images: Folder) -> None:
+def test_a_limit_keeps_the_first_positions(index: Index, littered: Path, images: Images) -> None:
     few = index.limited(5)
     assert np.array_equal(few.hashes, index.hashes[:5])
     assert few.rejected == index.rejected and few.found == few.used + few.duplicates + few.rejected
@@ -417,7 +417,7 @@ def test_a_socket_is_never_opened(tmp_path: Path) -> None:
         assert [entry.reason for entry in Tree(tmp_path).entries()] == ["not_a_regular_file"]
 
 
-def test_a_subset_numbers_its_images_from_0(images: Folder) -> None:
+def test_a_subset_numbers_its_images_from_0(images: Images) -> None:
     some = images.subset(np.array([5, 3, 8]))
     assert len(some) == 3 and some.read(np.array([1])) == images.read(np.array([3]))
     inner = some.subset(np.array([2]))
@@ -436,7 +436,7 @@ def test_a_file_that_changed_after_the_scan_is_named(tmp_path: Path, cache: Path
         images.read(np.arange(len(images)))
 
 
-def test_cached_and_decoded_pixels_are_the_same(images: Folder, cache: Path) -> None:
+def test_cached_and_decoded_pixels_are_the_same(images: Images, cache: Path) -> None:
     cached = open_pixels(images, 20, cache=cache, cache_gb=1, threads=2)
     fresh = open_pixels(images, 20, cache=cache, cache_gb=0, threads=2)
     assert isinstance(cached, Cached) and isinstance(fresh, Decoded)
@@ -448,7 +448,7 @@ def test_cached_and_decoded_pixels_are_the_same(images: Folder, cache: Path) -> 
         assert [left[i].shape[:2] for i in at.tolist()] == list(zip(a.heights[some % len(a)], a.widths[some % len(a)]))
 
 
-def test_pixels_are_decoded_once_and_shared(images: Folder, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pixels_are_decoded_once_and_shared(images: Images, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_pixels(images, 24, cache=cache, cache_gb=1, threads=2)
     monkeypatch.setattr(pixels, "decoded", None)
     assert len(open_pixels(images, 24, cache=cache, cache_gb=1, threads=2)) == len(images)
@@ -468,7 +468,7 @@ pixels.open_pixels(images, 16, cache=Path(sys.argv[2]), cache_gb=1, threads=2)
 
 
 @pytest.fixture
-def killed(good: Path, images: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def killed(good: Path, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache in which a build was killed after the third of its five blocks."""
     monkeypatch.setattr(pixels, "BLOCK", 64)
     done = subprocess.run([sys.executable, "-c", KILLED, good, tmp_path], check=False)
@@ -483,7 +483,7 @@ def part_of(cache: Path) -> Path:
 
 @pytest.mark.parametrize(("damaged", "left"), [(False, 300 - 192), (True, 300 - 128)])
 def test_a_killed_build_goes_on_where_it_was(
-    killed: Path, images: Folder, damaged: bool, left: int, monkeypatch: pytest.MonkeyPatch
+    killed: Path, images: Images, damaged: bool, left: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if damaged:
         with (part_of(killed) / "pixels.u8").open("r+b") as file:
@@ -492,7 +492,7 @@ def test_a_killed_build_goes_on_where_it_was(
             file.write(bytes([byte[0] ^ 1]))
     counted, decode = list[int](), pixels.decoded
 
-    def counting(images: Folder, positions: Positions, side: int) -> list[Picture]:
+    def counting(images: Images, positions: Positions, side: int) -> list[Picture]:
         counted.append(len(positions))
         return decode(images, positions, side)
 
@@ -505,14 +505,14 @@ def test_a_killed_build_goes_on_where_it_was(
     assert not list((killed / "pixels").glob("*.part"))
 
 
-def test_a_build_that_comes_second_takes_the_first_ones(images: Folder, tmp_path: Path) -> None:
+def test_a_build_that_comes_second_takes_the_first_ones(images: Images, tmp_path: Path) -> None:
     first = open_pixels(images, 16, cache=tmp_path, cache_gb=1, threads=2)
     (folder,) = (tmp_path / "pixels").iterdir()
     pixels.Build(folder, images, 16, int(first.at(np.arange(1))[0].flat.size)).make(2)
     assert list((tmp_path / "pixels").iterdir()) == [folder]
 
 
-def test_a_pixel_cache_of_the_wrong_length_is_made_anew(images: Folder, tmp_path: Path) -> None:
+def test_a_pixel_cache_of_the_wrong_length_is_made_anew(images: Images, tmp_path: Path) -> None:
     before = open_pixels(images, 16, cache=tmp_path, cache_gb=1, threads=2).at(np.arange(1))[0].flat.copy()
     (file,) = (tmp_path / "pixels").glob("*/pixels.u8")
     os.truncate(file, 100)
@@ -521,7 +521,7 @@ def test_a_pixel_cache_of_the_wrong_length_is_made_anew(images: Folder, tmp_path
 
 
 def test_a_full_disk_is_said_before_anything_is_decoded(
-    images: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
     monkeypatch.setattr(pixels, "decoded", None)

@@ -22,7 +22,7 @@ import divcon
 from divcon import faults, locks, machine
 from divcon.artifacts import sealed
 from divcon.data import pixels
-from divcon.data.images import Folder, open_images
+from divcon.data.images import Images, open_images
 from divcon.data.kernel import compiled_folder
 from divcon.data.kernel.compiling import Ended
 from divcon.data.pixels import open_pixels
@@ -48,15 +48,15 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "measured", lambda *_: MEASURED)
 
 
-Read = Callable[[Folder, Path], object]
+Read = Callable[[Images, Path], object]
 
 
-def decoded(images: Folder, cache: Path) -> object:
+def decoded(images: Images, cache: Path) -> object:
     pictures, rows = open_pixels(images, SIDE, cache=cache, cache_gb=1, threads=1).at(np.arange(SOME))
     return pictures.flat.tobytes(), rows.tolist()
 
 
-def chosen(images: Folder, cache: Path) -> object:
+def chosen(images: Images, cache: Path) -> object:
     return machine.choose(cache, device="cpu")
 
 
@@ -97,7 +97,7 @@ def test_every_file_of_a_cache_is_tried_here(photos: Path, tmp_path: Path) -> No
     assert kinds(files(Path(compiled_folder())), COMPILED) == set(COMPILED)
 
 
-def half_made(images: Folder, cache: Path) -> None:
+def half_made(images: Images, cache: Path) -> None:
     """The pixels of a process that was killed when two of three blocks were listed."""
     left = [2]
 

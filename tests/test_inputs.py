@@ -36,7 +36,7 @@ from divcon.artifacts import show
 from divcon.data import child, images, patience
 from divcon.data.child import judged
 from divcon.data.decode import rgb, shrunk
-from divcon.data.images import Folder, open_images
+from divcon.data.images import Images, open_images
 from divcon.data.index import Index
 from divcon.data.made import make
 from divcon.data.pixels import open_pixels
@@ -263,7 +263,7 @@ def test_a_file_is_used_or_rejected_for_its_reason(pile: Pile, row: Row) -> None
 def test_a_used_picture_is_whole_upright_and_neither_white_nor_black(pile: Pile, row: Row, cache: Path) -> None:
     """As training gets it: through the same folder, decoded and shrunk."""
     assert row.picture is not None
-    found, folder = row_of(pile.index, row.path), Folder(Tree(pile.folder), pile.index)
+    found, folder = row_of(pile.index, row.path), Images(Tree(pile.folder), pile.index)
     (at,) = np.flatnonzero((pile.index.hashes == np.frombuffer(found["hash"], np.uint8)).all(1))
     pictures, where = open_pixels(folder.subset(np.array([at])), 64, cache=cache, cache_gb=0, threads=1).at(
         np.arange(1)
@@ -309,7 +309,7 @@ def test_no_name_reaches_a_table_raw_or_as_a_formula(pile: Pile) -> None:
 
 
 def test_names_of_any_bytes_are_found_again(pile: Pile) -> None:
-    folder = Folder(Tree(pile.folder), pile.index)
+    folder = Images(Tree(pile.folder), pile.index)
     names = folder.names(np.arange(len(folder)))
     for i, name in enumerate(NAMES.values()):
         assert folder.read(np.array([names.index(b"41/" + name)])) == [whole(40 + i)]

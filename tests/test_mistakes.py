@@ -35,7 +35,7 @@ from divcon import dist, recipes
 from divcon.artifacts import read_json
 from divcon.clustering.clusters import Clusters
 from divcon.clustering.kmeans import assign, kmeans
-from divcon.data.images import Folder, open_images
+from divcon.data.images import Images, open_images
 from divcon.data.pixels import Pixels, open_pixels
 from divcon.data.views import PRESETS, View, draw
 from divcon.dnc import DnC
@@ -78,7 +78,7 @@ class Ran:
     """A small run of the whole, and what it was given."""
 
     folder: Path
-    images: Folder
+    images: Images
     pixels: Pixels
     base: Trained
     clusters: Clusters

@@ -26,7 +26,7 @@ from test_pipeline import stable
 
 import divcon
 from divcon.data import scan, tars
-from divcon.data.images import Folder, open_images
+from divcon.data.images import Images, open_images
 from divcon.data.made import make
 from divcon.data.pixels import open_pixels
 from divcon.data.places import Entry, Place
@@ -115,7 +115,7 @@ def shard(folder: Path, data: bytes, name: str = "000.tar") -> Path:
     return aged(folder) / name
 
 
-def opened(data: Path, cache: Path) -> Folder:
+def opened(data: Path, cache: Path) -> Images:
     images = open_images(data, cache=cache)
     counts = images.index
     assert counts.found == counts.used + counts.duplicates + counts.rejected
@@ -133,18 +133,18 @@ def tarred(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(tarred: Path, cache: Path) -> Folder:
+def found(tarred: Path, cache: Path) -> Images:
     return opened(tarred, cache)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number}-{row.name!r:.30}")
-def test_a_file_in_a_tar_is_used_or_rejected_for_the_reason_it_has_in_a_folder(found: Folder, row: Row) -> None:
+def test_a_file_in_a_tar_is_used_or_rejected_for_the_reason_it_has_in_a_folder(found: Images, row: Row) -> None:
     line = row_of(found.index, b"000.tar/" + row.path)
     assert (line["status"], line["reason"]) == ("rejected" if row.reason else "used", row.reason)
     assert row.notes in line["detail"]
 
 
-def test_a_used_picture_of_a_tar_is_the_one_that_was_put_in(found: Folder, cache: Path) -> None:
+def test_a_used_picture_of_a_tar_is_the_one_that_was_put_in(found: Images, cache: Path) -> None:
     names = found.names(np.arange(len(found)))
     rows = {b"000.tar/" + row.path: row for row in ROWS}
     pictures, where = open_pixels(found, 64, cache=cache, cache_gb=0, threads=1).at(np.arange(len(found)))

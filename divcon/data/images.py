@@ -5,7 +5,6 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -27,34 +26,9 @@ from .tree import Tree
 Positions = Int64[np.ndarray, "n"]
 
 
-class Images(Protocol):
-    """Images by position. A subset numbers its own from 0."""
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    @property
-    def widths(self) -> Int32[np.ndarray, "images"]: ...
-
-    @property
-    def heights(self) -> Int32[np.ndarray, "images"]: ...
-
-    def __len__(self) -> int: ...
-
-    def read(self, positions: Positions) -> list[bytes]:
-        """The images' files, as they are."""
-        ...
-
-    def names(self, positions: Positions) -> list[bytes]:
-        """What to call them: paths, for those who look."""
-        ...
-
-    def subset(self, positions: Positions) -> Self: ...
-
-
-class Folder:
-    """The used images of an index, or those at `rows` of it, of a folder or of shards. What is found changed is struck out
-    of `memory`, the file of what scans have learned of this source."""
+class Images:
+    """The used images of an index, or those at `rows` of it, by position; a subset numbers its own from 0. What is found
+    changed is struck out of `memory`, the file of what scans have learned of this source."""
 
     def __init__(self, source: Source, index: Index, rows: Positions | None = None, memory: Path | None = None):
         self.source, self.index, self.memory = source, index, memory
@@ -76,18 +50,19 @@ class Folder:
         return self.index.heights[self.rows]
 
     def names(self, positions: Positions) -> list[bytes]:
+        """What to call them, for those who look: paths below the source's root."""
         names: list[bytes] = self.index.table["source"].take(pa.array(self.rows[positions])).to_pylist()
         return names
 
-    def subset(self, positions: Positions) -> "Folder":
-        return Folder(self.source, self.index, self.rows[positions], self.memory)
+    def subset(self, positions: Positions) -> "Images":
+        return Images(self.source, self.index, self.rows[positions], self.memory)
 
-    def whole(self) -> "Folder":
+    def whole(self) -> "Images":
         """All images of the index."""
-        return Folder(self.source, self.index, memory=self.memory)
+        return Images(self.source, self.index, memory=self.memory)
 
     def read(self, positions: Positions) -> list[bytes]:
-        """Each file as it was when the folder was looked through, byte for byte; DataError names one that is not."""
+        """The encoded images, each as it was when the folder was looked through, byte for byte; DataError names one that is not."""
         rows = self.rows[positions]
         index = self.index
         expected = zip(self.names(positions), index.offsets[rows], index.sizes[rows], index.hashes[rows])
@@ -124,7 +99,7 @@ def open_images(
     limit: int | None = None,
     cache: Path,
     threads: int | None = None,
-) -> Folder:
+) -> Images:
     """The images of a folder, or of tar shards, whatever else is in there; what was left out, and why, is in the index.
 
     Of pictures that look alike all are used, unless `near_duplicates` is "drop": then one of them is.
@@ -134,7 +109,7 @@ def open_images(
     index = scan(source, **patterns, near_duplicates=near_duplicates, threads=threads, cache=cache)
     log.say(index.summary + _hint(index))
     _check_some(Path(data), index)
-    return Folder(source, index if limit is None else index.limited(limit), memory=memory_of(source, cache))
+    return Images(source, index if limit is None else index.limited(limit), memory=memory_of(source, cache))
 
 
 def _several(patterns: str | Sequence[str]) -> Sequence[str]:

@@ -9,7 +9,7 @@ from jaxtyping import Int64
 
 from ..artifacts import digest, show
 from ..errors import DataError, UsageError
-from .images import Folder, Positions, open_images
+from .images import Images, Positions, open_images
 from .shards import Shards
 
 
@@ -17,7 +17,7 @@ from .shards import Shards
 class Labelled:
     """A collection with a class for each image; `train` and `test` hold positions where the folder names a split."""
 
-    images: Folder
+    images: Images
     labels: Int64[np.ndarray, "n"]
     classes: list[str]
     train: Int64[np.ndarray, "a"] | None = None

@@ -24,7 +24,7 @@ from jaxtyping import Int32, UInt8
 from .. import artifacts, faults, log, signals
 from ..errors import DamagedError, DiskError
 from .decode import DECODING, Picture, Rejected, fitted, shrunk
-from .images import Folder, Positions
+from .images import Images, Positions
 from .ragged import Ragged
 from .readers import each
 
@@ -58,7 +58,7 @@ class Pixels(Protocol):
 class Decoded:
     """Pictures decoded whenever they are asked for."""
 
-    def __init__(self, images: Folder, side: int, threads: int):
+    def __init__(self, images: Images, side: int, threads: int):
         self.images, self.side, self.threads = images, side, threads
         self.heights, self.widths = fitted_sizes(images, side)
 
@@ -100,12 +100,12 @@ class Cached:
         return Cached(self.pictures, self.rows[positions])
 
 
-def open_pixels(images: Folder, side: int, *, cache: Path, cache_gb: float, threads: int) -> Pixels:
+def open_pixels(images: Images, side: int, *, cache: Path, cache_gb: float, threads: int) -> Pixels:
     """The images' pixels, those of a subset out of the whole folder's: cached if they fit into cache_gb, else decoded."""
     return _open(images.whole(), side, cache, cache_gb, threads).subset(images.rows)
 
 
-def _open(images: Folder, side: int, cache: Path, cache_gb: float, threads: int) -> Pixels:
+def _open(images: Images, side: int, cache: Path, cache_gb: float, threads: int) -> Pixels:
     """The images' pixels: cached (made now, unless they were before) if they fit into cache_gb, else decoded as needed."""
     heights, widths = fitted_sizes(images, side)
     size = 3 * int(heights.astype(np.int64) @ widths.astype(np.int64))
@@ -120,12 +120,12 @@ def _open(images: Folder, side: int, cache: Path, cache_gb: float, threads: int)
     return Cached(Ragged.laid_out(heights, widths, flat), np.arange(len(images)))
 
 
-def place_of(images: Folder, side: int, cache: Path) -> Path:
+def place_of(images: Images, side: int, cache: Path) -> Path:
     """The folder for the pixels of these images, whether it is there or not."""
     return cache / "pixels" / artifacts.digest(f"{images.fingerprint} {side} {LAYOUT} {DECODING}")
 
 
-def fitted_sizes(images: Folder, side: int) -> tuple[Int32[np.ndarray, "images"], Int32[np.ndarray, "images"]]:
+def fitted_sizes(images: Images, side: int) -> tuple[Int32[np.ndarray, "images"], Int32[np.ndarray, "images"]]:
     """Heights and widths of the pictures once they are shrunk."""
     heights, widths = np.empty(len(images), np.int32), np.empty(len(images), np.int32)
     for i, (width, height) in enumerate(zip(images.widths, images.heights)):  # no list: of many images, it is long
@@ -133,7 +133,7 @@ def fitted_sizes(images: Folder, side: int) -> tuple[Int32[np.ndarray, "images"]
     return heights, widths
 
 
-def decoded(images: Folder, positions: Positions, side: int) -> list[Picture]:
+def decoded(images: Images, positions: Positions, side: int) -> list[Picture]:
     """The pictures at these positions, shrunk, and of the very sizes that the index makes us expect."""
     expected = zip(*fitted_sizes(images.subset(positions), side))
     pictures = []
@@ -151,7 +151,7 @@ def decoded(images: Folder, positions: Positions, side: int) -> list[Picture]:
 class Build:
     """The making of a cache folder, by this process alone, in a folder of its own."""
 
-    def __init__(self, folder: Path, images: Folder, side: int, size: int):
+    def __init__(self, folder: Path, images: Images, side: int, size: int):
         self.folder, self.images, self.side, self.size = folder, images, side, size
         self.part = artifacts.passing(folder)
         self.starts = range(0, len(images), BLOCK)

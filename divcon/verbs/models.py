@@ -11,7 +11,7 @@ from torch import nn
 from .. import machine
 from ..artifacts import cache_folder, show, whole
 from ..book import Book
-from ..data.images import Folder, open_images
+from ..data.images import Images, open_images
 from ..data.labelled import Labelled, open_labelled
 from ..data.pixels import open_pixels
 from ..errors import InputError, UsageError
@@ -63,7 +63,7 @@ def _any_finished(run: Path) -> Path:
 
 def features(
     model: Trained,
-    images: Folder,
+    images: Images,
     *,
     place: Place = "pool",
     cache: Path,

@@ -10,7 +10,7 @@ from .. import faults, machine, recipes
 from ..artifacts import cache_folder, disk, show
 from ..book import ARITHMETIC, Book, check_common, check_folder, committed, expected
 from ..config import changed, check, described, differences, leaves, unknown
-from ..data.images import Folder, open_images
+from ..data.images import Images, open_images
 from ..data.labelled import open_labelled
 from ..dnc import DnC, divide_and_contrast
 from ..errors import DataError, UsageError, WaitingError
@@ -29,7 +29,7 @@ STAGES: dict[type, list[str]] = {
     ClusterFit: ["base", "clusters", "refit"],
     **{kind: ["base"] for kind in (Single, Supervised, NMF)},
 }
-PIPELINES: dict[type, Callable[[Run, Folder, Any], Trained]] = {
+PIPELINES: dict[type, Callable[[Run, Images, Any], Trained]] = {
     DnC: divide_and_contrast,
     ClusterFit: clusterfit,
     Single: single,
@@ -43,7 +43,7 @@ class Order:
     """A run as it was asked for, with nothing left open."""
 
     folder: Path
-    images: Folder
+    images: Images
     recipe: Recipe
     book: Book
     machine: machine.Machine

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..artifacts import show
-from ..data.images import Folder
+from ..data.images import Images
 from ..data.pixels import fitted_sizes, place_of
 from ..dnc import DnC
 from ..errors import DiskError
@@ -24,13 +24,13 @@ CHECKPOINTS = 3  # two are kept while a third is written
 MOMENTS = {"adamw": 2, "lars": 1, "larc": 1, "sgd": 1}  # numbers that an optimizer keeps for each one it moves
 
 
-def disk_bytes(recipe: Recipe, images: Folder, stages: int, gb: float) -> float:
+def disk_bytes(recipe: Recipe, images: Images, stages: int, gb: float) -> float:
     """All that a run of so many stages takes: its results and checkpoints, what teachers say, decoded pixels."""
     pixels = pixel_bytes(images, 2 * recipe.base.sight.size)
     return _results(recipe, len(images), stages) + (pixels if pixels <= gb * 1e9 else 0.0)
 
 
-def refuse_without_room(folder: Path, cache: Path, recipe: Recipe, images: Folder, stages: int, gb: float) -> None:
+def refuse_without_room(folder: Path, cache: Path, recipe: Recipe, images: Images, stages: int, gb: float) -> None:
     """DiskError with what is needed and what is free, where so many more stages can't be kept.
 
     What the run has written before counts as room: it will be written over.
@@ -74,7 +74,7 @@ def _kept(recipe: Recipe, n: int) -> float:
     return 2.0 * n * HALF * width(build(replace(recipe.student.encoder, init="random"), recipe.student.sight.size))
 
 
-def _pixels(cache: Path, sight: Sight, images: Folder, gb: float) -> float:
+def _pixels(cache: Path, sight: Sight, images: Images, gb: float) -> float:
     """Bytes of the pixel cache that is still to be made."""
     side = 2 * sight.size
     if place_of(images, side, cache).exists():
@@ -86,7 +86,7 @@ def _pixels(cache: Path, sight: Sight, images: Folder, gb: float) -> float:
     return max(0.0, size - begun) if size <= gb * 1e9 else 0.0
 
 
-def pixel_bytes(images: Folder, side: int) -> float:
+def pixel_bytes(images: Images, side: int) -> float:
     """Of all pictures, decoded, with so many pixels on the short side."""
     heights, widths = fitted_sizes(images, side)
     return 3.0 * float(heights.astype(np.int64) @ widths.astype(np.int64))

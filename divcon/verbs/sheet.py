@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..artifacts import whole
 from ..clustering.clusters import Clusters
-from ..data.images import Folder
+from ..data.images import Images
 from ..data.pixels import decoded
 from ..errors import UsageError
 
@@ -17,13 +17,13 @@ SIDE = 96  # pixels of a picture on the sheet
 COLUMNS = 12
 
 
-def draw_collection(images: Folder, path: Path, *, rows: int = 8) -> None:
+def draw_collection(images: Images, path: Path, *, rows: int = 8) -> None:
     """Pictures evenly spread over the collection."""
     positions = spread(np.arange(len(images)), COLUMNS * rows)
     _draw(images, [positions[i : i + COLUMNS] for i in range(0, len(positions), COLUMNS)], path)
 
 
-def draw_clusters(images: Folder, clusters: Clusters, path: Path) -> None:
+def draw_clusters(images: Images, clusters: Clusters, path: Path) -> None:
     """A row for each cluster, from its centre to its edge."""
     rows = [members[np.argsort(clusters.distances[members], kind="stable")] for members in clusters.members()]
     _draw(images, [spread(row, COLUMNS) for row in rows], path)
@@ -34,7 +34,7 @@ def spread(positions: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     return positions[np.linspace(0, len(positions) - 1, min(n, len(positions))).astype(np.int64)]
 
 
-def _draw(images: Folder, rows: Sequence[NDArray[np.int64]], path: Path) -> None:
+def _draw(images: Images, rows: Sequence[NDArray[np.int64]], path: Path) -> None:
     if path.suffix != ".png":
         raise UsageError(f"{path}: a contact sheet is a picture; let the name end in .png")
     sheet = Image.new("RGB", (COLUMNS * SIDE, len(rows) * SIDE), "white")
