@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from divcon.data import decode
+from divcon.data import containers, decode
 from divcon.data.decode import Rejected, fitted, rgb, shrunk
 
 H, W = 60, 90
@@ -306,3 +306,45 @@ def test_shrinking_twice_gives_the_same_bytes() -> None:
 
 def test_a_grey_jpeg_shrinks_to_rgb() -> None:
     assert shrunk(encoded("JPEG", Image.fromarray(scene()[:, :, 0])), 30).shape == (30, 45, 3)
+
+
+def interlaced(picture: NDArray[np.uint8]) -> bytes:
+    """The rows of its seven passes, each with its filter byte, as Pillow reads them and does not write them."""
+    passes = [picture[y::dy, x::dx] for x, y, dx, dy in ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
+                                                         (1, 0, 2, 2), (0, 1, 1, 2))]  # fmt: skip
+    return b"".join(b"\0" + row.tobytes() for part in passes if part.shape[1] for row in part)
+
+
+def png_of(width: int, height: int, depth: int, colour: int, rows: bytes, interlace: int) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
+    return decode.PNG + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 13), (33, 20), (90, 60)])
+def test_an_interlaced_png_is_whole_with_all_of_its_rows_and_not_with_fewer(size: tuple[int, int]) -> None:
+    width, height = size
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    rows = interlaced(picture)
+    assert (rgb(png_of(width, height, 8, 2, rows, 1)) == picture).all()
+    assert reason(png_of(width, height, 8, 2, rows[: -3 * width - 1], 1)) == "truncated"
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour"), [(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2), (8, 4), (16, 4), (8, 6), (16, 6)]
+)
+@pytest.mark.parametrize("width", [8, 13, 31])
+def test_a_png_of_any_depth_is_whole_with_all_of_its_rows_and_not_with_fewer(
+    depth: int, colour: int, width: int
+) -> None:
+    row = bytes(1 + -(-width * depth * containers.PNG_CHANNELS[colour] // 8))
+    assert rgb(png_of(width, 10, depth, colour, row * 10, 0)).shape == (10, width, 3)
+    assert reason(png_of(width, 10, depth, colour, row * 9, 0)) == "truncated"
+
+
+def test_a_jpeg_that_ends_anywhere_before_its_picture_does_is_truncated() -> None:
+    for options in ({"quality": 90}, {"progressive": True}, {"exif": Image.Exif().tobytes() or b"Exif\0\0II*\0"}):
+        data = encoded("JPEG", **options)
+        scan = data.index(b"\xff\xda") + 20
+        for cut in np.linspace(scan, len(data) - 40, 20).astype(int):
+            if data[cut - 1] != 0xFF:
+                assert reason(data[:cut] + b"\xff\xd9") == "truncated"

@@ -71,13 +71,13 @@ def saved(kind: str, n: int, **options: Any) -> bytes:
     return encoded(kind, Image.fromarray(own(n)), **options)
 
 
-def deep_tiff(n: int) -> bytes:
-    """A picture in 16 bits a colour, as Pillow does not write them."""
+def deep_tiff(n: int, strip: int = 60) -> bytes:
+    """A picture in 16 bits a colour, as Pillow does not write them; its one strip has so many of its 60 rows."""
     wide = np.repeat(own(n).astype("<u2") * 257, 1)
     height, width = own(n).shape[:2]
     entries = [
         (256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, 8 + 2 + 9 * 12 + 4), (259, 3, 1, 1), (262, 3, 1, 2),
-        (273, 4, 1, 8 + 2 + 9 * 12 + 4 + 6), (277, 3, 1, 3), (278, 3, 1, height), (279, 4, 1, wide.nbytes),
+        (273, 4, 1, 8 + 2 + 9 * 12 + 4 + 6), (277, 3, 1, 3), (278, 3, 1, strip), (279, 4, 1, wide.nbytes * strip // height),
     ]  # fmt: skip
     directory = struct.pack("<H", 9) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
     return b"II*\0" + struct.pack("<I", 8) + directory + struct.pack("<HHH", 16, 16, 16) + wide.tobytes()
@@ -116,7 +116,7 @@ def on_white(clear: Pixels, alpha: int) -> Pixels:
     return np.round(clear * (alpha / 255) + 255 * (1 - alpha / 255)).astype(np.uint8)
 
 
-JPEG, GREY = saved("JPEG", 5), own(20)[:, :, 0]
+JPEG, SCANS, GREY = saved("JPEG", 5), saved("JPEG", 5, progressive=True), own(20)[:, :, 0]
 DEEP = np.broadcast_to(np.linspace(0, 65535, 90).round().astype(np.uint16), (60, 90)).copy()
 TEXTS = [chunk(b"tEXt", b"key%d\0" % i + b"x" * 90) for i in range(10_000)]
 NAMES = {
@@ -131,12 +131,17 @@ ROWS = [
     Row(3, b"text.jpg", b"a text that somebody has named like a picture", "not_an_image"),
     Row(4, b"error.jpg", b"<!DOCTYPE html><html><body>404 <svg></svg></body></html>", "not_an_image", notes="html"),
     Row(5, b"half.jpg", JPEG[: len(JPEG) // 2], "truncated"),
+    Row(5, b"half-ended.jpg", JPEG[: len(JPEG) // 2] + b"\xff\xd9", "truncated"),
+    Row(5, b"half-scans.jpg", SCANS[: len(SCANS) // 2] + b"\xff\xd9", "truncated"),
+    Row(5, b"taller.jpg", JPEG.replace(b"\x08\0\x3c\0\x5a", b"\x08\1\x3c\0\x5a"), "truncated"),
     Row(6, b"header.jpg", JPEG[:20], "not_an_image"),
     Row(7, b"no-end.jpg", JPEG[:-2], "truncated"),
     Row(8, b"more.jpg", saved("JPEG", 8) + bytes(1024), picture=own(8), notes="trailing_bytes"),
     Row(8, b"more.png", whole(9) + bytes(1024), picture=own(9), notes="trailing_bytes"),
     Row(9, b"flipped.jpg", flipped(saved("JPEG", 10, quality=95), -30), picture=own(10)),
     Row(10, b"half.png", whole(1)[: len(whole(1)) // 2], "truncated"),
+    Row(10, b"rows.png", png(90, 60, 8, 2, b"".join(b"\0" + row.tobytes() for row in own(1)[:59])), "truncated"),
+    Row(10, b"strips.tif", deep_tiff(1, strip=59), "truncated"),
     Row(11, b"checksum.png", flipped(whole(1), len(whole(1)) - 16), "corrupt"),
     Row(12, b"bomb.png", png(30_000, 30_000, 8, 2, b"0123456789"), "too_many_pixels"),
     Row(13, b"real.png", png(10_000, 10_000, 1, 0, bytes(1251 * 10_000)), "too_many_pixels"),

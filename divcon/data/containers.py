@@ -2,8 +2,22 @@
 
 import re
 import struct
+import zlib
+from collections.abc import Iterator
 from typing import Literal
 
+PNG = b"\x89PNG\r\n\x1a\n"
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+ADAM7 = [
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+]  # x, y, steps
+AT_ONCE = 2**20  # bytes that are inflated at a time
 ENOUGH = 64  # pixels: a size that passes, of a file too short to tell
 # A marker of a JPEG: 0xFF stuffed with a zero, fill bytes and restarts are part of the picture's own data.
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
@@ -26,6 +40,33 @@ def jpeg_end(data: bytes) -> int:
             return marker.end()
         at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
     return 0
+
+
+def png_rows_are_missing(data: bytes) -> bool:
+    """Whether the pixels of a PNG, one that decodes, end before its last row."""
+    missing, inflate = _png_bytes(data), zlib.decompressobj()
+    for kind, body in _chunks(data):
+        while kind == b"IDAT" and missing > 0 and body:
+            missing -= len(inflate.decompress(body, AT_ONCE))
+            body = inflate.unconsumed_tail
+    return missing > 0
+
+
+def _png_bytes(data: bytes) -> int:
+    """How many bytes its pixels have before they are deflated: a byte before each row, of each pass."""
+    width, height, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
+    passes = ADAM7 if interlaced else [(0, 0, 1, 1)]
+    columns_and_rows = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes]
+    bits = depth * PNG_CHANNELS[kind]
+    return sum(rows * (1 + -(-columns * bits // 8)) for columns, rows in columns_and_rows if columns > 0 and rows > 0)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = len(PNG)
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        yield data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        at += 12 + length
 
 
 def webp_size(data: bytes) -> tuple[int, int]:

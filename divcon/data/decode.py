@@ -14,13 +14,13 @@ import simplejpeg
 from jaxtyping import UInt8
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
-from .containers import foreign, forms_a_ring, jpeg_end, webp_size
+from .containers import PNG, foreign, forms_a_ring, jpeg_end, png_rows_are_missing, webp_size
 
 Picture = UInt8[np.ndarray, "h w 3"]
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 # What is kept of an earlier decoding is only good for the libraries that did it.
-DECODING = f"3, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"
+DECODING = f"4, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"
 
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 89_000_000
@@ -32,7 +32,7 @@ ABOUT = 0.95, 1.5
 EIGHTHS = 1, 2, 3, 4  # in these a JPEG is decoded faster than whole; in 5, 6 and 7 slower
 
 JPEG, JPEG_END, JPEG_SCAN, JPEG_NOTE = b"\xff\xd8\xff", b"\xff\xd9", b"\xff\xda", b"\xff\xe1"
-PNG, WEBP = b"\x89PNG\r\n\x1a\n", b"RIFF"
+WEBP = b"RIFF"
 PNG_END = b"IEND\xaeB`\x82"
 SIGNATURES = (PNG, WEBP, JPEG, b"GIF8", b"BM", b"II*\0", b"MM\0*")
 HEADER = 32
@@ -62,8 +62,29 @@ class Rejected(ValueError):  # noqa: N818 - it says what became of the file; not
 
 
 def rgb(data: bytes) -> Picture:
-    """The first picture in an encoded file, wholly decoded: upright, on white where it lets something through."""
-    return np.asarray(_whole(_opened(data), data))
+    """The first picture in an encoded file, wholly decoded: upright, on white where it lets something through.
+
+    Decoders fill in what is missing and say nothing; here it is looked for."""
+    image = _opened(data)
+    if image.format in ("JPEG", "MPO"):
+        pixels = _strict_jpeg(data)
+        if pixels is not None and image.mode in ("L", "RGB"):
+            return _turned(pixels, _orientation(image))
+    picture = np.asarray(_whole(image, data))
+    if image.format == "PNG" and png_rows_are_missing(data):
+        raise Rejected("truncated", "it has fewer rows than it says")
+    return picture
+
+
+def _strict_jpeg(data: bytes) -> Picture | None:
+    """As it lies in the file; None where something else is wrong with it that a decoder makes up for."""
+    try:
+        pixels: Picture = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+        return pixels
+    except ValueError as error:
+        if "premature end" in str(error):
+            raise Rejected("truncated", "its data ends before the picture does") from error
+        return None
 
 
 def fitted(width: int, height: int, side: int) -> tuple[int, int]:
@@ -160,6 +181,13 @@ def _check_ends(image: Image.Image, data: bytes) -> None:
         raise Rejected("truncated", "its end is missing")
     if image.format == "TIFF" and forms_a_ring(data):
         raise Rejected("corrupt", "its directories lead back to one another")
+    if image.format == "TIFF" and _rows_of(image) < image.height:
+        raise Rejected("truncated", "it has fewer rows than it says")
+
+
+def _rows_of(image: Image.Image) -> int:
+    """Down to which row a file, whose header was read, has something to decode."""
+    return max((int(extents[3]) for _, extents, *_ in getattr(image, "tile", ())), default=0)
 
 
 @contextlib.contextmanager
