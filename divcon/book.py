@@ -2,14 +2,14 @@
 
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from . import __version__, faults, locks, records
-from .artifacts import damage, read_json, remove, show, write_json
+from .artifacts import damage, read_ended, read_json, remove, show, write_json
 from .config import described
 from .errors import DamagedError, DataError, OwnedError, UsageError
 from .log import say
@@ -34,14 +34,15 @@ def verify(folder: Path) -> list[str]:
     for manifest in sorted(path for name in MANIFESTS for path in folder.rglob(name)):
         here = damage(manifest)
         wrong += here if manifest.exists() else []  # a checkpoint that was removed meanwhile is no damage
-    return wrong + _damaged_states(folder)
+    return wrong + _damaged("state.json", read_json, folder) + _damaged("step-newest", read_ended, folder)
 
 
-def _damaged_states(folder: Path) -> list[str]:
+def _damaged(name: str, read: Callable[[Path], Any], folder: Path) -> list[str]:
+    """Files of the name that carry their own hash, and do not fit it."""
     wrong = []
-    for state in sorted(folder.rglob("state.json")):
+    for path in sorted(folder.rglob(name)):
         try:
-            read_json(state)
+            read(path)
         except DamagedError as error:
             wrong.append(str(error))
         except FileNotFoundError:

@@ -40,6 +40,8 @@ POINTS = {
     "checkpoint.replacing": "a checkpoint is complete, and one of the same step that was damaged is gone",
     "checkpoint.committed": "a checkpoint has its name, older ones are still there",
     "checkpoint.pruned": "older checkpoints are removed",
+    "factors.stepped": "a step has changed the factors, nothing is logged",
+    "factors.kept": "the factors so far are kept, state.json is of the step before",
     "divide.seen": "the base has seen the sample, no centroid is fitted",
     "divide.fitted": "the centroids are fitted, no image is assigned",
     "divide.assigned": "every image has its cluster, nothing is written",

@@ -10,9 +10,12 @@ import processes
 import pytest
 from conftest import TINY
 from test_pipeline import EPOCHS, STAGES, command, finished, stable
+from test_rivals import PIXELS, SMALL
 
 import divcon
 from divcon import faults
+from divcon.dnc import DnC
+from divcon.verbs import orders
 
 LEFT = ("*.part", "*.stale", "lock*", "checkpoints", "state.json", "kept.*")
 CENTRE = {"student.teacher_view": "centre"}
@@ -20,6 +23,15 @@ KILLED = -9
 # What goes before: a command that is killed too, at a place that leaves what the next one is to find.
 BEFORE = {"lock.aside": ("stage.begun", []), "stage.clearing": ("stage.begun", ["base.lr=0.5"])}
 FEW = ("checkpoint.half", "stage.saved")
+# What DnC is measured against, and where each is killed: within a pass and where one begins, in every stage.
+TRAINED = ("train.stepped:11", "train.stepped:17", "checkpoint.half:14", "train.logged:20", "stage.saved")
+MORE = ("train.stepped:17", "stage.saved")
+RIVALS = {
+    "nmf": ("factors.stepped:4", "factors.stepped:11", "factors.kept:7", "file.synced:9", "stage.saved"),
+    "clusterfit": (*TRAINED, "divide.fitted", "stage.saved:2", "train.stepped:27", "checkpoint.half:28", "stage.saved:3"),
+    "supervised": TRAINED, "deepcluster": TRAINED, "swav": TRAINED, "local_aggregation": TRAINED,
+    "deepcluster_v2": MORE, "seer": MORE, "npid": MORE, "moco": MORE,
+}  # fmt: skip
 
 
 @functools.cache
@@ -38,11 +50,34 @@ def test_killed_at_the_very_end_of_its_last_stage_a_run_is_done_and_tidied_up(ph
     walk(f"stage.done:{len(STAGES)}", photos, tmp_path)
 
 
+@functools.cache
+def rival(recipe: str, photos: Path) -> Path:
+    """An undisturbed run of another pipeline, of three passes."""
+    return divcon.run(photos, out=photos.parent / recipe, **asked(recipe, photos)).folder
+
+
+def asked(recipe: str, photos: Path) -> dict[str, Any]:
+    labels = {"labels": str(photos)} if recipe == "supervised" else {}
+    return {"recipe": recipe, "epochs": 3, **(PIXELS if recipe == "nmf" else SMALL), **labels}
+
+
+def as_typed(options: dict[str, Any]) -> list[str]:
+    return [f"{key}={value}" for key, value in options.items()]
+
+
 def walk(point: str, photos: Path, folder: Path) -> None:
-    """Kill a command at the place, go on, and compare."""
+    """Kill DnC at the place, or the pipeline that has it; go on, and compare."""
+    name = point.partition(":")[0]
+    if name.startswith("factors."):
+        return walk_of(rival("nmf", photos), asked("nmf", photos), point, photos, folder)
+    more = CENTRE if name == "teachers.some" else {}
+    expected = of_kept_teachers(photos) if more else finished(photos)
+    return walk_of(expected, {"epochs": EPOCHS, **TINY, **more}, point, photos, folder)
+
+
+def walk_of(expected: Path, options: dict[str, Any], point: str, photos: Path, folder: Path) -> None:
     name, run = point.partition(":")[0], folder / "run"
-    more = [f"{key}={value}" for key, value in CENTRE.items()] if name == "teachers.some" else []
-    words = command(photos, run, f"cache={folder / 'cache'}", "save_every=0", *more)
+    words = ["run", str(photos), f"out={run}", f"cache={folder / 'cache'}", "save_every=0", *as_typed(options)]
     before, others = BEFORE.get(name, ("", []))
     if before:
         kill([*words, *others], before, folder)
@@ -53,7 +88,6 @@ def walk(point: str, photos: Path, folder: Path) -> None:
         kill(words, point, folder)
     code, said = processes.done(words)
     assert code == 0, said
-    expected = of_kept_teachers(photos) if more else finished(photos)
     assert stable(run) == stable(expected)
     assert divcon.status(run, verify=True)["damaged"] == []
     assert [path for left in LEFT for place in (run, folder / "cache") for path in place.rglob(left)] == []
@@ -70,6 +104,24 @@ def test_killed_at_a_place_that_is_hard_to_come_back_from_a_run_ends_in_the_same
 @pytest.mark.parametrize("point", faults.POINTS)
 def test_killed_at_any_place_a_run_ends_in_the_same_bytes(photos: Path, tmp_path: Path, point: str) -> None:
     walk(point, photos, tmp_path)
+
+
+QUICK = ("nmf", "stage.saved")  # the others are slow
+EACH = [(recipe, point) for recipe, points in RIVALS.items() for point in points]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "point"), [pytest.param(*each, marks=() if each == QUICK else pytest.mark.slow) for each in EACH]
+)
+def test_a_rival_that_is_killed_at_a_hard_place_ends_in_the_same_bytes(
+    photos: Path, tmp_path: Path, recipe: str, point: str
+) -> None:
+    walk_of(rival(recipe, photos), asked(recipe, photos), point, photos, tmp_path)
+
+
+def test_every_pipeline_there_is_is_killed(photos: Path, tmp_path: Path) -> None:
+    kinds = {type(orders.prepare(photos, tmp_path / "run", asked(recipe, photos)).recipe) for recipe in RIVALS}
+    assert kinds | {DnC} == set(orders.PIPELINES)
 
 
 def test_the_places_are_listed_by_any_command_and_by_nothing_else_done(photos: Path, tmp_path: Path) -> None:

@@ -98,6 +98,8 @@ def test_factors_whose_checkpoint_is_damaged_begin_anew_and_end_in_the_same_byte
     data = bytearray(saved.read_bytes())
     data[-100] ^= 1
     saved.write_bytes(data)
+    (said,) = divcon.status(tmp_path / "run", verify=True)["damaged"]
+    assert str(saved) in said and "expected sha256" in said
     run = ran("nmf", photos, tmp_path / "run")
     assert "step-newest is damaged" in caplog.text and "begins anew" in caplog.text
     assert (run / CODED).read_bytes() == (whole / CODED).read_bytes()

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load
 
-from .. import signals
+from .. import faults, signals
 from ..artifacts import end, read_ended, show, whole, write_tensors
 from ..data.loader import Loader
 from ..data.order import Order
@@ -48,12 +48,15 @@ def factor(
     newest = work.folder / "checkpoints" / "step-newest"
     model = solver(factors.num_features, batch_size / len(pixels), seed)
     first = _resumed(model, newest, rows) if newest.exists() else 0
+    if first:
+        factors.components.copy_(torch.from_numpy(model.components_))
     course = _Course(work, newest, first, steps, batch_size, loader)
     say(f"{work.name}: {steps:,} steps of {batch_size}" + (f", going on from step {first:,}" if first else ""))
     for step in range(first, steps):
         seen = rows(step)
         model.partial_fit(seen)
         factors.components.copy_(torch.from_numpy(model.components_))
+        faults.at("factors.stepped")
         course.after(step, model, factors, seen)
     course.end()
 
@@ -91,7 +94,7 @@ class _Course:
         self.every = max(1, steps // 200)
         self.journal = Journal(work.folder / "metrics.jsonl", first)
         self.begun = self.saved = time.monotonic()
-        self.loss = float("nan")
+        self.loss: float | None = self.journal.last.get("loss")
 
     def after(self, step: int, model: Any, factors: Factors, seen: Rows) -> None:
         last = step + 1 == self.steps
@@ -105,24 +108,31 @@ class _Course:
     def end(self) -> None:
         self.work.notes |= {
             "steps": self.steps, "batch_size": self.batch_size, "images_seen": self.steps * self.batch_size,
-            "loss": self.loss, **self._rates(self.steps),
+            "loss": self.loss, **self._last_rates(),
         }  # fmt: skip
 
     def _log(self, step: int, factors: Factors, seen: Rows) -> None:
         """The loss is the squared error of a pixel's colour."""
         x = torch.from_numpy(seen)
-        self.loss = float((x - factors.put_together(factors.amounts(x))).square().mean())
-        line = {"step": step, "loss": self.loss, "steps": self.steps, "batch_size": self.batch_size}
+        self.loss = loss = float((x - factors.put_together(factors.amounts(x))).square().mean())
+        line = {"step": step, "loss": loss, "steps": self.steps, "batch_size": self.batch_size}
         self.journal.write(line | self._rates(step + 1))
-        tick(self.work.name, step + 1, self.steps, "steps", f"squared error {self.loss:.4f}")
+        tick(self.work.name, step + 1, self.steps, "steps", f"squared error {loss:.4f}")
 
     def _save(self, step: int, model: Any) -> None:
         learnt = {name: torch.from_numpy(getattr(model, its)) for name, its in LEARNT.items()}
         with whole(self.newest) as part:
             write_tensors(part, {**learnt, "step": torch.tensor(step)})
             end(part)
+        faults.at("factors.kept")
         self.work.write_state("running")
         self.saved = time.monotonic()
+
+    def _last_rates(self) -> dict[str, float | None]:
+        """Of this process; where it had no step left to do, of the one before."""
+        if self.first < self.steps:
+            return {**self._rates(self.steps)}
+        return {name: self.journal.last.get(name) for name in ("images_per_second", "data_wait")}
 
     def _rates(self, done: int) -> dict[str, float]:
         seconds = max(time.monotonic() - self.begun, 1e-9)
