@@ -3,18 +3,19 @@
 import platform
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from . import __version__, faults, locks, records
-from .artifacts import damage, read_ended, read_json, remove, show, write_json
+from .artifacts import damage, differs, read_ended, read_json, remove, sha256, show, write_json
 from .config import described
 from .errors import DamagedError, DataError, OwnedError, UsageError
 from .log import say
 
 ARITHMETIC = ("device", "precision", "layout", "shortcuts", "compiled")
+STEP = re.compile(r"step-(\d{8,})")
 STAGE = re.compile(r"[a-z_]{1,40}(/[0-9]{1,6})?")
 AT_WORK = ("checkpoints", "state.json", "lock", "kept.npy", "kept.json")  # in a stage that is not done
 MANIFESTS = ("stage.json", "MANIFEST.json", "kept.json")  # what holds the hashes of the files beside it
@@ -32,9 +33,39 @@ def verify(folder: Path) -> list[str]:
     finished stage, and of the checkpoints of the others."""
     wrong = []
     for manifest in sorted(path for name in MANIFESTS for path in folder.rglob(name)):
-        here = damage(manifest)
+        here = damage(manifest) or misplaced(manifest)
         wrong += here if manifest.exists() else []  # a checkpoint that was removed meanwhile is no damage
-    return wrong + _damaged("state.json", read_json, folder) + _damaged("step-newest", read_ended, folder)
+    return (
+        wrong
+        + _exchanged(folder)
+        + _damaged("state.json", read_json, folder)
+        + _damaged("step-newest", read_ended, folder)
+    )
+
+
+def misplaced(manifest: Path, of: str | None = None) -> list[str]:
+    """How a checkpoint's own word differs from where it lies: one that was copied, or moved, is whole and wrong."""
+    step = STEP.fullmatch(manifest.parent.name)
+    if not step:
+        return []
+    found = read_json(manifest)
+    if found.get("step") != int(step[1]):
+        return [f"{show(manifest)}: expected step {int(step[1])}, found step {show(str(found.get('step')))}"]
+    return [] if of in (None, found.get("of")) else [f"{show(manifest)}: expected {of}, found that of another training"]
+
+
+def _exchanged(folder: Path) -> list[str]:
+    """Stages that are whole, and not those with which the run was finished."""
+    if not (folder / "run.json").exists():
+        return []
+    wrong = []
+    for stage, expected in Book.read(folder).done.items():
+        path = folder / stage / "stage.json"
+        if path.is_file() and (found := sha256(path)) != expected:
+            wrong.append(
+                f"{show(path)}: {differs(expected, found)}: the stage is not the one that the run was finished with"
+            )
+    return wrong
 
 
 def _damaged(name: str, read: Callable[[Path], Any], folder: Path) -> list[str]:
@@ -73,6 +104,7 @@ class Book:
     used: int
     stages: list[str]
     final: str
+    done: dict[str, str] = field(default_factory=dict)  # the SHA-256 of each stage.json, once all are there
     versions: dict[str, str] = field(default_factory=versions)
 
     @classmethod
@@ -80,12 +112,18 @@ class Book:
         """DamagedError, if it is not one of ours, or of this version."""
         path = folder / "run.json"
         found = records.read(cls, path)
-        if not all(STAGE.fullmatch(name) for name in [*found["stages"], found["final"]]) or not found["stages"]:
+        names = [*found["stages"], *found.get("done", {}), found["final"]]
+        if not all(STAGE.fullmatch(name) for name in names) or not found["stages"]:
             raise DamagedError(f"{show(path)} is damaged: its stages have no names of stages; use another folder")
         return cls(**{name: found[name] for name in cls.__dataclass_fields__ if name in found})
 
     def write(self, folder: Path) -> None:
         write_json(folder / "run.json", described(self))
+
+    def with_done(self, folder: Path) -> "Book":
+        """With the stages that there are now."""
+        stages = (name for name in expected(folder, self) if (folder / name / "stage.json").is_file())
+        return replace(self, done={name: sha256(folder / name / "stage.json") for name in stages})
 
     def changes(self, new: "Book", among: Sequence[str] = ()) -> list[str]:
         """Options that came out differently, as they are typed: "clusters.k was 5, is 10"."""
@@ -114,7 +152,8 @@ def check_folder(folder: Path, data: Path) -> None:
         raise UsageError(f"out={show(folder)} lies inside the collection; name a folder outside {show(data)}")
     if folder.exists() and not folder.is_dir():
         raise OwnedError(f"out={show(folder)} is a file; name a folder that is not there yet")
-    foreign = folder.is_dir() and any(path.suffix != ".part" for path in folder.iterdir())
+    passing = re.compile(rf".*\.part|{locks.NAME}(\..*)?")
+    foreign = folder.is_dir() and any(not passing.fullmatch(path.name) for path in folder.iterdir())
     if foreign and not (folder / "run.json").exists():
         raise OwnedError(
             f"out={show(folder)} holds something else than a run; name another folder, or one not there yet"
@@ -153,6 +192,7 @@ def forget(folder: Path, name: str) -> list[str]:
             f"{show(folder)} is in use by process {holders[0].get('pid')} on {holders[0].get('host')}; wait for it"
         )
     refuse_links(folder, gone)
+    replace(book, done={}).write(folder)
     removed = [stage for stage in gone if (folder / stage).exists()]
     for stage in reversed(removed):
         remove(folder / stage, "stage.json")

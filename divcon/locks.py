@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ from .errors import OwnedError
 
 NAME = "lock"
 TRIES = 4
+PATIENCE = 60.0  # seconds: the index of very many images takes so long to write
 UNLINKED = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}  # of file systems without hard links
 
 
@@ -35,6 +37,22 @@ def owned(folder: Path, *, steal: bool = False) -> Iterator[None]:
             faults.at("lock.freed")
 
 
+@contextlib.contextmanager
+def shortly(folder: Path) -> Iterator[None]:
+    """Hold a folder for a moment, once those have done so who came before; OwnedError if that takes too long."""
+    deadline = time.monotonic() + PATIENCE
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(owned(folder))
+                break
+            except OwnedError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.05)
+        yield
+
+
 def check(folder: Path) -> None:
     """OwnedError if the folder was taken from this process, which must then write nothing more there."""
     holder = _holder(folder / NAME)
@@ -51,11 +69,12 @@ def _take(path: Path, steal: bool) -> None:
     mine = path.with_name(f"{NAME}.{socket.gethostname()}.{os.getpid()}")
     try:
         while True:
-            mine.write_text(sealed(json.dumps(me())))
-            sync(mine)  # an empty lock after a power cut could not be judged
-            faults.at("lock.written")
-            if _linked(mine, path):
-                return
+            with contextlib.suppress(FileNotFoundError):  # the folder's owner clears such files away
+                mine.write_text(sealed(json.dumps(me())))
+                sync(mine)  # an empty lock after a power cut could not be judged
+                faults.at("lock.written")
+                if _linked(mine, path):
+                    return
             _remove_stale(path, steal)
     finally:
         mine.unlink(missing_ok=True)
@@ -68,8 +87,6 @@ def _linked(mine: Path, path: Path) -> bool:
         os.link(mine, path)
     except FileExistsError:
         return mine.stat().st_nlink == 2
-    except FileNotFoundError:  # the folder's owner cleared it away
-        return False
     except OSError as error:
         if error.errno not in UNLINKED:
             raise
@@ -88,7 +105,36 @@ def _created(path: Path, content: bytes) -> bool:
 
 
 def _remove_stale(path: Path, steal: bool) -> None:
-    """Move a dead owner's lock out of the way, by a rename that only one process can win."""
+    """Move a dead owner's lock out of the way. One process at a time looks and moves, or what another has just put there
+    would be moved. Only a process of this machine can know that an owner is dead, and a lock of the kernel's is enough."""
+    with _alone(path.parent):
+        _remove_judged(path, steal)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Among the processes of this machine, where its file system has locks for that. One that is stopped in here keeps
+    nobody waiting."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for turn in range(TRIES):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if turn == TRIES - 1:
+                    raise OwnedError(
+                        f"{show(folder)} is being taken over by another process: wait for it, then type the same command again"
+                    ) from None
+                time.sleep(0.1 * (turn + 1))
+            except OSError:
+                break
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove_judged(path: Path, steal: bool) -> None:
     holder = _holder(path)
     if holder is None:
         return
@@ -157,6 +203,6 @@ def _content(path: Path) -> bytes | None:
 def _started(pid: int) -> str | None:
     """When a process of this host began, in the kernel's ticks; None if there is none. Process numbers are used again."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19].decode()
     except OSError:
         return None

@@ -138,6 +138,7 @@ class Run:
             with self.machine.use():
                 made = do(work, *args, **kwargs)
                 faults.at("stage.made")
+                work.mine()
                 made.save(work.folder)
 
     def _do(self, name: str, key: Any, make: Callable[[Work], None]) -> None:
@@ -196,9 +197,8 @@ class Run:
             self.intact.add(name)
 
     def _refuse(self, name: str, state: str, before: Any, key: Any) -> None:
-        what = self.changes or "; ".join(
-            f"{where} was {old!r}, is {new!r}" for where, old, new in differences(before, key)
-        )
+        differ = differences(before, key) if before else [("what its checkpoints are of", "another", "this")]
+        what = self.changes or "; ".join(f"{where} was {old!r}, is {new!r}" for where, old, new in differ)
         raise UsageError(
             f"stage {name} in {show(self.folder)} was {state} with other options: {what}. "
             f"Use another folder (out=...), or type: divcon redo {show(self.folder)} {name}"
@@ -220,11 +220,11 @@ def _state_left(work: Work) -> dict[str, Any]:
         pass
     except DamagedError as error:
         warn(f"{error}. What the checkpoints say is believed instead")
+    of = set[str]()
     for manifest in work.folder.glob("checkpoints/step-*/MANIFEST.json"):
         with contextlib.suppress(OSError, DamagedError):
-            if read_json(manifest)["of"] == work.asked:
-                return {"key": work.key, "seconds": 0.0}
-    return {}
+            of.add(str(read_json(manifest)["of"]))
+    return {"key": work.key if work.asked in of else None, "seconds": 0.0} if of else {}
 
 
 def _tidy(folder: Path) -> None:
@@ -249,6 +249,8 @@ def _state(work: Work) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        if isinstance(error, OSError | Error):
+            work.mine()  # who has taken the folder over clears away what was being written
         with contextlib.suppress(Error):
             stopped = isinstance(error, StoppedError | KeyboardInterrupt)
             work.write_state("interrupted" if stopped else "failed", f"{type(error).__name__}: {error}")

@@ -361,6 +361,17 @@ def test_a_decoder_that_crashes_is_replaced_and_costs_one_file() -> None:
     assert sum(bool(verdict.reason) for verdict in verdicts.values()) == 3
 
 
+def test_a_decoder_that_somebody_ends_costs_nothing(tmp_path: Path) -> None:
+    once = f"""
+def judge(place):
+    if place.file in (b"4", b"5", b"20") and not os.path.exists(f"{tmp_path}/{{place.file.decode()}}"):
+        open(f"{tmp_path}/{{place.file.decode()}}", "x")
+        os.kill(os.getpid(), 9)
+    return Verdict(size=int(place.file))"""
+    verdicts = dict(judged(PLACES, threads=2, command=served(once)))
+    assert [verdicts[place].size for place in PLACES] == list(range(30)) and len(list(tmp_path.iterdir())) == 3
+
+
 def test_a_decoder_that_takes_too_much_memory_costs_one_file(tmp_path: Path) -> None:
     greedy = (
         "import numpy\nchild.decode.rgb = lambda data: numpy.ones((int(data), 1, 3), numpy.uint8)\njudge = child.judge"

@@ -23,11 +23,12 @@ from conftest import TINY
 from test_pipeline import EPOCHS, at_work, command, finished, stable, training
 
 import divcon
-from divcon import locks, log
+from divcon import faults, locks, log
 from divcon.artifacts import damage, orphans, passing, sealed, write_json
 from divcon.data import images as module
 from divcon.data import readers
 from divcon.data.images import open_images
+from divcon.data.places import Place
 from divcon.errors import DataError, OwnedError, ResourceError
 from divcon.log import Tick
 
@@ -71,20 +72,32 @@ def test_two_runs_in_one_folder_the_second_names_the_owner_and_the_first_is_not_
     assert stable(tmp_path / "run") == stable(finished(photos))
 
 
-def test_who_was_robbed_of_its_folder_writes_nothing_more_there(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("save_every", [0, 1000])
+@pytest.mark.parametrize(("stage", "moment"), [("base", 3), ("checks", 0)])
+def test_who_was_robbed_of_its_folder_writes_nothing_more_there(
+    photos: Path, tmp_path: Path, stage: str, moment: int, save_every: float
+) -> None:
     thief = sealed(json.dumps(locks.me() | {"pid": 1, "host": "elsewhere"}))
     run, seen = tmp_path / "run", dict[str, bytes]()
 
     def rob(tick: Tick) -> None:
-        if tick.what == "base" and tick.done == 3:
-            (run / "base/lock").write_text(thief)
-            seen.update(contents(run / "base"))
+        if stage == "base" == tick.what and tick.done == moment:
+            take()
+
+    def take() -> None:
+        (run / stage / "lock").write_text(thief)
+        seen.update(contents(run / stage))
+
+    def at(name: str) -> None:
+        if (stage, name) == ("checks", "compare.some"):
+            take()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log, "watch", rob)
+        patch.setattr(faults, "at", at)
         with pytest.raises(OwnedError, match=r"taken over by process 1 on elsewhere; nothing more is written there"):
-            divcon.run(photos, out=run, epochs=EPOCHS, save_every=0, **TINY)
-    assert contents(run / "base") == seen and len(seen) > 5
+            divcon.run(photos, out=run, epochs=EPOCHS, save_every=save_every, **TINY)
+    assert contents(run / stage) == seen and len(seen) > 1
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -153,7 +166,7 @@ def test_a_file_system_that_links_badly_gives_a_lock_to_one(
 def test_a_lock_that_can_not_be_read_for_a_moment_is_read_again_and_one_that_stays_so_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, free: bool
 ) -> None:
-    read, left = Path.read_bytes, [times]
+    read, left = locks.read, [times]
 
     def stale(path: Path) -> bytes:
         left[0] -= 1
@@ -163,7 +176,7 @@ def test_a_lock_that_can_not_be_read_for_a_moment_is_read_again_and_one_that_sta
 
     (tmp_path / "lock").write_text(sealed(json.dumps(locks.me() | {"pid": 1, "started": "0"})))
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", stale)
+        patch.setattr(locks, "read", stale)
         taken = contextlib.nullcontext() if free else pytest.raises(OwnedError, match="--steal-lock")
         with taken, locks.owned(tmp_path):
             locks.check(tmp_path)
@@ -210,19 +223,19 @@ def test_an_image_that_can_not_be_read_to_its_end_is_named_and_nobody_waits_for_
     photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = open_images(photos, cache=cache)
-    bad, release, read = os.fsdecode(images.names(np.array([17]))[0]), threading.Event(), module._content
+    bad, release, read = os.fsdecode(images.names(np.array([17]))[0]), threading.Event(), module.content
 
-    def slow(path: Path) -> bytes:
-        if path == photos / bad:
+    def slow(place: Place) -> bytes:
+        if place.file == os.fsencode(photos / bad):
             release.wait(30)
-        return read(path)
+        return read(place)
 
     def look(i: int) -> None:
         images.read(np.array([i]))
 
     monkeypatch.setattr(readers, "HUNG", 0.3)
     monkeypatch.setattr(readers, "LEAVE", 0.1)
-    monkeypatch.setattr(module, "_content", slow)
+    monkeypatch.setattr(module, "content", slow)
     begin = time.monotonic()
     with pytest.raises(ResourceError, match=r"nothing came for 0.3 s, at " + re.escape(bad)) as error:
         readers.each(look, range(30), 3)
@@ -235,7 +248,7 @@ import sys, time
 from divcon import cli
 from divcon.data import images, readers
 readers.HUNG = readers.LEAVE = 0.5
-images._content = lambda path: time.sleep(1000)
+images.content = lambda place: time.sleep(1000)
 sys.argv = ["divcon", *sys.argv[1:]]
 cli.main()
 """

@@ -165,15 +165,17 @@ class Child:
         self._start()
 
     def judge(self, places: Sequence[Place]) -> Iterator[Verdict]:
-        """A verdict on each place, in order; a child that is lost costs the file it was at, and no other."""
-        left, asked = places, False
+        """A verdict on each place, in order; a file that costs two children is rejected for that, and no other."""
+        left, asked, again = places, False, False
         while left and not self.ended:
             try:
                 if not asked:
-                    self._ask(left)
-                verdict, asked = Verdict(*json.loads(self._answer(self.seconds))), True
+                    self._ask(left[:1] if again else left)
+                verdict, asked, again = Verdict(*json.loads(self._answer(self.seconds))), not again, False
             except LostError as lost:
-                verdict, asked = self._replace(str(lost)), False
+                verdict, asked, again = self._replace(str(lost)), False, not again
+                if again:  # somebody else may have ended it: the file is looked at once more, by a child of its own
+                    continue
             left = left[1:]
             yield verdict
 

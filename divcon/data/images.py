@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,8 @@ from .shards import shards_at
 from .tree import Tree
 
 Positions = Int64[np.ndarray, "n"]
+
+_forgetting = threading.Lock()  # several readers may come upon what has changed
 
 
 class Images:
@@ -83,7 +86,8 @@ class Images:
     def changed(self, name: bytes, how: str) -> DataError:
         """An image is not what it was when the folder was looked through."""
         if self.memory is not None:
-            Memory.load(self.memory).forget(name)
+            with _forgetting:
+                Memory.load(self.memory).forget(name)
         return DataError(
             f"{show(name)} in {show(self.source.root)} has changed since the folder was looked through: {how}. Put it back "
             "and type the same command again, or take another out= to begin with the folder as it is now"

@@ -25,7 +25,7 @@ SAVE_SECONDS = 10.0
 # A file that changes twice within a tick of the file system's clock shows only one time.
 RACY_NS = 2_000_000_000
 # These say more about a moment than about a file.
-FLEETING = {"permission_denied", "io_error"}
+FLEETING = {"permission_denied", "io_error", "decoder_crashed"}
 NO_IMAGE = {"not_an_image", "format_not_allowed", "vector_image", "empty_file"}
 SYSTEMS = {b"Thumbs.db", b"ehthumbs.db", b"desktop.ini", b".DS_Store", b".directory"}
 

@@ -6,6 +6,7 @@ No pickle, no random state: order and views are functions of the step. The newes
 """
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,17 @@ from torch import Tensor, nn
 
 from .. import faults
 from ..artifacts import damage, disk, erase, make_folder, passing, sha256, show, sync, write_json, write_tensors
+from ..book import misplaced
 from ..log import warn
 
 KEPT = 2
 
 
-def save(folder: Path, step: int, method: nn.Module, optimizer: torch.optim.Optimizer, of: str = "") -> None:
-    """Commit a checkpoint `of` a stage; then remove all but the newest two that are whole."""
+def save(
+    folder: Path, step: int, method: nn.Module, optimizer: torch.optim.Optimizer, of: str = "",
+    mine: Callable[[], None] = lambda: None,
+) -> None:  # fmt: skip
+    """Commit a checkpoint `of` a stage, if its folder is still `mine`; then remove all but the newest two that are whole."""
     final = folder / f"step-{step:08d}"
     part = passing(final)
     with disk(final):
@@ -32,6 +37,7 @@ def save(folder: Path, step: int, method: nn.Module, optimizer: torch.optim.Opti
         except OSError:  # the room is worth more than half a checkpoint
             shutil.rmtree(part, ignore_errors=True)
             raise
+        mine()
         erase(final)
         faults.at("checkpoint.replacing")
         part.rename(final)
@@ -61,10 +67,10 @@ def _prune(folder: Path) -> None:
             whole += not damaged(checkpoint)
 
 
-def load(folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Take up the newest whole checkpoint and return its step; 0 where there is none."""
+def load(folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer, of: str | None = None) -> int:
+    """Take up the newest whole checkpoint (of this stage) and return its step; 0 where there is none."""
     for checkpoint in _found(folder):
-        damage = damaged(checkpoint)
+        damage = damaged(checkpoint, of)
         if damage:
             warn(f"checkpoint {show(checkpoint)} is damaged ({damage}); trying the one before")
             continue
@@ -74,9 +80,10 @@ def load(folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer) -> i
     return 0
 
 
-def damaged(checkpoint: Path) -> str:
-    """What is wrong with a checkpoint's files, in words; empty when nothing is."""
-    return "; ".join(damage(checkpoint / "MANIFEST.json"))
+def damaged(checkpoint: Path, of: str | None = None) -> str:
+    """What is wrong with a checkpoint's files, in words, or that it is another's; empty when nothing is."""
+    manifest = checkpoint / "MANIFEST.json"
+    return "; ".join(damage(manifest) or misplaced(manifest, of))
 
 
 def clear(folder: Path) -> None:

@@ -67,7 +67,7 @@ def fit(work: Work, method: Method, pixels: Pixels, training: Training, pair: tu
     if machine.compiled:
         method.compile()
     optimizer = optimiser(training.optimizer, method, training.weight_decay)
-    first = checkpoints.load(work.folder / "checkpoints", method, optimizer)
+    first = checkpoints.load(work.folder / "checkpoints", method, optimizer, work.asked)
     guard = Guard(optimizer, late=machine.device != "cpu")
     loader.show(_sampling(method))
     loader.prepare(first)
@@ -172,7 +172,8 @@ class _Course:
     def _save(self, step: int) -> None:
         self.work.mine()
         sync(self.journal.path)
-        checkpoints.save(self.work.folder / "checkpoints", step, self.method, self.optimizer, self.work.asked)
+        work = self.work
+        checkpoints.save(work.folder / "checkpoints", step, self.method, self.optimizer, work.asked, work.mine)
         self.work.write_state("running")
         self.saved = time.monotonic()
 
@@ -184,6 +185,7 @@ class _Course:
         line |= {name: float(value) for name, value in outcome.logs.items()} | self.alarms.watch(outcome, at)
         line |= {"steps": self.steps, "batch_size": self.training.batch_size}
         if dist.rank() == 0:
+            self.work.mine()
             self.journal.write(line)
             faults.at("train.logged")
         note = f"loss {loss:.3f}, {rates['images_per_second']:,.0f} images/s, {rates['data_wait']:.1%} waiting for data"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import faults, machine, recipes
-from ..artifacts import cache_folder, disk, show
+from .. import faults, locks, machine, recipes
+from ..artifacts import cache_folder, show
 from ..book import ARITHMETIC, Book, check_common, check_folder, committed, expected
 from ..config import changed, check, described, differences, leaves, unknown
 from ..data.images import Images, open_images
@@ -23,6 +23,7 @@ from ..runs import Run
 from .room import refuse_without_room
 from .running import BEHAVIOUR, Behaviour, behaving
 
+UNREAD = 0.01  # of the files: so many may be lost to a disk that fails
 FEWEST = 16  # images: a batch has at least two, and is at most an eighth of them
 STAGES: dict[type, list[str]] = {
     DnC: ["base", "clusters", "experts", "checks", "student"],
@@ -70,6 +71,7 @@ def prepare(data: str | Path, out: str | Path, options: Mapping[str, Any]) -> Or
         data, include=short.include, exclude=short.exclude, near_duplicates=short.near_duplicates, limit=short.limit,
         cache=cache, threads=readers,
     )  # fmt: skip
+    _refuse_a_disk_that_fails(images)
     chosen = _machine(folder, cache, short, behaviour)
     full, reasons = recipes.settled(short, len(images), chosen.device)
     recipe = changed(recipes.named(full.recipe).recipe(full, len(images)), dotted)
@@ -107,7 +109,7 @@ def carry_out(
         return run.did, False
     if only is not None and not run.reached_only:
         raise UsageError(unknown("stage", only, expected(order.folder, order.book)))
-    order.book.write(order.folder)  # what was asked for last, now that nothing was refused
+    _close_book(order, all_done=only is None)
     if not run.did:
         say(f"nothing to do: every stage of {show(order.folder)} is done")
     return run.did, True
@@ -118,6 +120,16 @@ def _refuse_too_few(recipe: Recipe, n: int) -> None:
         raise DataError(f"{n} images are too few to train on: at least {FEWEST} different ones are needed")
     if isinstance(recipe, DnC | ClusterFit) and recipe.clusters.k > n:
         raise DataError(f"clusters.k={recipe.clusters.k}, but there are {n} different images; lower it")
+
+
+def _refuse_a_disk_that_fails(images: Images) -> None:
+    """What could not be read now is there again later, and then this would be a run on part of the collection."""
+    lost, found = images.index.reasons.get("io_error", 0), images.index.found
+    if lost > UNREAD * found:
+        raise DataError(
+            f"{lost:,} of {found:,} files in {show(images.source.root)} could not be read (io_error): look whether the disk or "
+            "the network is there, then type the same command again; or leave them out by exclude="
+        )
 
 
 def _refuse_without_room(order: Order, only: str | None) -> None:
@@ -143,16 +155,22 @@ def _base(asked: str | None, recipe: Recipe) -> Path | None:
 
 def _meet_book(order: Order) -> str:
     """Write down what is asked for, where that costs nothing; else say what differs from what the run was begun with."""
-    with disk(order.folder):
-        order.folder.mkdir(parents=True, exist_ok=True)
-    if not committed(order.folder):
-        order.book.write(order.folder)
-        faults.at("run.described")
-        order.images.index.save(order.folder / "images")
-        return ""
-    before = Book.read(order.folder)
+    with locks.shortly(order.folder):
+        if not committed(order.folder):
+            order.book.write(order.folder)
+            faults.at("run.described")
+            order.images.index.save(order.folder / "images")
+            return ""
+        before = Book.read(order.folder)
     check_common(before, order.book, order.folder)
     return "; ".join(before.changes(order.book))
+
+
+def _close_book(order: Order, all_done: bool) -> None:
+    """Write down what was asked for last, now that nothing was refused, and by which stages the run was finished."""
+    with locks.shortly(order.folder):
+        before = dataclasses.replace(order.book, done=Book.read(order.folder).done)
+        (order.book.with_done(order.folder) if all_done else before).write(order.folder)
 
 
 def _machine(folder: Path, cache: Path, options: Options, behaviour: Behaviour) -> machine.Machine:

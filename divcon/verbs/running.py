@@ -80,7 +80,7 @@ def finished(data: str | Path, folder: Path, options: dict[str, Any]) -> bool:
     stages = [folder / name for name in expected(folder, book)]
     if described(typed) != book.typed or not all((stage / "stage.json").exists() for stage in stages):
         return False
-    if any(untidy(stage) for stage in stages):
+    if any(untidy(stage) for stage in stages) or book.with_done(folder).done != book.done:
         return False
     from ..data.images import open_images
 
