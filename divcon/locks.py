@@ -178,7 +178,7 @@ def _holder(path: Path) -> dict[str, Any] | None:
     data = _content(path)
     if data is None:
         return None
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         return dict(unsealed(data))
     return {
         "host": "an unreadable lock file",

@@ -6,13 +6,18 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
+from conftest import TINY
 from safetensors.torch import load_file
 from test_methods import BATCH, PAIR, SIGHT, SIZE, N, built, toy_batch, toy_pixels
+from test_pipeline import typed
 from torch import nn
 
+import divcon
+from divcon import stages
 from divcon.errors import FaultError
 from divcon.fit import checkpoints
 from divcon.fit.alarms import ALIKE, ENDURANCE, Alarms, spread_and_rank
@@ -24,6 +29,7 @@ from divcon.methods.simclr import SimCLR
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.runs import Work
 
+M = TypeVar("M", bound=nn.Module)
 STEPS = 600
 DIES = 150  # in the middle of what leads to the stop
 
@@ -44,7 +50,7 @@ def light(seed: int = 0) -> Method:
     return SimCLR(Light(), N, hidden=32, dim=16).train()
 
 
-def zeroed(method: Method) -> Method:
+def zeroed(method: M) -> M:
     """Its network says nothing of any image, and never learns to."""
     with torch.no_grad():
         for parameter in method.parameters():
@@ -90,7 +96,7 @@ def stopped_at(method: Method, folder: Path, *, save_every: float = 1e9) -> int:
 
 
 def test_an_encoder_that_says_nothing_is_stopped_within_600_steps_and_what_was_saved_loads(tmp_path: Path) -> None:
-    step = stopped_at(zeroed(built("simclr")), tmp_path, save_every=0.5)
+    step = stopped_at(zeroed(built("simclr")), tmp_path, save_every=0.05)
     assert step < STEPS // 2
     method = built("simclr")
     newest = checkpoints.load(tmp_path / "checkpoints", method, optimiser("adamw", method, 0.0))
@@ -115,17 +121,37 @@ def test_it_goes_on_to_the_end_where_that_is_allowed(tmp_path: Path, caplog: pyt
 
 def test_killed_and_resumed_it_is_stopped_at_the_very_step_and_again_each_time_it_is_typed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        training(mortal(zeroed(light()), DIES), tmp_path / "killed", save_every=0.1)
-    step = stopped_at(zeroed(light()), tmp_path / "killed", save_every=0.1)
+        training(mortal(zeroed(light()), DIES), tmp_path / "killed", save_every=0.05)
+    step = stopped_at(zeroed(light()), tmp_path / "killed", save_every=0.05)
     assert DIES < step < DIES + ENDURANCE[1]
     assert step == stopped_at(zeroed(light()), tmp_path / "killed") == stopped_at(zeroed(light()), tmp_path / "whole")
 
 
 def test_what_was_stopped_goes_on_once_it_is_allowed(tmp_path: Path) -> None:
-    step = stopped_at(zeroed(light()), tmp_path, save_every=0.1)
+    step = stopped_at(zeroed(light()), tmp_path, save_every=0.05)
     lines = training(zeroed(light()), tmp_path, allow=True)
     assert [line["step"] for line in lines if line["step"] <= step] == list(range(0, step + 1, 3))
     assert lines[-1]["step"] == STEPS - 1
+
+
+def test_a_command_is_stopped_says_so_in_its_status_and_goes_on_with_the_flag(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stages, "build", lambda *of: zeroed(build(*of)))
+    options = {key: value for key, value in TINY.items() if "." not in key} | {"recipe": "simclr", "epochs": 20}
+    words = [
+        "run",
+        str(photos),
+        f"out={tmp_path / 'run'}",
+        "save_every=0.05",
+        *(f"{k}={v}" for k, v in options.items()),
+    ]
+    assert typed(words) == typed(words) == 70
+    base = divcon.status(tmp_path / "run")["stages"]["base"]
+    assert base["state"] == "failed" and "seen nearly the same in all images" in base["why"]
+    assert typed([*words, "--allow-collapse"]) == 0
+    assert "going on from step " in capsys.readouterr().err
+    assert typed(words) == 0  # it is done, and was done with the same options
 
 
 class Readings:

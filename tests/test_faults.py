@@ -69,10 +69,11 @@ def walk(point: str, photos: Path, folder: Path) -> None:
     """Kill DnC at the place, or the pipeline that has it; go on, and compare."""
     name = point.partition(":")[0]
     if name.startswith("factors."):
-        return walk_of(rival("nmf", photos), asked("nmf", photos), point, photos, folder)
+        walk_of(rival("nmf", photos), asked("nmf", photos), point, photos, folder)
+        return
     more = CENTRE if name == "teachers.some" else {}
     expected = of_kept_teachers(photos) if more else finished(photos)
-    return walk_of(expected, {"epochs": EPOCHS, **TINY, **more}, point, photos, folder)
+    walk_of(expected, {"epochs": EPOCHS, **TINY, **more}, point, photos, folder)
 
 
 def walk_of(expected: Path, options: dict[str, Any], point: str, photos: Path, folder: Path) -> None:

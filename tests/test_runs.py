@@ -244,7 +244,10 @@ def test_a_lock_from_before_this_host_was_started_is_taken_over(tmp_path: Path) 
     assert whole(tmp_path).did[0] == "base"
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"host": "here", "pid": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [None, "", "{", "[]", "{}", sealed('{"a": ' + "[" * 100_000), sealed('{"pid": "x"}'), '{"host": "here", "pid": 1}'],
+)
 def test_a_lock_that_can_not_be_judged_is_refused_unless_it_is_stolen(tmp_path: Path, content: str | None) -> None:
     lock(tmp_path / "base", host="elsewhere 12345678", pid=1)
     if content is not None:

@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from test_cli import told
+from test_methods import trained
 from test_pipeline import command, finished, typed
 
 import divcon
@@ -24,6 +26,7 @@ from divcon.data.index import Found, Index
 from divcon.data.near import LOOKS
 from divcon.data.scan import Memory
 from divcon.errors import DamagedError, Error, OwnedError, UsageError
+from divcon.fit.journal import lines
 from divcon.nets.encoder import EncoderSpec, build
 
 Change = Callable[[Path], None]
@@ -336,3 +339,15 @@ def test_an_array_whose_header_is_no_python_is_refused(run: Path, shape: str) ->
     (run / "clusters/centroids.npy").write_bytes(data[:begin] + shape.encode() + data[begin + len(shape) :])
     with pytest.raises(DamagedError, match="holds no clusters that can be read"):
         Clusters.load(run / "clusters")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"step": "many"}', "{}", '{"step": -1, "spread": "wide", "steps": 9}', '{"step": -1, "spread": 0.1, "steps": 0}'],
+)
+def test_a_hostile_line_of_a_journal_ends_no_training(tmp_path: Path, line: str) -> None:
+    checked = f"{line[:-1]}, " if len(line) > 2 else '{"a": 1, '
+    text = f"{checked[:-2]}}}"
+    (tmp_path / "metrics.jsonl").write_text(f'{checked}"crc": {zlib.crc32(text.encode())}}}\n')
+    trained("simclr", tmp_path, 3)
+    assert [found["step"] for found in lines(tmp_path / "metrics.jsonl")][-3:] == [0, 1, 2]

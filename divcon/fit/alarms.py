@@ -34,8 +34,9 @@ class Alarms:
         self.stage, self.mend, self.allow_collapse = stage, mend, allow_collapse
         self.alike = list[int]()  # the steps of the last readings in a row that found all images alike
         for line in before:
-            if "spread" in line:
-                self._count(line["spread"], At(line["step"], line["steps"], 0))
+            spread, steps = line.get("spread"), line.get("steps")
+            if isinstance(spread, float) and isinstance(steps, int) and steps > 0:  # it may be a stranger's
+                self._count(spread, At(line["step"], steps, 0))
         self.losses: deque[float] = deque(maxlen=PATIENCE)  # each over that of chance
         self.looks: deque[tuple[float, float]] = deque(maxlen=PATIENCE)
         self.said = set[str]()

@@ -63,4 +63,6 @@ def _read(text: str) -> dict[str, Any]:
     if found != int(match[2]):
         raise ValueError(f"expected crc {match[2]}, found {found}")
     line: dict[str, Any] = json.loads(f"{match[1]}}}")
+    if not isinstance(line.get("step"), int):
+        raise ValueError("no step in it")
     return line

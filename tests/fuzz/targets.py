@@ -151,7 +151,7 @@ def lock() -> Target:
 
 
 def _lock(data: bytes) -> None:
-    (WORK / "owned" / locks.NAME).write_bytes(data)
+    (WORK / "owned" / locks.NAME).write_bytes(_sealed(data))
     locks.holder_of(WORK / "owned")
 
 
