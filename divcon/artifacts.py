@@ -14,23 +14,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
 from . import faults
-from .errors import DamagedError, DiskError
+from .errors import DamagedError, DiskError, InputError
 
 if TYPE_CHECKING:
     import torch
 
-UNWRITABLE = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-    errno.EIO,
-}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+UNWRITABLE = FULL | {
+    errno.EACCES, errno.EPERM, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
+}  # fmt: skip
 UNSYNCED = {errno.EINVAL, errno.ENOTSUP}  # of file systems that keep their folders in order by themselves
 SEALED = re.compile(rb'\{\n "seal": "([0-9a-f]{64})"(.*)', re.DOTALL)
 
@@ -256,7 +248,11 @@ def digest(text: str) -> str:
 
 def cache_folder(asked: str | Path | None = None) -> Path:
     """Where indexes, pixels and compiled code live, shared by runs: cache=, else DIVCON_CACHE, else ~/.cache/divcon."""
-    return Path(asked or os.environ.get("DIVCON_CACHE") or "~/.cache/divcon").expanduser().absolute()
+    named = Path(asked or os.environ.get("DIVCON_CACHE") or "~/.cache/divcon")
+    try:
+        return named.expanduser().absolute()
+    except RuntimeError as error:
+        raise InputError(f"{show(named)}: {error}; name a folder by cache=, or in DIVCON_CACHE") from error
 
 
 def show(path: Path | str | bytes) -> str:

@@ -6,15 +6,19 @@ One checker serves recipes written in Python and `key=value` alike; errors name 
 import dataclasses
 import difflib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from .errors import UsageError
 
 R = TypeVar("R")
+Threads = Annotated[int, Field(ge=1, le=4096)]
+Gigabytes = Annotated[float, Field(ge=0, le=1e9)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 def unknown(kind: str, name: str, known: Sequence[str]) -> str:
@@ -34,7 +38,19 @@ def typed(words: Sequence[str]) -> dict[str, Any]:
         if key in pairs:
             raise UsageError(f"{key}= is typed twice")
         pairs[key] = literal(value)
+        _refuse_unnameable(key, pairs[key])
     return pairs
+
+
+def _refuse_unnameable(key: str, value: Any) -> None:
+    """JSON can write characters that no file's name, and no text, has."""
+    try:
+        if "\0" not in os.fsdecode(os.fsencode(value)):
+            return
+    except (TypeError, UnicodeEncodeError):
+        if not isinstance(value, str):
+            return
+    raise UsageError(f"{key}={value!a}: it has characters that no name can have")
 
 
 def literal(text: str) -> Any:
@@ -42,7 +58,7 @@ def literal(text: str) -> Any:
         return {"true": True, "false": False}.get(text.lower())
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -74,7 +90,7 @@ def arguments(verb: Callable[..., Any], options: Mapping[str, Any]) -> dict[str,
     kinds, checked = get_type_hints(verb), {}
     for key, value in options.items():
         try:
-            checked[key] = TypeAdapter(kinds[key]).validate_python(value)
+            checked[key] = TypeAdapter(kinds[key], config=ConfigDict(allow_inf_nan=False)).validate_python(value)
         except ValidationError as error:
             raise UsageError(f"{key}={value}: {error.errors()[0]['msg'].lower()}") from None
     return checked

@@ -56,7 +56,7 @@ _passed = dict.fromkeys(POINTS, 0)
 def asked() -> tuple[str, int]:
     """The place to die at, and at which passing; an empty name where none is asked for."""
     name, _, count = os.environ.get(VARIABLE, "").partition(":")
-    return name, int(count) if count.isdigit() else 1
+    return name, int(count) if count.isascii() and count.isdigit() else int(not count)
 
 
 def at(name: str) -> None:

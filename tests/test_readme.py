@@ -17,6 +17,7 @@ import divcon
 from divcon import cli, method, recipes
 from divcon.book import Book
 from divcon.cli import lists
+from divcon.data.index import Index
 from divcon.machine import Machine
 from divcon.verbs import demo, folders, models, orders, planning
 
@@ -57,6 +58,7 @@ class Found:
     """As many images as Open Clip Art has; none was looked at."""
 
     fingerprint = "made up"
+    index = Index.of([])
 
     def __len__(self) -> int:
         return 6900

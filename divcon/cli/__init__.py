@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -9,16 +10,17 @@ from collections.abc import Callable
 import typer
 
 from .. import __version__, faults
-from ..artifacts import UNWRITABLE
-from ..errors import DiskError, Error, ResourceError, UsageError, no_memory
+from ..artifacts import FULL, UNWRITABLE
+from ..errors import DiskError, Error, FaultError, InputError, ResourceError, UsageError, no_memory
 from . import demo, embed, eval, index, lists, look, redo, run, status
-from .screen import safe, screen
+from .screen import open_streams, safe, screen
 
 app = typer.Typer(
     name="divcon", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Divide and Contrast: one good image encoder from images nobody curated. Options are typed key=value; "
     "--debug, anywhere, shows tracebacks.",
 )  # fmt: skip
+NO_MEMORY = re.compile("allocate memory|failed to map segment", re.IGNORECASE)  # as the loader of libraries says it
 VERBS: tuple[Callable[..., None], ...] = (
     index.index, look.look, run.run, status.status, redo.redo, eval.eval, embed.embed,
     lists.recipes, lists.methods, lists.encoders, demo.demo,
@@ -44,6 +46,7 @@ def main() -> None:
     """Run the command line, and end with one of the exit codes of divcon.errors."""
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
+    open_streams()
     try:
         _fault_asked()
         with screen():
@@ -52,7 +55,7 @@ def main() -> None:
         if faults.missed():
             typer.echo(f"divcon: {faults.missed()}", err=True)
         sys.exit({2: 64, 1: 130}.get(end.code if isinstance(end.code, int) else 0, end.code))
-    except (Error, MemoryError, OSError) as error:
+    except Exception as error:
         if debug:
             traceback.print_exc()
         known = _in_our_words(error)
@@ -63,7 +66,7 @@ def main() -> None:
 
 def _fault_asked() -> None:
     """DIVCON_FAULT: name the places to die at, or check the one that is named."""
-    name, _ = faults.asked()
+    name, count = faults.asked()
     if name == "list":
         typer.echo(faults.told())
         sys.exit(0)
@@ -71,14 +74,24 @@ def _fault_asked() -> None:
         near = difflib.get_close_matches(name, faults.POINTS, 1)
         hint = f"did you mean {near[0]}?" if near else f"{faults.VARIABLE}=list names all there are"
         raise UsageError(f"{faults.VARIABLE}={name}: there is no such place; {hint}")
+    if count < 1:
+        raise UsageError(f"{faults.VARIABLE}={name}: behind the colon stands at which passing, 1 or more")
 
 
-def _in_our_words(error: Error | MemoryError | OSError) -> Error:
+def _in_our_words(error: Exception) -> Error:
     """What the system says, with an exit code and a way on."""
     if isinstance(error, Error):
         return error
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (NO_MEMORY.search(str(error)) and isinstance(error, ImportError | OSError)):
         return no_memory(error)
+    if not isinstance(error, OSError):
+        return FaultError(
+            f"this is a mistake in divcon, not in what was typed: {type(error).__name__}: {error}. Nothing that was finished is "
+            "lost; type it again with --debug, and report what that shows"
+        )
+    what = f"{error.filename or 'the output'}: {error.strerror or error}"
+    if error.errno in FULL:
+        return DiskError(f"{what}; make room, or name another folder (out=, cache=)")
     if error.errno in UNWRITABLE:
-        return DiskError(f"{error.filename}: {error.strerror}; make room, or name another folder (out=, cache=)")
-    return ResourceError(f"{error.filename or ''}: {error.strerror or error}; --debug shows where")
+        return InputError(f"{what}; look at it with `ls -ld`, or name another")
+    return ResourceError(f"{what}; --debug shows where")

@@ -3,7 +3,9 @@
 import contextlib
 import json
 import logging
+import os
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,11 +14,14 @@ import typer
 from .. import log
 from ..artifacts import show
 
+CLOSED = 141  # as of a process that a closed pipe ended
+
 
 @contextlib.contextmanager
 def screen() -> Iterator[None]:
     """The library's log on stderr, and its progress as a bar where there is a terminal."""
     handler = _Lines()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what is wrong with a picture was said at the scan
     log.logger.addHandler(handler)
     log.logger.setLevel(logging.INFO)
     if sys.stderr.isatty():
@@ -84,8 +89,20 @@ def _progress() -> Any:
 
 
 def answer(value: Any, as_json: bool, text: str) -> None:
-    """The answer, on stdout: one JSON object, or words."""
-    typer.echo(json.dumps(value) if as_json else safe(text))
+    """The answer, on stdout: one JSON object, or words. Who has stopped reading it wants no more."""
+    try:
+        typer.echo(json.dumps(value) if as_json else safe(text))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(CLOSED)
+
+
+def open_streams() -> None:
+    """What a shell has closed (2>&-) leads nowhere, rather than into the next file that is opened."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            setattr(sys, name, os.fdopen(handle, "r" if number == 0 else "w"))
 
 
 def safe(text: str) -> str:

@@ -26,6 +26,16 @@ from .near import LOOKS, twins
 FILES = ("index.arrow", "rejected.csv", "duplicates.csv")
 Near = Literal["keep", "drop"]  # what becomes of pictures that look like another
 HASH = 32  # bytes of a SHA-256
+FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+)  # a spreadsheet begins to reckon; the last four are wide
 BLOCK = 65_536  # images whose hashes are gathered at a time
 SCHEMA = pa.schema(
     [
@@ -290,4 +300,4 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[bytes 
 def _cell(value: bytes | str) -> str:
     """Safe to show, and no formula to a spreadsheet: a path that begins like one is the same path from here."""
     text = artifacts.show(value)
-    return f"./{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return f"./{text}" if text.startswith(FORMULA) else text

@@ -46,6 +46,18 @@ def twins(sums: Looks, shapes: Shapes) -> Int64[np.ndarray, "n"]:
 
     `shapes` is width / height of each.
     """
+    keys = np.concatenate([sums, np.ascontiguousarray(shapes, np.float64)[:, None].view(np.uint8)], axis=1)
+    _, firsts, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    first = firsts[group.ravel()]  # of those that look just the same, of which there may be thousands
+    different = np.flatnonzero(first == np.arange(len(sums)))
+    found, of = _twins(sums[different], shapes[different]), np.full(len(sums), -1, np.int64)
+    of[different[found >= 0]] = different[found[found >= 0]]
+    same = np.flatnonzero(first != np.arange(len(sums)))
+    of[same] = np.where(of[first[same]] < 0, first[same], of[first[same]])
+    return of
+
+
+def _twins(sums: Looks, shapes: Shapes) -> Int64[np.ndarray, "n"]:
     of = np.full(len(sums), -1, np.int64)
     for first, second in _pairs(sums, shapes):
         if of[first] < 0 and of[second] < 0:

@@ -5,6 +5,7 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 
 from ..data.labelled import Labelled
+from ..errors import DataError
 from ..rng import uniforms
 
 
@@ -13,8 +14,15 @@ def split(
 ) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"], list[int]]:  # fmt: skip
     """Positions to train and to test on, and the classes left out: the folder's own split, or a stratified 70/30."""
     if data.train is not None and data.test is not None:
-        return data.train, data.test, []
-    return stratified(data.labels, 0.7, seed)
+        train, test, dropped = data.train, data.test, list[int]()
+    else:
+        train, test, dropped = stratified(data.labels, 0.7, seed)
+    if len(np.unique(data.labels[train])) < 2 or not len(test):
+        raise DataError(
+            f"there are {len(train):,} images to train on and {len(test):,} to test on: at least two classes with two images each "
+            "are needed (below train/ and below test/, if there are such folders)"
+        )
+    return train, test, dropped
 
 
 def stratified(

@@ -99,8 +99,10 @@ def _from_timm(spec: EncoderSpec, small: bool) -> nn.Module:
     try:
         shape: dict[str, Any] = {"num_classes": 0, "in_chans": CHANNELS[spec.colours], **spec.options}
         encoder: nn.Module = timm.create_model(spec.name, pretrained=spec.init == "timm", **shape)
+    except MemoryError:
+        raise
     except Exception as error:  # a model's code meets these options unchecked, and fails in any way
-        if spec.init == "timm" and not spec.options:
+        if (spec.init == "timm" and not spec.options) or "allocate memory" in str(error):
             raise
         raise UsageError(f"encoder.options: {spec.name} does not take {spec.options} ({show(str(error))})") from error
     encoder.num_features = getattr(encoder, "head_hidden_size", encoder.num_features)  # with VGG and others they differ

@@ -5,21 +5,24 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, Self, cast
+from typing import Annotated, Any, Literal, Protocol, Self, cast
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 
-from ..config import unknown
+from ..config import Seed, unknown
 from ..data.index import Near
 from ..dnc import DnC
 from ..errors import UsageError
 from ..fit.schedules import IMAGENET
 from ..machine import Layout
 from ..nets.encoder import SLIM, EncoderSpec
-from ..nets.trained import Sight
+from ..nets.trained import MOST, Sight
 from ..rivals import NMF, ClusterFit, Single, Supervised
 
 Recipe = DnC | Single | ClusterFit | Supervised | NMF
+Passes = Annotated[float, Field(gt=0, le=1e6)]
+Width = Annotated[int, Field(ge=1, le=MOST)]
+DEVICES = r"^(auto|cpu|(cuda|mps|xpu)(:[0-9]{1,4})?)$"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,29 +30,29 @@ class Options:
     """What everyone types, in short. None: derived from the collection and the machine, and said with its reason."""
 
     recipe: str = "dnc"
-    epochs: PositiveFloat | None = None  # passes over the collection, summed over all stages
-    imagenet_epochs: PositiveFloat | None = None  # the paper's count: 1,281,167 images each, whatever the collection
-    seed: int = 0
+    epochs: Passes | None = None  # passes over the collection, summed over all stages
+    imagenet_epochs: Passes | None = None  # the paper's count: 1,281,167 images each, whatever the collection
+    seed: Seed = 0
     encoder: str | None = None
-    size: PositiveInt | None = None
-    batch_size: int | None = None
+    size: Annotated[int, Field(le=MOST)] | None = None
+    batch_size: Annotated[int, Field(le=2**30)] | None = None
     method: str = "moclr"
     init: str = "random"
-    hidden: PositiveInt | None = None  # the projector's widths
-    dim: PositiveInt | None = None
+    hidden: Width | None = None  # the projector's widths
+    dim: Width | None = None
     views: str | None = None
     base: str | None = None
     labels: str | None = (
         None  # a labelled folder, to compare experts with the base by; only supervised ones learn from it
     )
-    device: str = "auto"
+    device: Annotated[str, Field(pattern=DEVICES)] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     layout: Layout = "auto"  # of a picture's channels in memory
     shortcuts: bool = True  # the same network, in a quicker form
     compiled: bool = False  # by torch.compile
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    limit: PositiveInt | None = None
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
+    limit: Annotated[int, Field(ge=1, le=2**48)] | None = None
     include: str | tuple[str, ...] = ()
     exclude: str | tuple[str, ...] = ()
     near_duplicates: Near = "keep"  # or "drop": of pictures that look alike, use one

@@ -9,6 +9,7 @@ from .. import locks, records
 from ..artifacts import cache_folder, show
 from ..book import Book, expected, forget
 from ..book import verify as verify_hashes
+from ..config import Threads
 from ..data.images import open_images
 from ..data.index import Near
 from ..errors import DamagedError, InputError
@@ -19,7 +20,7 @@ UNKNOWN = dict.fromkeys(("images_seen", "images_per_second", "data_wait", "peak_
 
 def look(
     data: str | Path, *, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = (),
-    near_duplicates: Near = "keep", cache: str | Path | None = None, threads: int | None = None, sheet: str | Path | None = None,
+    near_duplicates: Near = "keep", cache: str | Path | None = None, threads: Threads | None = None, sheet: str | Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """What is in the pile: how many files were found, used, duplicates, and rejected for what reason; how many look like
     another that is used (near-duplicates: used too, unless they are to be dropped); the middle sizes in pixels. `sheet` is where to draw a contact sheet."""
@@ -44,7 +45,7 @@ def look(
 
 def index(
     data: str | Path, *, out: str | Path | None = None, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = (),
-    near_duplicates: Near = "keep", cache: str | Path | None = None, threads: int | None = None,
+    near_duplicates: Near = "keep", cache: str | Path | None = None, threads: Threads | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Read every file once and remember it in the cache; with `out`, also as index.arrow and lists in that folder."""
     made = open_images(

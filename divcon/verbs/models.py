@@ -11,6 +11,7 @@ from torch import nn
 from .. import machine
 from ..artifacts import cache_folder, show, whole
 from ..book import Book
+from ..config import Gigabytes, Seed, Threads
 from ..data.images import Images, open_images
 from ..data.labelled import Labelled, open_labelled
 from ..data.pixels import open_pixels
@@ -67,8 +68,8 @@ def features(
     *,
     place: Place = "pool",
     cache: Path,
-    cache_gb: float = 8.0,
-    threads: int | None = None,
+    cache_gb: Gigabytes = 8.0,
+    threads: Threads | None = None,
 ) -> torch.Tensor:
     """What the model sees of every image, in order: [N, D], centre views, float32."""
     here = machine.choose(cache, readers=threads)
@@ -78,8 +79,8 @@ def features(
 
 
 def evaluate(
-    model: str | Path | Trained, labelled: str | Path | Labelled, *, tasks: str | tuple[str, ...] = TASKS, seed: int = 0,
-    place: Place = "pool", cache: str | Path | None = None, cache_gb: float = 8.0, threads: int | None = None,
+    model: str | Path | Trained, labelled: str | Path | Labelled, *, tasks: str | tuple[str, ...] = TASKS, seed: Seed = 0,
+    place: Place = "pool", cache: str | Path | None = None, cache_gb: Gigabytes = 8.0, threads: Threads | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """kNN and linear accuracy, in 0..1, on a labelled folder: `{"knn": {"k20", "k200", "top1"}, "linear": {"top1"}, ...}`.
 
@@ -111,7 +112,7 @@ def evaluate(
 
 def embed(
     model: str | Path, data: str | Path, *, out: str | Path, place: Place = "pool", cache: str | Path | None = None,
-    cache_gb: float = 8.0, threads: int | None = None,
+    cache_gb: Gigabytes = 8.0, threads: Threads | None = None,
 ) -> int:  # fmt: skip
     """Write what the model sees of each image to a parquet file with columns `path` and `embedding`; how many."""
     import pyarrow as pa

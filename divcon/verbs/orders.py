@@ -51,7 +51,7 @@ class Order:
     cache: Path
     cache_gb: float
     save_every: float
-    base: str | None
+    base: Path | None
     reasons: list[str]
 
 
@@ -83,7 +83,7 @@ def prepare(data: str | Path, out: str | Path, options: Mapping[str, Any]) -> Or
         typed, flat, described(chosen), images.fingerprint, len(images), _stages(recipe), STAGES[type(recipe)][-1]
     )
     gb, every = behaviour.cache_gb, behaviour.save_every
-    return Order(folder, images, recipe, book, chosen, cache, gb, every, full.base, reasons)
+    return Order(folder, images, recipe, book, chosen, cache, gb, every, _base(full.base, recipe), reasons)
 
 
 def carry_out(
@@ -92,13 +92,12 @@ def carry_out(
     """Do what is not done yet: which stages were done by this call, and whether all are now."""
     if only is not None and only.split("/")[0] not in STAGES[type(order.recipe)]:
         raise UsageError(unknown("stage", only, STAGES[type(order.recipe)]))
-    base = _base(order.base, order.recipe)
     _refuse_without_room(order, only)
     for reason in order.reasons:
         say(reason)
     run = Run(
         order.folder, order.machine, order.cache, cache_gb=order.cache_gb, save_every=order.save_every,
-        only=only, taken={"base": base} if base else {}, steal_lock=steal_lock, allow_collapse=allow_collapse,
+        only=only, taken={"base": order.base} if order.base else {}, steal_lock=steal_lock, allow_collapse=allow_collapse,
         changes=_meet_book(order),
     )  # fmt: skip
     try:

@@ -6,12 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat
 
 from .. import signals
 from ..artifacts import cache_folder, show
 from ..book import Book, check_folder, check_intact, expected, untidy
-from ..config import check, described, leaves
+from ..config import Gigabytes, Threads, check, described, leaves
 from ..log import say
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ class Behaviour:
     """Options that change no bit of a result."""
 
     cache: Path | None = None
-    cache_gb: NonNegativeFloat = 8.0
-    threads: PositiveInt | None = None
+    cache_gb: Gigabytes = 8.0
+    threads: Threads | None = None
     save_every: NonNegativeFloat = 30.0
     keep_memory: bool = True
 
