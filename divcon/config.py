@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 from .errors import UsageError
 
 R = TypeVar("R")
+SHOWN = 80  # letters of a value that will not do
 Threads = Annotated[int, Field(ge=1, le=4096)]
 Gigabytes = Annotated[float, Field(ge=0, le=1e9)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -76,7 +77,8 @@ def check_value(kind: Any, value: Any, name: str) -> Any:
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        raise UsageError(f"{name}={value}: {error.errors()[-1]['msg'].removeprefix('Input ').lower()}") from None
+        message = error.errors()[-1]["msg"].removeprefix("Input ").lower()
+        raise UsageError(f"{name}={_short(value)}: {message}") from None
 
 
 @cache
@@ -87,12 +89,12 @@ def _checker(kind: Any) -> TypeAdapter[Any]:
 
 def arguments(verb: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """The options, checked and converted as the verb's own signature says."""
-    kinds, checked = get_type_hints(verb), {}
+    kinds, checked = get_type_hints(verb, include_extras=True), {}
     for key, value in options.items():
         try:
             checked[key] = TypeAdapter(kinds[key], config=ConfigDict(allow_inf_nan=False)).validate_python(value)
         except ValidationError as error:
-            raise UsageError(f"{key}={value}: {error.errors()[0]['msg'].lower()}") from None
+            raise UsageError(f"{key}={_short(value)}: {error.errors()[0]['msg'].lower()}") from None
     return checked
 
 
@@ -100,7 +102,12 @@ def _explained(kind: type, place: str, problem: Any) -> str:
     where = place + ".".join(str(step) for step in problem["loc"])
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return unknown("option", where, [f"{place}{name}" for name in leaves(kind)])
-    return f"{where}={problem['input']}: {problem['msg'].lower()}"
+    return f"{where}={_short(problem['input'])}: {problem['msg'].lower()}"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def leaves(kind: type, prefix: str = "") -> Iterator[str]:
