@@ -92,6 +92,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
             monkeypatch.setattr(module, name, reached)
     monkeypatch.setattr(orders, "open_images", lambda *_, **__: Found())
     monkeypatch.setattr(orders, "_machine", lambda *_: Machine())
+    monkeypatch.setattr(orders, "_base", lambda *_: None)
     monkeypatch.setattr(demo, "collection", lambda cache: tmp_path / "collection")
     command = typer.main.get_command(cli.app)
     return lambda line: command.main(shlex.split(line)[1:], standalone_mode=False)

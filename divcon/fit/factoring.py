@@ -1,6 +1,6 @@
 """Non-negative factors of a collection's pixels: scikit-learn's MiniBatchNMF, given one batch after another."""
 
-import time
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +9,19 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load
 
-from .. import faults, signals
-from ..artifacts import end, read_ended, show, whole, write_tensors
+from .. import faults
+from ..artifacts import end, read_ended, whole, write_tensors
 from ..data.loader import Loader
 from ..data.order import Order
 from ..data.pixels import Pixels
 from ..data.views import centre
 from ..errors import DamagedError, InputError
-from ..log import say, tick, warn
+from ..log import warn
 from ..nets.factors import Factors
 from ..nets.trained import Sight
 from ..rng import seed_for
 from ..runs import Work
-from .journal import Journal
+from .course import Course
 from .looking import as_input
 from .schedules import steps_for
 
@@ -50,14 +50,17 @@ def factor(
     first = _resumed(model, newest, rows) if newest.exists() else 0
     if first:
         factors.components.copy_(torch.from_numpy(model.components_))
-    course = _Course(work, newest, first, steps, batch_size, loader)
-    say(f"{work.name}: {steps:,} steps of {batch_size}" + (f", going on from step {first:,}" if first else ""))
+    checkpoint = functools.partial(_save, newest, model)
+    course = Course(work, loader, first=first, steps=steps, batch_size=batch_size, save=checkpoint)
     for step in range(first, steps):
         seen = rows(step)
         model.partial_fit(seen)
         factors.components.copy_(torch.from_numpy(model.components_))
         faults.at("factors.stepped")
-        course.after(step, model, factors, seen)
+        if course.logs(step):
+            error = _error(factors, seen)
+            course.log(step, error, {}, f"squared error {error:.4f}")
+        course.after(step)
     course.end()
 
 
@@ -85,56 +88,15 @@ def _resumed(model: Any, newest: Path, rows: Any) -> int:
     return step
 
 
-class _Course:
-    """What happens around the steps: logging, saving, stopping, and the account in the end."""
+def _save(newest: Path, model: Any, step: int) -> None:
+    learnt = {name: torch.from_numpy(getattr(model, its)) for name, its in LEARNT.items()}
+    with whole(newest) as part:
+        write_tensors(part, {**learnt, "step": torch.tensor(step)})
+        end(part)
+    faults.at("factors.kept")
 
-    def __init__(self, work: Work, newest: Path, first: int, steps: int, batch_size: int, loader: Loader):
-        self.work, self.newest, self.loader = work, newest, loader
-        self.first, self.steps, self.batch_size = first, steps, batch_size
-        self.every = max(1, steps // 200)
-        self.journal = Journal(work.folder / "metrics.jsonl", first)
-        self.begun = self.saved = time.monotonic()
-        self.loss: float | None = self.journal.last.get("loss")
 
-    def after(self, step: int, model: Any, factors: Factors, seen: Rows) -> None:
-        last = step + 1 == self.steps
-        if step % self.every == 0 or last:
-            self._log(step, factors, seen)
-        if signals.asked() or last or time.monotonic() - self.saved >= self.work.save_every:
-            self._save(step + 1, model)
-        if not last:
-            signals.stop_here(f"{show(self.work.name)} is saved at step {step + 1:,} of {self.steps:,}")
-
-    def end(self) -> None:
-        self.work.notes |= {
-            "steps": self.steps, "batch_size": self.batch_size, "images_seen": self.steps * self.batch_size,
-            "loss": self.loss, **self._last_rates(),
-        }  # fmt: skip
-
-    def _log(self, step: int, factors: Factors, seen: Rows) -> None:
-        """The loss is the squared error of a pixel's colour."""
-        x = torch.from_numpy(seen)
-        self.loss = loss = float((x - factors.put_together(factors.amounts(x))).square().mean())
-        line = {"step": step, "loss": loss, "steps": self.steps, "batch_size": self.batch_size}
-        self.journal.write(line | self._rates(step + 1))
-        tick(self.work.name, step + 1, self.steps, "steps", f"squared error {loss:.4f}")
-
-    def _save(self, step: int, model: Any) -> None:
-        learnt = {name: torch.from_numpy(getattr(model, its)) for name, its in LEARNT.items()}
-        with whole(self.newest) as part:
-            write_tensors(part, {**learnt, "step": torch.tensor(step)})
-            end(part)
-        faults.at("factors.kept")
-        self.work.write_state("running")
-        self.saved = time.monotonic()
-
-    def _last_rates(self) -> dict[str, float | None]:
-        """Of this process; where it had no step left to do, of the one before."""
-        if self.first < self.steps:
-            return {**self._rates(self.steps)}
-        return {name: self.journal.last.get(name) for name in ("images_per_second", "data_wait")}
-
-    def _rates(self, done: int) -> dict[str, float]:
-        seconds = max(time.monotonic() - self.begun, 1e-9)
-        rate = (done - self.first) * self.batch_size / seconds
-        return {"images_per_second": round(rate, 1), "data_wait": round(self.loader.waited / seconds, 4)}
+def _error(factors: Factors, seen: Rows) -> float:
+    """The mean square of what is wrong with a pixel's colour."""
+    x = torch.from_numpy(seen)
+    return float((x - factors.put_together(factors.amounts(x))).square().mean())

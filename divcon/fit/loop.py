@@ -1,24 +1,19 @@
 """The one training loop: base, experts, student and classifiers all run through it. It knows no method."""
 
-import resource
-import sys
-import time
+import functools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from .. import dist, faults, signals
-from ..artifacts import show, sync
+from .. import dist, faults
 from ..data.loader import Loader, Shown
 from ..data.order import Order
 from ..data.pixels import Pixels
 from ..data.views import View
 from ..errors import DataError, UsageError
-from ..log import say, tick
 from ..machine import Machine
 from ..method import At, Batch, Method, Outcome
 from ..nets.trained import Sight
@@ -26,8 +21,8 @@ from ..rng import seed_for
 from ..runs import Work
 from . import checkpoints
 from .alarms import Alarms
+from .course import Course
 from .guard import Guard
-from .journal import Journal
 from .looking import as_input, encode
 from .optimisers import Name, optimiser
 from .schedules import learning_rate, steps_for, warmup_steps
@@ -71,8 +66,11 @@ def fit(work: Work, method: Method, pixels: Pixels, training: Training, pair: tu
     guard = Guard(optimizer, late=machine.device != "cpu")
     loader.show(_sampling(method))
     loader.prepare(first)
-    course = _Course(work, method, optimizer, guard, first, steps, training, loader)
-    say(f"{work.name}: {steps:,} steps of {training.batch_size}" + (f", going on from step {first:,}" if first else ""))
+    checkpoint = functools.partial(_save, work, method, optimizer)
+    course = Course(
+        work, loader, first=first, steps=steps, batch_size=training.batch_size, save=checkpoint, settle=guard.settle
+    )
+    alarms = Alarms(work.name, method.mend, course.journal.kept, allow_collapse=work.allow_collapse)
     for step in range(first, steps):
         at = At(step, steps, order.epoch(step))
         torch.manual_seed(seed_for(training.seed, "step", step))  # so that resuming needs no saved random state
@@ -84,7 +82,9 @@ def fit(work: Work, method: Method, pixels: Pixels, training: Training, pair: tu
         outcome = train_step(method, optimizer, batch, at, _rate(training, step, steps), machine, guard)
         method.after_step(outcome.kept, at)
         faults.at("train.stepped")
-        course.after(step, order.epoch(step), outcome)
+        if course.logs(step):
+            _log(course, alarms, outcome, at, lr=optimizer.param_groups[0]["lr"])
+        course.after(step)
     course.end()
 
 
@@ -127,78 +127,12 @@ def _rate(training: Training, step: int, steps: int) -> float:
     return learning_rate(step, steps, peak=peak, warmup=warmup, drops=training.drops)
 
 
-class _Course:
-    """What happens around the steps: logging, saving, stopping, and the account in the end."""
-
-    def __init__(
-        self, work: Work, method: Method, optimizer: torch.optim.Optimizer, guard: Guard, first: int, steps: int,
-        training: Training, loader: Loader,
-    ):  # fmt: skip
-        self.work, self.method, self.optimizer, self.guard = work, method, optimizer, guard
-        self.training, self.loader = training, loader
-        self.first, self.steps = first, steps
-        self.every = max(1, steps // 200)
-        self.journal = Journal(work.folder / "metrics.jsonl", first)
-        self.alarms = Alarms(work.name, method.mend, self.journal.kept, allow_collapse=work.allow_collapse)
-        self.begun = self.saved = time.monotonic()
-        self.loss: float | None = self.journal.last.get("loss")
-
-    def after(self, step: int, epoch: int, outcome: Outcome) -> None:
-        last = step + 1 == self.steps
-        if step % self.every == 0 or last:
-            self._log(At(step, self.steps, epoch), outcome)
-        stop = dist.any_rank(signals.asked())
-        if stop or last or self._due():
-            self.guard.settle()
-            dist.first_alone(lambda: self._save(step + 1))
-        if stop and not last:
-            signals.stop_here(f"{show(self.work.name)} is saved at step {step + 1:,} of {self.steps:,}")
-
-    def end(self) -> None:
-        self.work.notes |= {
-            "steps": self.steps, "batch_size": self.training.batch_size, "images_seen": self.steps * self.training.batch_size,
-            "loss": self.loss, "peak_rss_mb": peak_rss_mb(), **self._last_rates(),
-        }  # fmt: skip
-
-    def _last_rates(self) -> dict[str, float | None]:
-        """Of this process; where it had no step left to do, of the one before."""
-        if self.first < self.steps:
-            return {**self._rates(self.steps)}
-        return {name: self.journal.last.get(name) for name in ("images_per_second", "data_wait")}
-
-    def _due(self) -> bool:
-        return dist.any_rank(time.monotonic() - self.saved >= self.work.save_every)
-
-    def _save(self, step: int) -> None:
-        self.work.mine()
-        sync(self.journal.path)
-        work = self.work
-        checkpoints.save(work.folder / "checkpoints", step, self.method, self.optimizer, work.asked, work.mine)
-        self.work.write_state("running")
-        self.saved = time.monotonic()
-
-    def _log(self, at: At, outcome: Outcome) -> None:
-        rates = self._rates(at.step + 1)
-        self.loss = loss = float(outcome.loss.detach())
-        lr = self.optimizer.param_groups[0]["lr"]
-        line: dict[str, Any] = {"step": at.step, "epoch": at.epoch, "loss": self.loss, "lr": lr, **rates}
-        line |= {name: float(value) for name, value in outcome.logs.items()} | self.alarms.watch(outcome, at)
-        line |= {"steps": self.steps, "batch_size": self.training.batch_size}
-        if dist.rank() == 0:
-            self.work.mine()
-            self.journal.write(line)
-            faults.at("train.logged")
-        note = f"loss {loss:.3f}, {rates['images_per_second']:,.0f} images/s, {rates['data_wait']:.1%} waiting for data"
-        tick(self.work.name, at.step + 1, self.steps, "steps", note)
-        self.alarms.check(at)
-
-    def _rates(self, done: int) -> dict[str, float]:
-        seconds = max(time.monotonic() - self.begun, 1e-9)
-        seen = (done - self.first) * self.training.batch_size
-        return {"images_per_second": round(seen / seconds, 1), "data_wait": round(self.loader.waited / seconds, 4)}
+def _save(work: Work, method: Method, optimizer: torch.optim.Optimizer, step: int) -> None:
+    checkpoints.save(work.folder / "checkpoints", step, method, optimizer, work.asked, work.mine)
 
 
-def peak_rss_mb() -> float:
-    """The most memory this process has held, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+def _log(course: Course, alarms: Alarms, outcome: Outcome, at: At, lr: float) -> None:
+    logs = {name: float(value) for name, value in outcome.logs.items()}
+    more = {"epoch": at.epoch, "lr": lr, **logs, **alarms.watch(outcome, at)}
+    course.log(at.step, float(outcome.loss.detach()), more)
+    alarms.check(at)

@@ -3,6 +3,7 @@ its pipeline is done with, for so many images. A file's header says the command,
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Protocol, Self, cast
@@ -22,7 +23,7 @@ from ..rivals import NMF, ClusterFit, Single, Supervised
 Recipe = DnC | Single | ClusterFit | Supervised | NMF
 Passes = Annotated[float, Field(gt=0, le=1e6)]
 Width = Annotated[int, Field(ge=1, le=MOST)]
-DEVICES = r"^(auto|cpu|(cuda|mps|xpu)(:[0-9]{1,4})?)$"
+DEVICES = re.compile(r"auto|cpu|(cuda|mps|xpu)(:[0-9]{1,4})?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Options:
     labels: str | None = (
         None  # a labelled folder, to compare experts with the base by; only supervised ones learn from it
     )
-    device: Annotated[str, Field(pattern=DEVICES)] = "auto"
+    device: str = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     layout: Layout = "auto"  # of a picture's channels in memory
     shortcuts: bool = True  # the same network, in a quicker form
@@ -62,6 +63,10 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name}={value:g}: at least {least:g}")
+        if not DEVICES.fullmatch(self.device):
+            raise UsageError(
+                f"device={self.device}: there is cpu, cuda, cuda:1, mps, xpu; device=auto takes what there is"
+            )
 
     def by(self, method: str) -> Self:
         """The options for a recipe of a method of its own: another one can't be typed."""
