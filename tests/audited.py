@@ -85,7 +85,7 @@ class Watch:
         for name in ("hook", "out", "tmp", "home"):
             (work / name).mkdir(parents=True)
         (work / "hook" / "sitecustomize.py").write_text(HOOK)
-        self.command = [sys.executable, "-c", PIPELINE, str(photos), str(work / "out"), json.dumps(options)]
+        self.command = [sys.executable, "-P", "-c", PIPELINE, str(photos), str(work / "out"), json.dumps(options)]
         self.homes = {
             "data": [photos], "results": [work / "out"], "caches": [work / "cache", self.numba], "watch": [work / "log"],
             "temporary": [work / "tmp"], "interpreter": [*_interpreter(), ROOT / "divcon", ROOT / "divcon.egg-info", work / "hook"],
@@ -131,7 +131,9 @@ class Watch:
             raise RuntimeError(done.stderr)
 
     def whose(self, path: str) -> str:
-        """One of the homes, the system's, or elsewhere."""
+        """One of the homes, the system's, a folder's that is being removed, or elsewhere."""
+        if "/" not in path and not (self.work / "home" / path).exists():
+            return "folders that are removed"  # by a name below one that is open
         full = os.path.normpath(self.work / "home" / path)
         for name, folders in self.homes.items():
             if any(full == str(folder) or full.startswith(f"{folder}{os.sep}") for folder in folders):
