@@ -38,19 +38,27 @@ def owned(folder: Path, *, steal: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def shortly(folder: Path) -> Iterator[None]:
+def shortly(folder: Path, *, steal: bool = False) -> Iterator[None]:
     """Hold a folder for a moment, once those have done so who came before; OwnedError if that takes too long."""
     deadline = time.monotonic() + PATIENCE
     with contextlib.ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(owned(folder))
+                stack.enter_context(owned(folder, steal=steal))
                 break
             except OwnedError:
                 if time.monotonic() > deadline:
                     raise
             time.sleep(0.05)
+        clear(folder)
         yield
+
+
+def clear(folder: Path) -> None:
+    """Remove what killed processes, and such as are waiting and write it again, have put beside a lock. Only the folder's
+    owner may call it."""
+    for left in folder.glob(f"{NAME}.*"):
+        erase(left)
 
 
 def check(folder: Path) -> None:

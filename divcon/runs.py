@@ -207,7 +207,8 @@ class Run:
 
 def _clear_half_written(folder: Path) -> None:
     """Remove what a killed process was about to write. Only the folder's owner may call it."""
-    for path in (*folder.glob("*.part"), *folder.glob(f"{locks.NAME}.*")):
+    locks.clear(folder)
+    for path in folder.glob("*.part"):
         erase(path)
 
 

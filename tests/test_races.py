@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import TINY
 from test_collection import aged
 from test_pipeline import command
 
@@ -136,3 +137,17 @@ def test_many_readers_that_find_many_changed_files_leave_a_memory_that_is_whole(
     caplog.clear()
     memory = Memory.load(memory_of(images.source, cache))
     assert "damaged" not in caplog.text and not set(names) & memory.verdicts.keys()
+
+
+def test_the_lock_of_a_machine_that_is_gone_is_named_and_given_way_to_who_steals_it(
+    photos: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "PATIENCE", 0.1)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/lock").write_text(sealed(json.dumps(locks.me() | {"host": "elsewhere"})))
+    options = {**TINY, "recipe": "moclr", "epochs": 1, "hidden": 32, "dim": 16}
+    options = {key: value for key, value in options.items() if "." not in key}
+    with pytest.raises(OwnedError, match=r"is in use by process \d+ on elsewhere: .*--steal-lock"):
+        divcon.run(photos, out=tmp_path / "run", **options)
+    assert divcon.run(photos, out=tmp_path / "run", steal_lock=True, **options).done
+    assert not list((tmp_path / "run").rglob("lock*"))

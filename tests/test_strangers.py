@@ -343,8 +343,10 @@ def test_an_array_whose_header_is_no_python_is_refused(run: Path, shape: str) ->
 
 @pytest.mark.parametrize(
     "line",
-    ['{"step": "many"}', "{}", '{"step": -1, "spread": "wide", "steps": 9}', '{"step": -1, "spread": 0.1, "steps": 0}'],
-)
+    ['{"step": "many"}', "{}", '{"step": -1, "spread": "wide", "steps": 9}', '{"step": -1, "spread": 0.1, "steps": 0}',
+     f'{{"step": -1, "deep": {"[" * 100_000}{"]" * 100_000}}}'],
+    ids=lambda line: line[:40],
+)  # fmt: skip
 def test_a_hostile_line_of_a_journal_ends_no_training(tmp_path: Path, line: str) -> None:
     checked = f"{line[:-1]}, " if len(line) > 2 else '{"a": 1, '
     text = f"{checked[:-2]}}}"

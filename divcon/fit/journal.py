@@ -36,7 +36,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
         for number, line in enumerate(text.split("\n")[:-1], 1):
             try:
                 found.append(_read(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 warn(f"{show(path)}, line {number}, is damaged ({error}) and left out")
     return found
 

@@ -98,7 +98,7 @@ def carry_out(
     run = Run(
         order.folder, order.machine, order.cache, cache_gb=order.cache_gb, save_every=order.save_every,
         only=only, taken={"base": order.base} if order.base else {}, steal_lock=steal_lock, allow_collapse=allow_collapse,
-        changes=_meet_book(order),
+        changes=_meet_book(order, steal_lock),
     )  # fmt: skip
     try:
         PIPELINES[type(order.recipe)](run, order.images, order.recipe)
@@ -108,7 +108,7 @@ def carry_out(
         return run.did, False
     if only is not None and not run.reached_only:
         raise UsageError(unknown("stage", only, expected(order.folder, order.book)))
-    _close_book(order, all_done=only is None)
+    _close_book(order, only is None, steal_lock)
     if not run.did:
         say(f"nothing to do: every stage of {show(order.folder)} is done")
     return run.did, True
@@ -152,9 +152,9 @@ def _base(asked: str | None, recipe: Recipe) -> Path | None:
     return folder
 
 
-def _meet_book(order: Order) -> str:
+def _meet_book(order: Order, steal_lock: bool) -> str:
     """Write down what is asked for, where that costs nothing; else say what differs from what the run was begun with."""
-    with locks.shortly(order.folder):
+    with locks.shortly(order.folder, steal=steal_lock):
         if not committed(order.folder):
             order.book.write(order.folder)
             faults.at("run.described")
@@ -165,9 +165,9 @@ def _meet_book(order: Order) -> str:
     return "; ".join(before.changes(order.book))
 
 
-def _close_book(order: Order, all_done: bool) -> None:
+def _close_book(order: Order, all_done: bool, steal_lock: bool) -> None:
     """Write down what was asked for last, now that nothing was refused, and by which stages the run was finished."""
-    with locks.shortly(order.folder):
+    with locks.shortly(order.folder, steal=steal_lock):
         before = dataclasses.replace(order.book, done=Book.read(order.folder).done)
         (order.book.with_done(order.folder) if all_done else before).write(order.folder)
 
