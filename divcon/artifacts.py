@@ -209,11 +209,19 @@ def damage(manifest: Path) -> list[str]:
         return [str(error) if isinstance(error, DamagedError) else f"{show(manifest)} can't be read: {error!r}"]
     wrong = []
     for name, expected in hashes.items():
-        path = manifest.parent / str(name)
-        found = sha256(path) if path.is_file() else "no file"
+        found = _found(manifest.parent, Path(str(name)))
         if found != expected:
-            wrong.append(f"{show(path)}: {differs(str(expected), found)}")
+            wrong.append(f"{show(manifest.parent / str(name))}: {differs(str(expected), found)}")
     return wrong
+
+
+def _found(folder: Path, name: Path) -> str:
+    """The hash of a file that a manifest names; it may be a stranger's, and name anything."""
+    try:
+        inside = not name.is_absolute() and ".." not in name.parts
+        return sha256(folder / name) if inside and (folder / name).is_file() else "no file"
+    except (OSError, ValueError):
+        return "no file"
 
 
 def remove(folder: Path, first: str) -> None:

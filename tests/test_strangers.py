@@ -19,7 +19,7 @@ from test_methods import trained
 from test_pipeline import command, finished, typed
 
 import divcon
-from divcon.artifacts import end, read_json, sha256, write_json
+from divcon.artifacts import damage, end, read_json, sha256, write_json
 from divcon.clustering.clusters import Clusters
 from divcon.data.child import Verdict
 from divcon.data.index import Found, Index
@@ -353,3 +353,10 @@ def test_a_hostile_line_of_a_journal_ends_no_training(tmp_path: Path, line: str)
     (tmp_path / "metrics.jsonl").write_text(f'{checked}"crc": {zlib.crc32(text.encode())}}}\n')
     trained("simclr", tmp_path, 3)
     assert [found["step"] for found in lines(tmp_path / "metrics.jsonl")][-3:] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["n" * 5000, "../" * 40 + "etc/hostname", "/etc/hostname", "a\0b", "", "."])
+def test_a_manifest_that_names_what_is_not_in_its_folder_finds_no_file_there(tmp_path: Path, name: str) -> None:
+    write_json(tmp_path / "MANIFEST.json", {"sha256": {name: "0" * 64}})
+    (line,) = damage(tmp_path / "MANIFEST.json")
+    assert "expected sha256 000000000000, found no file" in line
