@@ -444,6 +444,7 @@ def test_a_pattern_that_fits_nothing_or_too_much_is_refused(
         (place.with_name("x*.tar"), 66, "there is no .*x.*tar"),
         (place.with_name("{0..9999999}.tar"), 64, "1,000,000 of them at most"),
         (place.with_name("{3..1}.tar"), 64, "from the smaller to the larger"),
+        (place.with_name("{0..9999}{0..9999}{0..9999}.tar"), 64, "1,000,000,000,000 shards; 1,000,000 at most"),
         (place.with_name("001.tar.gz"), 64, "is an archive, and none is ever unpacked here"),
         (place.with_name("*.tar.gz"), 64, "is an archive, and none is ever unpacked here"),
     ):

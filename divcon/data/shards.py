@@ -1,6 +1,7 @@
 """Tar shards: many images behind one another in a few files, read where they lie."""
 
 import contextlib
+import math
 import os
 import re
 import stat
@@ -105,6 +106,8 @@ def expanded(pattern: str) -> Iterator[str]:
     """The names that braces stand for: `{000..123}` counts, with as many digits, and `{a,b}` lists."""
     parts = BRACES.split(pattern)
     choices = [_choices(part) if i % 2 else [part] for i, part in enumerate(parts)]
+    if math.prod(map(len, choices)) > MOST_SHARDS:
+        raise UsageError(f"{pattern}: that is {math.prod(map(len, choices)):,} shards; {MOST_SHARDS:,} at most")
     for names in product(*choices):
         yield "".join(names)
 
@@ -114,6 +117,7 @@ def _choices(braces: str) -> Sequence[str]:
     if not counted:
         return braces.split(",")
     first, last = counted.groups()
-    if not 0 <= int(last) - int(first) < MOST_SHARDS:
+    numbers = range(int(first), int(last) + 1)
+    if not 0 < len(numbers) <= MOST_SHARDS:
         raise UsageError(f"{{{braces}}}: from the smaller to the larger number, and {MOST_SHARDS:,} of them at most")
-    return [f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1)]
+    return [f"{n:0{len(first)}}" for n in numbers]
