@@ -20,10 +20,11 @@ from test_decode import encoded, flipped, png, scene
 
 from divcon import log
 from divcon.data import child, pixels, scan
-from divcon.data.child import Verdict, judged
+from divcon.data.child import judged
 from divcon.data.decode import Picture
 from divcon.data.images import Images, Positions, open_images
 from divcon.data.index import Found, Index
+from divcon.data.judging import Verdict
 from divcon.data.made import KINDS, class_sizes, make
 from divcon.data.pixels import Cached, Decoded, open_pixels
 from divcon.data.places import Place
@@ -336,7 +337,7 @@ def test_what_can_not_be_read_is_listed(tmp_path: Path) -> None:
 
 def served(judge: str) -> tuple[str, ...]:
     """A command that serves verdicts of this kind."""
-    code = f"import os, time\nfrom divcon.data import child\nfrom divcon.data.child import Verdict\n{judge}\nchild.serve(judge)"
+    code = f"import os, time\nfrom divcon.data import child, judging\nfrom divcon.data.judging import Verdict\n{judge}\nchild.serve(judge)"
     return (sys.executable, "-c", code)
 
 
@@ -373,9 +374,7 @@ def judge(place):
 
 
 def test_a_decoder_that_takes_too_much_memory_costs_one_file(tmp_path: Path) -> None:
-    greedy = (
-        "import numpy\nchild.decode.rgb = lambda data: numpy.ones((int(data), 1, 3), numpy.uint8)\njudge = child.judge"
-    )
+    greedy = "import numpy\njudging.decode.rgb = lambda data: numpy.ones((int(data), 1, 3), numpy.uint8)\njudge = judging.judge"
     heights = {"a": 10, "b": 10**9, "c": 20}
     for name, height in heights.items():
         (tmp_path / name).write_text(str(height))

@@ -33,7 +33,7 @@ from test_decode import chunk, close, encoded, flipped, png, scene, stored
 from test_hostile import by_anyone
 
 from divcon.artifacts import show
-from divcon.data import child, images, patience
+from divcon.data import child, images, judging, patience
 from divcon.data.child import judged
 from divcon.data.decode import rgb, shrunk
 from divcon.data.images import Images, open_images
@@ -329,7 +329,7 @@ def test_bombs_are_judged_in_64_mb_and_two_seconds(tmp_path: Path) -> None:
     bombs = [row for row in ROWS if row.number in (12, 13, 14, 16, 26, 28, 34, 35, 51)]
     for i, row in enumerate(bombs):
         (tmp_path / str(i)).write_bytes(row.data)
-    command = served("child.MEMORY = 64 * 2**20\njudge = child.judge")
+    command = served("judging.MEMORY = 64 * 2**20\njudge = judging.judge")
     begin = time.perf_counter()
     places = [Place(os.fsencode(tmp_path / str(i))) for i in range(len(bombs))]
     found = {places.index(place): verdict.reason for place, verdict in judged(places, threads=1, command=command)}
@@ -340,7 +340,7 @@ def test_bombs_are_judged_in_64_mb_and_two_seconds(tmp_path: Path) -> None:
 def test_the_memory_limit_of_a_decoder_is_real(tmp_path: Path) -> None:
     """Nine tenths of the pixels that are allowed take 240 MB: with 64, the picture is rejected for that."""
     (tmp_path / "large").write_bytes(png(8_900, 8_900, 8, 2, bytes(8_900 * (3 * 8_900 + 1))))
-    command = served("child.MEMORY = 64 * 2**20\njudge = child.judge")
+    command = served("judging.MEMORY = 64 * 2**20\njudge = judging.judge")
     ((_, verdict),) = judged([Place(os.fsencode(tmp_path / "large"))], threads=1, command=command)
     assert verdict.reason == "memory"
 
@@ -463,8 +463,8 @@ def test_a_disk_that_fails_for_a_moment_is_asked_three_times(
 
 def test_a_file_that_can_not_be_read_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "WAITS", (0, 0))
-    monkeypatch.setattr(child, "_judge_file", failing(3, bytes))
-    assert child.judge(Place(b"anything")).reason == "io_error"
+    monkeypatch.setattr(judging, "_judge_file", failing(3, bytes))
+    assert judging.judge(Place(b"anything")).reason == "io_error"
 
 
 def children() -> list[int]:

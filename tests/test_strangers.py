@@ -21,8 +21,8 @@ from test_pipeline import command, finished, typed
 import divcon
 from divcon.artifacts import damage, end, read_json, sha256, write_json
 from divcon.clustering.clusters import Clusters
-from divcon.data.child import Verdict
 from divcon.data.index import Found, Index
+from divcon.data.judging import Verdict
 from divcon.data.near import LOOKS
 from divcon.data.scan import Memory
 from divcon.errors import DamagedError, Error, OwnedError, UsageError

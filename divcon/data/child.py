@@ -6,9 +6,7 @@
 each behind its length in four bytes. A child ends when its input closes.
 """
 
-import base64
 import contextlib
-import hashlib
 import json
 import os
 import queue
@@ -16,7 +14,6 @@ import resource
 import select
 import shlex
 import signal
-import stat
 import struct
 import subprocess
 import sys
@@ -24,13 +21,11 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
-from ..artifacts import opened
 from ..errors import ResourceError
-from . import decode, near
-from .notes import notes
-from .patience import patiently
+from . import judging
+from .judging import Verdict, judge
 from .places import Place
 
 COMMAND = (sys.executable, "-P", "-m", "divcon.data.child")
@@ -38,65 +33,8 @@ READY = b"ready"
 SECONDS = 30.0
 START_SECONDS = 120.0
 STARTS = 3
-MEMORY = 2 * 2**30
 # So few that a request of the longest paths and names there can be fits into a pipe, and writing it never waits.
 BATCH = 7
-
-
-class Verdict(NamedTuple):
-    """What a file is: a picture of width x height (upright), or `reason` says why not."""
-
-    size: int = 0
-    mtime_ns: int = 0
-    inode: int = 0
-    width: int = 0
-    height: int = 0
-    hash: str = ""
-    reason: str = ""
-    detail: str = ""
-    looks: str = ""  # from afar (near.py), in base64
-
-
-def judge(place: Place) -> Verdict:
-    """Read what lies there, hash it and decode it whole."""
-    try:
-        return patiently(lambda: _judge_file(place))
-    except PermissionError as error:
-        return Verdict(reason="permission_denied", detail=error.strerror or "")
-    except OSError as error:
-        return Verdict(reason="io_error", detail=error.strerror or str(error))
-
-
-def _judge_file(place: Place) -> Verdict:
-    with opened(place.file) as file:
-        return _judge_open(file, place)
-
-
-def _judge_open(file: IO[bytes], place: Place) -> Verdict:
-    status = os.fstat(file.fileno())
-    size = status.st_size if place.size is None else place.size
-    blank = Verdict(size, status.st_mtime_ns, status.st_ino)
-    if not stat.S_ISREG(status.st_mode):
-        return blank._replace(reason="not_a_regular_file")
-    if size > decode.MAX_BYTES:
-        return blank._replace(reason="file_too_large", detail=f"{size:,} bytes")
-    file.seek(place.offset)
-    data = file.read(-1 if place.size is None else size)
-    if len(data) != size:
-        return blank._replace(reason="io_error", detail="it changed while it was read")
-    return _judge_bytes(data, place.name or place.file, blank._replace(hash=hashlib.sha256(data).hexdigest()))
-
-
-def _judge_bytes(data: bytes, path: bytes, verdict: Verdict) -> Verdict:
-    try:
-        picture = decode.rgb(data)
-        seen = base64.b64encode(near.looks(picture)).decode()
-    except decode.Rejected as error:
-        return verdict._replace(reason=error.reason, detail=error.detail)
-    except MemoryError:
-        return verdict._replace(reason="memory", detail=f"needs more than {MEMORY / 2**30:g} GiB")
-    height, width = picture.shape[:2]
-    return verdict._replace(width=width, height=height, detail=", ".join(notes(data, path)), looks=seen)
 
 
 def serve(judge: Callable[[Place], Verdict] = judge) -> None:
@@ -137,7 +75,7 @@ def _cap_memory() -> None:
     statm = Path("/proc/self/statm")
     taken = int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    cap = taken + MEMORY
+    cap = taken + judging.MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (cap if hard == resource.RLIM_INFINITY else min(cap, hard), hard))
 
 

@@ -15,9 +15,10 @@ from typing import Any
 import pyarrow as pa
 
 from .. import artifacts, faults, log, signals
-from .child import Verdict, judged
+from .child import judged
 from .decode import DECODING
 from .index import Found, Index, Near
+from .judging import Verdict
 from .places import Entry, Source, Wanted
 
 LAYOUT = f"2, {DECODING}".encode()

@@ -19,7 +19,7 @@ from divcon.artifacts import read_json, sealed, sha256, write_json
 from divcon.book import Book, expected, verify
 from divcon.clustering.clusters import Clusters
 from divcon.config import check, typed
-from divcon.data import child
+from divcon.data import judging
 from divcon.data.decode import fitted, shrunk
 from divcon.data.index import Found, Index
 from divcon.data.made import make
@@ -59,7 +59,7 @@ def decoders() -> Target:
 
 
 def _decode(data: bytes) -> None:
-    verdict = child._judge_bytes(data, b"photo.jpg", child.Verdict())
+    verdict = judging._judge_bytes(data, b"photo.jpg", judging.Verdict())
     if verdict.reason:
         assert verdict.reason.replace("_", "").isalpha() and not verdict.looks
         return
@@ -222,7 +222,7 @@ def _index(data: bytes) -> None:
 
 
 def memory() -> Target:
-    kept = Memory(WORK / "memory.arrow", {b"a.png": child.Verdict(1, 2, 3, 9, 9, "00" * 32)}, fresh=True)
+    kept = Memory(WORK / "memory.arrow", {b"a.png": judging.Verdict(1, 2, 3, 9, 9, "00" * 32)}, fresh=True)
     kept.save()
     return Target([kept.file.read_bytes()[:-32]], _memory)
 
