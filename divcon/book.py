@@ -121,9 +121,10 @@ class Book:
         write_json(folder / "run.json", described(self))
 
     def with_done(self, folder: Path) -> "Book":
-        """With the stages that there are now."""
-        stages = (name for name in expected(folder, self) if (folder / name / "stage.json").is_file())
-        return replace(self, done={name: sha256(folder / name / "stage.json") for name in stages})
+        """With the stages that there are now, if all are."""
+        files = {name: folder / name / "stage.json" for name in expected(folder, self)}
+        all_done = all(file.is_file() for file in files.values())
+        return replace(self, done={name: sha256(file) for name, file in files.items()} if all_done else {})
 
     def changes(self, new: "Book", among: Sequence[str] = ()) -> list[str]:
         """Options that came out differently, as they are typed: "clusters.k was 5, is 10"."""
@@ -192,7 +193,8 @@ def forget(folder: Path, name: str) -> list[str]:
             f"{show(folder)} is in use by process {holders[0].get('pid')} on {holders[0].get('host')}; wait for it"
         )
     refuse_links(folder, gone)
-    replace(book, done={}).write(folder)
+    with locks.shortly(folder):
+        replace(Book.read(folder), done={}).write(folder)
     removed = [stage for stage in gone if (folder / stage).exists()]
     for stage in reversed(removed):
         remove(folder / stage, "stage.json")

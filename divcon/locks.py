@@ -169,17 +169,22 @@ def me() -> dict[str, Any]:
 
 
 def host() -> str:
-    """This machine, since it was started: a process of an earlier start is gone."""
+    """This machine, since it was started (a process of an earlier start is gone), and among whose processes this one is: a
+    container's have numbers of their own."""
     boot = Path("/proc/sys/kernel/random/boot_id")
-    return f"{socket.gethostname()} {boot.read_text()[:8]}" if boot.exists() else socket.gethostname()
+    if not boot.exists():
+        return socket.gethostname()
+    return f"{socket.gethostname()} {boot.read_text()[:8]} {Path('/proc/self/ns/pid').readlink()}"
 
 
 def alive(holder: dict[str, Any]) -> bool:
     """Whether the holder may still run: certain only for processes of this host."""
-    if str(holder.get("host", "")).split()[:1] != host().split()[:1]:
+    theirs, ours, pid = str(holder.get("host", "")).split(), host().split(), holder.get("pid")
+    if theirs[:1] != ours[:1]:
         return True
-    pid = holder.get("pid")
-    return holder.get("host") == host() and (not isinstance(pid, int) or holder.get("started") == _started(pid))
+    if theirs[1:2] != ours[1:2]:
+        return False
+    return theirs != ours or not isinstance(pid, int) or holder.get("started") == _started(pid)
 
 
 def _holder(path: Path) -> dict[str, Any] | None:
@@ -211,6 +216,7 @@ def _content(path: Path) -> bytes | None:
 def _started(pid: int) -> str | None:
     """When a process of this host began, in the kernel's ticks; None if there is none. Process numbers are used again."""
     try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19].decode()
+        state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return None if state in (b"Z", b"X") else fields[18].decode()  # one that has ended, and that nobody asked after
     except OSError:
         return None

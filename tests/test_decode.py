@@ -348,3 +348,69 @@ def test_a_jpeg_that_ends_anywhere_before_its_picture_does_is_truncated() -> Non
         for cut in np.linspace(scan, len(data) - 40, 20).astype(int):
             if data[cut - 1] != 0xFF:
                 assert reason(data[:cut] + b"\xff\xd9") == "truncated"
+
+
+def tiff_of(
+    width: int, height: int, rows: int, parts: int, *, planes: int = 1, tile: int = 0, orientation: int = 1
+) -> bytes:
+    """A plain TIFF of so many strips of `rows`, or square tiles, in all."""
+    size = tile * tile * 3 if tile else width * rows * (1 if planes > 1 else 3)
+    data = np.random.default_rng(0).integers(0, 256, size * parts, np.uint8).tobytes()
+    lists = {324: 325} if tile else {273: 279}
+    entries = {
+        256: width,
+        257: height,
+        258: None,
+        259: 1,
+        262: 2,
+        274: orientation,
+        277: 3,
+        284: 2 if planes > 1 else 1,
+    }
+    entries |= {322: tile, 323: tile} if tile else {278: rows}
+    ((offsets, counts),) = lists.items()
+    entries |= {offsets: None, counts: None}
+    at = 8 + 2 + 12 * len(entries) + 4
+    extra = struct.pack("<HHH", 8, 8, 8)
+    begin = at + len(extra) + 8 * parts
+    tables = {offsets: [begin + i * size for i in range(parts)], counts: [size] * parts}
+    directory, behind = struct.pack("<H", len(entries)), extra
+    for tag, value in sorted(entries.items()):
+        if tag in tables:
+            packed = struct.pack(f"<{parts}I", *tables[tag])
+            directory += struct.pack("<HHI", tag, 4, parts) + (
+                packed if parts == 1 else struct.pack("<I", at + len(behind))
+            )
+            behind += packed if parts > 1 else bytes(4)
+        elif value is None:
+            directory += struct.pack("<HHII", tag, 3, 3, at)
+        else:
+            directory += struct.pack("<HHII", tag, 4, 1, value)
+    return b"II*\0" + struct.pack("<I", 8) + directory + bytes(4) + behind + data
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 7, 8])
+@pytest.mark.parametrize("size", [(100, 50), (33, 47), (48, 48)])
+def test_a_tiff_is_whole_with_all_of_its_strips_however_it_is_turned(size: tuple[int, int], orientation: int) -> None:
+    width, height = size
+    strips = -(-height // 10)
+    assert sorted(rgb(tiff_of(width, height, 10, strips, orientation=orientation)).shape[:2]) == sorted(size)
+    assert reason(tiff_of(width, height, 10, strips - 1, orientation=orientation)) == "truncated"
+
+
+def test_a_tiff_without_all_of_its_tiles_or_planes_is_truncated() -> None:
+    assert rgb(tiff_of(40, 30, 0, 6, tile=16)).shape == (30, 40, 3)
+    assert reason(tiff_of(40, 30, 0, 5, tile=16)) == "truncated"
+    assert rgb(tiff_of(40, 30, 30, 3, planes=3)).shape == (30, 40, 3)
+    assert reason(tiff_of(40, 30, 30, 2, planes=3)) == "truncated"
+
+
+def test_half_a_jpeg_is_found_behind_restart_markers_and_other_flaws() -> None:
+    whole = encoded("JPEG", quality=90)
+    half = whole[: len(whole) // 2].rstrip(b"\xff") + b"\xff\xd9"
+    restarting = encoded("JPEG", quality=90, restart_marker_rows=1)
+    markers = [at for at in range(len(restarting) - 1) if restarting[at] == 0xFF and 0xD0 <= restarting[at + 1] <= 0xD7]
+    assert reason(restarting[: markers[len(markers) // 2]] + b"\xff\xd9") == "truncated"
+    for flaw in (lambda data: data.replace(b"JFIF\0\1\1", b"JFIF\0\2\1"), lambda data: data[:20] + b"xyz" + data[20:]):
+        assert rgb(flaw(whole)).shape == rgb(whole).shape
+        assert reason(flaw(half)) == "truncated"

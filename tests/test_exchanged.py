@@ -84,6 +84,19 @@ def test_what_is_done_anew_is_no_exchange(photos: Path, tmp_path: Path) -> None:
     assert divcon.run(photos, out=run, epochs=EPOCHS, **TINY).did == []
 
 
+def test_a_stage_done_alone_finishes_the_run_as_well(photos: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished(photos), tmp_path / "run")
+    for forget in (lambda: divcon.redo(run, "student"), lambda: shutil.rmtree(run / "student")):
+        forget()
+        assert divcon.run(photos, out=run, only="student", epochs=EPOCHS, **TINY).did == ["student"]
+        assert divcon.status(run, verify=True)["damaged"] == []
+        base = run / "base/stage.json"
+        good = base.read_bytes()
+        base.write_bytes((of_another_seed(photos) / "base/stage.json").read_bytes())
+        assert any("finished with" in line for line in divcon.status(run, verify=True)["damaged"])
+        base.write_bytes(good)
+
+
 def test_with_its_state_damaged_and_other_options_no_checkpoint_is_thrown_away(photos: Path, tmp_path: Path) -> None:
     run = shutil.copytree(interrupted(photos), tmp_path / "run")
     state, before = run / "student/state.json", sorted((run / "student/checkpoints").iterdir())

@@ -151,3 +151,16 @@ def test_the_lock_of_a_machine_that_is_gone_is_named_and_given_way_to_who_steals
         divcon.run(photos, out=tmp_path / "run", **options)
     assert divcon.run(photos, out=tmp_path / "run", steal_lock=True, **options).done
     assert not list((tmp_path / "run").rglob("lock*"))
+
+
+def test_a_process_of_another_container_may_be_alive_and_one_that_has_ended_is_not(tmp_path: Path) -> None:
+    name, boot, space = locks.host().split()
+    assert locks.alive({"host": f"{name} {boot} pid:[1]", "pid": 2**22 + 1, "started": "0"})
+    assert not locks.alive({"host": f"{name} 00000000 {space}", "pid": 2**22 + 1, "started": "0"})
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    stat = Path(f"/proc/{ended.pid}/stat")
+    while stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    started = stat.read_text().rpartition(")")[2].split()[19]
+    assert not locks.alive({"host": locks.host(), "pid": ended.pid, "started": started})
+    ended.wait()

@@ -25,13 +25,14 @@ from test_inputs import ROWS, Row, row_of, whole
 from test_pipeline import stable
 
 import divcon
-from divcon.data import scan, tars
+from divcon.data import patience, scan, tars
 from divcon.data.images import Images, open_images
 from divcon.data.made import make
 from divcon.data.pixels import open_pixels
 from divcon.data.places import Entry, Place
 from divcon.data.shards import Shards, expanded
 from divcon.data.tars import BLOCK, BrokenError, Member, members
+from divcon.data.tree import Tree
 from divcon.errors import DataError, UsageError
 from divcon.verbs.folders import index, look
 
@@ -381,7 +382,7 @@ def test_nothing_of_a_shard_that_was_seen_is_looked_at_again(
     monkeypatch.setattr(scan, "judged", lambda places, **more: judged(asked.extend(places) or places, **more))
     assert opened(place, cache).index.table.equals(first) and asked == []
     shard(place.parent, packed(PICTURES[:3]), "001.tar")
-    assert len(opened(place.with_name("*.tar"), cache)) == 20 and len(asked) == 23
+    assert len(opened(place.with_name("*.tar"), cache)) == 20 and len(asked) == 3
 
 
 def grown(path: Path) -> None:
@@ -474,9 +475,98 @@ def test_a_folder_that_is_called_like_a_pattern_is_that_folder(tmp_path: Path, c
     assert len(open_images(folder, cache=cache)) == 10
 
 
-def test_a_source_is_told_from_others_by_all_of_its_shards(tmp_path: Path) -> None:
+def test_what_is_learned_of_shards_is_kept_for_their_folder(tmp_path: Path) -> None:
     for name in ("a.tar", "b.tar"):
         shard(tmp_path / "shards", packed(PICTURES), name)
     both, one = Shards(sorted((tmp_path / "shards").iterdir())), Shards([tmp_path / "shards/a.tar"])
-    assert both.key != one.key and both.root == one.root == tmp_path / "shards"
+    assert both.key == one.key != Tree(tmp_path / "shards").key and both.root == one.root == tmp_path / "shards"
     assert [type(entry) for entry in one.entries()] == [Entry] * 20
+
+
+# What a second stranger tried
+
+
+@pytest.mark.parametrize("between", [b"", bytes(BLOCK), bytes(20 * BLOCK)], ids=len)
+def test_tars_behind_one_another_and_behind_lost_blocks_are_read_to_the_end(between: bytes) -> None:
+    data = packed(PICTURES[:5]) + between + packed(PICTURES[5:])
+    assert [one.name.decode() for one in read(data)[0]] == [name for name, _ in PICTURES] and read(data)[1] == ""
+    lone = member("a.png", whole(1)) + bytes(BLOCK) + member("b.png", whole(2)) + END
+    assert [one.name for one in read(lone)[0]] == [b"a.png", b"b.png"]
+
+
+def test_what_lies_behind_an_end_and_is_no_tar_is_nobodys_business() -> None:
+    assert (
+        read(packed(PICTURES) + b"garbage" * 1000)[1] == "" and len(read(packed(PICTURES) + b"garbage" * 1000)[0]) == 20
+    )
+
+
+def test_no_choice_of_names_makes_two_members_one(tmp_path: Path, cache: Path) -> None:
+    first = member("x.png", whole(1))
+    name = f"x.png@{2 * len(first) + 3 * BLOCK + len(padded(whole(3))) - len(padded(whole(3))) - BLOCK}"
+    for taken in (name, f"x.png@{BLOCK}", *(f"x.png@{n}" for n in range(0, 40 * BLOCK, BLOCK))):
+        data = member(taken, whole(3)) + first + member("x.png", whole(2)) + member(taken, whole(4)) + END
+        images = scan.scan(Shards([shard(tmp_path / "shards", data)]), cache=tmp_path / "cache")
+        assert (images.used, images.found) == (4, 4), taken
+
+
+def test_a_pattern_hides_no_shard_that_can_not_be_read_and_fits_a_name_that_is_there_twice(
+    tmp_path: Path, cache: Path
+) -> None:
+    data = b"".join(member(*file) for file in (*PICTURES, *PICTURES[:2])) + END
+    shard(tmp_path / "shards", data)
+    shard(tmp_path / "shards", data[: len(data) // 2], "001.tar")
+    index = scan.scan(Shards(sorted((tmp_path / "shards").iterdir())), include=["*.png"], cache=cache)
+    assert index.reasons == {"truncated_shard": 1} and index.used == 20 and index.duplicates > 2
+    index = scan.scan(
+        Shards(sorted((tmp_path / "shards").iterdir())), include=["*.png"], exclude=["001.tar/*"], cache=cache
+    )
+    assert (index.found, index.used, index.duplicates) == (22, 20, 2)
+
+
+def failing(times: int) -> Any:
+    left, real = [times], tars._some
+
+    def some(file: Any, at: int, length: int) -> bytes:
+        def read() -> bytes:
+            left[0] -= at > 0
+            if at > 0 and left[0] >= 0:
+                raise OSError(5, "Input/output error")
+            return real(file, at, length)
+
+        return patience.patiently(read)
+
+    return some
+
+
+@pytest.mark.parametrize(("times", "lost"), [(2, False), (1000, True)])
+def test_a_disk_that_fails_for_a_moment_loses_no_shard_and_one_that_stays_so_ends_the_run(
+    tmp_path: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    times: int,
+    lost: bool,
+) -> None:
+    monkeypatch.setattr(patience, "WAITS", (0, 0))
+    monkeypatch.setattr(tars, "_some", failing(times))
+    place = shard(tmp_path / "shards", packed(PICTURES))
+    if not lost:
+        assert len(opened(place, cache)) == 20
+        return
+    shard(tmp_path / "shards", packed(PICTURES), "001.tar")
+    monkeypatch.setattr(tars, "_some", tars._some)
+    code, line = told(["run", str(place.with_name("*.tar")), f"out={tmp_path / 'run'}", "include=*.png"], capsys)
+    assert code == 65 and "io_error" in line, line
+
+
+def test_a_folder_whose_name_has_braces_or_brackets_is_found(tmp_path: Path, cache: Path) -> None:
+    for name in ("a [b] c", "{odd}"):
+        shard(tmp_path / name, packed(PICTURES[:10]))
+        shard(tmp_path / name, packed(PICTURES[10:]), "001.tar")
+        assert len(opened(tmp_path / name / "{000..001}.tar", cache)) == 20
+
+
+def test_a_shard_that_is_a_link_keeps_its_name(tmp_path: Path, cache: Path) -> None:
+    place = shard(tmp_path / "blobs", packed(PICTURES), "3f2a")
+    (tmp_path / "named.tar").symlink_to(place)
+    assert opened(tmp_path / "named.tar", cache).names(np.arange(1))[0].startswith(b"named.tar/")

@@ -34,7 +34,7 @@ SECONDS = 30.0
 START_SECONDS = 120.0
 STARTS = 3
 # So few that a request of the longest paths and names there can be fits into a pipe, and writing it never waits.
-BATCH = 7
+BATCH = 12
 
 
 def serve(judge: Callable[[Place], Verdict] = judge) -> None:

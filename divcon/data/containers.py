@@ -3,8 +3,8 @@
 import re
 import struct
 import zlib
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -92,6 +92,15 @@ def forms_a_ring(data: bytes) -> bool:
         after = at + 2 + 12 * int.from_bytes(data[at : at + 2], order)
         at = int.from_bytes(data[after : after + 4], order)
     return at in seen
+
+
+def tiff_parts_are_missing(tags: Mapping[int, Any]) -> bool:
+    """Whether a TIFF's directory lists fewer strips or tiles, of all planes, than its picture has."""
+    width, height = tags[256], tags[257]
+    planes = tags.get(277, 1) if tags.get(284, 1) == 2 else 1
+    if 324 in tags:
+        return bool(len(tags[324]) < planes * -(-height // tags[323]) * -(-width // tags[322]))
+    return bool(len(tags.get(273, ())) < planes * -(-height // min(tags.get(278, height), height)))
 
 
 def foreign(data: bytes) -> str:

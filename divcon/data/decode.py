@@ -14,13 +14,13 @@ import simplejpeg
 from jaxtyping import UInt8
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
-from .containers import PNG, foreign, forms_a_ring, jpeg_end, png_rows_are_missing, webp_size
+from .containers import PNG, foreign, forms_a_ring, jpeg_end, png_rows_are_missing, tiff_parts_are_missing, webp_size
 
 Picture = UInt8[np.ndarray, "h w 3"]
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 # What is kept of an earlier decoding is only good for the libraries that did it.
-DECODING = f"4, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"
+DECODING = f"5, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"
 
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 89_000_000
@@ -35,6 +35,7 @@ JPEG, JPEG_END, JPEG_SCAN, JPEG_NOTE = b"\xff\xd8\xff", b"\xff\xd9", b"\xff\xda"
 WEBP = b"RIFF"
 PNG_END = b"IEND\xaeB`\x82"
 SIGNATURES = (PNG, WEBP, JPEG, b"GIF8", b"BM", b"II*\0", b"MM\0*")
+NOISE = b"\x55\xa3" * 2000  # as good as any, to a decoder of JPEG
 HEADER = 32
 FORMATS_SAID = f"{', '.join(FORMATS[:-1])} and {FORMATS[-1]}"
 OPAQUE = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"}
@@ -82,9 +83,19 @@ def _strict_jpeg(data: bytes) -> Picture | None:
         pixels: Picture = simplejpeg.decode_jpeg(data, "RGB", strict=True)
         return pixels
     except ValueError as error:
-        if "premature end" in str(error):
+        if "premature end" in str(error) or "found marker 0xd9" in str(error) or _ends_early(data):
             raise Rejected("truncated", "its data ends before the picture does") from error
         return None
+
+
+def _ends_early(data: bytes) -> bool:
+    """Whether more data before the end of a JPEG would show: of one that another flaw keeps a decoder from judging."""
+    end = jpeg_end(data) - len(JPEG_END)
+    files = data, data[:end] + NOISE + data[end:]
+    with contextlib.suppress(Rejected), _judged(data):
+        as_it_is, with_more = (np.asarray(Image.open(io.BytesIO(file), formats=FORMATS)) for file in files)
+        return bool((as_it_is != with_more).any())
+    return False
 
 
 def fitted(width: int, height: int, side: int) -> tuple[int, int]:
@@ -181,13 +192,8 @@ def _check_ends(image: Image.Image, data: bytes) -> None:
         raise Rejected("truncated", "its end is missing")
     if image.format == "TIFF" and forms_a_ring(data):
         raise Rejected("corrupt", "its directories lead back to one another")
-    if image.format == "TIFF" and _rows_of(image) < image.height:
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and tiff_parts_are_missing(dict(image.tag_v2)):
         raise Rejected("truncated", "it has fewer rows than it says")
-
-
-def _rows_of(image: Image.Image) -> int:
-    """Down to which row a file, whose header was read, has something to decode."""
-    return max((int(extents[3]) for _, extents, *_ in getattr(image, "tile", ())), default=0)
 
 
 @contextlib.contextmanager

@@ -111,8 +111,9 @@ def open_images(
     source = source_of(Path(data))
     patterns = {"include": _several(include), "exclude": _several(exclude)}
     index = scan(source, **patterns, near_duplicates=near_duplicates, threads=threads, cache=cache)
-    log.say(index.summary + _hint(index))
-    _check_some(Path(data), index)
+    hint = _hint(index) if isinstance(source, Tree) else ""
+    log.say(index.summary + hint)
+    _check_some(Path(data), index, hint)
     return Images(source, index if limit is None else index.limited(limit), memory=memory_of(source, cache))
 
 
@@ -134,7 +135,7 @@ def source_of(data: Path) -> Source:
     return Tree(data)
 
 
-def _check_some(data: Path, index: Index) -> None:
+def _check_some(data: Path, index: Index, hint: str) -> None:
     if not index.found:
         raise InputError(
             f"no images found in {show(data)}; looked for {', '.join(FORMATS)} files by their content, in all folders "
@@ -143,7 +144,7 @@ def _check_some(data: Path, index: Index) -> None:
     if not index.used:
         raise DataError(
             f"no image in {show(data)} can be used: {index.summary}. "
-            f"`divcon look {show(data)}` lists each with its reason{_hint(index)}"
+            f"`divcon look {show(data)}` lists each with its reason{hint}"
         )
 
 

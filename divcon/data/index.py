@@ -140,6 +140,12 @@ class Index:
         return int(pc.sum(pc.equal(self.table["status"], status)).as_py() or 0)
 
     @property
+    def lost_folders(self) -> list[bytes]:
+        """Whole folders, and shards, that could not be read for a fault of the disk."""
+        lost = self._rejected.filter(pc.equal(self._rejected["reason"], "io_error"))["source"].to_pylist()
+        return [source for source in lost if source.endswith(b"/")]
+
+    @property
     def reasons(self) -> dict[str, int]:
         """How many were rejected for each reason, the commonest first."""
         counts = pc.value_counts(self._rejected["reason"]).to_pylist()

@@ -88,9 +88,12 @@ def _why(entry: Entry, verdict: Verdict) -> str:
 
 
 def wanted(include: Sequence[str], exclude: Sequence[str]) -> Wanted:
-    """Whether a path matches one of `include` (if there are any) and none of `exclude`."""
+    """Whether a path matches one of `include` (if there are any) and none of `exclude`. A folder, or a shard, that can't be
+    read (its name ends in a slash) is left out by `exclude` only: what is in it might have matched."""
     includes, excludes = _patterns(include), _patterns(exclude)
-    return lambda path: (not include or bool(includes(path))) and not (exclude and excludes(path))
+    return lambda path: (
+        (path.endswith(b"/") or not include or bool(includes(path))) and not (exclude and excludes(path))
+    )
 
 
 def _patterns(globs: Iterable[str]) -> Callable[[bytes], Any]:

@@ -13,11 +13,14 @@ from pathlib import Path
 from .. import log, signals
 from ..artifacts import opened, show
 from ..errors import InputError, UsageError
+from .patience import patiently
 from .places import Entry, Place, Wanted, below, reason_of
 from .tars import BLOCK, BrokenError, members
 
 ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 MOST_SHARDS = 1_000_000
+MOST_SHOWN = 255  # bytes of a name, its end, that a decoder is told
+OFTEN = 1000  # members, between two looks at what was asked meanwhile
 MAGIC = slice(257, 262)
 BRACES = re.compile(r"\{([^{}]*)\}")
 RANGE = re.compile(r"([0-9]{1,12})\.\.([0-9]{1,12})")
@@ -27,48 +30,55 @@ class Shards:
     """Every file in some tar files, by the shard's path below their common folder and its name in there."""
 
     def __init__(self, files: Sequence[Path]):
-        paths = [path.resolve() for path in files]
+        paths = [Path(os.path.abspath(path)) for path in files]  # noqa: PTH100 - a link keeps its name
         self.root = Path(os.path.commonpath([path.parent for path in paths]))
         self.names = {os.fsencode(path.relative_to(self.root)) for path in paths}
 
     @property
     def key(self) -> bytes:
-        return b"\0".join([os.fsencode(self.root), *sorted(self.names)])
+        return b"tar\0" + os.fsencode(self.root)  # whichever of them are read: what was learned of each is believed
 
     def entries(self, wanted: Wanted = lambda path: True) -> Iterator[Entry]:
         """Members that are no folders, in the order of shards; and of a shard that can't be read to its end, itself."""
         for done, shard in enumerate(sorted(self.names), 1):
-            yield from (entry for entry in _entries(self._path(shard), shard) if wanted(entry.path))
+            for count, entry in enumerate(_entries(self._path(shard), shard, wanted)):
+                if entry.offset >= 0 or wanted(entry.path):
+                    yield entry
+                if count % OFTEN == 0:
+                    signals.stop_here("nothing was begun")
             log.tick("shards", done, len(self.names))
-            signals.stop_here("nothing was begun")
 
     def place(self, name: bytes, offset: int, size: int) -> Place:
         slashes = (match.start() for match in re.finditer(b"/", name))
         shard = next(name[:at] for at in slashes if name[:at] in self.names)
-        return Place(self._path(shard), offset, size, name)
+        return Place(self._path(shard), offset, size, name[-MOST_SHOWN:])
 
     def _path(self, shard: bytes) -> bytes:
         return below(os.fsencode(self.root), shard)
 
 
-def _entries(path: bytes, shard: bytes) -> Iterator[Entry]:
-    """A shard's members; of two with the same name, the second is told by its place."""
+def _entries(path: bytes, shard: bytes, wanted: Wanted) -> Iterator[Entry]:
+    """A shard's members; of two with the same name, the second is told by its place. What is said of the shard itself is
+    said, as of a folder, of its name with a slash."""
     seen = set[bytes]()
     try:
-        with opened(path) as file:
+        with patiently(lambda: opened(path)) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise BrokenError("not_a_regular_file", "")
             times = status.st_mtime_ns, status.st_ino, status.st_dev
             for member in members(file, status.st_size):
-                again = b"@%d" % member.offset if member.name in seen else b""
-                seen.add(member.name)
-                name = b"%b/%b%b" % (shard, member.name, again)
+                if not wanted(b"%b/%b" % (shard, member.name)):
+                    continue
+                name = b"%b/%b" % (shard, member.name)
+                while name in seen:
+                    name += b"@%d" % member.offset
+                seen.add(name)
                 yield Entry(name, member.size, *times, member.reason, member.detail, member.offset)
     except OSError as error:
-        yield Entry(shard, reason=reason_of(error), detail=error.strerror or "")
+        yield Entry(shard + b"/", reason=reason_of(error), detail=error.strerror or "")
     except BrokenError as broken:
-        yield Entry(shard, reason=broken.reason, detail=broken.detail)
+        yield Entry(shard + b"/", reason=broken.reason, detail=broken.detail)
 
 
 def shards_at(data: Path) -> Shards | None:
@@ -99,7 +109,7 @@ def _are_tars(data: Path, first: Path) -> bool:
 
 
 def _globbed(name: str) -> list[str]:
-    return sorted(glob(name)) if has_magic(name) else [name]  # noqa: PTH207 - it may begin at the root
+    return sorted(glob(name)) if has_magic(name) and not os.path.lexists(name) else [name]  # noqa: PTH207 - it may begin at the root
 
 
 def expanded(pattern: str) -> Iterator[str]:
@@ -115,7 +125,7 @@ def expanded(pattern: str) -> Iterator[str]:
 def _choices(braces: str) -> Sequence[str]:
     counted = RANGE.fullmatch(braces)
     if not counted:
-        return braces.split(",")
+        return braces.split(",") if "," in braces else [f"{{{braces}}}"]
     first, last = counted.groups()
     numbers = range(int(first), int(last) + 1)
     if not 0 < len(numbers) <= MOST_SHARDS:

@@ -11,8 +11,11 @@ from typing import IO, NamedTuple
 
 from ..artifacts import show
 from .decode import MAX_BYTES
+from .patience import patiently
 
 BLOCK = 512
+CHUNK = 2**16
+MOST_ZEROS = 2**24  # bytes that are looked through behind an end
 MOST_SAID = 2**20  # bytes about one member: its name, in practice
 MOST_NAME = 4096
 FILES = (*tarfile.REGULAR_TYPES,)
@@ -41,7 +44,13 @@ class BrokenError(Exception):
 def members(file: IO[bytes], size: int) -> Iterator[Member]:
     """What is in a tar of so many bytes, folders left out. BrokenError where it can't be followed any further."""
     at, said = 0, dict[bytes, bytes]()
-    while (block := _read(file, at, BLOCK)) != bytes(BLOCK):
+    while True:
+        block = _read(file, at, BLOCK)
+        if not any(block):
+            at = _behind_zeros(file, at, size)
+            if not at:
+                return
+            block = _read(file, at, BLOCK)
         head = _head(block, at)
         begin, length = _begin(file, block, at), _length(head, said)
         at = begin + -(-length // BLOCK) * BLOCK
@@ -56,9 +65,37 @@ def members(file: IO[bytes], size: int) -> Iterator[Member]:
             raise BrokenError("truncated_shard", f"it ends in {show(member.name)}")
 
 
+def _behind_zeros(file: IO[bytes], at: int, size: int) -> int:
+    """Where another header follows what looks like the end: tars are put behind one another, and blocks get lost. 0 where
+    none does."""
+    for begin in range(at, min(size, at + MOST_ZEROS), CHUNK):
+        chunk = _some(file, begin, CHUNK)
+        zeros = len(chunk) - len(chunk.lstrip(b"\0"))
+        if zeros < len(chunk):
+            found = begin + zeros // BLOCK * BLOCK
+            return found if _is_header(_some(file, found, BLOCK)) else 0
+    return 0
+
+
+def _is_header(block: bytes) -> bool:
+    try:
+        return bool(tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape"))
+    except tarfile.HeaderError:
+        return False
+
+
+def _some(file: IO[bytes], at: int, length: int) -> bytes:
+    """The bytes there, as many as there are."""
+
+    def read() -> bytes:
+        file.seek(at)
+        return file.read(length)
+
+    return patiently(read)
+
+
 def _read(file: IO[bytes], at: int, length: int) -> bytes:
-    file.seek(at)
-    data = file.read(length)
+    data = _some(file, at, length)
     if len(data) < length:
         raise BrokenError("truncated_shard", f"it ends at byte {at + len(data):,}, without a mark that it is the end")
     return data

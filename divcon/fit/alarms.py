@@ -65,7 +65,7 @@ class Alarms:
             return
         raise FaultError(
             f"{self.stage} at step {at.step:,} of {at.steps:,}: for {steps:,} steps or more it has seen nearly the same in all "
-            f"images (spread below {ALIKE} of 1). The checkpoint before is kept. What helps: {self.mend} (with another out=, or "
+            f"images (spread below {ALIKE} of 1). What was saved before is kept. What helps: {self.mend} (with another out=, or "
             "after `divcon redo`). To go on all the same, type the same command with --allow-collapse"
         )
 

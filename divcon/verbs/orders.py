@@ -108,7 +108,7 @@ def carry_out(
         return run.did, False
     if only is not None and not run.reached_only:
         raise UsageError(unknown("stage", only, expected(order.folder, order.book)))
-    _close_book(order, only is None, steal_lock)
+    _close_book(order, steal_lock)
     if not run.did:
         say(f"nothing to do: every stage of {show(order.folder)} is done")
     return run.did, True
@@ -124,7 +124,7 @@ def _refuse_too_few(recipe: Recipe, n: int) -> None:
 def _refuse_a_disk_that_fails(images: Images) -> None:
     """What could not be read now is there again later, and then this would be a run on part of the collection."""
     lost, found = images.index.reasons.get("io_error", 0), images.index.found
-    if lost > UNREAD * found:
+    if lost > UNREAD * found or images.index.lost_folders:
         raise DataError(
             f"{lost:,} of {found:,} files in {show(images.source.root)} could not be read (io_error): look whether the disk or "
             "the network is there, then type the same command again; or leave them out by exclude="
@@ -165,11 +165,10 @@ def _meet_book(order: Order, steal_lock: bool) -> str:
     return "; ".join(before.changes(order.book))
 
 
-def _close_book(order: Order, all_done: bool, steal_lock: bool) -> None:
+def _close_book(order: Order, steal_lock: bool) -> None:
     """Write down what was asked for last, now that nothing was refused, and by which stages the run was finished."""
     with locks.shortly(order.folder, steal=steal_lock):
-        before = dataclasses.replace(order.book, done=Book.read(order.folder).done)
-        (order.book.with_done(order.folder) if all_done else before).write(order.folder)
+        order.book.with_done(order.folder).write(order.folder)
 
 
 def _machine(folder: Path, cache: Path, options: Options, behaviour: Behaviour) -> machine.Machine:
