@@ -1,7 +1,7 @@
 """Decoding by processes that may be killed: whatever a file does to its decoder, the scan goes on.
 
     parent -> child   places, each as four fields: all of them joined by NUL
-    child -> parent   "ready" at its start; then for each path, in order, a verdict as JSON
+    child -> parent   "ready" at its start; then for each place, in order, a verdict as JSON
 
 each behind its length in four bytes. A child ends when its input closes.
 """

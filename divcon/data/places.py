@@ -12,7 +12,7 @@ Wanted = Callable[[bytes], bool]
 
 
 class Place(NamedTuple):
-    """A file; or, where `size` is given, so many bytes of it from `offset` on, which are called `name`."""
+    """A file; or, where `size` is given, so many bytes of it from `offset` on; `name` is the end of what those are called."""
 
     file: bytes
     offset: int = 0
@@ -41,14 +41,16 @@ class Source(Protocol):
 
     @property
     def key(self) -> bytes:
-        """What tells it from other sources on this machine."""
+        """Under which what was learned of it is kept on this machine."""
         ...
 
     def entries(self, wanted: Wanted = ...) -> Iterator[Entry]:
         """All that is there and wanted."""
         ...
 
-    def place(self, name: bytes, offset: int, size: int) -> Place: ...
+    def place(self, name: bytes, offset: int, size: int) -> Place:
+        """Where an entry's bytes lie."""
+        ...
 
 
 def content(place: Place) -> bytes:
