@@ -5,7 +5,8 @@ rounding of d additions in float32, and by its own rounding when it is a bfloat1
 rows lost is measured, so whoever looks only at what can be the best within these bounds misses nothing.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -123,5 +124,16 @@ def _together(work: Callable[[], None], threads: int) -> None:
             tasks = [pool.submit(work) for _ in range(threads)]
         for task in tasks:
             task.result()
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread here: how a sum is shared out among threads decides its last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(before)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from ..clustering.products import each_block
+from ..clustering.products import each_block, one_thread
 from ..machine import Precision
 from .lbfgs import Curvature, dot
 
@@ -25,6 +25,7 @@ TOLERANCE = 1e-6  # of the gradient's largest entry
 ROUGH = 1e-5  # of the same in low precision
 STEPS = 300
 SAMPLE = 8192  # rows that tell how features go together
+GRAMS = 4  # parts of these, each multiplied on one thread
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +88,15 @@ class Problem:
         stride = max(1, len(self.x) // SAMPLE)
         some, p = self.x[::stride], logits[::stride].softmax(1)
         doubt = (1 - p.square().sum(1)).clamp(min=1e-3) / self.classes
-        bend = ((some * doubt[:, None]).T @ some / len(some)).double()
-        bend.diagonal().add_(penalty + 1e-6 * bend.trace())  # float32 rounds: it might be indefinite
-        root = torch.linalg.cholesky(bend)
-        mean = doubt.double().mean()
+        parts = each_block(len(some), -(-len(some) // GRAMS), lambda a, b: (some[a:b] * doubt[a:b, None]).T @ some[a:b])
+        with one_thread():
+            bend = torch.stack(parts).sum(0, dtype=torch.float64) / len(some)
+            bend.diagonal().add_(penalty + 1e-6 * bend.trace())  # float32 rounds: it might be indefinite
+            root, mean = torch.linalg.cholesky(bend), doubt.double().mean()
 
         def apply(theta: Tensor) -> Tensor:
-            weight = torch.cholesky_solve(theta[:, :-1].T, root).T
+            with one_thread():
+                weight = torch.cholesky_solve(theta[:, :-1].T, root).T
             return torch.cat([weight, theta[:, -1:] / mean], 1)
 
         return apply
