@@ -505,8 +505,10 @@ def test_no_choice_of_names_makes_two_members_one(tmp_path: Path, cache: Path) -
     name = f"x.png@{2 * len(first) + 3 * BLOCK + len(padded(whole(3))) - len(padded(whole(3))) - BLOCK}"
     for taken in (name, f"x.png@{BLOCK}", *(f"x.png@{n}" for n in range(0, 40 * BLOCK, BLOCK))):
         data = member(taken, whole(3)) + first + member("x.png", whole(2)) + member(taken, whole(4)) + END
-        images = scan.scan(Shards([shard(tmp_path / "shards", data)]), cache=tmp_path / "cache")
-        assert (images.used, images.found) == (4, 4), taken
+        shards = Shards([shard(tmp_path / "shards", data)])
+        assert len({entry.path for entry in shards.entries()}) == 4, taken
+    images = scan.scan(shards, cache=tmp_path / "cache")
+    assert (images.used, images.found) == (4, 4)
 
 
 def test_a_pattern_hides_no_shard_that_can_not_be_read_and_fits_a_name_that_is_there_twice(
