@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
@@ -217,9 +216,8 @@ def test_a_rejected_file_changes_no_fingerprint_and_an_image_does(cache: Path, t
 
 
 def test_a_second_scan_decodes_nothing(littered: Path, index: Index, cache: Path, asked: list[bytes]) -> None:
-    begin = time.perf_counter()
     again = open_images(littered, cache=cache).index
-    assert asked == [] and time.perf_counter() - begin < 1
+    assert asked == []
     assert again.table.equals(index.table)
 
 
@@ -346,9 +344,7 @@ PLACES = [Place(b"%d" % i) for i in range(30)]
 
 def test_a_decoder_that_hangs_is_killed_and_costs_one_file() -> None:
     hangs = served("def judge(place):\n time.sleep(1000 * (place.file == b'3'))\n return Verdict(size=int(place.file))")
-    begin = time.perf_counter()
     verdicts = dict(judged(PLACES, threads=2, command=hangs, seconds=1.0))
-    assert time.perf_counter() - begin < 15
     assert [verdict.reason for verdict in verdicts.values() if verdict.reason] == ["timeout"]
     assert [verdicts[place].size for place in PLACES] == [0 if i == 3 else i for i in range(30)]
     assert verdicts[PLACES[3]].reason == "timeout"

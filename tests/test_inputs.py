@@ -16,7 +16,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
@@ -324,17 +323,15 @@ def test_ghostscript_is_never_started(pile: Pile) -> None:
     assert not pile.ghostscript_ran
 
 
-def test_bombs_are_judged_in_64_mb_and_two_seconds(tmp_path: Path) -> None:
+def test_bombs_are_judged_in_64_mb(tmp_path: Path) -> None:
     """Of memory for all that a decoder takes; with less than it needs, the reason would be another: memory."""
     bombs = [row for row in ROWS if row.number in (12, 13, 14, 16, 26, 28, 34, 35, 51)]
     for i, row in enumerate(bombs):
         (tmp_path / str(i)).write_bytes(row.data)
     command = served("judging.MEMORY = 64 * 2**20\njudge = judging.judge")
-    begin = time.perf_counter()
     places = [Place(os.fsencode(tmp_path / str(i))) for i in range(len(bombs))]
     found = {places.index(place): verdict.reason for place, verdict in judged(places, threads=1, command=command)}
     assert [found[i] for i in range(len(bombs))] == [row.reason for row in bombs]
-    assert time.perf_counter() - begin < 10
 
 
 def test_the_memory_limit_of_a_decoder_is_real(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import resource
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,11 +98,22 @@ END = bytes(2 * BLOCK)
 PICTURES = [(f"{i:03}.png", whole(i)) for i in range(20)]
 
 
+class Counted(io.BytesIO):
+    """A file that says when it is read more often than a list of few members needs."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.reads += 1
+        assert self.reads < 100_000, "it is read over and over"
+        return super().read(size)
+
+
 def read(data: bytes) -> tuple[list[Member], str]:
     """What is found in a tar, and why it can't be followed to its end."""
     found = list[Member]()
     try:
-        for one in members(io.BytesIO(data), len(data)):
+        for one in members(Counted(data), len(data)):
             found.append(one)
     except BrokenError as broken:
         return found, broken.reason
@@ -299,20 +309,16 @@ CIRCLES = {
 
 @pytest.mark.parametrize("circle", CIRCLES.values(), ids=CIRCLES)
 def test_headers_that_lead_nowhere_end_the_shard_at_once(circle: bytes) -> None:
-    begin = time.perf_counter()
     found, why = read(member("a.png", whole(1)) + circle + member("c.png", whole(2)) + END)
     assert [one.name for one in found] == [b"a.png"] and why == "corrupt_shard"
-    assert time.perf_counter() - begin < 1
 
 
-def test_many_records_and_a_long_list_of_holes_take_no_time() -> None:
+def test_many_records_and_a_long_list_of_holes_are_read_in_few_pieces() -> None:
     records = b"5 a=\n" * 200_000
     said = header("pax", size=len(records), kind=tarfile.XHDTYPE) + padded(records)
-    begin = time.perf_counter()
     found, why = read(said + member("a.png", b"x") + END)
     assert ([one.name for one in found], why) == ([b"a.png"], "")
     assert read(header("s", kind=tarfile.GNUTYPE_SPARSE, holes=True) + b"\1" * 2**24) == ([], "truncated_shard")
-    assert time.perf_counter() - begin < 5
 
 
 def test_a_name_that_is_too_long_is_skipped() -> None:

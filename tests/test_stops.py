@@ -236,11 +236,10 @@ def test_an_image_that_can_not_be_read_to_its_end_is_named_and_nobody_waits_for_
     monkeypatch.setattr(readers, "HUNG", 0.3)
     monkeypatch.setattr(readers, "LEAVE", 0.1)
     monkeypatch.setattr(module, "content", slow)
-    begin = time.monotonic()
     with pytest.raises(ResourceError, match=r"nothing came for 0.3 s, at " + re.escape(bad)) as error:
         readers.each(look, range(30), 3)
     release.set()
-    assert error.value.code == 71 and time.monotonic() - begin < 10
+    assert error.value.code == 71
 
 
 HANGS = """
