@@ -1,8 +1,9 @@
 # Every target sets up what it needs: a .venv with the package and its dependencies.
 PYTHON ?= python3
 BIN := .venv/bin
+SPREAD := -n 2 --dist loadfile --no-loadscope-reorder  # tests/conftest.py has the order of the files
 
-.PHONY: setup demo test test-all kills disks fuzz audit check bench results clean
+.PHONY: setup demo test test-all test-cpus kills disks fuzz audit check bench results clean
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
@@ -15,10 +16,16 @@ demo: setup
 	$(BIN)/divcon demo
 
 test: setup
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest $(SPREAD) -m "not slow"
 
 test-all: setup
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest $(SPREAD)
+
+# The tests as other processors do them: without AVX-512, without any vectors, and with kernels compiled for no processor in particular.
+test-cpus: setup
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/pytest $(SPREAD) -m "not slow"
+	ATEN_CPU_CAPABILITY=default $(BIN)/pytest $(SPREAD) -m "not slow"
+	NUMBA_CPU_NAME=generic $(BIN)/pytest $(SPREAD) -m "not slow"
 
 kills: setup  # for a night: 100 at random moments, and every place of DIVCON_FAULT at many passings; logs are kept
 	$(BIN)/python tests/kills.py log=kills.log

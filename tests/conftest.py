@@ -17,6 +17,17 @@ TINY = {
 }  # fmt: skip
 
 
+# The files that take longest, begun first: two workers then end at about the same time.
+LONG = (
+    "test_methods", "test_pipeline", "test_faults", "test_stops", "test_recipes", "test_distributed", "test_experts",
+    "test_shards", "test_inputs", "test_collapse", "test_disk", "test_damage", "test_races", "test_clustering", "test_nets",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache of this session's own; compiled code is kept between sessions."""
