@@ -12,6 +12,7 @@ from pydantic import Field, PositiveFloat
 
 from ..config import Seed, unknown
 from ..data.index import Near
+from ..data.layout import Split
 from ..dnc import DnC
 from ..errors import UsageError
 from ..fit.schedules import IMAGENET
@@ -46,6 +47,7 @@ class Options:
     labels: str | None = (
         None  # a labelled folder, to compare experts with the base by; only supervised ones learn from it
     )
+    split: Split = "auto"  # of that folder: none if each folder in it is a class, or its parts, like train,val
     device: str = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     layout: Layout = "auto"  # of a picture's channels in memory
