@@ -117,7 +117,7 @@ def test_a_run_with_a_doubtful_folder_of_labels_is_refused_before_it_begins(phot
 @pytest.mark.parametrize("above", ["images", "data/images"])
 def test_a_folder_too_high_is_refused_by_naming_the_right_one(above: str, tmp_path: Path, cache: Path) -> None:
     folder = filled(tmp_path, *(f"{above}/{name}" for name in CLASSES))
-    with pytest.raises(DataError, match=f"If those are bird/, cat/, dog/, name .*/{above}$"):
+    with pytest.raises(DataError, match=f"All is in {above}/, which holds bird/, cat/, dog/: name .*/{above}$"):
         opened(folder, cache)
     assert opened(folder / above, cache).classes == list(CLASSES)
 
@@ -126,6 +126,26 @@ def test_parts_without_folders_of_classes_have_no_classes(tmp_path: Path, cache:
     folder = filled(tmp_path, "train", "test")
     with pytest.raises(DataError, match=r"0 classes below test/, train/.*type split=none"):
         opened(folder, cache)
+
+
+def test_classes_that_lie_too_deep_below_parts_are_said_to(tmp_path: Path, cache: Path) -> None:
+    folder = split_of(tmp_path, "train/images", "test/images")
+    with pytest.raises(
+        DataError, match="All is in images/ there: put the folders of the classes right below test/, train/"
+    ):
+        opened(folder, cache)
+
+
+@pytest.mark.parametrize("above", ["", "train/"])
+@pytest.mark.parametrize(("pictures", "masks"), [("images", "masks"), ("JPEGImages", "SegmentationClass")])
+def test_a_folder_of_masks_beside_the_pictures_makes_no_two_classes(
+    pictures: str, masks: str, above: str, tmp_path: Path, cache: Path
+) -> None:
+    below = [above, above.replace("train", "test")]
+    folder = filled(tmp_path, *dict.fromkeys(f"{part}{name}" for part in below for name in (pictures, masks)))
+    with pytest.raises(UsageError, match=f"{pictures}/ seems to hold the pictures of several classes, and {masks}/ "):
+        opened(folder, cache)
+    assert len(opened(folder, cache, split="train,test" if above else None).classes) == 2
 
 
 def test_classes_that_are_only_tested_on_are_said(

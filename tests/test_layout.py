@@ -70,7 +70,7 @@ def test_unlabeled_pictures_are_no_class_wherever_they_lie() -> None:
 @pytest.mark.parametrize(
     "inside",
     [
-        {**flat("cat", "dog"), **parts("train")}, flat("cat", "dog", "train"), parts("train"), parts("test"),
+        {**flat("cat", "dog"), **parts("train")}, flat("cat", "dog", "train"),
         parts("val", "test"), parts("train", "Train", "test"), parts("train", "val", "dev"), parts("train", "training"),
         {**parts("train"), "test": set(), "cat": set(), "dog": set()}, flat("plane", "car", "train", "test"),
         parts("training_images", "test_set"), parts("train", "test_set"), parts("train", "test", "seg_train", "seg_test"),
@@ -81,6 +81,12 @@ def test_what_may_be_parts_or_classes_is_refused_with_the_words_that_settle_it(i
     with pytest.raises(UsageError, match=r"pile holds .*split=none.*split=\S+,\S+ to name the parts"):
         layout(inside)
     assert layout(inside, None).class_of((min(inside),)) == min(inside)
+
+
+@pytest.mark.parametrize("part", ["train", "Test", "training"])
+def test_a_part_without_another_is_refused_by_naming_it(part: str) -> None:
+    with pytest.raises(UsageError, match=f"pile holds {part}/ alone.* Name pile/{part}, which"):
+        layout(parts(part))
 
 
 def test_the_folder_that_may_have_been_meant_is_named() -> None:

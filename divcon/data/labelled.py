@@ -16,6 +16,8 @@ from .layout import Layout, Split, laid_out, listed
 from .names import printed
 from .shards import Shards
 
+HOLDERS = {"images", "imgs", "img", "jpegimages"}  # folders of all pictures, beside which their masks may lie
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -58,8 +60,9 @@ def open_labelled(
     filed = folders_of(images)
     layout = laid_out(Path(folder), filed.inside, split)
     filing = file_by(layout, filed)
-    _refuse_few(Path(folder), layout, filing)
     filing.tell(layout, images)
+    _refuse_few(Path(folder), layout, filing)
+    _refuse_pictures_as_class(Path(folder), layout, filing)
     return _labelled(images, layout, filing)
 
 
@@ -80,13 +83,32 @@ def _refuse_few(root: Path, layout: Layout, filing: Filing) -> None:
         return
     above = f" below {listed((*layout.train, *layout.test))}" if layout.train else ""
     raise DataError(
-        f"{show(root)}: {len(filing.names)} classes{above}; a labelled folder has a subfolder for each of at least two "
+        f"{show(root)}: {len(filing.names)} classes{above}; a labeled folder has a subfolder for each of at least two "
         f"classes{_advice(root, layout, filing)}"
     )
 
 
 def _advice(root: Path, layout: Layout, filing: Filing) -> str:
     """The folder that may have been meant, or another reading of this one."""
-    if layout.train and layout.guessed:
-        return f". If {listed((*layout.train, *layout.test))} are classes, type split=none"
-    return f". If those are {listed(filing.deeper[1])}, name {show(root / filing.deeper[0])}" if filing.deeper else ""
+    parts = listed((*layout.train, *layout.test))
+    if layout.train and filing.names:
+        return f". All is in {listed(filing.names)} there: put the folders of the classes right below {parts}"
+    if layout.train:
+        return f" right below it. If {parts} are classes themselves, type split=none" if layout.guessed else ""
+    if filing.deeper is None:
+        return ""
+    folder, names = filing.deeper
+    return f". All is in {show(folder)}/, which holds {listed(names)}: name {show(root / folder)}"
+
+
+def _refuse_pictures_as_class(root: Path, layout: Layout, filing: Filing) -> None:
+    """A folder of images beside one of masks or of drawings: they would pass for two classes."""
+    odd = [name for name in filing.names if name.casefold() in HOLDERS]
+    if not odd or not layout.guessed:
+        return
+    split = f"{layout.train[0]},{layout.test[0]}" if layout.train else "none"
+    inner = "" if layout.train else f", or name {show(root / odd[0])} if the classes are in there"
+    raise UsageError(
+        f"{show(root)}: {listed(odd)} seems to hold the pictures of several classes, and {listed({*filing.names} - {*odd})} "
+        f"something else. Type split={show(split)} if they are classes{inner}"
+    )

@@ -63,6 +63,8 @@ def _by_names(root: Path, inside: Inside) -> Layout:
     roles = roles_of(inside)
     parts = certain(roles)
     if parts is None:
+        if len(inside) == len(roles) == 1:
+            raise _alone(root, *inside)
         if doubtful(roles, len(inside)):
             raise _doubt(root, inside, roles)
         _refuse_parts_below(root, inside)
@@ -105,6 +107,13 @@ def _refuse_parts_below(root: Path, inside: Inside) -> None:
             f"{show(root)}: below each class there are parts, like {listed(f'{first}/{name}' for name in inside[first])}. Put the "
             "parts above the classes (train/cat, test/cat), or type split=none to mix them"
         )
+
+
+def _alone(root: Path, part: str) -> UsageError:
+    return UsageError(
+        f"{show(root)} holds {listed([part])} alone, and no other part to learn from or to test on. Name {show(root / part)}, "
+        "which will be split 70/30, or put the other part beside it"
+    )
 
 
 def _doubt(root: Path, inside: Inside, roles: Roles) -> UsageError:
