@@ -62,7 +62,7 @@ def sizes(data: Labelled) -> dict[str, int]:
 # parts
 
 
-@pytest.mark.parametrize("test", ["val", "Valid", "test"])
+@pytest.mark.parametrize("test", ["val", "Test"])
 def test_an_evaluation_learns_from_one_part_and_tests_on_the_other(
     test: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +94,11 @@ def test_split_settles_a_doubt_on_the_command_line(tmp_path: Path, capsys: pytes
     assert "split=none" in capsys.readouterr().err
     assert typed(["eval", "random:slim10", str(folder), "tasks=knn", "split=none", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["classes"] == 3
+
+
+def test_split_without_labels_is_refused(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="labels=FOLDER"):
+        divcon.run(photos, out=tmp_path / "run", split="train,val")
 
 
 def test_what_a_run_learns_with_labels_is_laid_out_as_its_evaluation(tmp_path: Path, cache: Path) -> None:
@@ -154,7 +159,7 @@ def test_classes_that_are_only_tested_on_are_said(
     folder = split_of(tmp_path, "train", "test")
     (folder / "test/cat").rename(folder / "test/Cat")
     opened(folder, cache)
-    assert "1 classes of test/ have no picture to learn from in train/" in caplog.text and "Cat/" in caplog.text
+    assert "classes without a picture to learn from in train/: 1." in caplog.text and "Cat/" in caplog.text
 
 
 # hidden names
@@ -202,7 +207,7 @@ def test_a_picture_of_two_classes_is_counted_named_and_left_out(
     (folder / "cat/soft.png").symlink_to(folder / "bird/1.png")
     data = opened(folder, cache)
     assert sizes(data) == {"bird": 3, "cat": 4, "dog": 2} and data.left_out["several_classes"] == 3
-    assert "3 pictures are filed under more than one class" in caplog.text
+    assert "pictures filed under more than one class: 3." in caplog.text
     assert "bird/00.png = dog/0.png" in caplog.text and "cat/link.png = dog/1.png" in caplog.text
 
 
@@ -235,7 +240,7 @@ def test_no_score_is_of_a_picture_that_was_learned_from(
     train, test, _ = divided(data, 0)
     assert (len(train), len(test)) == (11, 13) and not set(train) & set(test)
     assert data.left_out["learned_and_tested"] == 2
-    assert "2 pictures are in train/ and in test/: they are tested on, and not learned from" in caplog.text
+    assert "pictures in train/ and in test/: 2. They are tested on, and not learned from" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["café", "한국", "phở"])

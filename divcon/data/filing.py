@@ -71,31 +71,31 @@ class Filing:
     @cached_property
     def names(self) -> list[str]:
         """The classes, in the order of their names' bytes."""
-        names = {min(self.classes[at]) for at in self.certain}
+        names = self._classes_of(set(self.certain))
         return sorted(names, key=lambda name: name.encode("utf-8", "surrogateescape"))
+
+    def _classes_of(self, pictures: set[int]) -> set[str]:
+        return {min(self.classes[at]) for at in pictures}
 
     def tell(self, layout: Layout, images: Images) -> None:
         """Say what is left out, and what is not as it should be."""
         _tell_left_out(self.left_out, layout)
         if self.contradictory:
             log.warn(
-                f"{len(self.contradictory):,} pictures are filed under more than one class, and left out: "
+                f"pictures filed under more than one class: {len(self.contradictory):,}. They are left out: "
                 f"{_examples(self.contradictory, images)}"
             )
-        if self.tested & self.learned:
+        both = sorted(self.tested & self.learned)
+        if both:
             log.warn(
-                f"{len(self.tested & self.learned):,} pictures are in {listed(layout.train)} and in {listed(layout.test)}: they are "
-                f"tested on, and not learned from: {_examples(sorted(self.tested & self.learned), images)}"
+                f"pictures in {listed(layout.train)} and in {listed(layout.test)}: {len(both):,}. They are tested on, and not learned "
+                f"from: {_examples(both, images)}"
             )
-        self._tell_unlearned(layout)
-
-    def _tell_unlearned(self, layout: Layout) -> None:
-        tested = {min(self.classes[at]) for at in self.certain if at in self.tested}
-        unlearned = tested - {min(self.classes[at]) for at in self.certain if at not in self.tested}
+        unlearned = self._classes_of(self.tested) - self._classes_of(self.learned - self.tested)
         if unlearned:
             log.warn(
-                f"{len(unlearned):,} classes of {listed(layout.test)} have no picture to learn from in {listed(layout.train)}, so "
-                f"none of theirs can be told right: {listed(unlearned)}"
+                f"classes without a picture to learn from in {listed(layout.train)}: {len(unlearned):,}. All their pictures in "
+                f"{listed(layout.test)} count as told wrong: {listed(unlearned)}"
             )
 
 

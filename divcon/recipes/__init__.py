@@ -65,6 +65,8 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name}={value:g}: at least {least:g}")
+        if self.split != "auto" and self.labels is None:
+            raise UsageError(f"split={self.split}: it says how a folder of labels is laid out; type labels=FOLDER too")
         if not DEVICES.fullmatch(self.device):
             raise UsageError(
                 f"device={self.device}: there is cpu, cuda, cuda:1, mps, xpu; device=auto takes what there is"
