@@ -197,6 +197,24 @@ def test_the_final_fit_uses_the_held_out_images_too(digits: Labelled) -> None:
     assert score.top1 == pytest.approx(accuracy(fit_logistic(x / scale, y, 10, 0.01), test_x / scale, test_y), abs=2e-3)
 
 
+@pytest.mark.parametrize(("least", "used"), [(1200 * 64, "bf16"), (1200 * 64 + 1, "fp32")])
+def test_few_images_are_fitted_in_float32(
+    least: int, used: Precision, digits: Labelled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Noted(Problem):
+        def __init__(self, x: Tensor, y: Tensor, classes: int, precision: Precision = "fp32") -> None:
+            asked.append(precision)
+            super().__init__(x, y, classes, precision)
+
+    module = importlib.import_module("divcon.evals.linear")
+    monkeypatch.setattr(module, "WORTH", least)
+    monkeypatch.setattr(module, "Problem", Noted)
+    linear(*digits, penalties=(0.1,), precision="bf16")
+    assert set(asked) == {used}
+
+
 def test_one_image_a_class_can_not_choose_a_penalty() -> None:
     with pytest.raises(DataError, match="no class has two"):
         linear(normal(4, 3), torch.arange(4), normal(4, 3), torch.arange(4))
