@@ -1,5 +1,6 @@
 """A labeled folder's parts and classes, as the names of its folders tell them."""
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -132,6 +133,10 @@ def test_split_names_folders_that_have_no_usual_name() -> None:
     found = layout(parts("2023", "2024", "a+b"), "a+b,2024")
     assert (found.train, found.test, found.left_out) == (("a+b",), ("2024",), {"2023"})
     assert found.class_of(("2024", "unlabeled")) == "unlabeled"  # who types it knows
+
+
+def test_split_may_be_typed_with_accents_apart() -> None:
+    assert layout(parts("été", "test"), unicodedata.normalize("NFD", "été,test")).train == ("été",)
 
 
 @pytest.mark.parametrize(

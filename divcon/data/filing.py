@@ -1,6 +1,5 @@
 """What each picture is filed under: by every name that it has, for a copy may lie in another class's folder."""
 
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from ..artifacts import show
 from .files import Files
 from .images import Images
 from .layout import Inside, Layout, listed
-from .names import decoded, hidden
+from .names import folders_of, hidden
 from .parts import roles_of
 
 FEW = 3  # examples in a message
@@ -36,17 +35,11 @@ class Filed:
         return inside
 
 
-def folders_of(images: Images) -> Filed:
+def filed(images: Images) -> Filed:
     """Where the files of these images lie, copies among them."""
     files = Files.of(images.index)
-    seen = [(int(at), _steps(path)) for at, path in zip(files.pictures, files.paths) if not hidden(path)]
+    seen = [(int(at), folders_of(path)) for at, path in zip(files.pictures, files.paths) if not hidden(path)]
     return Filed([at for at, _ in seen], [folders for _, folders in seen], len(files.paths) - len(seen))
-
-
-def _steps(path: bytes) -> tuple[str, ...]:
-    """The folders of a path. A name means the same whether its accents are letters of their own (macOS) or not."""
-    text = decoded(path.rpartition(b"/")[0])
-    return tuple(unicodedata.normalize("NFC", text).split("/")) if text else ()
 
 
 @dataclass(frozen=True)
@@ -99,11 +92,11 @@ class Filing:
             )
 
 
-def file_by(layout: Layout, filed: Filed) -> Filing:
+def file_by(layout: Layout, files: Filed) -> Filing:
     """The pictures by class and part."""
     classes, parts = defaultdict[int, set[str]](set), defaultdict[bool, set[int]](set)
-    counts: Counter[str] = Counter(hidden=filed.hidden)
-    for at, folders in zip(filed.pictures, filed.folders):
+    counts: Counter[str] = Counter(hidden=files.hidden)
+    for at, folders in zip(files.pictures, files.folders):
         name = layout.class_of(folders)
         if name is None:
             counts["other_folders" if layout.leaves_out(folders) else "no_class"] += 1
@@ -114,13 +107,13 @@ def file_by(layout: Layout, filed: Filed) -> Filing:
     tested, learned = parts[True] - several, parts[False] - several
     left_out = {name: counts[name] for name in ("hidden", "no_class", "other_folders")}
     left_out |= {"several_classes": len(several), "learned_and_tested": len(tested & learned)}
-    return Filing(classes, tested, learned, left_out, _deeper(filed))
+    return Filing(classes, tested, learned, left_out, _deeper(files))
 
 
-def _deeper(filed: Filed) -> tuple[str, set[str]] | None:
+def _deeper(files: Filed) -> tuple[str, set[str]] | None:
     """The folder that holds everything, and what folders are in there."""
     above: list[str] = []
-    while len(names := {steps[len(above)] for steps in filed.folders if len(steps) > len(above)}) == 1:
+    while len(names := {steps[len(above)] for steps in files.folders if len(steps) > len(above)}) == 1:
         above += names
     return ("/".join(above), names) if above and names else None
 

@@ -10,7 +10,7 @@ from jaxtyping import Int64
 
 from ..artifacts import digest, show
 from ..errors import DataError, UsageError
-from .filing import Filing, file_by, folders_of
+from .filing import Filing, file_by, filed
 from .images import Images, Positions, open_images
 from .layout import Layout, Split, laid_out, listed
 from .names import printed
@@ -57,9 +57,9 @@ def open_labelled(
         raise UsageError(
             f"{show(images.source.root)}: a labelled folder is wanted, and these are tar shards: unpack them"
         )
-    filed = folders_of(images)
-    layout = laid_out(Path(folder), filed.inside, split)
-    filing = file_by(layout, filed)
+    files = filed(images)
+    layout = laid_out(Path(folder), files.inside, split)
+    filing = file_by(layout, files)
     filing.tell(layout, images)
     _refuse_few(Path(folder), layout, filing)
     _refuse_pictures_as_class(Path(folder), layout, filing)

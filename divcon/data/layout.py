@@ -10,7 +10,7 @@ from pathlib import Path
 from ..artifacts import show
 from ..config import unknown
 from ..errors import UsageError
-from .names import printed
+from .names import composed, printed
 from .parts import Roles, certain, doubtful, roles_of
 
 # "auto": by the names. None: each folder is a class. "train,val": learn from the one, test on the other.
@@ -92,6 +92,7 @@ def _asked(root: Path, inside: Inside, split: str | tuple[str, str]) -> Layout:
 
 
 def _named(root: Path, inside: Inside, side: str) -> tuple[str, ...]:
+    side = composed(side)
     names = [name.rstrip("/") for name in ([side] if side in inside else side.split("+"))]
     for name in names:
         if name not in inside:

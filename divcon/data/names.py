@@ -1,6 +1,7 @@
 """Names of files, as people and programs take them. A name is bytes; only its owner knows what they mean."""
 
 import re
+import unicodedata
 
 # Folders that systems make for themselves. They are compared in any case of letters.
 SYSTEM = (
@@ -18,9 +19,15 @@ def hidden(path: bytes) -> bool:
     return _HIDDEN.search(path) is not None
 
 
-def decoded(path: bytes) -> str:
-    """The path as Python has it: bytes that are not UTF-8 are kept as halves of letters."""
-    return path.decode("utf-8", "surrogateescape")
+def composed(name: str) -> str:
+    """The name with each accent and its letter as one (NFC): macOS writes them apart, and means the same."""
+    return unicodedata.normalize("NFC", name)
+
+
+def folders_of(path: bytes) -> tuple[str, ...]:
+    """The folders above a file, composed; bytes that are not UTF-8 are kept, as Python keeps them."""
+    above = path.rpartition(b"/")[0].decode("utf-8", "surrogateescape")
+    return tuple(composed(above).split("/")) if above else ()
 
 
 def printed(name: str) -> str:
