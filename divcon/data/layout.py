@@ -96,7 +96,9 @@ def _named(root: Path, inside: Inside, side: str) -> tuple[str, ...]:
     names = [name.rstrip("/") for name in ([side] if side in inside else side.split("+"))]
     for name in names:
         if name not in inside:
-            raise UsageError(f"split=: {show(root)} holds {listed(inside)}; {unknown('folder', show(name), [*inside])}")
+            raise UsageError(
+                f"split={show(side)}: {show(root)} holds {listed(inside)}; {unknown('folder', show(name), [*inside])}"
+            )
     return tuple(names)
 
 
@@ -119,13 +121,14 @@ def _alone(root: Path, part: str) -> UsageError:
 
 def _doubt(root: Path, inside: Inside, roles: Roles) -> UsageError:
     train = [name for name, (role, _) in roles.items() if role == "train"]
-    test = [name for name, (role, _) in roles.items() if role != "train"]
-    pair = f"{(train or ['LEARN'])[0]},{(test or ['TEST'])[-1]}"
+    test = [name for kind in ("val", "test") for name, (role, _) in roles.items() if role == kind]
+    learn, *rest = [*train[:1], *test] if train or len(test) > 1 else ["LEARN", *test]
     inner = [name for name in (*train, *test) if len(inside[name]) > 1]
     name = f", or name the folder whose subfolders are the classes, like {show(root / inner[0])}" if inner else ""
+    are = "is a class or a part" if len(roles) == 1 else "are classes or parts"
     return UsageError(
-        f"{show(root)} holds {listed(inside)}: nobody can tell whether {listed(roles)} are classes, or parts to learn from and to "
-        f"test on. Type split=none if each folder is a class, split={show(pair)} to name the parts{name}"
+        f"{show(root)} holds {listed(inside)}: it is not clear whether {listed(roles)} {are} (to learn from, to test on). Type "
+        f"split=none if each folder is a class, split={show(learn)},{show(rest[-1]) if rest else 'TEST'} to name the parts{name}"
     )
 
 
