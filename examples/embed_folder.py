@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 import divcon
+from divcon.artifacts import show
 from divcon.errors import Error
 
 
@@ -23,7 +24,7 @@ def embeddings(model: str, folder: str) -> tuple[list[str], np.ndarray]:
     _, firsts = np.unique(read["picture"].to_numpy(), return_index=True)
     read = read.take(firsts)
     vectors = np.stack(read["embedding"].to_numpy())
-    paths = [path.decode("utf-8", "backslashreplace") for path in read["path_bytes"].to_pylist()]
+    paths = [show(path) for path in read["path_bytes"].to_pylist()]  # safe for a terminal; programs take `path`
     return paths, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
