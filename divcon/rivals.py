@@ -5,6 +5,7 @@ from pathlib import Path
 
 from .data.images import Images
 from .data.labelled import Labelled, open_labelled
+from .data.layout import Split
 from .evals.split import split
 from .nets.trained import Trained
 from .runs import Run
@@ -29,9 +30,10 @@ class ClusterFit:
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """A labelled folder; `split_seed` is the seed of the evaluation that is to be honest."""
+    """A labelled folder; `split` and `split_seed` are those of the evaluation that is to be honest."""
 
     labels: str
+    split: Split = "auto"
     split_seed: int = 0
 
 
@@ -71,7 +73,7 @@ def supervised(run: Run, images: Images, recipe: Supervised) -> Trained:
 
 def to_learn_from(truth: Truth, cache: Path, threads: int) -> Labelled:
     """The labelled folder without the images that `divcon eval` with the same seed tests on."""
-    labelled = open_labelled(truth.labels, cache=cache, threads=threads)
+    labelled = open_labelled(truth.labels, split=truth.split, cache=cache, threads=threads)
     train, _, _ = split(labelled, truth.split_seed)
     return labelled.part(train)
 

@@ -337,7 +337,7 @@ def _labelled_by_cluster(
     """The labelled images, if any were named, with their pixels, and the positions that fall to each cluster."""
     if check.labels is None:
         return []
-    labelled = open_labelled(check.labels, cache=work.cache, threads=work.machine.readers)
+    labelled = open_labelled(check.labels, split=check.split, cache=work.cache, threads=work.machine.readers)
     pixels = pixels_of(work, labelled.images, base.sight)
     features = encode(base.net, base.sight, pixels, work.machine, place="hidden")
     nearest, _ = assign(features, torch.from_numpy(clusters.centroids))

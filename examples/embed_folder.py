@@ -11,17 +11,21 @@ import numpy as np
 import pyarrow.parquet as pq
 
 import divcon
+from divcon.artifacts import show
 from divcon.errors import Error
 
 
 def embeddings(model: str, folder: str) -> tuple[list[str], np.ndarray]:
-    """The paths of the images below a folder, and for each a vector of length one."""
+    """The paths of the images below a folder, copies aside, and for each a vector of length one."""
     with tempfile.TemporaryDirectory() as work:
         table = Path(work) / "embeddings.parquet"
         divcon.embed(model, folder, out=table)
         read = pq.read_table(table)
+    _, firsts = np.unique(read["picture"].to_numpy(), return_index=True)
+    read = read.take(firsts)
     vectors = np.stack(read["embedding"].to_numpy())
-    return read["path"].to_pylist(), vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    paths = [show(path) for path in read["path_bytes"].to_pylist()]  # safe for a terminal; programs take `path`
+    return paths, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def main(model: str, folder: str) -> None:

@@ -18,7 +18,9 @@ def main(folder: str, labelled: str, runs: str, *words: str) -> None:
     for recipe in ("dnc", "moclr"):
         ran = divcon.run(folder, out=Path(runs) / recipe, recipe=recipe, **typed(words))
         scores = divcon.evaluate(ran.model, labelled)
-        sys.stdout.write(f"{recipe}: 20-NN {scores['knn']['k20']:.1%}, linear {scores['linear']['top1']:.1%}\n")
+        linear = scores["linear"]["top1"]  # None where the images are too few
+        said = f", linear {linear:.1%}" if linear is not None else ""
+        sys.stdout.write(f"{recipe}: 20-NN {scores['knn']['k20']:.1%}{said}\n")
     encoder = divcon.load(ran.folder)
     weights = sum(tensor.numel() for tensor in encoder.parameters())
     sys.stdout.write(f"an encoder has {weights:,} weights and gives {encoder.num_features} features\n")

@@ -182,7 +182,7 @@ def test_a_traceback_is_shown_to_who_asks(capsys: pytest.CaptureFixture[str]) ->
         ("status RUN verify=true", {"images", "stages", "damaged"}),
         ("redo COPY student", {"removed"}),
         ("eval RUN PHOTOS", {"model", "images", "classes", "split_seed", "dropped_classes", "knn", "linear"}),
-        ("embed RUN PHOTOS out=NEW.parquet", {"out", "images"}),
+        ("embed RUN PHOTOS out=NEW.parquet", {"out", "files", "pictures"}),
         ("recipes", {"dnc", "dnc_1000", "dnc_3000", "dnc_4500", "moclr", "simclr"}),
         ("methods", {"moclr", "simclr", "distil", "classify"}),
         ("encoders", {"slim10", "resnet50"}),

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score, recall_score
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from divcon.evals.agreement import agreement, effective_rank
 from divcon.evals.knn import knn
 from divcon.evals.linear import CHOOSING, accuracy, fit_logistic, linear
 from divcon.evals.logistic import Problem
+from divcon.evals.scores import Probe, Shares
 from divcon.evals.split import stratified
 from divcon.machine import Precision
 
@@ -195,6 +197,24 @@ def test_the_final_fit_uses_the_held_out_images_too(digits: Labelled) -> None:
     assert score.top1 == pytest.approx(accuracy(fit_logistic(x / scale, y, 10, 0.01), test_x / scale, test_y), abs=2e-3)
 
 
+@pytest.mark.parametrize(("least", "used"), [(1200 * 64, "bf16"), (1200 * 64 + 1, "fp32")])
+def test_few_images_are_fitted_in_float32(
+    least: int, used: Precision, digits: Labelled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Noted(Problem):
+        def __init__(self, x: Tensor, y: Tensor, classes: int, precision: Precision = "fp32") -> None:
+            asked.append(precision)
+            super().__init__(x, y, classes, precision)
+
+    module = importlib.import_module("divcon.evals.linear")
+    monkeypatch.setattr(module, "WORTH", least)
+    monkeypatch.setattr(module, "Problem", Noted)
+    linear(*digits, penalties=(0.1,), precision="bf16")
+    assert set(asked) == {used}
+
+
 def test_one_image_a_class_can_not_choose_a_penalty() -> None:
     with pytest.raises(DataError, match="no class has two"):
         linear(normal(4, 3), torch.arange(4), normal(4, 3), torch.arange(4))
@@ -255,3 +275,43 @@ def test_effective_rank_is_that_of_the_formula() -> None:
 def test_effective_rank_tells_a_collapsed_encoder_from_a_full_one() -> None:
     assert effective_rank(torch.ones(50, 8)) == pytest.approx(1)
     assert effective_rank(torch.eye(8).repeat(5, 1)) == pytest.approx(8)
+
+
+# shares by class
+
+
+def test_scikit_learn_counts_the_same_shares() -> None:
+    truth, told = (torch.from_numpy(np.random.default_rng(seed).integers(0, 5, 300)) for seed in (1, 2))
+    told = torch.where(truth < 2, truth, told)  # some classes are told better than others
+    shares = Shares.of(told, truth, 5)
+    assert shares.top1 == pytest.approx(float((told == truth).double().mean()))
+    assert shares.balanced == pytest.approx(balanced_accuracy_score(truth, told))
+    assert shares.per_class == pytest.approx(recall_score(truth, told, average=None))
+
+
+def test_a_class_that_is_not_tested_on_has_no_share_and_weighs_nothing() -> None:
+    shares = Shares.of(torch.tensor([0, 0, 2, 1]), torch.tensor([0, 0, 0, 2]), 4)
+    assert shares == Shares(0.5, (2 / 3 + 0) / 2, [2 / 3, None, 0.0, None])
+
+
+def test_both_scores_have_shares_by_class(digits: Labelled) -> None:
+    x, y = (torch.cat(pair) for pair in (digits[::2], digits[1::2]))
+    probe = Probe.of(x, y.numpy(), np.arange(400), np.arange(400, 600), [f"digit {i}" for i in range(10)])
+    scores = probe.scores(("knn", "linear"), 0, "fp32")
+    for score in scores.values():
+        assert list(score["per_class"]) == [f"digit {i}" for i in range(10)]
+        assert score["balanced"] == pytest.approx(np.mean(list(score["per_class"].values())))
+    assert scores["knn"]["top1"] == knn(x[:400], y[:400], x[400:600], y[400:600])[20]
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 1)])
+def test_where_the_linear_score_can_not_be_had_neighbors_have_theirs(sizes: tuple[int, ...]) -> None:
+    y = np.repeat(np.arange(len(sizes)), sizes)
+    probe = Probe.of(
+        normal(2 * len(y), 3), np.tile(y, 2), np.arange(len(y)), len(y) + np.arange(len(y)), "abc"[: len(sizes)]
+    )
+    scores = probe.scores(("knn", "linear"), 0, "fp32")
+    assert 0 <= scores["knn"]["top1"] <= 1
+    assert scores["linear"]["top1"] is None and "no class has two training images" in scores["linear"]["reason"]
+    with pytest.raises(DataError, match="no class has two"):
+        probe.scores(("linear",), 0, "fp32")

@@ -581,5 +581,8 @@ def test_25_no_label_comes_near_the_training(ran: Ran, photos: Path, cache: Path
     before = [read_json(ran.folder / name / "stage.json")["key"] for name in ran.stages]
     assert not any("label" in str(key) for key in before)
     scores = evaluate(ran.folder, photos, cache=cache, threads=1)
-    assert set(scores["knn"]) == {"k20", "k200", "top1"} and scores["knn"]["top1"] == scores["knn"]["k20"]
+    assert (
+        set(scores["knn"]) == {"k20", "k200", "top1", "balanced", "per_class"}
+        and scores["knn"]["top1"] == scores["knn"]["k20"]
+    )
     assert scores["train"] + scores["test"] == scores["images"] and 0 <= scores["linear"]["top1"] <= 1

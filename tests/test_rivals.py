@@ -58,7 +58,7 @@ def test_a_pipeline_spends_the_budget_as_planned_is_used_like_any_other_and_can_
         assert (row["steps"], row["batch_size"]) == tuple(notes[row["stage"]][name] for name in ("steps", "batch_size"))
     assert sum(note["images_seen"] for note in notes.values()) == pytest.approx(2 * 160, abs=16)
     assert 0 <= divcon.evaluate(run, photos, tasks="knn")["knn"]["top1"] <= 1
-    assert divcon.embed(f"random:{run}", photos, out=tmp_path / "some.parquet") == 160
+    assert divcon.embed(f"random:{run}", photos, out=tmp_path / "some.parquet").files == 160
     again = divcon.run(photos, out=tmp_path / "again", recipe=str(run), only="base")
     assert again.did == ["base"] and (again.folder / CODED).read_bytes() == (run / CODED).read_bytes()
     assert divcon.redo(run, STAGES[recipe][-1]) == STAGES[recipe][-1:]

@@ -16,11 +16,13 @@ def embed(
     words: Words = None,
     json: Json = False,
 ) -> None:
-    """Write what a model sees of each image to a parquet file: columns path and embedding."""
-    pairs = options(words, "out", "place", "cache", "cache_gb", "threads")
+    """Write what a model sees of each image to a parquet file: columns path, path_bytes, picture, embedding."""
+    pairs = options(words, "out", "include", "exclude", "place", "cache", "cache_gb", "threads")
     out = required(pairs, "out", "out=photos.parquet")
     from ..config import arguments
     from ..verbs.models import embed as write
 
-    n = write(model, data, out=out, **arguments(write, pairs))
-    answer({"out": out, "images": n}, json, f"{out}: {n:,} images")
+    wrote = write(model, data, out=out, **arguments(write, pairs))
+    account = {"out": out, "files": wrote.files, "pictures": wrote.pictures}
+    copies = f", {wrote.files - wrote.pictures:,} of them copies" if wrote.files > wrote.pictures else ""
+    answer(account, json, f"{out}: {wrote.files:,} files{copies}, {wrote.pictures:,} pictures")

@@ -14,6 +14,7 @@ from jaxtyping import Float16, Float32, Int64
 from numpy.typing import NDArray
 
 from ..artifacts import digest, show, whole
+from ..data.names import as_text
 from ..errors import DamagedError
 from ..log import say
 
@@ -143,7 +144,7 @@ def _write_table(path: Path, clusters: Clusters) -> None:
         for begin in range(0, len(clusters.labels), ROW_GROUP):
             at = np.arange(begin, min(begin + ROW_GROUP, len(clusters.labels)))
             names = clusters.names(at)
-            columns = [show(name) for name in names], names, clusters.labels[at], clusters.distances[at]
+            columns = [as_text(name) for name in names], names, clusters.labels[at], clusters.distances[at]
             writer.write_table(pa.table(dict(zip(TABLE.names, columns, strict=True)), TABLE))
 
 

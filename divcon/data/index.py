@@ -21,21 +21,13 @@ from numpy.typing import NDArray
 
 from .. import artifacts
 from ..errors import DamagedError
+from .names import hidden
 from .near import LOOKS, twins
 
 FILES = ("index.arrow", "rejected.csv", "duplicates.csv")
 Near = Literal["keep", "drop"]  # what becomes of pictures that look like another
 HASH = 32  # bytes of a SHA-256
-FORMULA = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\uff1d",
-    "\uff0b",
-    "\uff0d",
-    "\uff20",
-)  # a spreadsheet begins to reckon; the last four are wide
+FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # a spreadsheet begins to reckon; the last four are wide
 BLOCK = 65_536  # images whose hashes are gathered at a time
 SCHEMA = pa.schema(
     [
@@ -94,11 +86,11 @@ class Index:
 
     @classmethod
     def of(cls, found: Iterable[Found], near_duplicates: Near = "keep") -> Self:
-        """Of files with the same bytes, the path that is first in byte order is the used one; of pictures that look alike,
-        when they are dropped, the one whose hash comes first."""
+        """Of files with the same bytes, the used one is that whose path is first in byte order, those that nobody sees
+        (names.py) last; of pictures that look alike, when they are dropped, the one whose hash comes first."""
         found = sorted(found)
         unique: dict[bytes, Found] = {}
-        for file in found:
+        for file in sorted(found, key=lambda file: hidden(file.source)):
             if not file.reason:
                 unique.setdefault(file.hash or b"", file)
         different = [unique[digest] for digest in sorted(unique)]

@@ -1,7 +1,8 @@
 """Labels, for scores and for what is trained with labels on purpose: no other method comes near them."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +10,27 @@ from jaxtyping import Int64
 
 from ..artifacts import digest, show
 from ..errors import DataError, UsageError
+from .filing import Filing, file_by, filed
 from .images import Images, Positions, open_images
+from .layout import Layout, Split, laid_out, listed
+from .names import printed
 from .shards import Shards
+
+HOLDERS = {"images", "imgs", "img", "jpegimages"}  # folders of all pictures, beside which their masks may lie
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A collection with a class for each image; `train` and `test` hold positions where the folder names a split."""
+    """A collection with a class for each image; `train` and `test` hold positions where the folder names a split.
+    `left_out` counts what has no class, or none that is certain."""
 
     images: Images
     labels: Int64[np.ndarray, "n"]
     classes: list[str]
     train: Int64[np.ndarray, "a"] | None = None
     test: Int64[np.ndarray, "b"] | None = None
+    layout: Layout = field(default_factory=Layout)
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -34,29 +43,72 @@ class Labelled:
         return Labelled(self.images.subset(positions), self.labels[positions], self.classes)
 
 
-def open_labelled(folder: str | Path, *, cache: Path, threads: int | None = None) -> Labelled:
-    """First-level subfolders are the classes, whatever lies below them; `train/` and `test/` above them are the split.
+def open_labelled(
+    folder: str | Path, *, split: Split = "auto", include: str | Sequence[str] = (), exclude: str | Sequence[str] = (),
+    cache: Path, threads: int | None = None,
+) -> Labelled:  # fmt: skip
+    """Subfolders are the classes, whatever lies below them; train/ and test/ (or val/) above them are the split.
 
-    Images directly in the folder have no class and are left out.
+    A file has a class by each of its names, copies too. A picture of two classes is left out, for nobody knows which is
+    right; one that is to learn from and to test on is only tested on. Hidden names count for nothing.
     """
-    images = open_images(folder, cache=cache, threads=threads)
+    images = open_images(folder, include=include, exclude=exclude, cache=cache, threads=threads)
     if isinstance(images.source, Shards):
         raise UsageError(
             f"{show(images.source.root)}: a labelled folder is wanted, and these are tar shards: unpack them"
         )
-    parts = [name.split(b"/") for name in images.names(np.arange(len(images)))]
-    split = {part[0] for part in parts} == {b"train", b"test"}
-    depth = 1 if split else 0
-    kept = np.array([i for i, part in enumerate(parts) if len(part) > depth + 1], np.int64)
-    names = sorted({parts[i][depth] for i in kept})
-    if len(names) < 2:
-        raise DataError(
-            f"{folder}: {len(names)} classes; a labelled folder has a subfolder for each of at least two classes"
-        )
-    number = {name: i for i, name in enumerate(names)}
-    labels = np.array([number[parts[i][depth]] for i in kept], np.int64)
-    classes = [name.decode("utf-8", "backslashreplace") for name in names]
-    if not split:
-        return Labelled(images.subset(kept), labels, classes)
-    in_train = np.array([parts[i][0] == b"train" for i in kept])
-    return Labelled(images.subset(kept), labels, classes, np.flatnonzero(in_train), np.flatnonzero(~in_train))
+    files = filed(images)
+    layout = laid_out(Path(folder), files.inside, split)
+    filing = file_by(layout, files)
+    filing.tell(layout, images)
+    _refuse_few(Path(folder), layout, filing)
+    _refuse_pictures_as_class(Path(folder), layout, filing)
+    return _labelled(images, layout, filing)
+
+
+def _labelled(images: Images, layout: Layout, filing: Filing) -> Labelled:
+    kept = np.array(filing.certain, np.int64)
+    number = {name: i for i, name in enumerate(filing.names)}
+    labels = np.array([number[min(filing.classes[i])] for i in filing.certain], np.int64)
+    classes = [printed(name) for name in filing.names]
+    if not layout.train:
+        return Labelled(images.subset(kept), labels, classes, layout=layout, left_out=filing.left_out)
+    tested = np.array([i in filing.tested for i in filing.certain], bool)
+    train, test = np.flatnonzero(~tested), np.flatnonzero(tested)
+    return Labelled(images.subset(kept), labels, classes, train, test, layout, filing.left_out)
+
+
+def _refuse_few(root: Path, layout: Layout, filing: Filing) -> None:
+    if len(filing.names) > 1:
+        return
+    above = f" below {listed((*layout.train, *layout.test))}" if layout.train else ""
+    raise DataError(
+        f"{show(root)}: {len(filing.names)} classes{above}; a labeled folder has a subfolder for each of at least two "
+        f"classes{_advice(root, layout, filing)}"
+    )
+
+
+def _advice(root: Path, layout: Layout, filing: Filing) -> str:
+    """The folder that may have been meant, or another reading of this one."""
+    parts = listed((*layout.train, *layout.test))
+    if layout.train and filing.names:
+        return f". All is in {listed(filing.names)} there: put the folders of the classes right below {parts}"
+    if layout.train:
+        return f" right below it. If {parts} are classes themselves, type split=none" if layout.guessed else ""
+    if filing.deeper is None:
+        return ""
+    folder, names = filing.deeper
+    return f". All is in {show(folder)}/, which holds {listed(names)}: name {show(root / folder)}"
+
+
+def _refuse_pictures_as_class(root: Path, layout: Layout, filing: Filing) -> None:
+    """A folder of images beside one of masks or of drawings: they would pass for two classes."""
+    odd = [name for name in filing.names if name.casefold() in HOLDERS]
+    if not odd or not layout.guessed:
+        return
+    split = f"{layout.train[0]},{layout.test[0]}" if layout.train else "none"
+    inner = "" if layout.train else f", or name {show(root / odd[0])} if the classes are in there"
+    raise UsageError(
+        f"{show(root)}: {listed(odd)} seems to hold the pictures of several classes, and {listed({*filing.names} - {*odd})} "
+        f"something else. Type split={show(split)} if they are classes{inner}"
+    )

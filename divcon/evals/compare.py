@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..data.labelled import Labelled
+from ..data.layout import Split
 from ..data.pixels import Pixels
 from ..data.views import mild
 from ..fit.looking import encode
@@ -24,6 +25,7 @@ class Check:
     images: int = 2000
     neighbours: int = 10
     labels: str | None = None
+    split: Split = "auto"  # how that folder is laid out
     seed: int = 0
 
 

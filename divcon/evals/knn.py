@@ -22,11 +22,24 @@ def knn(
 ) -> dict[int, float]:
     """For each k, the share of the test images whose class wins the vote of their k nearest training images (of all of
     them, where there are fewer). `precision` is that of the search, and changes no neighbour."""
+    told = winners(train_x, train_y, test_x, ks=ks, temperature=temperature, precision=precision)
+    return {k: float((told[k] == test_y).double().mean()) for k in ks}
+
+
+def winners(
+    train_x: Float[Tensor, "n d"],
+    train_y: Int64[Tensor, " n"],
+    test_x: Float[Tensor, "m d"],
+    *,
+    ks: Sequence[int],
+    temperature: float = 0.07,
+    precision: Precision = "fp32",
+) -> dict[int, Int64[Tensor, " m"]]:
+    """For each k the class that wins the vote of each test image's neighbours."""
     classes = int(train_y.max()) + 1
     similarity, index = nearest(test_x, train_x, min(max(ks), len(train_x)), precision=precision)
     voters = train_y[index]
-    won = {k: votes(similarity[:, :k], voters[:, :k], classes, temperature) for k in ks}
-    return {k: float((winner == test_y).double().mean()) for k, winner in won.items()}
+    return {k: votes(similarity[:, :k], voters[:, :k], classes, temperature) for k in ks}
 
 
 def votes(

@@ -5,6 +5,7 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 
 from ..data.labelled import Labelled
+from ..data.layout import listed
 from ..errors import DataError
 from ..rng import uniforms
 
@@ -20,9 +21,14 @@ def split(
     if len(np.unique(data.labels[train])) < 2 or not len(test):
         raise DataError(
             f"there are {len(train):,} images to train on and {len(test):,} to test on: at least two classes with two images each "
-            "are needed (below train/ and below test/, if there are such folders)"
+            f"are needed{_where(data)}"
         )
     return train, test, dropped
+
+
+def _where(data: Labelled) -> str:
+    layout = data.layout
+    return f" (below {listed(layout.train)} and below {listed(layout.test)})" if layout.train else ""
 
 
 def stratified(

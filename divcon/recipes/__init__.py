@@ -12,6 +12,7 @@ from pydantic import Field, PositiveFloat
 
 from ..config import Seed, unknown
 from ..data.index import Near
+from ..data.layout import Split
 from ..dnc import DnC
 from ..errors import UsageError
 from ..fit.schedules import IMAGENET
@@ -46,6 +47,7 @@ class Options:
     labels: str | None = (
         None  # a labelled folder, to compare experts with the base by; only supervised ones learn from it
     )
+    split: Split = "auto"  # of that folder: none if each folder in it is a class, or its parts, like train,val
     device: str = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     layout: Layout = "auto"  # of a picture's channels in memory
@@ -63,6 +65,8 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name}={value:g}: at least {least:g}")
+        if self.split != "auto" and self.labels is None:
+            raise UsageError(f"split={self.split}: it says how a folder of labels is laid out; type labels=FOLDER too")
         if not DEVICES.fullmatch(self.device):
             raise UsageError(
                 f"device={self.device}: there is cpu, cuda, cuda:1, mps, xpu; device=auto takes what there is"

@@ -55,7 +55,7 @@ def paper(options: Options, n: int, *, shares: tuple[float, float, float], k: in
         clusters=Divide(k=k, seed=options.seed, smallest=1),
         expert=expert,
         student=student,
-        checks=Check(labels=options.labels),
+        checks=Check(labels=options.labels, split=options.split),
     )
 
 

@@ -42,5 +42,5 @@ def recipe(options: Options, n: int) -> DnC:
         seed=options.seed + 2, encoder=base.encoder, sight=base.sight, views=base.views, start="base", place="pool",
         base_share=BASE_SHARE,
     )  # fmt: skip
-    checks = Check(labels=options.labels)
+    checks = Check(labels=options.labels, split=options.split)
     return DnC(base=base, clusters=Divide(seed=options.seed), expert=expert, student=student, checks=checks)

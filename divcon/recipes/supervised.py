@@ -7,8 +7,9 @@ Expected: 25,000 images shown, slim10 at 32 pixels, one core of two: Open Clip A
 ran; all methods side by side in docs/results.md.
 
 It learns from the images of the labelled folder, and from the labels, that `divcon eval RUN FOLDER` does not test on: those
-in train/, or the same 70 in 100 of each class. With `divcon eval ... seed=S` type truth.split_seed=S here, else it will have
-seen what it is tested on. DATA sets the budget: epochs=60 shows as many images as 60 passes over DATA.
+in train/, or the same 70 in 100 of each class. With `divcon eval ... split=S` type the same split= here, and with `seed=S`
+type truth.split_seed=S, else it will have seen what it is tested on; it will too where `eval` has other images, by include= or
+exclude=. DATA sets the budget: epochs=60 shows as many images as 60 passes over DATA.
 """
 
 from typing import Any
@@ -31,4 +32,4 @@ def truth(options: Options) -> Truth:
         raise UsageError(
             f"recipe={options.recipe} learns from labels; type labels=FOLDER, with a subfolder for each class"
         )
-    return Truth(labels=options.labels)
+    return Truth(labels=options.labels, split=options.split)

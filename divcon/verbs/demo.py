@@ -121,7 +121,8 @@ def told(account: dict[str, Any]) -> str:
     """The demo's account in words and tables."""
     lines = [f"{'':<12}{'20-NN':>8}{'linear':>8}"]
     for name, score in account["scores"].items():
-        lines.append(f"{name:<12}{score['knn']['top1']:>8.1%}{score['linear']['top1']:>8.1%}")
+        linear = score["linear"]["top1"]
+        lines.append(f"{name:<12}{score['knn']['top1']:>8.1%}{'-' if linear is None else f'{linear:.1%}':>8}")
     lines += [
         "",
         f"Trained on {account['pretrained_on']}.",

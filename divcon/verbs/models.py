@@ -1,30 +1,36 @@
 """Finding a model by what one types for it, and using it: MODEL is a run folder (its final encoder), a stage folder,
 `random:RUN` (that run's own architecture, untrained) or `random:NAME` (an encoder by name, untrained)."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from .. import machine
 from ..artifacts import cache_folder, show, whole
 from ..book import Book
 from ..config import Gigabytes, Seed, Threads
+from ..data.files import Files
 from ..data.images import Images, open_images
 from ..data.labelled import Labelled, open_labelled
+from ..data.layout import Split
+from ..data.names import as_text
 from ..data.pixels import open_pixels
 from ..errors import InputError, UsageError
-from ..evals.knn import knn
-from ..evals.linear import linear
-from ..evals.split import split
+from ..evals.scores import Probe
+from ..evals.split import split as divided
 from ..fit.looking import encode
 from ..nets.encoder import SLIM, EncoderSpec, check_name
 from ..nets.net import Place
 from ..nets.trained import Sight, Trained, untrained
 
 TASKS = ("knn", "linear")
+ROWS = 2**16  # of a table, in work at a time
+Patterns = str | tuple[str, ...]  # of paths
 
 
 def load(model: str | Path) -> nn.Module:
@@ -80,53 +86,70 @@ def features(
 
 def evaluate(
     model: str | Path | Trained, labelled: str | Path | Labelled, *, tasks: str | tuple[str, ...] = TASKS, seed: Seed = 0,
+    split: Split = "auto", include: Patterns = (), exclude: Patterns = (),
     place: Place = "pool", cache: str | Path | None = None, cache_gb: Gigabytes = 8.0, threads: Threads | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """kNN and linear accuracy, in 0..1, on a labelled folder: `{"knn": {"k20", "k200", "top1"}, "linear": {"top1"}, ...}`.
+    """kNN and linear accuracy, in 0..1, on a labelled folder: `{"knn": {"k20", "k200", "top1", "balanced", "per_class"}, ...}`.
 
-    Penalties are chosen on held-out training images; the test images are touched once.
+    Penalties are chosen on held-out training images; the test images are touched once. `split` says how the folder is laid
+    out, where its names don't: None if each subfolder is a class, or "train,val". A score that can't be had is None, and
+    has its `reason`.
     """
     asked = tuple(tasks.split(",")) if isinstance(tasks, str) else tuple(tasks)
     if set(asked) - set(TASKS):
         raise UsageError(f"tasks={','.join(asked)}: there is {', '.join(TASKS)}")
     folder = cache_folder(cache)
-    data = labelled if isinstance(labelled, Labelled) else open_labelled(labelled, cache=folder, threads=threads)
-    train, test, dropped = split(data, seed)
+    data = labelled if isinstance(labelled, Labelled) else open_labelled(
+        labelled, split=split, include=include, exclude=exclude, cache=folder, threads=threads
+    )  # fmt: skip
+    train, test, dropped = divided(data, seed)
     trained = model if isinstance(model, Trained) else find_model(model)
-    x, y = features(trained, data.images, place=place, cache=folder, cache_gb=cache_gb, threads=threads), data.labels
-    result: dict[str, Any] = {
+    x = features(trained, data.images, place=place, cache=folder, cache_gb=cache_gb, threads=threads)
+    probe = Probe.of(x, data.labels, train, test, data.classes)
+    precision = machine.choose(folder, readers=threads).precision
+    return {
         "model": str(model) if not isinstance(model, Trained) else trained.fingerprint, "images": len(train) + len(test),
         "train": len(train), "test": len(test), "classes": len(data.classes) - len(dropped), "split_seed": seed,
-        "dropped_classes": [data.classes[i] for i in dropped],
+        "dropped_classes": [data.classes[i] for i in dropped], "parts": data.layout.account(), "left_out": dict(data.left_out),
+        **probe.scores(asked, seed, precision),
     }  # fmt: skip
-    parts = torch.from_numpy(y[train]), torch.from_numpy(y[test])
-    precision = machine.choose(folder, readers=threads).precision
-    if "knn" in asked:
-        scores = knn(x[train], parts[0], x[test], parts[1], ks=(20, 200), precision=precision)
-        result["knn"] = {"k20": scores[20], "k200": scores[200], "top1": scores[20]}
-    if "linear" in asked:
-        score = linear(x[train], parts[0], x[test], parts[1], seed=seed, precision=precision)
-        result["linear"] = {"top1": score.top1, "penalty": score.penalty}
-    return result
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """How many files have a row, and how many different pictures are in them."""
+
+    files: int
+    pictures: int
 
 
 def embed(
-    model: str | Path, data: str | Path, *, out: str | Path, place: Place = "pool", cache: str | Path | None = None,
-    cache_gb: Gigabytes = 8.0, threads: Threads | None = None,
-) -> int:  # fmt: skip
-    """Write what the model sees of each image to a parquet file with columns `path` and `embedding`; how many."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    model: str | Path, data: str | Path, *, out: str | Path, include: Patterns = (), exclude: Patterns = (),
+    place: Place = "pool", cache: str | Path | None = None, cache_gb: Gigabytes = 8.0, threads: Threads | None = None,
+) -> Embedded:  # fmt: skip
+    """Write what the model sees of each image to a parquet file, a row for each file that can be read: `path` (null where
+    it is not UTF-8), `path_bytes`, `picture` (copies have the same number and vector) and `embedding`."""
     if Path(out).suffix != ".parquet":
         raise UsageError(f"out={out}: embeddings are written as parquet; let the name end in .parquet")
     folder = cache_folder(cache)
-    images = open_images(data, cache=folder, threads=threads)
+    images = open_images(data, include=include, exclude=exclude, cache=folder, threads=threads)
     x = features(find_model(model), images, place=place, cache=folder, cache_gb=cache_gb, threads=threads)
-    rows = pa.FixedSizeListArray.from_arrays(pa.array(x.numpy().ravel()), x.shape[1])
-    table = pa.table(
-        {"path": pa.array([show(name) for name in images.names(np.arange(len(images)))]), "embedding": rows}
-    )
-    with whole(Path(out)) as part:
-        pq.write_table(table, part, compression="none")
-    return len(images)
+    files = Files.of(images.index)
+    _write_embeddings(Path(out), files, x.numpy())
+    return Embedded(len(files.paths), len(images))
+
+
+def _write_embeddings(out: Path, files: Files, x: NDArray[np.float32]) -> None:
+    """One row a file, some thousands at a time: copies take no memory."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        {"path": pa.string(), "path_bytes": pa.binary(), "picture": pa.int64(), "embedding": pa.list_(pa.float32(), x.shape[1])}
+    )  # fmt: skip
+    with whole(out) as part, pq.ParquetWriter(part, schema, compression="none") as writer:
+        for begin in range(0, len(files.paths), ROWS):
+            paths, pictures = files.paths[begin : begin + ROWS], files.pictures[begin : begin + ROWS]
+            vectors = pa.FixedSizeListArray.from_arrays(pa.array(x[pictures].ravel()), x.shape[1])
+            columns = [as_text(path) for path in paths], paths, pictures, vectors
+            writer.write_table(pa.table(dict(zip(schema.names, columns, strict=True)), schema))

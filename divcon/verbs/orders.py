@@ -77,7 +77,7 @@ def prepare(data: str | Path, out: str | Path, options: Mapping[str, Any]) -> Or
     recipe = changed(recipes.named(full.recipe).recipe(full, len(images)), dotted)
     _refuse_too_few(recipe, len(images))
     if full.labels is not None:
-        open_labelled(full.labels, cache=cache, threads=readers)
+        open_labelled(full.labels, split=full.split, cache=cache, threads=readers)
     flat = {**described(full), **_flat(described(recipe))}
     book = Book(
         typed, flat, described(chosen), images.fingerprint, len(images), _stages(recipe), STAGES[type(recipe)][-1]

@@ -1,0 +1,148 @@
+"""A labeled folder's parts and classes, as the names of its folders tell them."""
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pytest
+
+from divcon.data.layout import Layout, Split, laid_out
+from divcon.errors import UsageError
+
+CLASSES = {"bird", "cat", "dog"}
+ROOT = Path("pile")
+
+
+def parts(*names: str) -> dict[str, set[str]]:
+    return {name: set(CLASSES) for name in names}
+
+
+def flat(*names: str) -> dict[str, set[str]]:
+    return {name: set() for name in names}
+
+
+def layout(inside: Mapping[str, Iterable[str]], split: Split = "auto") -> Layout:
+    return laid_out(ROOT, {name: set(below) for name, below in inside.items()}, split)
+
+
+def both(*names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    found = layout(parts(*names))
+    return found.train, found.test
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train", "val"), ("train", "valid"), ("train", "validation"), ("Train", "Test"), ("training", "testing"),
+        ("TRAIN", "EVAL"), ("train", "dev"), ("train", "evaluation"), ("trainval", "test"),
+        # as they come from Kaggle, Udemy, COCO, Google Drive
+        ("training_set", "test_set"), ("seg_train", "seg_test"), ("train2017", "val2017"), ("trainset", "testset"),
+        ("Training Data", "Testing Data"), ("ILSVRC2012_img_train", "ILSVRC2012_img_val"), ("train-images", "test-images"),
+    ],
+)  # fmt: skip
+def test_a_validation_folder_is_a_test_split(train: str, test: str) -> None:
+    assert both(train, test) == both(test, train) == ((train,), (test,))
+    assert layout(parts(train, test)).class_of((train, "cat", "deep")) == "cat"
+
+
+@pytest.mark.parametrize("middle", ["val", "valid", "Validation", "dev"])
+def test_of_three_parts_the_validation_one_is_neither_learned_from_nor_tested_on(middle: str) -> None:
+    found = layout(parts("train", middle, "test"))
+    assert (found.train, found.test, found.left_out) == (("train",), ("test",), {middle})
+    assert found.class_of((middle, "cat")) is None and found.class_of(("test", "cat")) == "cat"
+
+
+@pytest.mark.parametrize(
+    "beside", ["unlabeled", "Unlabelled", "extra", "unsup", "seg_pred", "sample_submission", "docs"]
+)
+def test_a_folder_beside_the_parts_makes_no_classes_of_them(beside: str) -> None:
+    found = layout({**parts("train", "test"), beside: set()})
+    assert (found.train, found.test, found.left_out) == (("train",), ("test",), {beside})
+
+
+def test_unlabeled_pictures_are_no_class_wherever_they_lie() -> None:
+    found = layout({"train": {"neg", "pos", "unsup"}, "test": {"neg", "pos"}})
+    assert found.class_of(("train", "unsup")) is None and found.class_of(("train", "neg")) == "neg"
+    beside = layout(flat("cat", "dog", "unlabeled"))
+    assert beside.class_of(("unlabeled",)) is None and beside.leaves_out(("unlabeled",))
+    assert layout(flat("cat", "unlabeled"), None).class_of(("unlabeled",)) == "unlabeled"
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        {**flat("cat", "dog"), **parts("train")}, flat("cat", "dog", "train"),
+        parts("val", "test"), parts("train", "Train", "test"), parts("train", "val", "dev"), parts("train", "training"),
+        {**parts("train"), "test": set(), "cat": set(), "dog": set()}, flat("plane", "car", "train", "test"),
+        parts("training_images", "test_set"), parts("train", "test_set"), parts("train", "test", "seg_train", "seg_test"),
+        {**flat("meeting"), "training": set(), "development": set()},
+    ],
+)  # fmt: skip
+def test_what_may_be_parts_or_classes_is_refused_with_the_words_that_settle_it(inside: dict[str, set[str]]) -> None:
+    with pytest.raises(UsageError, match=r"pile holds .*split=none.*split=\S+,\S+ to name the parts"):
+        layout(inside)
+    assert layout(inside, None).class_of((min(inside),)) == min(inside)
+
+
+@pytest.mark.parametrize("part", ["train", "Test", "training"])
+def test_a_part_without_another_is_refused_by_naming_it(part: str) -> None:
+    with pytest.raises(UsageError, match=f"pile holds {part}/ alone.* Name pile/{part}, which"):
+        layout(parts(part))
+
+
+def test_the_folder_that_may_have_been_meant_is_named() -> None:
+    with pytest.raises(UsageError, match=r"like pile/train$"):
+        layout({**flat("cat", "dog"), **parts("train")})
+
+
+def test_a_message_names_no_more_than_three_folders() -> None:
+    with pytest.raises(UsageError, match=r"pile holds c0/, c1/, c10/ and 38 more:"):
+        layout(flat("train", *(f"c{i}" for i in range(40))))
+
+
+def test_a_real_class_may_be_called_train() -> None:
+    vehicles = flat("car", "plane", "train")
+    assert [layout(vehicles, None).class_of((name,)) for name in vehicles] == list(vehicles)
+    inner = layout({"train": {"plane", "train"}, "test": {"plane", "train"}})
+    assert inner.class_of(("test", "train")) == "train"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("steam_train", "tram"), ("bullet train", "bus"), ("test_tube", "beaker"), ("invalid", "trainer", "contest"), ("dev1ce", "evaluator")],
+)  # fmt: skip
+def test_a_class_with_such_a_word_in_its_name_is_a_class(names: tuple[str, ...]) -> None:
+    found = layout(flat(*names))
+    assert found.train == () and [found.class_of((name,)) for name in names] == list(names)
+
+
+def test_parts_below_the_classes_are_not_mixed_unasked() -> None:
+    inside = {"bottle": {"train", "test"}, "cable": {"train", "test"}}
+    with pytest.raises(UsageError, match=r"bottle/test/, bottle/train/.*split=none to mix"):
+        layout(inside)
+    assert layout(inside, None).class_of(("cable", "train")) == "cable"
+
+
+@pytest.mark.parametrize("split", ["train+val,test", ("train+val", "test")])
+def test_split_names_the_parts(split: Split) -> None:
+    found = layout(parts("train", "val", "test", "old"), split)
+    assert (found.train, found.test, found.left_out) == (("train", "val"), ("test",), {"old"})
+
+
+def test_split_names_folders_that_have_no_usual_name() -> None:
+    found = layout(parts("2023", "2024", "a+b"), "a+b,2024")
+    assert (found.train, found.test, found.left_out) == (("a+b",), ("2024",), {"2023"})
+    assert found.class_of(("2024", "unlabeled")) == "unlabeled"  # who types it knows
+
+
+def test_split_may_be_typed_with_accents_apart() -> None:
+    assert layout(parts("été", "test"), unicodedata.normalize("NFD", "été,test")).train == ("été",)
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [("train", "split=none"), ("train,val,test", "split=none"), ("train,tset", "did you mean 'test'"), ("train,train+test", "name two folders")],
+)  # fmt: skip
+def test_a_split_that_can_not_be_is_refused(split: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        layout(parts("train", "test"), split)
