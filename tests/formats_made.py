@@ -155,6 +155,45 @@ def run_lengths(rows: Pixels) -> bytes:
     return bytes(out) + b"\0\1"
 
 
+def run_lengths_of_4(rows: Pixels) -> bytes:
+    """RLE4: the same, of two pixels a byte."""
+    out = bytearray()
+    for row in rows[::-1]:
+        for start in range(0, len(row), 8):
+            part = row[start : start + 8]
+            same = (part == part[0]).all()
+            out += bytes([8, part[0] * 17]) if same else bytes([0, 8]) + packed(part[None], 4).tobytes()
+        out += b"\0\0"
+    return bytes(out) + b"\0\1"
+
+
+def on_larger_canvas(gif: bytes) -> bytes:
+    """A GIF of which the first frame lies 10 to the right and 12 down on a canvas of 90 x 70."""
+    data = bytearray(gif)
+    frame = data.index(b"\x2c", 13 + 3 * 256)
+    struct.pack_into("<HH", data, 6, 90, 70)
+    struct.pack_into("<HH", data, frame + 1, 10, 12)
+    return bytes(data)
+
+
+def two_pages(first: bytes, second: dict[int, Sequence[int]], strip: bytes) -> bytes:
+    """A TIFF with another directory behind its own; `second` has two tags or more, of 16 bits, and one strip."""
+    data = bytearray(first)
+    at = int.from_bytes(data[4:8], "little")
+    link = at + 2 + 12 * int.from_bytes(data[at : at + 2], "little")
+    start = len(data) + len(data) % 2
+    data += bytes(len(data) % 2) + strip + bytes(len(strip) % 2)
+    struct.pack_into("<I", data, link, len(data))
+    entries = dict(sorted({**second, 273: [start], 279: [len(strip)]}.items()))
+    rows, behind, end = b"", b"", len(data) + 2 + 12 * len(entries) + 4
+    for tag, values in entries.items():
+        raw = struct.pack(f"<{len(values)}I", *values)
+        if len(raw) > 4:
+            raw, behind = struct.pack("<I", end + len(behind)), behind + raw
+        rows += struct.pack("<HHI", tag, 4, len(values)) + raw
+    return bytes(data) + struct.pack("<H", len(entries)) + rows + bytes(4) + behind
+
+
 def jpeg(picture: NDArray[Any], **options: Any) -> bytes:
     data: bytes = imagecodecs.jpeg8_encode(picture, 95, **options)
     return data

@@ -44,6 +44,8 @@ from PIL import Image
 
 from divcon.data import formats, judging
 from divcon.data.decode import Rejected, fitted, seen, shrunk
+from divcon.data.relaid import rewritten
+from divcon.data.tiff import directory as directory_of
 
 DOCS = Path(__file__).parents[1] / "docs/formats.md"
 Reader = Callable[[bytes], Pixels]
@@ -204,7 +206,9 @@ WEB_ROWS = [
     used("WebP", "moving", saved("WEBP", COLOR, lossless=True, **FRAMES), COLOR, becomes="used: the first; `frames=N`", notes="frames=2"),
     used("GIF", "one picture", saved("GIF", Image.fromarray(GRAY)), gray(GRAY), 0, opencv),
     used("GIF", "interlaced", saved("GIF", Image.fromarray(GRAY), interlace=1), gray(GRAY), 0, opencv),
-    used("GIF", "transparent, or a first frame smaller than the whole", saved("GIF", Image.fromarray(np.where(DISC == 0, 7, GRAY | 8)),
+    used("GIF", "a first frame smaller than the whole", made.on_larger_canvas(saved("GIF", Image.fromarray(GRAY))),
+         gray(np.pad(GRAY, ((12, 10), (10, 16)))), 0, opencv, becomes="used, in the GIF's own background"),
+    used("GIF", "transparent", saved("GIF", Image.fromarray(np.where(DISC == 0, 7, GRAY | 8)),
          transparency=7), gray(np.where(DISC == 0, 255, GRAY | 8).astype(np.uint8)), becomes="used, on white"),
     used("GIF", "moving", saved("GIF", Image.fromarray(GRAY), save_all=True, append_images=[Image.fromarray(GRAY[::-1])]), gray(GRAY),
          becomes="used: the first; `frames=N`", notes="frames=2"),
@@ -246,6 +250,9 @@ BMP_ROWS = [
     used("BMP", "32 bits with a mask for alpha that is 0 all over", bmp(32, upward(np.dstack([COLOR[:, :, ::-1], 0 * GRAY])), compression=3,
          header=108, masks=(0xFF0000, 0xFF00, 0xFF, 0xFF000000)), COLOR, becomes="used, without its alpha; `alpha_ignored`",
          notes="alpha_ignored"),
+    used("BMP", "4 bits, run lengths (RLE4)", bmp(4, made.run_lengths_of_4(GRAY >> 4), colors=SOME, compression=2), SOME[GRAY >> 4],
+         0, opencv),
+    refused("BMP", "run lengths that leave pixels out", bmp(8, b"\x0a\x05\0\0\0\1", colors=PALETTE, compression=1), "unsupported_mode"),
     refused("BMP", "2 bits, masks of other widths, a JPEG or PNG inside", bmp(24, COLOR.tobytes(), compression=4), "unsupported_mode"),
 ]  # fmt: skip
 PNM_ROWS = [
@@ -263,6 +270,16 @@ PNM_ROWS = [
          becomes="used; `range_stretched=0-4095`", notes="range_stretched=0-4095"),
     refused("PPM", "a value above maxval", b"P5 64 48 15\n" + GRAY.tobytes(), "corrupt"),
 ]  # fmt: skip
+WHOLE = saved("JPEG", COLOR, quality=95, subsampling=0)
+
+
+def shortened(data: bytes) -> bytes:
+    """Of its one strip the first half, and a directory that says so: what it says agrees with what is there."""
+    directory = directory_of(data)
+    (length,) = directory.tags[279]
+    return rewritten(directory, {279: [length // 2]})
+
+
 COMPRESSED = {
     "none": None,
     "LZW": "lzw",
@@ -329,6 +346,10 @@ TIFF_ROWS = [
     used("TIFF", "JPEG inside, RGB", tiff(COLOR, "rgb", compression="jpeg", compressionargs={"level": 95}), COLOR, 8, by_tifffile),
     used("TIFF", "JPEG inside, YCbCr", saved("TIFF", COLOR, compression="jpeg", quality=95), COLOR, 8, by_tifffile),
     used("TIFF", "JPEG inside, gray", tiff(GRAY, compression="jpeg", compressionargs={"level": 95}), gray(GRAY), 2, by_tifffile),
+    used("TIFF", "old JPEG inside, whole", tags({**RAW_TAGS, 259: [6], 262: [6], 512: [1], 513: [8], 514: [len(WHOLE)], 530: [1, 1]}, [WHOLE]),
+         COLOR, 2),
+    used("TIFF", "a thumbnail first, the picture behind it", made.two_pages(tags({**RAW_TAGS, 254: [1], 256: [16], 257: [12], 278: [12]},
+         [COLOR[::4, ::4].tobytes()]), RAW_TAGS, COLOR.tobytes()), COLOR, becomes="used: the picture", notes="frames=2"),
     used("TIFF", "YCbCr, not subsampled", tags({**RAW_TAGS, 262: [6], 530: [1, 1]}, [np.asarray(Image.fromarray(COLOR).convert("YCbCr"))
          .tobytes()]), COLOR, 2),
     used("TIFF", "orientation 2 to 8", tags({**RAW_TAGS, 256: [48], 257: [64], 274: [6], 278: [64]}, [LYING.tobytes()]), COLOR,
@@ -344,8 +365,11 @@ TIFF_ROWS = [
     refused("TIFF", "YCbCr, subsampled, without JPEG", tags({**RAW_TAGS, 262: [6], 530: [2, 2]}, [COLOR.tobytes()]), "unsupported_mode"),
     refused("TIFF", "inks other than CMYK", tags({**RAW_TAGS, 258: [8] * 4, 262: [5], 277: [4], 332: [2]}, [CMYK.tobytes()]),
             "unsupported_mode"),
-    refused("TIFF", "JPEG 2000, WebP, JPEG XL, PNG, LERC or old JPEG inside", tiff(COLOR, "rgb", compression="jpeg2000"),
+    refused("TIFF", "JPEG 2000, WebP, JPEG XL, PNG or LERC inside, old JPEG in parts", tiff(COLOR, "rgb", compression="jpeg2000"),
             "unsupported_mode", "34712"),
+    refused("TIFF", "half a JPEG inside", shortened(tiff(COLOR, "rgb", compression="jpeg")), "truncated"),
+    *(refused("TIFF", f"half a fax inside, {name}", shortened(saved("TIFF", Image.fromarray(255 * BITS).convert("1"), compression=how)),
+      "truncated") for name, how in (("G3", "group3"), ("G4", "group4"))),
     refused("TIFF", "fewer bytes than its rows need", tags({**RAW_TAGS, 257: [49], 278: [49]}, [COLOR.tobytes()]), "truncated"),
     refused("TIFF", "camera RAW: CR2, NEF, ARW, DNG", PREVIEW, "format_not_allowed", "camera RAW"),
 ]  # fmt: skip
@@ -387,7 +411,9 @@ def test_a_file_becomes_the_picture_that_was_written_and_that_another_reader_see
 def test_shrunk_or_not_it_is_the_same_picture(row: Row) -> None:
     picture = seen(row.data).picture
     assert np.array_equal(shrunk(row.data, 1000), picture) or row.format == "JPEG"
-    small = np.asarray(Image.fromarray(picture).resize(fitted(64, 48, 16), Image.Resampling.BOX))
+    small = np.asarray(
+        Image.fromarray(picture).resize(fitted(picture.shape[1], picture.shape[0], 16), Image.Resampling.BOX)
+    )
     assert apart(shrunk(row.data, 16), small) < 12
 
 

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from formats_made import COLOR, PICTURES, tags
 from numpy.typing import NDArray
 from PIL import Image
 from test_cli import told
@@ -123,6 +124,12 @@ def cut_out(picture: Pixels) -> bytes:
     return encoded("PNG", palette, transparency=palette.getpixel((0, 0)))
 
 
+def dng() -> bytes:
+    """A TIFF whose first picture is a small preview, as a camera writes it."""
+    preview = {256: [90], 257: [60], 258: [8, 8, 8], 259: [1], 262: [2], 277: [3], 278: [60], 50706: [1, 4]}
+    return tags(preview, [own(39).tobytes()])
+
+
 JPEG, SCANS, GREY = saved("JPEG", 5), saved("JPEG", 5, progressive=True), own(20)[:, :, 0]
 DEEP = np.broadcast_to(np.linspace(0, 65535, 90).round().astype(np.uint16), (60, 90)).copy()
 CLEAR, WINDOW = own(21) // 2, own(21) // 2
@@ -185,6 +192,13 @@ ROWS = [
     Row(30, b"exif.jpg", saved("JPEG", 30, exif=b"Exif\0\0II*\0" + b"\xff" * 40), picture=own(30), notes="broken_exif"),
     Row(31, b"half.webp", saved("WEBP", 1)[: len(saved("WEBP", 1)) // 2], "corrupt"),
     Row(32, b"photo.heic", b"\0\0\0\x18ftypheic" + bytes(200), "corrupt" if HEIF else "needs_extra", notes="HEIC"),
+    Row(32, b"IMG_1.HEIC", (PICTURES / "plain.heic").read_bytes(), *(("", COLOR) if HEIF else ("needs_extra",))),
+    Row(32, b"IMG_2.avif", saved("AVIF", 32, quality=98, subsampling="4:4:4"), picture=own(32)),
+    Row(32, b"IMG_3.JPG", saved("MPO", 33, quality=95, save_all=True, append_images=[Image.fromarray(own(34))]), picture=own(33),
+        notes="frames=2"),
+    Row(32, b"IMG_4.DNG", dng(), "format_not_allowed", notes="camera RAW"),
+    Row(34, b"map.ppm", saved("PPM", 37), picture=own(37)),
+    Row(34, b"map.pgm", b"P5 90 60 4095\n" + (own(38)[:, :, 0] * np.uint16(16)).astype(">u2").tobytes(), picture=np.dstack([own(38)[:, :, 0]] * 3)),
     Row(33, b"drawing.svg", b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"></svg>', "vector_image"),
     Row(34, b"page.eps", encoded("EPS"), "format_not_allowed", notes="EPS"),
     Row(34, b"page.pdf", encoded("PDF"), "format_not_allowed", notes="PDF"),

@@ -5,8 +5,11 @@ import struct
 
 from PIL import Image, ImagePalette
 
+from .reasons import Rejected
+
 GRAY_BITS = {"1": 1, "L": 8}  # of which Pillow needs no palette
 OLD_HEADER = 12
+RUN_LENGTHS, END_OF_RUNS = (b"\1", b"\2"), b"\0\1"
 
 
 def opened(data: bytes) -> Image.Image:
@@ -21,6 +24,16 @@ def opened(data: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(other), formats=["BMP"])
     image.palette = ImagePalette.raw("BGR" if each == 3 else "BGRX", palette)
     return image
+
+
+def load(image: Image.Image, data: bytes) -> None:
+    """All its pixels; Pillow does not know that run lengths may leave some out."""
+    try:
+        image.load()
+    except ValueError as error:
+        if data[30:31] not in RUN_LENGTHS or not data.endswith(END_OF_RUNS):
+            raise Rejected("truncated", str(error)) from error
+        raise Rejected("unsupported_mode", "run lengths that leave pixels out") from error
 
 
 def _bits(data: bytes) -> int:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
-from jaxtyping import UInt8
 from PIL import Image
 
 from . import bmp, grounds, pnm, samples, tiff, tiffs
@@ -28,10 +27,9 @@ from .containers import (
 from .formats import DECODING, EXTRA, FORMATS, OPENED, UNREAD, WEBP, blanks, foreign
 from .ranges import eight_bits
 from .reasons import Rejected, judged
+from .turning import Picture, orientation, turned, upright
 
 __all__ = ["DECODING", "FORMATS", "PNG", "PNG_END", "Picture", "Rejected", "Seen", "fitted", "rgb", "seen", "shrunk"]
-
-Picture = UInt8[np.ndarray, "h w 3"]
 
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 89_000_000
@@ -46,15 +44,6 @@ JPEG_END, JPEG_SCAN, JPEG_NOTE = b"\xff\xd9", b"\xff\xda", b"\xff\xe1"
 NOISE = b"\x55\xa3" * 2000  # as good as any, to a decoder of JPEG
 OPAQUE = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"}
 LAYERED = {"1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBa"}
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class Seen(NamedTuple):
@@ -89,7 +78,7 @@ def _strict(data: bytes) -> Seen:
     if image.format in ("JPEG", "MPO"):
         pixels = _strict_jpeg(data)
         if pixels is not None and image.mode in ("L", "RGB"):
-            return Seen(_turned(pixels, _orientation(image)))
+            return Seen(turned(pixels, orientation(image)))
     flat = _whole(image, data)
     if image.format == "PNG" and png_rows_are_missing(data):
         raise Rejected("truncated", "it has fewer rows than it says")
@@ -148,7 +137,7 @@ def shrunk(data: bytes, side: int) -> Picture:
     image = _opened(data)
     if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
         with contextlib.suppress(ValueError):
-            return _turned(_shrunk_jpeg(data, side), _orientation(image))
+            return turned(_shrunk_jpeg(data, side), orientation(image))
     return _fitted(_whole(image, data).image, side)
 
 
@@ -222,9 +211,11 @@ def _whole(image: Image.Image, data: bytes) -> grounds.Flat:
     with judged(data):
         if image.format == "TIFF":
             return tiffs.flat(data)
+        if image.format == "BMP":
+            bmp.load(image, data)
         image.load()
         flat = _flat(image, data)
-        return flat._replace(image=_upright(flat.image, _orientation(image)))
+        return flat._replace(image=upright(flat.image, orientation(image)))
 
 
 def _check_bytes(data: bytes) -> None:
@@ -272,22 +263,6 @@ def _scale_clear_gray(image: Image.Image, data: bytes) -> None:
     """The gray that a PNG of 2 or 4 bits calls transparent, in 8 bits as its pixels are."""
     if data.startswith(PNG) and data[24] in (2, 4) and image.mode == "L":
         image.info["transparency"] *= 255 // (2 ** data[24] - 1)
-
-
-def _orientation(image: Image.Image) -> int:
-    """How the picture has to be turned, as in EXIF; 1 (not at all) where the note can't be read."""
-    try:
-        return int(image.getexif().get(0x0112, 1))
-    except Exception:
-        return 1
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
-
-
-def _turned(picture: Picture, orientation: int) -> Picture:
-    return np.asarray(_upright(Image.fromarray(picture), orientation)) if orientation in UPRIGHT else picture
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -17,19 +17,21 @@ STRIPS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 273, 274, 277, 278, 
 MOST, PLANAR, FAX3, FAX4, PREDICTOR, COLORS = 281, 284, 292, 293, 317, 320
 TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES, INKS, EXTRA, FORMAT = 322, 323, 324, 325, 332, 338, 339
 SUBFILE, SUBDIRECTORIES, JPEG_TABLES, SUBSAMPLING, FILTERS, DNG = 254, 330, 347, 530, 33421, 50706
+WHOLE_JPEG, JPEG_LENGTH = 513, 514
 NEEDED = (
     WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIPS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES, MOST,
     PLANAR, FAX3, FAX4, PREDICTOR, COLORS, TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES, INKS, EXTRA, FORMAT, SUBFILE,
     SUBDIRECTORIES, JPEG_TABLES, SUBSAMPLING, FILTERS, DNG,
+    WHOLE_JPEG, JPEG_LENGTH,
 )  # fmt: skip
 KINDS = {1: "u1", 3: "u2", 4: "u4", 7: "u1", 13: "u4", 16: "u8", 18: "u8"}  # whole numbers, by the type of a tag
 MANY = 2**21  # values of one tag: no picture that is allowed has so many parts
 
 BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-RAW, JPEG = 1, 7
-COMPRESSIONS = {RAW: "none", 2: "CCITT RLE", 3: "G3", 4: "G4", 5: "LZW", JPEG: "JPEG", 8: "deflate", 32773: "PackBits",
-                32946: "deflate", 34925: "LZMA", 50000: "Zstandard"}  # fmt: skip
+RAW, FAX, OLD_JPEG, JPEG = 1, (2, 3, 4), 6, 7
+JPEGS = (OLD_JPEG, JPEG)
+COMPRESSIONS = {RAW, *FAX, 5, *JPEGS, 8, 32773, 32946, 34925, 50000}  # also LZW, deflate, PackBits, LZMA, Zstandard
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 # How many samples, of how many bits, the colors of a picture have.
 READ = {
@@ -39,9 +41,11 @@ READ = {
 NAMES = {0: "gray, white is 0,", 1: "gray", 2: "RGB", 3: "palette", 4: "mask", 5: "separated", 6: "YCbCr", 8: "Lab"}
 CAMERA_RAW = "camera RAW; its preview is not the photograph: develop it to TIFF or JPEG"
 SAMPLE = {1: "whole", 2: "signed", 3: "floating point", 4: "untyped", 5: "complex", 6: "complex"}
+JPEG_END, PADDING = b"\xff\xd9", 16  # bytes that may lie behind it
 WHOLE = (1, 4)
 MOST_SAMPLES = 6  # that Pillow reads where they lie side by side
 REDUCED = 1
+PAGES = 16  # that are looked at for one that is no thumbnail
 UNASSOCIATED, PREMULTIPLIED = 2, 1
 
 Tags = Mapping[int, Sequence[int]]
@@ -54,6 +58,7 @@ class Tiff(NamedTuple):
     order: str
     is_big: bool
     tags: Tags
+    is_first: bool = True
 
     def one(self, tag: int, default: int) -> int:
         values = self.tags.get(tag, ())
@@ -64,8 +69,16 @@ class Tiff(NamedTuple):
         return WIDTH in self.tags and HEIGHT in self.tags
 
     @property
+    def is_thumbnail(self) -> bool:
+        return bool(self.one(SUBFILE, 0) & REDUCED)
+
+    @property
     def photometric(self) -> int:
         return self.one(PHOTOMETRIC, WHITE_IS_ZERO)
+
+    @property
+    def compression(self) -> int:
+        return self.one(COMPRESSION, RAW)
 
     @property
     def bits(self) -> int:
@@ -91,21 +104,34 @@ def is_tiff(data: bytes) -> bool:
 
 
 def directory(data: bytes) -> Tiff:
-    """The whole numbers of the tags that matter, of a TIFF or BigTIFF in either order of bytes."""
+    """The first directory of a TIFF or BigTIFF, in either order of bytes, whose picture is no smaller copy of another."""
     order = "<" if data.startswith(b"II") else ">"
     is_big = data[2:4] in (b"+\0", b"\0+")
+    (at,) = _unpack(order + ("Q" if is_big else "I"), data, 8 if is_big else 4)
+    first, after = _directory(data, order, is_big, at)
+    found = first
+    for _ in range(PAGES):
+        if not found.is_thumbnail or not after or SUBDIRECTORIES in first.tags:
+            break
+        found, after = _directory(data, order, is_big, after)
+    return first if found.is_thumbnail else found._replace(is_first=found is first)
+
+
+def _directory(data: bytes, order: str, is_big: bool, at: int) -> tuple[Tiff, int]:
+    """The whole numbers of the tags that matter, and where the next directory is."""
     word, count, entry = ("Q", "Q", 20) if is_big else ("I", "H", 12)
-    (at,) = _unpack(order + word, data, 8 if is_big else 4)
     (n,) = _unpack(order + count, data, at)
     at += struct.calcsize(order + count)
-    if at + n * entry > len(data):
+    end = at + n * entry
+    if end > len(data):
         raise Rejected("truncated", "its directory is cut")
-    found = {}
-    for start in range(at, at + n * entry, entry):
+    found = dict[int, Sequence[int]]()
+    for start in range(at, end, entry):
         (tag,) = struct.unpack_from(order + "H", data, start)
         if tag in NEEDED and tag not in found:
             found[tag] = _values(data, order, word, start)
-    return Tiff(data, order, is_big, found)
+    after = _unpack(order + word, data, end)[0] if end + struct.calcsize(order + word) <= len(data) else 0
+    return Tiff(data, order, is_big, found), after
 
 
 def _values(data: bytes, order: str, word: str, start: int) -> Sequence[int]:
@@ -137,8 +163,8 @@ def check(tiff: Tiff) -> None:
         raise Rejected("corrupt", "its directory says nothing of a size")
     if _is_camera_raw(tiff):
         raise Rejected("format_not_allowed", CAMERA_RAW)
-    if tiff.one(COMPRESSION, RAW) not in COMPRESSIONS:
-        raise Rejected("unsupported_mode", f"TIFF compression {tiff.one(COMPRESSION, RAW)}")
+    if tiff.compression not in COMPRESSIONS:
+        raise Rejected("unsupported_mode", f"TIFF compression {tiff.compression}")
     if not _is_read(tiff):
         raise Rejected("unsupported_mode", tiff.said)
     _check_parts(tiff)
@@ -158,7 +184,7 @@ def _forms_a_ring(tiff: Tiff) -> bool:
 
 def _is_camera_raw(tiff: Tiff) -> bool:
     """DNG, CR2, NEF, ARW and their like: what lies in front is a small preview."""
-    preview = tiff.one(SUBFILE, 0) & REDUCED and SUBDIRECTORIES in tiff.tags
+    preview = tiff.is_thumbnail and SUBDIRECTORIES in tiff.tags
     return bool(preview or DNG in tiff.tags or FILTERS in tiff.tags or tiff.data[8:10] == b"CR")
 
 
@@ -172,8 +198,10 @@ def _is_read(tiff: Tiff) -> bool:
 
 
 def _has_plain_colors(tiff: Tiff) -> bool:
-    """Whether its inks are those of CMYK, and YCbCr has all of its colors, or is a JPEG, which says itself."""
-    if tiff.photometric == YCBCR and tiff.one(COMPRESSION, RAW) != JPEG:
+    """Whether its inks are those of CMYK, and YCbCr has all of its colors, or is a JPEG, which says itself; of an old one, whole."""
+    if tiff.compression == OLD_JPEG and WHOLE_JPEG not in tiff.tags:
+        return False
+    if tiff.photometric == YCBCR and tiff.compression not in JPEGS:
         return tuple(tiff.tags.get(SUBSAMPLING, (2, 2))) == (1, 1)
     return tiff.photometric != CMYK or tiff.one(INKS, 1) == 1
 
@@ -181,31 +209,37 @@ def _has_plain_colors(tiff: Tiff) -> bool:
 def _has_plain_planes(tiff: Tiff) -> bool:
     """Whether its planes, each by itself, are pictures in gray."""
     colors = tiff.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK)
-    return colors and tiff.bits in (8, 16) and tiff.one(COMPRESSION, RAW) != JPEG
+    return colors and tiff.bits in (8, 16) and tiff.compression not in JPEGS
 
 
 def _check_parts(tiff: Tiff) -> None:
     """That all strips or tiles, of all planes, are listed and lie within the file, with enough bytes where none are saved."""
-    starts, counts = _parts(tiff)
-    n = _how_many(tiff)
+    starts, counts = parts(tiff)
+    n = how_many(tiff)
     if len(starts) < n or (counts and len(counts) < n):
         raise Rejected("truncated", "it has fewer rows than it says")
-    least = _least_bytes(tiff, n)
+    least = least_bytes(tiff, n)
     sizes = np.array(counts[:n], np.uint64) if counts else least
     if (np.array(starts[:n], np.uint64) + sizes > len(tiff.data)).any():
         raise Rejected("truncated", "its data ends before the picture does")
-    if tiff.one(COMPRESSION, RAW) == RAW and (sizes < least).any():
+    if tiff.compression == RAW and (sizes < least).any():
         raise Rejected("truncated", "it has fewer bytes than its rows need")
+    if tiff.compression in JPEGS and not all(_ends_as_jpeg(tiff.data, sum(part)) for part in zip(starts, counts)):
+        raise Rejected("truncated", "a JPEG in it has no end")
 
 
-def _parts(tiff: Tiff) -> tuple[Sequence[int], Sequence[int]]:
+def _ends_as_jpeg(data: bytes, end: int) -> bool:
+    return data.rfind(JPEG_END, max(0, end - PADDING), end) >= 0
+
+
+def parts(tiff: Tiff) -> tuple[Sequence[int], Sequence[int]]:
     """Where the strips or tiles begin, and how long they are, if that is said."""
     tags = (TILES, TILE_BYTES) if TILES in tiff.tags else (STRIPS, STRIP_BYTES)
     starts, counts = (tiff.tags.get(tag, ()) for tag in tags)
     return starts, counts if any(counts) else ()
 
 
-def _how_many(tiff: Tiff) -> int:
+def how_many(tiff: Tiff) -> int:
     """The strips or tiles that the picture has, of all planes."""
     across, down = _size_of_part(tiff)
     of_plane = -(-tiff.one(WIDTH, 0) // across) * -(-tiff.one(HEIGHT, 0) // down)
@@ -220,7 +254,7 @@ def _size_of_part(tiff: Tiff) -> tuple[int, int]:
     return width, min(max(tiff.one(ROWS_PER_STRIP, height), 1), height)
 
 
-def _least_bytes(tiff: Tiff, n: int) -> UInt64[np.ndarray, "n"]:
+def least_bytes(tiff: Tiff, n: int) -> UInt64[np.ndarray, "n"]:
     """The bytes that each of n strips or tiles has before it is compressed."""
     across, down = _size_of_part(tiff)
     in_row = -(-across * tiff.bits * (1 if tiff.is_planar else tiff.samples) // 8)
@@ -230,31 +264,3 @@ def _least_bytes(tiff: Tiff, n: int) -> UInt64[np.ndarray, "n"]:
         of_plane = n // (tiff.samples if tiff.is_planar else 1)
         least[of_plane - 1 :: of_plane] = in_row * in_last
     return least
-
-
-def plane(tiff: Tiff, number: int) -> bytes:
-    """A file of one plane alone, as gray of which 0 is black: the same bytes, behind a directory of their own."""
-    starts, counts = _parts(tiff)
-    n = _how_many(tiff)
-    which = slice(number * n // tiff.samples, (number + 1) * n // tiff.samples)
-    places = (TILES, TILE_BYTES) if TILES in tiff.tags else (STRIPS, STRIP_BYTES)
-    own = {places[0]: starts[which], places[1]: (counts or _least_bytes(tiff, n).tolist())[which]}
-    own |= {BITS: [tiff.bits], SAMPLES: [1], PHOTOMETRIC: [BLACK_IS_ZERO], PLANAR: [1]}
-    return rewritten(tiff, own, without=(EXTRA, FORMAT, COLORS, INKS))
-
-
-def rewritten(tiff: Tiff, changes: Tags, without: Sequence[int] = ()) -> bytes:
-    """The file with a directory in which some tags are others; the old one is left, and nothing leads to it."""
-    tags = {**tiff.tags, **changes}
-    tags = {tag: values for tag, values in sorted(tags.items()) if tag not in without and len(values)}
-    at = len(tiff.data) + len(tiff.data) % 2
-    rows, behind, end = b"", b"", at + 2 + 12 * len(tags) + 4
-    for tag, values in tags.items():
-        kind = 7 if tag == JPEG_TABLES else 3 if max(values) < 2**16 else 4
-        packed = np.array(values, tiff.order + KINDS[kind]).tobytes()
-        if len(packed) > 4:
-            packed, behind = struct.pack(tiff.order + "I", end + len(behind)), behind + packed + bytes(len(packed) % 2)
-        rows += struct.pack(tiff.order + "HHI", tag, kind, len(values)) + packed.ljust(4, b"\0")
-    head = {"<": b"II*\0", ">": b"MM\0*"}[tiff.order] + struct.pack(tiff.order + "I", at)
-    count = struct.pack(tiff.order + "H", len(tags))
-    return b"".join([head, tiff.data[8:], bytes(len(tiff.data) % 2), count, rows, bytes(4), behind])

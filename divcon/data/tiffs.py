@@ -6,11 +6,13 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
 
-from . import grounds, samples, tiff
+from . import grounds, relaid, samples, tiff
 from .formats import OPENED
 from .ranges import Deep, eight_bits
 from .reasons import Rejected
 from .tiff import Tiff
+
+NOISE = b"\x7d\xf7\xdf\x00\x17\xdf" * 100  # runs of two, and ends of lines, as a fax has them
 
 
 def opened(directory: Tiff) -> Image.Image:
@@ -35,13 +37,15 @@ def flat(data: bytes) -> grounds.Flat:
 
 
 def _classic(directory: Tiff) -> bytes:
-    """The file; of a BigTIFF one that is no longer big, and of 16 bits gray one whose black is 0: all that Pillow knows."""
+    """The file as Pillow knows it: of a BigTIFF one that is no longer big, of 16 bits gray one whose black is 0, and of one
+    that begins with a thumbnail what comes behind it."""
     is_gray = directory.photometric == tiff.WHITE_IS_ZERO and directory.bits == 16 and not directory.is_planar
     if is_gray:
-        return tiff.rewritten(directory, {tiff.PHOTOMETRIC: [tiff.BLACK_IS_ZERO]})
+        return relaid.rewritten(directory, {tiff.PHOTOMETRIC: [tiff.BLACK_IS_ZERO]})
     if directory.is_planar:  # whose planes are read one by one
-        return tiff.plane(directory, 0)
-    return tiff.rewritten(directory, {}) if directory.is_big and directory.order == ">" else directory.data
+        return relaid.plane(directory, 0)
+    unknown = (directory.is_big and directory.order == ">") or not directory.is_first
+    return relaid.rewritten(directory, {}) if unknown else directory.data
 
 
 def _read(data: bytes) -> Image.Image:
@@ -53,6 +57,8 @@ def _read(data: bytes) -> Image.Image:
 def _common(directory: Tiff) -> grounds.Flat:
     """What Pillow reads in 8 bits or fewer."""
     image = _read(_classic(directory))
+    if directory.compression in tiff.FAX and _ends_early(image, directory):
+        raise Rejected("truncated", "its data ends before the picture does")
     colors = directory.tags.get(tiff.COLORS, ())
     if image.mode == "P" and len(colors) and max(colors) < 256:  # which should have 16 bits; some programs write 8
         n = len(colors) // 3
@@ -60,6 +66,12 @@ def _common(directory: Tiff) -> grounds.Flat:
     if image.mode == "La":
         image = image.convert("LA")
     return grounds.flat(image.convert("RGBA") if image.mode in ("LA", "PA") else image)
+
+
+def _ends_early(image: Image.Image, directory: Tiff) -> bool:
+    """Of a fax, whose decoder leaves what is missing white: whether more data behind it would show."""
+    with_more = _read(relaid.extended(directory, NOISE))
+    return bool((np.asarray(image) != np.asarray(with_more)).any())
 
 
 def _deep_gray(directory: Tiff) -> grounds.Flat:
@@ -70,7 +82,7 @@ def _of_planes(directory: Tiff) -> grounds.Flat:
     """Each plane read by itself; beyond the colors only a plane that is declared to be transparency is looked at."""
     colors = tiff.READ[directory.photometric][0]
     wanted = colors + bool(_transparency(directory))
-    planes = [np.asarray(_read(tiff.plane(directory, n))).astype(np.uint16) for n in range(wanted)]
+    planes = [np.asarray(_read(relaid.plane(directory, n))).astype(np.uint16) for n in range(wanted)]
     values = np.stack(planes, axis=2)
     if directory.bits == 16 and directory.photometric != tiff.CMYK:
         return _deep(values, directory)
