@@ -314,7 +314,7 @@ def test_found_is_used_and_duplicates_and_rejected(pile: Pile) -> None:
     assert account["rejected"] == sum(bool(row.reason) for row in ROWS) + len(LINKS) + len(FORBIDDEN)
     assert account["duplicates"] == len(COPIES)
     assert sum(account["reasons"].values()) == account["rejected"]
-    assert account["notes"]["trailing_bytes"] == 2 and account["notes"]["frames"] == 3
+    assert account["notes"]["trailing_bytes"] == 2 and account["notes"]["frames"] == 4
 
 
 def test_every_reason_is_in_rejected_csv_and_every_twin_in_duplicates_csv(pile: Pile) -> None:
