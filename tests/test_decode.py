@@ -67,11 +67,11 @@ def test_jpeg_comes_out_about_as_it_went_in(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
 def test_pictures_come_out_upright(kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    how = {"lossless": True} if kind == "WEBP" else {}
+    how = {"WEBP": {"lossless": True}, "AVIF": {"quality": 98, "subsampling": "4:4:4"}}.get(kind, {})
     data = encoded(kind, Image.fromarray(stored(orientation)), exif=exif.tobytes(), **how)
     assert close(rgb(data), scene(), 3)
     assert shrunk(data, 30).shape == (30, 45, 3)

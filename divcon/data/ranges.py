@@ -15,7 +15,7 @@ from . import grounds
 DEPTHS = (255, 1023, 4095, 16383, 65535)  # the whites of 8, 10, 12, 14 and 16 bits
 FAR_BELOW = 4  # as a part of white: two bits are not used
 PER_MILLE = 1  # of the values, at either end, that do not count: a hot pixel hides nothing
-ROWS = 256  # that are counted at a time
+ROWS = 256  # that are in work at a time
 
 Values = UInt16[np.ndarray, "h w colors"]
 Counts = Int64[np.ndarray, "65536"]
@@ -35,10 +35,7 @@ def eight_bits(deep: Deep) -> grounds.Flat:
     """The picture in RGB, `range_stretched` where its range was."""
     low, high = window(_counts(deep), deep.white)
     shades = _shades(low, high)
-    picture = (255 - shades if deep.white_is_zero else shades)[deep.values]
-    if picture.shape[2] == 1:
-        picture = np.repeat(picture, 3, axis=2)
-    flat = grounds.flat(_layered(picture, deep.alpha))
+    flat = grounds.flat(_layered(_shaded(deep.values, 255 - shades if deep.white_is_zero else shades), deep.alpha))
     stretched = (low, high) != (0, deep.holds)
     return flat._replace(notes=(*flat.notes, *[f"range_stretched={low}-{high}"] * stretched))
 
@@ -76,6 +73,13 @@ def _shades(low: int, high: int) -> UInt8[np.ndarray, "65536"]:
     """What each value becomes."""
     above = np.clip(np.arange(65536, dtype=np.int64) - low, 0, high - low)
     return ((above * 255 + (high - low) // 2) // (high - low)).astype(np.uint8)
+
+
+def _shaded(values: Values, shades: UInt8[np.ndarray, "65536"]) -> UInt8[np.ndarray, "h w 3"]:
+    picture = np.empty((*values.shape[:2], 3), np.uint8)
+    for row in range(0, len(values), ROWS):  # the places of all values at once would take eight bytes each
+        picture[row : row + ROWS] = shades[values[row : row + ROWS]]
+    return picture
 
 
 def _layered(picture: UInt8[np.ndarray, "h w 3"], alpha: UInt8[np.ndarray, "h w"] | None) -> Image.Image:
