@@ -383,6 +383,7 @@ OTHER_ROWS = [
     refused("JPEG XL", "with or without boxes", imagecodecs.jpegxl_encode(COLOR), "format_not_allowed", "JPEG XL"),
     refused("PAM, PFM", "any", b"Pf\n64 48\n-1.0\n" + bytes(64 * 48 * 4), "format_not_allowed", "PFM"),
     refused("PSD, EPS, PDF, FITS, OpenEXR, Radiance HDR, DDS, XCF, QOI, ICO, ICNS, JPEG XR", "any", b"v/1\1" + bytes(60), "format_not_allowed"),
+    refused("MP3, AppleDouble, film", "with a picture in it", b"ID3\4\0\0\0\0\x0f\x76APIC" + jpeg(COLOR) + bytes(400), "not_an_image"),
     refused("SVG", "any", b'<svg xmlns="http://www.w3.org/2000/svg"></svg>', "vector_image"),
 ]  # fmt: skip
 ROWS = [*JPEG_ROWS, *PNG_ROWS, *WEB_ROWS, *BMP_ROWS, *PNM_ROWS, *TIFF_ROWS, *OTHER_ROWS]

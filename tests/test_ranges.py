@@ -105,6 +105,12 @@ def test_a_dark_picture_of_8_bits_is_dark(picture: NDArray[np.uint8]) -> None:
     assert rgb(saved("PNG", picture)).max() == picture.max()
 
 
+@pytest.mark.parametrize("tag", ["t281", "t341"])
+def test_a_white_that_a_tiff_names_is_white(tag: str) -> None:
+    data = plain(16, 1, deep(GRAY, 10_000).astype("<u2").tobytes(), **{tag: [10_000], "t280": [50]})
+    assert np.array_equal(rgb(data)[:, :, 0], GRAY)
+
+
 def test_white_is_zero_with_a_white_that_is_said_is_turned_round_within_it() -> None:
     data = plain(16, 0, (4000 - deep(GRAY, 4000)).astype("<u2").tobytes(), t281=[4000])
     assert np.array_equal(rgb(data)[:, :, 0], GRAY)

@@ -23,7 +23,7 @@ from .containers import (
     jpeg_frame,
     png_rows_are_missing,
     webp_size,
-)  # fmt: skip
+)
 from .formats import DECODING, EXTRA, FORMATS, OPENED, UNREAD, WEBP, blanks, foreign
 from .ranges import eight_bits
 from .reasons import Rejected, judged

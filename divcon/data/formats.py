@@ -43,6 +43,7 @@ EXTRA = {
 SIGNATURES = (PNG, WEBP, JPEG, b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 BEHIND_BLANKS = (PNG, JPEG, b"GIF8", b"II*\0", b"MM\0*")
 BLANKS = re.compile(rb"(?:\xef\xbb\xbf)?[\s\0]{0,64}")
+PADDING = 64  # bytes that may lie behind its end
 FIRST = 1024  # bytes in which a JPEG may begin that something has put other bytes before
 # Known by their beginnings, so that it can be said what they are; nothing of them is parsed.
 FOREIGN = {
@@ -75,9 +76,11 @@ def blanks(data: bytes) -> int:
 
 
 def hidden_jpeg(data: bytes) -> int:
-    """Where a JPEG begins that has something other before it, in a file that is nothing else; 0: there is none."""
+    """Where a JPEG begins that has something other before it, and nothing behind it; 0: there is none. Songs with a cover
+    and the files that a Mac puts beside others hold pictures too, and are none."""
+    ends = data.rfind(b"\xff\xd9", max(0, len(data) - PADDING)) > 0
     is_tar = data[257:262] == b"ustar"
-    return 0 if is_tar or data.startswith(SIGNATURES) else max(0, data.find(JPEG, 0, FIRST))
+    return max(0, data.find(JPEG, 0, FIRST)) if ends and not is_tar and not data.startswith(SIGNATURES) else 0
 
 
 def foreign(data: bytes) -> str:

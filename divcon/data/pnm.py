@@ -13,6 +13,7 @@ from .reasons import Rejected
 
 MAGIC = re.compile(rb"P[1-6](?=[\s#])")
 NUMBER = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])*(\d{1,9})(?=[\s#]|$)")
+USUAL = 16  # bytes, at most, that a number and what is behind it take
 COMMENT = re.compile(rb"#[^\r\n]*")
 
 
@@ -91,21 +92,28 @@ def _binary(data: bytes, pnm: Pnm) -> UInt16[np.ndarray, "h w n"]:
 
 
 def _text(data: bytes, pnm: Pnm) -> UInt16[np.ndarray, "h w n"]:
-    text = COMMENT.sub(b"", data[pnm.start :])
-    if pnm.is_bilevel:  # its digits need nothing between them
-        digits = np.frombuffer(text, np.uint8)
-        numbers = digits[(digits == ord("0")) | (digits == ord("1"))] - ord("0")
-    else:
-        numbers = _numbers(text)
-    if len(numbers) < (wanted := pnm.width * pnm.height * pnm.colors):
-        raise Rejected("truncated", f"it has {len(numbers):,} of {wanted:,} numbers")
-    return _shaped(np.clip(numbers[:wanted], 0, 65535), pnm)
+    text, wanted = COMMENT.sub(b"", data[pnm.start :]), pnm.width * pnm.height * pnm.colors
+    numbers = (_digits if pnm.is_bilevel else _numbers)(text, wanted)
+    if len(numbers) < wanted:
+        raise Rejected("truncated", f"it has fewer than {wanted:,} numbers")
+    return _shaped(np.clip(numbers, 0, 65535), pnm)
 
 
-def _numbers(text: bytes) -> NDArray[np.int64]:
+def _digits(text: bytes, wanted: int) -> NDArray[np.integer]:
+    """Of two levels, which need nothing between them."""
+    digits = np.frombuffer(text, np.uint8)
+    numbers: NDArray[np.uint8] = digits[(digits == ord("0")) | (digits == ord("1"))][:wanted] - np.uint8(ord("0"))
+    return numbers
+
+
+def _numbers(text: bytes, wanted: int) -> NDArray[np.integer]:
     if text.translate(None, b"0123456789 \t\r\n\v\f"):
         raise Rejected("corrupt", "it has other than numbers")
-    return np.fromstring(text, np.int64, sep=" ")
+    for part in (text[: USUAL * wanted], text):  # however long a text is, no more of it is read than may be needed
+        numbers: NDArray[np.int64] = np.fromstring(part, np.int64, sep=" ")
+        if len(numbers) > wanted:  # the last one may be cut
+            break
+    return numbers[:wanted]
 
 
 def _shaped(samples: NDArray[np.generic], pnm: Pnm) -> UInt16[np.ndarray, "h w n"]:

@@ -112,7 +112,7 @@ def _deep(values: UInt16[np.ndarray, "h w n"], directory: Tiff) -> grounds.Flat:
     """16 bits, with what the header says of them."""
     colors = tiff.READ[directory.photometric][0]
     holds = 2**directory.bits - 1
-    most = directory.one(tiff.MOST, 0)
+    most = directory.one(tiff.MOST, directory.one(tiff.SIGNED_MOST, 0))
     color, alpha = values[:, :, :colors], None
     if values.shape[2] > colors and (_transparency(directory) or tiff.EXTRA not in directory.tags):
         share = values[:, :, colors]
