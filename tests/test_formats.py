@@ -194,6 +194,8 @@ PNG_ROWS = [
     used("PNG", "gamma, chromaticities, a profile", png(COLOR, 8, 2, chunk(b"gAMA", (100000).to_bytes(4, "big"))), COLOR,
          becomes="used; they are not applied"),
     used("PNG", "EXIF orientation", saved("PNG", LYING, exif=exif(6)), COLOR, becomes="used, upright"),
+    refused("PNG", "as Apple packs it into applications (CgBI)", png(COLOR, 8, 2).replace(b"\0\0\0\rIHDR", chunk(b"CgBI", b"P\0 \2") +
+            b"\0\0\0\rIHDR"), "unsupported_mode", "CgBI"),
     used("PNG", "moving (APNG)", saved("PNG", COLOR, save_all=True, append_images=[Image.fromarray(COLOR[::-1])]), COLOR,
          becomes="used: the first; `frames=N`", notes="frames=2"),
 ]  # fmt: skip

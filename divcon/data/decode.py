@@ -41,6 +41,7 @@ ABOUT = 0.95, 1.5
 EIGHTHS = 1, 2, 3, 4  # in these a JPEG is decoded faster than whole; in 5, 6 and 7 slower
 
 JPEG_END, JPEG_SCAN, JPEG_NOTE = b"\xff\xd9", b"\xff\xda", b"\xff\xe1"
+APPLES_OWN = b"CgBI"
 NOISE = b"\x55\xa3" * 2000  # as good as any, to a decoder of JPEG
 OPAQUE = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"}
 LAYERED = {"1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBa"}
@@ -190,6 +191,8 @@ def _check_boxes(data: bytes) -> None:
 def _header(data: bytes) -> Image.Image:
     if data.startswith(b"BM"):
         return bmp.opened(data)
+    if data.startswith(PNG) and data[12:16] == APPLES_OWN:
+        raise Rejected("unsupported_mode", "a PNG as Apple packs it into applications (CgBI)")
     if not tiff.is_tiff(data):
         return Image.open(io.BytesIO(data), formats=OPENED)
     directory = tiff.directory(data)
