@@ -309,6 +309,8 @@ TIFF_ROWS = [
          notes="range_stretched=0-4095"),
     used("TIFF", "RGB and samples of unknown use, 8 bits", tiff(np.dstack([COLOR, SOFT, SOFT]), "rgb", extrasamples=["unspecified"] * 2),
          COLOR, 0, by_tifffile, becomes="used, without them"),
+    used("TIFF", "RGB and a sample of unknown use, 16 bits", tiff(deep(np.dstack([COLOR, SOFT])), "rgb", extrasamples=["unspecified"]),
+         COLOR, 0, by_tifffile, becomes="used, without it"),
     used("TIFF", "RGB and samples of unknown use, planes, 16 bits", tiff(deep(np.dstack([COLOR] + [SOFT] * 5)), "rgb", planes=True,
          extrasamples=["unspecified"] * 5), COLOR, becomes="used, without them"),
     *(used("TIFF", f"RGB and alpha, {bits} bits{', planes' * planes}", tiff(np.dstack([COLOR, SOFT]) if bits == 8 else
