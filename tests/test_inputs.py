@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from formats_made import COLOR, PICTURES, tags
 from numpy.typing import NDArray
 from PIL import Image
 from test_cli import told
@@ -35,6 +36,7 @@ from divcon.artifacts import show
 from divcon.data import child, images, judging, patience
 from divcon.data.child import judged
 from divcon.data.decode import rgb, shrunk
+from divcon.data.formats import HEIF
 from divcon.data.images import Images, open_images
 from divcon.data.index import Index
 from divcon.data.made import make
@@ -115,8 +117,22 @@ def on_white(clear: Pixels, alpha: int) -> Pixels:
     return np.round(clear * (alpha / 255) + 255 * (1 - alpha / 255)).astype(np.uint8)
 
 
+def cut_out(picture: Pixels) -> bytes:
+    """In a palette of which the color in the corner is transparent."""
+    palette = Image.fromarray(picture).quantize(128)
+    return encoded("PNG", palette, transparency=palette.getpixel((0, 0)))
+
+
+def dng() -> bytes:
+    """A TIFF whose first picture is a small preview, as a camera writes it."""
+    preview = {256: [90], 257: [60], 258: [8, 8, 8], 259: [1], 262: [2], 277: [3], 278: [60], 50706: [1, 4]}
+    return tags(preview, [own(39).tobytes()])
+
+
 JPEG, SCANS, GREY = saved("JPEG", 5), saved("JPEG", 5, progressive=True), own(20)[:, :, 0]
 DEEP = np.broadcast_to(np.linspace(0, 65535, 90).round().astype(np.uint16), (60, 90)).copy()
+CLEAR, WINDOW = own(21) // 2, own(21) // 2
+CLEAR[:, :30], WINDOW[:, :30] = (255, 0, 255), 255
 TEXTS = [chunk(b"tEXt", b"key%d\0" % i + b"x" * 90) for i in range(10_000)]
 NAMES = {
     "emoji": "😀.png".encode(), "arabic": "صورة.png".encode(), "nfc": "\u00e9.png".encode(), "nfd": "e\u0301.png".encode(),
@@ -157,8 +173,8 @@ ROWS = [
         picture=on_white(np.dstack([GREY] * 3), 128)),
     Row(20, b"bit.png", encoded("PNG", Image.fromarray(own(23)).convert("1")),
         picture=np.asarray(Image.fromarray(own(23)).convert("1").convert("RGB"))),
-    Row(21, b"palette.png", encoded("PNG", Image.new("RGB", (90, 60), (1, 2, 3)).quantize(2), transparency=0),
-        picture=np.full((60, 90, 3), 255, np.uint8)),
+    Row(21, b"palette.png", cut_out(CLEAR), picture=WINDOW),
+    Row(21, b"clear.png", encoded("PNG", Image.new("RGBA", (90, 60), (1, 2, 3, 0))), "one_color"),
     Row(22, b"rgba.png", encoded("PNG", Image.fromarray(np.dstack([own(24), np.full((60, 90), 64, np.uint8)]))),
         picture=on_white(own(24), 64)),
     Row(23, b"deep.png", encoded("PNG", Image.fromarray(DEEP)), picture=np.dstack([(DEEP / 257).round().astype(np.uint8)] * 3)),
@@ -174,7 +190,14 @@ ROWS = [
     *(Row(29, b"turned%d.jpg" % o, turned(o, o), picture=scene()) for o in range(2, 9)),
     Row(30, b"exif.jpg", saved("JPEG", 30, exif=b"Exif\0\0II*\0" + b"\xff" * 40), picture=own(30), notes="broken_exif"),
     Row(31, b"half.webp", saved("WEBP", 1)[: len(saved("WEBP", 1)) // 2], "corrupt"),
-    Row(32, b"photo.heic", b"\0\0\0\x18ftypheic" + bytes(200), "format_not_allowed", notes="HEIC"),
+    Row(32, b"photo.heic", b"\0\0\0\x18ftypheic" + bytes(200), "corrupt" if HEIF else "needs_extra", notes="HEIC"),
+    Row(32, b"IMG_1.HEIC", (PICTURES / "plain.heic").read_bytes(), *(("", COLOR) if HEIF else ("needs_extra",))),
+    Row(32, b"IMG_2.avif", saved("AVIF", 32, quality=98, subsampling="4:4:4"), picture=own(32)),
+    Row(32, b"IMG_3.JPG", saved("MPO", 33, quality=95, save_all=True, append_images=[Image.fromarray(own(34))]), picture=own(33),
+        notes="frames=2"),
+    Row(32, b"IMG_4.DNG", dng(), "format_not_allowed", notes="camera RAW"),
+    Row(34, b"map.ppm", saved("PPM", 37), picture=own(37)),
+    Row(34, b"map.pgm", b"P5 90 60 4095\n" + (own(38)[:, :, 0] * np.uint16(16)).astype(">u2").tobytes(), picture=np.dstack([own(38)[:, :, 0]] * 3)),
     Row(33, b"drawing.svg", b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"></svg>', "vector_image"),
     Row(34, b"page.eps", encoded("EPS"), "format_not_allowed", notes="EPS"),
     Row(34, b"page.pdf", encoded("PDF"), "format_not_allowed", notes="PDF"),
@@ -290,7 +313,7 @@ def test_found_is_used_and_duplicates_and_rejected(pile: Pile) -> None:
     assert account["rejected"] == sum(bool(row.reason) for row in ROWS) + len(LINKS) + len(FORBIDDEN)
     assert account["duplicates"] == len(COPIES)
     assert sum(account["reasons"].values()) == account["rejected"]
-    assert account["notes"]["trailing_bytes"] == 2 and account["notes"]["frames"] == 3
+    assert account["notes"]["trailing_bytes"] == 2 and account["notes"]["frames"] == 4
 
 
 def test_every_reason_is_in_rejected_csv_and_every_twin_in_duplicates_csv(pile: Pile) -> None:

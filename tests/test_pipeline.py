@@ -206,7 +206,7 @@ def test_a_finished_run_is_left_as_it_is_and_torch_is_not_loaded_to_see_that(pho
 def test_images_that_came_after_a_finished_stage_are_refused(photos: Path, tmp_path: Path) -> None:
     more = shutil.copytree(photos, tmp_path / "photos")
     run = shutil.copytree(finished(photos), tmp_path / "run")
-    Image.new("RGB", (40, 40), "red").save(more / "new.png")
+    Image.linear_gradient("L").resize((40, 40)).save(more / "new.png")
     with pytest.raises(DataError, match=r"160 were used, 161 are there now.*out=") as error:
         divcon.run(more, out=run, epochs=EPOCHS, **TINY)
     assert error.value.code == 65
@@ -216,7 +216,7 @@ def test_images_that_came_after_a_finished_stage_are_refused(photos: Path, tmp_p
 def test_images_that_came_before_any_stage_was_finished_are_used(photos: Path, tmp_path: Path) -> None:
     more, run = shutil.copytree(photos, tmp_path / "photos"), tmp_path / "run"
     assert typed([*command(more, run), "base.lr=1e30"]) == 70
-    Image.new("RGB", (40, 40), "red").save(more / "new.png")
+    Image.linear_gradient("L").resize((40, 40)).save(more / "new.png")
     assert typed(command(more, run, "--only", "base", epochs=1)) == 0
     assert typed(command(more, run, "--only", "clusters", epochs=1)) == 0
     assert divcon.status(run)["images"] == 161

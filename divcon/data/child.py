@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import ResourceError
-from . import judging
+from . import formats, judging
 from .judging import Verdict, judge
 from .places import Place
 
@@ -45,6 +45,7 @@ def serve(judge: Callable[[Place], Verdict] = judge) -> None:
     _send(out, READY)
     _be_quiet()
     _cap_memory()
+    formats.one_thread()
     while request := _receive(source):
         for place in _places(request):
             signal.alarm(int(4 * SECONDS))  # a parent that was killed can't end a decoder that hangs

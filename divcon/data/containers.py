@@ -3,10 +3,12 @@
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import NamedTuple
 
+JPEG = b"\xff\xd8\xff"
 PNG = b"\x89PNG\r\n\x1a\n"
+PNG_END = b"IEND\xaeB`\x82"
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 ADAM7 = [
     (0, 0, 8, 8),
@@ -21,15 +23,29 @@ AT_ONCE = 2**20  # bytes that are inflated at a time
 ENOUGH = 64  # pixels: a size that passes, of a file too short to tell
 # A marker of a JPEG: 0xFF stuffed with a zero, fill bytes and restarts are part of the picture's own data.
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
-# Known by their beginnings, so that it can be said what they are; nothing of them is parsed.
-FOREIGN = {
-    b"%!PS": "EPS", b"\xc5\xd0\xd3\xc6": "EPS", b"%PDF": "PDF", b"8BPS": "PSD", b"SIMPLE  =": "FITS", b"\0\0\1\0": "ICO",
-    b"P5\n": "PGM", b"P6\n": "PPM", b"\0\0\0\x0cjP  ": "JPEG 2000", b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL",
+SIZE_BOX = re.compile(rb"ispe\0\0\0\0")
+# How a JPEG codes its picture, by the last digit of the marker of its frame.
+CODED = {
+    0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive", 0xC3: "lossless", 0xC9: "arithmetic",
+    0xCA: "progressive arithmetic", 0xCB: "lossless arithmetic",
 }  # fmt: skip
-BOXED = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1", b"avif", b"avis"}
-SVG = re.compile(
-    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]{0,200}>\s*)?(<!(--|DOCTYPE svg)[^>]{0,500}>\s*){0,4}<svg[\s>]", re.IGNORECASE
-)
+COMMON = {0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA}
+
+
+class Frame(NamedTuple):
+    """How the picture in a JPEG is coded."""
+
+    marker: int
+    bits: int
+    layers: int
+
+    @property
+    def is_common(self) -> bool:
+        return self.marker in COMMON and self.bits == 8 and self.layers in (1, 3, 4)
+
+    @property
+    def said(self) -> str:
+        return f"a JPEG that is {CODED.get(self.marker, 'hierarchical')}, of {self.layers} x {self.bits} bits"
 
 
 def jpeg_end(data: bytes) -> int:
@@ -40,6 +56,19 @@ def jpeg_end(data: bytes) -> int:
             return marker.end()
         at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
     return 0
+
+
+def jpeg_frame(data: bytes) -> Frame | None:
+    """The frame that the header of a JPEG declares; None of one that has none before its picture."""
+    at = 2
+    while marker := JPEG_MARKER.search(data, at):
+        kind, body = data[marker.end() - 1], data[marker.end() : marker.end() + 8]
+        if kind in (0xD9, 0xDA) or len(body) < 8:
+            return None
+        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
+            return Frame(kind, body[2], body[7])
+        at = marker.end() + int.from_bytes(body[:2], "big")
+    return None
 
 
 def png_rows_are_missing(data: bytes) -> bool:
@@ -83,30 +112,27 @@ def webp_size(data: bytes) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
-def forms_a_ring(data: bytes) -> bool:
-    """Whether a TIFF's directories, each of which says where the next is, never end."""
-    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
-    at, seen = int.from_bytes(data[4:8], order), set[int]()
-    while at and at not in seen:
-        seen.add(at)
-        after = at + 2 + 12 * int.from_bytes(data[at : at + 2], order)
-        at = int.from_bytes(data[after : after + 4], order)
-    return at in seen
+def is_boxed(data: bytes) -> bool:
+    """Whether it is in boxes, as AVIF, HEIC and films are."""
+    return data[4:8] == b"ftyp"
 
 
-def tiff_parts_are_missing(tags: Mapping[int, Any]) -> bool:
-    """Whether a TIFF's directory lists fewer strips or tiles, of all planes, than its picture has."""
-    width, height = tags[256], tags[257]
-    planes = tags.get(277, 1) if tags.get(284, 1) == 2 else 1
-    if 324 in tags:
-        return bool(len(tags[324]) < planes * -(-height // tags[323]) * -(-width // tags[322]))
-    return bool(len(tags.get(273, ())) < planes * -(-height // min(tags.get(278, height), height)))
+def boxed_size(data: bytes) -> tuple[int, int]:
+    """The largest of the sizes that an AVIF or HEIC declares; some size that passes where it declares none."""
+    places = (match.end() for match in SIZE_BOX.finditer(data, 0, AT_ONCE) if match.end() + 8 <= len(data))
+    sizes = [struct.unpack_from(">II", data, at) for at in places]
+    width, height = max(sizes, key=lambda size: size[0] * size[1], default=(ENOUGH, ENOUGH))
+    return width, height
 
 
-def foreign(data: bytes) -> str:
-    """The name of a format that holds pictures and is not read here."""
-    if data[4:8] == b"ftyp":
-        return {b"avif": "AVIF", b"avis": "AVIF"}.get(data[8:12], "HEIC") if data[8:12] in BOXED else ""
-    if SVG.match(data):
-        return "SVG"
-    return next((name for begin, name in FOREIGN.items() if data.startswith(begin)), "")
+def boxes_are_cut(data: bytes) -> bool:
+    """Whether the last of the boxes would end behind the end of the file."""
+    at = 0
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        if length == 1:  # in 8 bytes, behind its name
+            length = int.from_bytes(data[at + 8 : at + 16], "big")
+        if length < 8:  # 0: up to the end; else what is no box
+            return False
+        at += length
+    return at > len(data)

@@ -1,26 +1,35 @@
 """Bytes to pixels, strictly: a picture comes out whole, upright and in RGB, or is rejected with a reason.
 
-What a file is follows from its content; its name is never asked.
+What a file is follows from its content; its name is never asked. docs/formats.md lists what is read as what.
 """
 
 import contextlib
 import io
-import struct
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
-import PIL
 import simplejpeg
-from jaxtyping import UInt8
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
+from PIL import Image
 
-from .containers import PNG, foreign, forms_a_ring, jpeg_end, png_rows_are_missing, tiff_parts_are_missing, webp_size
+from . import bmp, grounds, pnm, samples, tiff, tiffs
+from .containers import (
+    JPEG,
+    PNG,
+    PNG_END,
+    boxed_size,
+    boxes_are_cut,
+    is_boxed,
+    jpeg_end,
+    jpeg_frame,
+    png_rows_are_missing,
+    webp_size,
+)
+from .formats import DECODING, EXTRA, FORMATS, OPENED, UNREAD, WEBP, blanks, foreign
+from .ranges import eight_bits
+from .reasons import Rejected, judged
+from .turning import Picture, orientation, turned, upright
 
-Picture = UInt8[np.ndarray, "h w 3"]
-
-FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
-# What is kept of an earlier decoding is only good for the libraries that did it.
-DECODING = f"5, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"
+__all__ = ["DECODING", "FORMATS", "PNG", "PNG_END", "Picture", "Rejected", "Seen", "fitted", "rgb", "seen", "shrunk"]
 
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 89_000_000
@@ -31,50 +40,50 @@ MAX_ASPECT = 32
 ABOUT = 0.95, 1.5
 EIGHTHS = 1, 2, 3, 4  # in these a JPEG is decoded faster than whole; in 5, 6 and 7 slower
 
-JPEG, JPEG_END, JPEG_SCAN, JPEG_NOTE = b"\xff\xd8\xff", b"\xff\xd9", b"\xff\xda", b"\xff\xe1"
-WEBP = b"RIFF"
-PNG_END = b"IEND\xaeB`\x82"
-SIGNATURES = (PNG, WEBP, JPEG, b"GIF8", b"BM", b"II*\0", b"MM\0*")
+JPEG_END, JPEG_SCAN, JPEG_NOTE = b"\xff\xd9", b"\xff\xda", b"\xff\xe1"
+APPLES_OWN = b"CgBI"
 NOISE = b"\x55\xa3" * 2000  # as good as any, to a decoder of JPEG
-HEADER = 32
-FORMATS_SAID = f"{', '.join(FORMATS[:-1])} and {FORMATS[-1]}"
 OPAQUE = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"}
 LAYERED = {"1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBa"}
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-# Named so that both are registered before threads begin to open files.
-PLUGINS = (TiffImagePlugin, WebPImagePlugin)
 
 
-class Rejected(ValueError):  # noqa: N818 - it says what became of the file; nothing went wrong
-    """Not a picture to learn from. `reason` is one word of a fixed list, `detail` what else is known."""
+class Seen(NamedTuple):
+    """A picture, and what is worth knowing of how it was made of its file."""
 
-    def __init__(self, reason: str, detail: str = ""):
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail = reason, detail
+    picture: Picture
+    notes: tuple[str, ...] = ()
 
 
 def rgb(data: bytes) -> Picture:
-    """The first picture in an encoded file, wholly decoded: upright, on white where it lets something through.
+    """The first picture in an encoded file, wholly decoded: upright, on a ground where it lets something through."""
+    return seen(data).picture
+
+
+def seen(data: bytes) -> Seen:
+    """The same, with notes on it.
 
     Decoders fill in what is missing and say nothing; here it is looked for."""
+    data = data[blanks(data) :]
+    found = _strict(data)
+    first = found.picture[0, 0]
+    if all((row == first).all() for row in found.picture):
+        raise Rejected("one_color", f"#{bytes(first).hex()} all over")
+    return found
+
+
+def _strict(data: bytes) -> Seen:
+    if pnm.is_pnm(data):
+        flat = _whole_pnm(data)
+        return Seen(np.asarray(flat.image), flat.notes)
     image = _opened(data)
     if image.format in ("JPEG", "MPO"):
         pixels = _strict_jpeg(data)
         if pixels is not None and image.mode in ("L", "RGB"):
-            return _turned(pixels, _orientation(image))
-    picture = np.asarray(_whole(image, data))
+            return Seen(turned(pixels, orientation(image)))
+    flat = _whole(image, data)
     if image.format == "PNG" and png_rows_are_missing(data):
         raise Rejected("truncated", "it has fewer rows than it says")
-    return picture
+    return Seen(np.asarray(flat.image), flat.notes)
 
 
 def _strict_jpeg(data: bytes) -> Picture | None:
@@ -92,8 +101,8 @@ def _ends_early(data: bytes) -> bool:
     """Whether more data before the end of a JPEG would show: of one that another flaw keeps a decoder from judging."""
     end = jpeg_end(data) - len(JPEG_END)
     files = data, data[:end] + NOISE + data[end:]
-    with contextlib.suppress(Rejected), _judged(data):
-        as_it_is, with_more = (np.asarray(Image.open(io.BytesIO(file), formats=FORMATS)) for file in files)
+    with contextlib.suppress(Rejected), judged(data):
+        as_it_is, with_more = (np.asarray(Image.open(io.BytesIO(file), formats=OPENED)) for file in files)
         return bool((as_it_is != with_more).any())
     return False
 
@@ -120,14 +129,20 @@ def _eighths(length: int, eighths: int) -> int:
 
 def shrunk(data: bytes, side: int) -> Picture:
     """The picture at exactly its `fitted` size."""
+    data = data[blanks(data) :]
     if _is_plain_jpeg(data):
         with contextlib.suppress(ValueError):  # Pillow knows what is wrong, or reads it after all
             return _shrunk_jpeg(data, side)
+    if pnm.is_pnm(data):
+        return _fitted(_whole_pnm(data).image, side)
     image = _opened(data)
     if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
         with contextlib.suppress(ValueError):
-            return _turned(_shrunk_jpeg(data, side), _orientation(image))
-    image = _whole(image, data)
+            return turned(_shrunk_jpeg(data, side), orientation(image))
+    return _fitted(_whole(image, data).image, side)
+
+
+def _fitted(image: Image.Image, side: int) -> Picture:
     return np.asarray(_resized(image, fitted(*image.size, side)))
 
 
@@ -152,24 +167,65 @@ def _shrunk_jpeg(data: bytes, side: int) -> Picture:
 
 def _opened(data: bytes) -> Image.Image:
     """The file with its header read, and nothing of its pixels: what follows from the header is decided here."""
-    if not data:
-        raise Rejected("empty_file")
-    if len(data) > MAX_BYTES:
-        raise Rejected("file_too_large", f"{len(data):,} bytes")
+    _check_bytes(data)
     if data.startswith(WEBP):  # opening one takes the memory for its canvas
         _check_size(*webp_size(data))
-    with _judged(data):
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    if is_boxed(data):
+        _check_boxes(data)
+    with judged(data):
+        image = _header(data)
         _check_size(*image.size)
         _check_ends(image, data)
         return image
 
 
-def _whole(image: Image.Image, data: bytes) -> Image.Image:
+def _check_boxes(data: bytes) -> None:
+    """Of AVIF and HEIC what their decoders say in words of their own, or after they took the memory."""
+    width, height = boxed_size(data)
+    if foreign(data) in UNREAD and width * height > MAX_PIXELS:
+        raise Rejected("too_many_pixels", f"{width} x {height}")
+    if foreign(data) in UNREAD and foreign(data) not in EXTRA and boxes_are_cut(data):
+        raise Rejected("truncated", "its data ends before the picture does")
+
+
+def _header(data: bytes) -> Image.Image:
+    if data.startswith(b"BM"):
+        return bmp.opened(data)
+    if data.startswith(PNG) and data[12:16] == APPLES_OWN:
+        raise Rejected("unsupported_mode", "a PNG as Apple packs it into applications (CgBI)")
+    if not tiff.is_tiff(data):
+        return Image.open(io.BytesIO(data), formats=OPENED)
+    directory = tiff.directory(data)
+    if directory.has_size:
+        _check_size(directory.one(tiff.WIDTH, 0), directory.one(tiff.HEIGHT, 0))
+    return tiffs.opened(directory)
+
+
+def _whole_pnm(data: bytes) -> grounds.Flat:
+    _check_bytes(data)
+    with judged(data):
+        header = pnm.header(data)
+        _check_size(header.width, header.height)
+        return pnm.flat(data, header)
+
+
+def _whole(image: Image.Image, data: bytes) -> grounds.Flat:
     """All its pixels, in RGB and upright."""
-    with _judged(data):
+    with judged(data):
+        if image.format == "TIFF":
+            return tiffs.flat(data)
+        if image.format == "BMP":
+            bmp.load(image, data)
         image.load()
-        return _upright(_flat(image), _orientation(image))
+        flat = _flat(image, data)
+        return flat._replace(image=upright(flat.image, orientation(image)))
+
+
+def _check_bytes(data: bytes) -> None:
+    if not data:
+        raise Rejected("empty_file")
+    if len(data) > MAX_BYTES:
+        raise Rejected("file_too_large", f"{len(data):,} bytes")
 
 
 def _check_size(width: int, height: int) -> None:
@@ -188,86 +244,28 @@ def _check_ends(image: Image.Image, data: bytes) -> None:
         Image.open(io.BytesIO(data), formats=["PNG"]).verify()
         if PNG_END not in data:
             raise Rejected("truncated", "its end is missing")
+    if image.format in ("JPEG", "MPO") and (frame := jpeg_frame(data)) and not frame.is_common:
+        raise Rejected("unsupported_mode", frame.said)
     if image.format in ("JPEG", "MPO") and not jpeg_end(data):
         raise Rejected("truncated", "its end is missing")
-    if image.format == "TIFF" and forms_a_ring(data):
-        raise Rejected("corrupt", "its directories lead back to one another")
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and tiff_parts_are_missing(dict(image.tag_v2)):
-        raise Rejected("truncated", "it has fewer rows than it says")
 
 
-@contextlib.contextmanager
-def _judged(data: bytes) -> Iterator[None]:
-    """Whatever a decoder throws at us, as a reason."""
-    try:
-        yield
-    except (Rejected, MemoryError):
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Rejected("too_many_pixels", str(error)) from error
-    except UnidentifiedImageError as error:
-        raise _unidentified(data) from error
-    except Exception as error:
-        cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
-        raise Rejected("truncated" if cut else "corrupt", str(error)[:200]) from error
-
-
-def _unidentified(data: bytes) -> Rejected:
-    """A file that no decoder knew: no image at all, unless it begins as one."""
-    empty_png = data.startswith(PNG) and 0 in struct.unpack(">II", data[16:24].ljust(8, b"\0"))
-    if kind := foreign(data):
-        return Rejected("vector_image" if kind == "SVG" else "format_not_allowed", f"{kind}; {FORMATS_SAID} are read")
-    if len(data) < HEADER or not data.startswith(SIGNATURES) or empty_png:
-        return Rejected("not_an_image", f"begins with {data[:16]!r}")
-    little = data.startswith(b"II")
-    directory = int.from_bytes(data[4:8], "little" if little else "big")
-    if data.startswith((b"II", b"MM")) and directory >= len(data) - 2:
-        return Rejected("truncated", "its directory is missing")
-    return Rejected("corrupt", "its header can't be read")
-
-
-def _flat(image: Image.Image) -> Image.Image:
+def _flat(image: Image.Image, data: bytes) -> grounds.Flat:
     """Any kind of pixels as plain RGB."""
-    if image.mode.startswith("I;16"):
-        return _deep_grey(image).convert("RGB")
+    if samples.is_deep_png(data):
+        return eight_bits(samples.deep_png(image, data))
     if image.has_transparency_data and image.mode in LAYERED:
-        return _on_white(image.convert("RGBA"))
+        _scale_clear_gray(image, data)
+        return grounds.flat(image.convert("RGBA"))
     if image.mode in OPAQUE:
-        return image.convert("RGB")
+        return grounds.Flat(image.convert("RGB"))
     raise Rejected("unsupported_mode", image.mode)
 
 
-def _deep_grey(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits, scaled from its own white: Pillow's conversion would clip it at 255."""
-    values = np.asarray(image)
-    bits = image.tag_v2.get(258, (16,))[0] if isinstance(image, TiffImagePlugin.TiffImageFile) else 16
-    white = 2**bits - 1
-    grey = ((values.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
-    if "transparency" in image.info:
-        grey[values == image.info["transparency"]] = 255
-    return Image.fromarray(grey)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    white = Image.new("RGB", image.size, "white")
-    white.paste(image, mask=image.getchannel("A"))
-    return white
-
-
-def _orientation(image: Image.Image) -> int:
-    """How the picture has to be turned, as in EXIF; 1 (not at all) where the note can't be read."""
-    try:
-        return int(image.getexif().get(0x0112, 1))
-    except Exception:
-        return 1
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
-
-
-def _turned(picture: Picture, orientation: int) -> Picture:
-    return np.asarray(_upright(Image.fromarray(picture), orientation)) if orientation in UPRIGHT else picture
+def _scale_clear_gray(image: Image.Image, data: bytes) -> None:
+    """The gray that a PNG of 2 or 4 bits calls transparent, in 8 bits as its pixels are."""
+    if data.startswith(PNG) and data[24] in (2, 4) and image.mode == "L":
+        image.info["transparency"] *= 255 // (2 ** data[24] - 1)
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -61,11 +61,11 @@ def _judge_open(file: IO[bytes], place: Place) -> Verdict:
 
 def _judge_bytes(data: bytes, path: bytes, verdict: Verdict) -> Verdict:
     try:
-        picture = decode.rgb(data)
+        picture, found = decode.seen(data)
         seen = base64.b64encode(near.looks(picture)).decode()
     except decode.Rejected as error:
         return verdict._replace(reason=error.reason, detail=error.detail)
     except MemoryError:
         return verdict._replace(reason="memory", detail=f"needs more than {MEMORY / 2**30:g} GiB")
     height, width = picture.shape[:2]
-    return verdict._replace(width=width, height=height, detail=", ".join(notes(data, path)), looks=seen)
+    return verdict._replace(width=width, height=height, detail=", ".join([*notes(data, path), *found]), looks=seen)

@@ -6,28 +6,33 @@ import warnings
 
 from PIL import Image
 
-from .containers import jpeg_end
-from .decode import FORMATS, PNG_END
+from . import pnm
+from .containers import PNG_END, jpeg_end
+from .formats import OPENED, blanks
 
 NAMED = {
     "JPEG": {"jpg", "jpeg", "jpe", "jfif"}, "MPO": {"jpg", "jpeg", "mpo"}, "PNG": {"png", "apng"}, "WEBP": {"webp"},
-    "GIF": {"gif"}, "BMP": {"bmp", "dib"}, "TIFF": {"tif", "tiff"},
+    "GIF": {"gif"}, "BMP": {"bmp", "dib"}, "TIFF": {"tif", "tiff"}, "AVIF": {"avif", "avifs"}, "HEIF": {"heic", "heif", "hif"},
+    "PPM": {"pbm", "pgm", "ppm", "pnm"},
 }  # fmt: skip
 
 
 def notes(data: bytes, path: bytes) -> list[str]:
     """Of a file that was decoded: `frames=300` of which the first is used, `trailing_bytes`, `extension_mismatch`,
-    `broken_exif`."""
-    frames, kind = 1, ""
+    `broken_exif`, `leading_bytes`."""
+    before = blanks(data)
+    data = data[before:]
+    frames, kind = 1, "PPM" if pnm.is_pnm(data) else ""
     with contextlib.suppress(Exception):  # what comes behind the first picture may be damaged
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=OPENED)
         kind = str(image.format)
         frames = int(getattr(image, "n_frames", 1))
     found = {
         f"frames={frames}": frames > 1,
         "trailing_bytes": _picture_ends(data, kind) < len(data),
         "extension_mismatch": _misnamed(path, kind),
-        "broken_exif": _exif_is_broken(data),
+        "broken_exif": kind not in ("", "PPM") and _exif_is_broken(data),
+        "leading_bytes": before > 0,
     }
     return [note for note, holds in found.items() if holds]
 
@@ -38,6 +43,8 @@ def _picture_ends(data: bytes, kind: str) -> int:
         return jpeg_end(data)
     if kind == "PNG":
         return data.index(PNG_END) + len(PNG_END)
+    if kind == "PPM":
+        return pnm.end(data)
     return 8 + int.from_bytes(data[4:8], "little") if kind == "WEBP" else len(data)
 
 
@@ -52,7 +59,7 @@ def _exif_is_broken(data: bytes) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            Image.open(io.BytesIO(data), formats=FORMATS).getexif().get(0x0112)
+            Image.open(io.BytesIO(data), formats=OPENED).getexif().get(0x0112)
         except Exception:
             return True
     return False

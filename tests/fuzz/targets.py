@@ -31,6 +31,7 @@ from divcon.fit import checkpoints, journal
 from divcon.nets.trained import Trained
 from divcon.recipes import Options
 from divcon.verbs.folders import status
+from tests.formats_made import PICTURES, tags
 
 Read = Callable[[bytes], None]
 
@@ -55,7 +56,23 @@ def decoders() -> Target:
         picture.save(WORK / "seed", kind, **options)
         seeds.append((WORK / "seed").read_bytes())
     picture.save(WORK / "seed", "GIF", save_all=True, append_images=[picture.rotate(90, expand=True)])
-    return Target([*seeds, (WORK / "seed").read_bytes()], _decode)
+    seeds += [(WORK / "seed").read_bytes(), (PICTURES / "plain.heic").read_bytes(), *_deep(np.asarray(picture))]
+    return Target(seeds, _decode)
+
+
+def _deep(picture: np.ndarray) -> list[bytes]:
+    """A picture with alpha as AVIF and BMP, and in 16 bits as PPM, and as TIFF in one layer and in planes."""
+    height, width = picture.shape[:2]
+    deep, seeds = picture.astype("<u2") * 16, list[bytes]()
+    for kind in ("AVIF", "PNG"):
+        Image.fromarray(np.dstack([picture, picture[:, :, 0]])).save(WORK / "seed", kind)
+        seeds.append((WORK / "seed").read_bytes())
+    seeds.append(b"P6 %d %d 65535\n" % (width, height) + deep.astype(">u2").tobytes())
+    seeds.append(b"P2 %d %d 255 " % (width, height) + b" ".join(b"%d" % value for value in picture[:, :, 0].ravel()))
+    common = {256: [width], 257: [height], 259: [1], 278: [height]}
+    gray = {**common, 258: [16], 262: [0], 277: [1], 281: [4095]}
+    planes = {**common, 258: [16] * 3, 262: [2], 277: [3], 284: [2]}
+    return [*seeds, tags(gray, [deep[:, :, 0].tobytes()]), tags(planes, [deep[:, :, i].tobytes() for i in range(3)])]
 
 
 def _decode(data: bytes) -> None:

@@ -1,0 +1,122 @@
+"""Sixteen bits in eight: by the range that a picture uses, whatever file it lies in."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from formats_made import COLOR, DISC, GRAY, deep, plain, png, saved, tiff
+from numpy.typing import NDArray
+from PIL import Image
+
+from divcon.data.decode import rgb, seen
+from divcon.data.images import open_images
+from divcon.data.ranges import window
+
+
+def micrograph(seed: int) -> NDArray[np.uint16]:
+    """As a camera of 12 bits writes it: a background of 100 to 220, spots of some hundreds."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:64, :64]
+    values = rng.integers(100, 220, (64, 64)).astype(float)
+    for column, row in rng.integers(4, 60, (8, 2)):
+        values += rng.integers(300, 900) * np.exp(-((x - column) ** 2 + (y - row) ** 2) / 18)
+    return values.astype(np.uint16)
+
+
+def test_different_micrographs_stay_different_and_are_noted(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "micro").mkdir()
+    for i in range(40):
+        (tmp_path / "micro" / f"{i}.tif").write_bytes(saved("TIFF", micrograph(i)))
+    index = open_images(tmp_path / "micro", near_duplicates="drop", cache=cache, threads=1).index
+    assert (index.used, index.near_duplicates, index.notes) == (40, 0, {"range_stretched": 40})
+
+
+def files(values: NDArray[np.uint16]) -> dict[str, bytes]:
+    """The same gray values in all that holds 16 bits."""
+    return {
+        "PNG": png(values, 16, 0),
+        "TIFF": tiff(values),
+        "TIFF, high byte first": tiff(values, order=">"),
+        "TIFF, LZW, tiles": tiff(values, compression="lzw", predictor=True, tile=(16, 16)),
+        "TIFF, white is 0": tiff(values, "miniswhite"),
+        "PGM": b"P5 %d %d 65535\n" % values.shape[::-1] + values.astype(">u2").tobytes(),
+        "PNG, three times": png(np.dstack([values] * 3), 16, 2),
+        "TIFF, planes": tiff(np.dstack([values] * 3), "rgb", planes=True),
+    }
+
+
+@pytest.mark.parametrize("values", [micrograph(0), deep(GRAY), deep(GRAY, 1023), micrograph(1) * 20])
+def test_a_range_follows_from_the_values_and_not_from_the_file(values: NDArray[np.uint16]) -> None:
+    pictures = {name: seen(data) for name, data in files(values).items()}
+    turned_round = pictures.pop("TIFF, white is 0")
+    first = pictures["PNG"]
+    assert all(np.array_equal(picture, first.picture) for picture, _ in pictures.values())
+    assert all(notes == first.notes for _, notes in pictures.values())
+    assert np.array_equal(255 - turned_round.picture, first.picture) and turned_round.notes == first.notes
+
+
+def windowed(values: NDArray[np.integer], white: int = 65535) -> tuple[int, int]:
+    return window(np.bincount(np.ravel(values), minlength=65536), white)
+
+
+@pytest.mark.parametrize(
+    ("bits", "least"), [(8, 8), (9, 10), (10, 10), (11, 12), (12, 12), (13, 14), (14, 14), (15, 16)]
+)
+def test_white_is_that_of_the_least_depth_that_holds_all_values(bits: int, least: int) -> None:
+    assert windowed(np.arange(2**bits)) == (0, 2**least - 1)
+
+
+def test_a_hot_pixel_hides_nothing() -> None:
+    values = np.arange(10_000) % 500 + 100
+    values[0] = 65535
+    assert windowed(values) == (100, 599)
+
+
+def test_where_nearly_all_is_one_value_the_rest_is_what_shows() -> None:
+    """A sky: black, and a star."""
+    assert windowed(np.array([3] * 9_999 + [900])) == (3, 900)
+
+
+def test_a_white_that_is_said_is_believed_unless_a_value_is_above_it() -> None:
+    assert windowed(np.arange(9_000), 10_000) == (0, 10_000)
+    assert windowed(np.arange(12_000), 10_000) == (0, 16383)
+    assert windowed(np.arange(4096), 4000) == (0, 4095)
+
+
+def test_a_file_of_16_bits_whose_range_is_used_is_as_it_was() -> None:
+    assert seen(png(deep(COLOR), 16, 2))[1] == () and np.array_equal(rgb(png(deep(COLOR), 16, 2)), COLOR)
+
+
+def test_colors_share_one_scale() -> None:
+    tinted = deep(COLOR, 1000) // np.array([1, 2, 4], np.uint16)
+    got = rgb(png(tinted, 16, 2)).astype(int)
+    assert np.abs(got - np.round(tinted / 1023 * 255)).max() <= 1
+
+
+def test_what_is_transparent_does_not_count() -> None:
+    """A frame of 65,535 under an alpha of 0 around a faint picture."""
+    values = np.where(DISC == 255, deep(GRAY, 1023), 65535)
+    layers = np.dstack([values, deep(DISC)])
+    assert seen(png(layers, 16, 4)).notes == ("range_stretched=0-1023",)
+
+
+@pytest.mark.parametrize("picture", [GRAY // 40, COLOR // 40])
+def test_a_dark_picture_of_8_bits_is_dark(picture: NDArray[np.uint8]) -> None:
+    assert rgb(saved("PNG", picture)).max() == picture.max()
+
+
+@pytest.mark.parametrize("tag", ["t281", "t341"])
+def test_a_white_that_a_tiff_names_is_white(tag: str) -> None:
+    data = plain(16, 1, deep(GRAY, 10_000).astype("<u2").tobytes(), **{tag: [10_000], "t280": [50]})
+    assert np.array_equal(rgb(data)[:, :, 0], GRAY)
+
+
+def test_white_is_zero_with_a_white_that_is_said_is_turned_round_within_it() -> None:
+    data = plain(16, 0, (4000 - deep(GRAY, 4000)).astype("<u2").tobytes(), t281=[4000])
+    assert np.array_equal(rgb(data)[:, :, 0], GRAY)
+
+
+def test_a_range_is_that_of_all_rows_in_a_tall_picture() -> None:
+    tall = np.full((600, 40), 500, np.uint16)
+    tall[590:] = 3000
+    assert seen(saved("TIFF", Image.fromarray(tall))).notes == ("range_stretched=0-4095",)
