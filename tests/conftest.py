@@ -11,6 +11,9 @@ os.environ.setdefault(
     "NUMBA_CACHE_DIR", str(Path(os.environ.get("DIVCON_CACHE", "~/.cache/divcon")).expanduser() / "numba")
 )
 
+# Power cuts have tests of their own (test_power.py); in the others a disk would only be waited for, ten thousand times.
+os.fsync = lambda handle: None
+
 TINY = {
     "encoder": "slim10_w8", "size": 16, "batch_size": 16, "clusters.k": 2, "clusters.smallest": 16,
     "hidden": 32, "dim": 16, "precision": "fp32",
