@@ -1,45 +1,49 @@
 """How a machine is chosen, and what is switched on and off while it computes."""
 
-import subprocess
-import sys
+import ctypes
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from divcon import machine
+from divcon import allocator, machine
 from divcon.errors import UsageError
 from divcon.machine import Machine, Way, choose, fastest
 
-PAGES_ASKED_FOR = """
-import resource, torch
-from divcon.machine import Machine
 
-def share(mb):
-    "Of the pages that so much takes, asked for and freed twenty times, those that the system has to hand out anew."
-    torch.ones(mb * 2**20, dtype=torch.uint8)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
-        torch.ones(mb * 2**20, dtype=torch.uint8)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / (20 * mb * 256)
+@pytest.fixture
+def tuned(monkeypatch: pytest.MonkeyPatch) -> list[dict[int, int] | str]:
+    """What the C library is told, in order."""
+    told: list[dict[int, int] | str] = []
+    monkeypatch.setattr(allocator, "_tune", told.append)
+    monkeypatch.setattr(allocator, "_give_back", lambda: told.append("give back"))
+    return told
 
-with Machine(keep_memory=False).use():
-    print(share(48))
-with Machine().use():
+
+def test_freed_memory_is_kept_while_a_machine_is_used_and_given_back_after_the_last_use(
+    tuned: list[dict[int, int] | str],
+) -> None:
+    with Machine(keep_memory=False).use():
+        assert tuned == []
     with Machine().use():
-        print(share(48))
-    print(share(48))
-print(share(48), share(1), share(8), share(24))
-"""
+        with Machine().use():
+            pass
+        assert tuned == [allocator.KEPT] * 2
+    assert tuned[2:] == [allocator.USUAL, "give back"]
 
 
-def test_freed_memory_is_kept_while_a_machine_is_used_and_given_back_as_before_afterwards() -> None:
-    """In a process of its own: holes that others left in the heap would be used first."""
-    said = subprocess.run([sys.executable, "-c", PAGES_ASKED_FOR], capture_output=True, text=True, check=True)
-    anew, inner, kept, large, *small = map(float, said.stdout.split())
-    assert anew > 0.8 and max(inner, kept) < 0.5 and large > 0.8
-    assert max(small) < 0.5  # as in a process that nobody meddled with
+def test_memory_is_given_back_after_an_error_too(tuned: list[dict[int, int] | str]) -> None:
+    with pytest.raises(KeyError), Machine().use():
+        raise KeyError
+    assert tuned == [allocator.KEPT, allocator.USUAL, "give back"] and allocator.depth == 0
+
+
+def test_the_c_library_takes_every_setting() -> None:
+    """Where it is not the GNU C library, nothing is set."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 1)
+    asked = [setting for settings in (allocator.KEPT, allocator.USUAL) for setting in settings.items()]
+    assert [mallopt(*setting) for setting in asked] == [1] * len(asked)
 
 
 def test_what_is_asked_for_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
