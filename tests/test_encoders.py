@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import divcon
 from divcon.artifacts import write_tensors
-from divcon.errors import UsageError
+from divcon.errors import InputError, UsageError
 from divcon.method import At, Batch, named
 from divcon.methods.moclr import MoCLR
 from divcon.nets.encoder import EncoderSpec, build, check_spec
@@ -166,6 +166,11 @@ def test_a_look_at_a_trained_network_changes_neither_its_mode_nor_its_weights_an
     assert all(torch.equal(value, state[name]) for name, value in encoder.state_dict().items())
 
 
+def test_a_network_is_looked_at_where_it_is() -> None:
+    assert objection(build(EncoderSpec("test_resnet"), 32).to("meta"), 32) is None
+    assert objection(build(EncoderSpec("test_resnet"), 32).double(), 32) is None
+
+
 def test_building_a_network_of_a_family_without_other_sizes_draws_no_number_twice() -> None:
     torch.manual_seed(0)
     ours = build(EncoderSpec("test_vit_relpos"), 64).state_dict()
@@ -251,3 +256,16 @@ def test_weights_that_are_not_there_or_not_used_are_refused_before_work_begins(
     name: str, init: str, said: str, photos: Path, tmp_path: Path
 ) -> None:
     assert re.search(said, refusal(photos, tmp_path / "run", encoder=name, init=init))
+
+
+def test_weights_that_can_not_be_fetched_end_a_run_before_it_begins(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: Any, **__: Any) -> nn.Module:
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    for options in ({}, {"base.encoder.options": {"drop_path_rate": 0.1}}):
+        with pytest.raises(InputError, match=r"init=timm: the weights of test_resnet could not be had.*not known"):
+            divcon.run(photos, out=tmp_path / "run", **{**TINY, "encoder": "test_resnet", "init": "timm", **options})
+    assert not (tmp_path / "run").exists()

@@ -109,7 +109,7 @@ def refused(name: str, options: dict[str, Any], error: Exception, *, pretrained:
     why = f"({type(error).__name__}: {show(str(error)[:LETTERS])})"
     if "allocate memory" in str(error):
         return error
-    if options:
+    if options and not isinstance(error, OSError):
         return UsageError(f"encoder.options: {name} does not take {options} {why}")
     if pretrained:
         return InputError(f"init=timm: the weights of {name} could not be had {why}; init=random begins without them")

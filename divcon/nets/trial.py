@@ -1,5 +1,6 @@
 """A first look at images of noise, before any work: does an encoder take images of this size, and what does it make of them?"""
 
+import itertools
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -32,7 +33,7 @@ def objection(encoder: nn.Module, side: int, *, training: bool = False) -> str |
     was_training, images = encoder.training, 2 if training else 1
     try:
         with torch.no_grad():
-            return _misshapen(encoder.train(training)(_noise(images, side)), images, width(encoder))
+            return _misshapen(encoder.train(training)(_noise(images, side, encoder)), images, width(encoder))
     except MemoryError:
         raise
     except Exception as error:  # a network's code meets sizes unchecked, and fails in any way
@@ -55,8 +56,11 @@ def _in_short(error: Exception) -> str:
     return said.splitlines()[0][:LETTERS].rstrip(".")
 
 
-def _noise(images: int, side: int) -> Tensor:
-    return torch.linspace(-1, 1, images * 3 * side * side).sin().view(images, 3, side, side)
+def _noise(images: int, side: int, encoder: nn.Module) -> Tensor:
+    """Where the encoder is."""
+    of_its = next(itertools.chain(encoder.parameters(), encoder.buffers()), torch.empty(0))
+    noise = torch.linspace(-1, 1, images * 3 * side * side, dtype=of_its.dtype, device=of_its.device).sin()
+    return noise.view(images, 3, side, side)
 
 
 def _misshapen(seen: object, images: int, features: int) -> str | None:
