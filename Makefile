@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder  # tests/conftest.py has the order of the files
 
-.PHONY: setup demo test test-all test-cpus kills disks fuzz audit check bench results clean
+.PHONY: setup demo test test-all test-cpus kills disks fuzz audit encoders check bench results clean
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
@@ -47,6 +47,9 @@ fuzz: setup  # every parser, SECONDS each, on inputs that libFuzzer thinks of; f
 audit: setup  # what the whole pipeline opens, starts and connects to: as Python sees it, and as the kernel does
 	$(BIN)/python tests/audited.py
 	$(BIN)/python tests/audited.py strace
+
+encoders: setup  # for a night: one network of every family of timm is trained for a step; draws docs/encoders.md
+	$(BIN)/python -m benchmarks.encoders
 
 bench: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'

@@ -68,10 +68,17 @@ class Method(nn.Module, ABC):
     net: Net
     about: ClassVar[str]  # a line for `divcon methods`
     mend: ClassVar[str] = "lower base.lr, or take a larger batch_size"  # what helps when it learns nothing
+    sizes_by: ClassVar[
+        tuple[tuple[str, int], ...]
+    ] = ()  # options that decide how large its images are, and what to try
 
     def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         """The views it wants of each image, made from the recipe's pair."""
         return pair
+
+    def sides(self, pair: tuple[View, View]) -> set[int]:
+        """How many pixels wide the images are that its encoder is shown."""
+        return {view.size for view in self.views(pair)}
 
     @abstractmethod
     def forward(self, batch: Batch, at: At) -> Outcome:

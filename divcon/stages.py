@@ -320,7 +320,7 @@ def fitting(recipe: L, n: int, name: str) -> L:
 
 def pixels_of(work: Work, images: Images, sight: Sight) -> Pixels:
     """The images' pixels, with the short side twice that of a view, from the cache that runs share."""
-    return open_pixels(images, 2 * sight.size, cache=work.cache, cache_gb=work.cache_gb, threads=work.machine.readers)
+    return open_pixels(images, sight.short_side, cache=work.cache, cache_gb=work.cache_gb, threads=work.machine.readers)
 
 
 def sample(n: int, most: int, seed: int) -> NDArray[np.int64]:

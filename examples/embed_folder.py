@@ -1,6 +1,8 @@
-"""Look at a folder of images through a trained encoder, and say which of them are most alike (for some thousand images).
+"""Look at a folder of images through a trained encoder, and say which of them are most alike (for some thousand images), or
+which are most like one more picture.
 
 python examples/embed_folder.py RUN FOLDER
+python examples/embed_folder.py RUN FOLDER PICTURE
 """
 
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 
 import divcon
 from divcon.artifacts import show
@@ -28,7 +31,15 @@ def embeddings(model: str, folder: str) -> tuple[list[str], np.ndarray]:
     return paths, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def main(model: str, folder: str) -> None:
+def embedding(model: str, picture: str) -> np.ndarray:
+    """The vector of one picture: shown to the encoder in the way that `embed` shows a folder's."""
+    encoder = divcon.load(model)
+    with torch.no_grad():
+        vector = encoder(encoder.preprocess(picture)[None])[0].numpy()
+    return vector / np.linalg.norm(vector)
+
+
+def most_alike(model: str, folder: str) -> None:
     paths, vectors = embeddings(model, folder)
     one, other = np.triu_indices(len(paths), 1)
     cosine = (vectors @ vectors.T)[one, other]
@@ -36,10 +47,17 @@ def main(model: str, folder: str) -> None:
         sys.stdout.write(f"{cosine[pair]:.3f}  {paths[one[pair]]}  {paths[other[pair]]}\n")
 
 
+def most_like(model: str, folder: str, picture: str) -> None:
+    paths, vectors = embeddings(model, folder)
+    cosine = vectors @ embedding(model, picture)
+    for at in np.argsort(-cosine, kind="stable")[:20]:
+        sys.stdout.write(f"{cosine[at]:.3f}  {paths[at]}\n")
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
     try:
-        main(*sys.argv[1:])
+        (most_alike if len(sys.argv) == 3 else most_like)(*sys.argv[1:])
     except Error as error:  # what the user can mend: it says how
         sys.exit(str(error))

@@ -19,9 +19,15 @@ CHUNK = 512  # images at a time: its pixels and activations are all the memory t
 
 def as_input(pixels: UInt8[np.ndarray, "b h w 3"], sight: Sight, machine: Machine) -> Float[Tensor, "b 3 h w"]:
     """Pixels as a network takes them: normalised, in the machine's layout."""
-    x = torch.from_numpy(pixels).to(machine.device).permute(0, 3, 1, 2).float()
-    mean, std = (torch.tensor(c, device=x.device).view(1, 3, 1, 1) * 255 for c in (sight.mean, sight.std))
-    return ((x - mean) / std).contiguous(memory_format=machine.layout)
+    return normalised(pixels, sight, machine.device).contiguous(memory_format=machine.layout)
+
+
+def normalised(pixels: UInt8[np.ndarray, "b h w 3"], sight: Sight, device: str = "cpu") -> Float[Tensor, "b 3 h w"]:
+    x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float()
+    mean, std = (
+        torch.tensor(c, dtype=x.dtype, device=x.device).view(1, 3, 1, 1) * 255 for c in (sight.mean, sight.std)
+    )
+    return (x - mean) / std
 
 
 @torch.no_grad()

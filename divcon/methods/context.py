@@ -28,6 +28,7 @@ class Context(Method):
     Nothing stands for the paper's patches of low resolution."""
 
     about = "tell on which side of a patch of an image another patch lay"
+    sizes_by = (("zoom", 3), ("zoom", 4), ("zoom", 5), ("zoom", 1))
 
     def __init__(
         self, encoder: nn.Module, n_images: int, *, drop: Share = 1.0, hidden: PositiveInt = 4096, zoom: PositiveInt = 2
@@ -39,6 +40,9 @@ class Context(Method):
 
     def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         return (replace(plain(pair[0]), size=self.zoom * pair[0].size),)
+
+    def sides(self, pair: tuple[View, View]) -> set[int]:
+        return {measures(self.views(pair)[0].size)[0]}
 
     def forward(self, batch: Batch, at: At) -> Outcome:
         patches, truth = neighbours(batch.views[0])

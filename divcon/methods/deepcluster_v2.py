@@ -24,6 +24,7 @@ class DeepClusterV2(Method):
     """
 
     about = "predict last pass's spherical k-means clusters, centroids as classifiers (multi-crop)"
+    sizes_by = (("crops", 0),)
     centroids: Tensor
     labels: Tensor
 

@@ -32,6 +32,7 @@ class Jigsaw(Method):
     left out."""
 
     about = "tell in which order nine tiles of an image are shown"
+    sizes_by = (("zoom", 3), ("zoom", 4), ("zoom", 5), ("zoom", 1))
     order: Tensor
 
     def __init__(
@@ -47,6 +48,9 @@ class Jigsaw(Method):
     def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         return (replace(plain(pair[0]), size=self.zoom * pair[0].size, grey=GREY),)
 
+    def sides(self, pair: tuple[View, View]) -> set[int]:
+        return {tile(self.views(pair)[0].size)}
+
     def forward(self, batch: Batch, at: At) -> Outcome:
         tiles = tiles_of(batch.views[0])
         u = dist.drawn(torch.rand, len(tiles), device=tiles.device)
@@ -60,10 +64,14 @@ class Jigsaw(Method):
 
 def tiles_of(images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 9 3 side side"]:
     """One tile from each cell of a grid of 3 x 3, row by row, without its tone."""
-    cell = images.shape[-1] // ROW
-    side = round(TILE * cell)
+    cell, side = images.shape[-1] // ROW, tile(images.shape[-1])
     u = dist.drawn(torch.rand, len(images), PATCHES, 2, device=images.device)
     return standardised(cut(images, corners(u, cell, cell - side), side))
+
+
+def tile(size: int) -> int:
+    """A tile's side, in a view of so many pixels."""
+    return round(TILE * (size // ROW))
 
 
 def shuffled(tiles: Float[Tensor, "b 9 3 s s"], order: Int64[Tensor, "b 9"]) -> Float[Tensor, "b 9 3 s s"]:

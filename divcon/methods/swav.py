@@ -27,6 +27,7 @@ class SwAV(Method):
     """
 
     about = "predict the online cluster of a view from other views, clusters equally full (multi-crop)"
+    sizes_by = (("crops", 0),)
     mend = "lower epsilon (base.options.epsilon=0.03), hold prototypes longer (base.options.hold=), or have fewer (base.options.prototypes=)"
     queue: Tensor
     filled: Tensor

@@ -1,6 +1,5 @@
 """Encoders by name: any of timm's, and slim ones of ours for small images and few cores."""
 
-import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +8,7 @@ from torch import nn
 
 from ..artifacts import show
 from ..errors import DamagedError, InputError, UsageError
-from ..log import warn
+from . import timm_models
 from .edges import SeesEdges
 from .factors import Factors
 from .slim import SlimResNet
@@ -17,7 +16,6 @@ from .slim import SlimResNet
 SLIM = {"slim10": 16, "slim10_w32": 32, "slim10_w8": 8}  # name: width
 FACTORS = "factors"  # what recipe=nmf makes; there is no other way to train it
 CHANNELS = {"rgb": 3, "edges": 2}
-READING = ("pretrained", "checkpoint", "cache_dir", "num_classes", "hf_")  # beginnings of what timm.create_model takes
 SMALL = 48  # pixels: below, a stem that quarters the image leaves too little of it
 
 
@@ -43,7 +41,7 @@ def build(spec: EncoderSpec, size: int) -> nn.Module:
             raise UsageError(f"encoder.options: {spec.name} has none; there is {spec.options}")
         encoder: nn.Module = SlimResNet(SLIM[spec.name], small_stem=small, channels=CHANNELS[spec.colours])
     else:
-        encoder = _from_timm(spec, small)
+        encoder = _from_timm(spec, small, size)
     if spec.colours == "edges":
         encoder = SeesEdges(encoder)
     if spec.init not in ("random", "timm"):
@@ -59,13 +57,17 @@ def names() -> list[str]:
 
 
 def check_name(name: str) -> None:
-    if name in SLIM:
-        return
-    known = names()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 3)
-        hint = f"did you mean {', '.join(near)}?" if near else "`divcon encoders` lists them"
-        raise UsageError(f"encoder={name}: there is no such encoder; {hint}")
+    if name not in SLIM:
+        timm_models.check_name(name, list(SLIM))
+
+
+def check_spec(spec: EncoderSpec) -> None:
+    """Refuse a name that is not there, and trained weights that are not there."""
+    if spec.name in SLIM and spec.init == "timm":
+        raise UsageError(f"init=timm: {spec.name} is not one of timm's; init=random begins without trained weights")
+    if spec.name != FACTORS and spec.name not in SLIM:
+        check_name(spec.name)
+        timm_models.check_weights(spec.name, spec.init)
 
 
 def load_weights(encoder: nn.Module, source: Path) -> None:
@@ -87,46 +89,22 @@ def load_weights(encoder: nn.Module, source: Path) -> None:
         encoder.load_state_dict(weights)
     except RuntimeError as error:
         raise UsageError(
-            f"init={source}: these weights belong to another encoder ({str(error).splitlines()[1].strip()})"
+            f"init={source}: these weights belong to another encoder, or to one for images of another size ({str(error).splitlines()[1].strip()})"
         ) from error
 
 
-def _from_timm(spec: EncoderSpec, small: bool) -> nn.Module:
-    import timm
-
+def _from_timm(spec: EncoderSpec, small: bool, size: int) -> nn.Module:
     check_name(spec.name)
-    _check_options(spec)
+    timm_models.check_options(spec.options)
+    pretrained = spec.init == "timm"
     try:
-        shape: dict[str, Any] = {"num_classes": 0, "in_chans": CHANNELS[spec.colours], **spec.options}
-        encoder: nn.Module = timm.create_model(spec.name, pretrained=spec.init == "timm", **shape)
+        encoder = timm_models.created(
+            spec.name, spec.options, size=size, channels=CHANNELS[spec.colours], pretrained=pretrained
+        )
     except MemoryError:
         raise
-    except Exception as error:  # a model's code meets these options unchecked, and fails in any way
-        if (spec.init == "timm" and not spec.options) or "allocate memory" in str(error):
-            raise
-        raise UsageError(f"encoder.options: {spec.name} does not take {spec.options} ({show(str(error))})") from error
-    encoder.num_features = getattr(encoder, "head_hidden_size", encoder.num_features)  # with VGG and others they differ
-    if small and isinstance(encoder, timm.models.resnet.ResNet):
-        _shrink_stem(encoder)
-        if spec.init == "timm":
-            warn(f"init=timm: the small stem of {spec.name} begins at random; base.encoder.stem=own keeps timm's")
-    elif spec.stem == "small":
-        raise UsageError(f"encoder.stem=small: known for ResNets only, not for {spec.name}; leave it at auto")
+    except Exception as error:
+        raise timm_models.refused(spec.name, spec.options, error, pretrained=pretrained) from error
+    if small:
+        timm_models.small_stem(encoder, spec.name, asked=spec.stem == "small", pretrained=pretrained)
     return encoder
-
-
-def _check_options(spec: EncoderSpec) -> None:
-    """Refuse options that make timm read files or fetch URLs: an encoder may come from a stranger."""
-    reading = [name for name in spec.options if name.startswith(READING)]
-    if reading:
-        raise UsageError(f"encoder.options: {show(reading[0])} is not one to set; weights are asked for by init=")
-
-
-def _shrink_stem(encoder: Any) -> None:
-    """A 3x3 convolution that keeps the size, and no pooling, as SimCLR's for CIFAR (appendix B.9)."""
-    old = encoder.conv1
-    first, last = (old, old) if isinstance(old, nn.Conv2d) else (old[0], old[-1])
-    channels_in, channels = first.in_channels, last.out_channels
-    encoder.conv1 = nn.Conv2d(channels_in, channels, 3, 1, 1, bias=False)
-    nn.init.kaiming_normal_(encoder.conv1.weight, mode="fan_out", nonlinearity="relu")
-    encoder.maxpool = nn.Identity()

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Self
@@ -18,6 +18,7 @@ from ..config import check
 from ..errors import DamagedError, InputError, UsageError
 from .encoder import SLIM, EncoderSpec, build
 from .net import Net
+from .preprocessing import PREPROCESSING, SHORT_SIDE, check_preprocessing
 
 Shapes = dict[str, list[int]]
 MOST = 65_536  # pixels a side, or features: what an encoder.json asks for may be anything
@@ -30,6 +31,11 @@ class Sight:
     size: int = 224
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @property
+    def short_side(self) -> int:
+        """How large pictures are kept: about so many pixels on the short side."""
+        return SHORT_SIDE * self.size
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class About:
     mean: tuple[float, float, float]
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     sha256: str
+    preprocess: dict[str, Any] = field(default_factory=lambda: PREPROCESSING)  # runs of old do not say it
 
 
 class Trained:
@@ -98,8 +105,8 @@ class Trained:
         file = folder / "encoder.safetensors"
         with whole(file) as part:
             write_tensors(part, self.net.state_dict())
-        about = {"encoder": asdict(self.spec), "net": self.net.shape, **asdict(self.sight), "sha256": sha256(file)}
-        write_json(folder / "encoder.json", about)
+        about = {"encoder": asdict(self.spec), "net": self.net.shape, **asdict(self.sight)}
+        write_json(folder / "encoder.json", {**about, "preprocess": PREPROCESSING, "sha256": sha256(file)})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -112,7 +119,9 @@ class Trained:
         """DamagedError, if encoder.json is not one of ours: it may come from a stranger."""
         if not (folder / "encoder.json").is_file():
             raise InputError(f"{show(folder)} holds no encoder; name a finished run, or one of its stages (RUN/base)")
-        return records.read(About, folder / "encoder.json")
+        about = records.read(About, folder / "encoder.json")
+        check_preprocessing(about.get("preprocess", PREPROCESSING), folder / "encoder.json")
+        return about
 
 
 def rebuilt(spec: EncoderSpec, sight: Sight, shape: dict[str, Any], device: str = "cpu") -> Net:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from .. import machine
 from ..artifacts import cache_folder, show, whole
@@ -23,19 +22,24 @@ from ..data.pixels import open_pixels
 from ..errors import InputError, UsageError
 from ..evals.scores import Probe
 from ..evals.split import split as divided
+from ..fit.loaded import Encoder
 from ..fit.looking import encode
-from ..nets.encoder import SLIM, EncoderSpec, check_name
+from ..nets.encoder import SLIM, EncoderSpec, check_spec
 from ..nets.net import Place
+from ..nets.timm_models import untyped_size
 from ..nets.trained import Sight, Trained, untrained
+from .trying import check_shown
 
 TASKS = ("knn", "linear")
 ROWS = 2**16  # of a table, in work at a time
 Patterns = str | tuple[str, ...]  # of paths
 
 
-def load(model: str | Path) -> nn.Module:
-    """The encoder: normalised images [B, 3, H, W] -> features [B, num_features], in eval mode."""
-    return find_model(model).net.encoder
+def load(model: str | Path) -> Encoder:
+    """The encoder: normalised images [B, 3, H, W] -> features [B, num_features], in eval mode; its `preprocess` makes such an
+    image of a picture, as `embed` does."""
+    trained = find_model(model)
+    return Encoder(trained.net.encoder, trained.sight).eval()
 
 
 def find_model(model: str | Path) -> Trained:
@@ -58,8 +62,9 @@ def _untrained(name: str) -> Trained:
     if (Path(name) / "run.json").exists():
         trained = Trained.load(_any_finished(Path(name)))
         return untrained(EncoderSpec(trained.spec.name, trained.spec.options, trained.spec.stem), trained.sight)
-    check_name(name)
-    return untrained(EncoderSpec(name), Sight(32 if name in SLIM else 224))
+    spec = EncoderSpec(name)
+    check_spec(spec)
+    return untrained(spec, Sight(32 if name in SLIM else untyped_size(name)))
 
 
 def _any_finished(run: Path) -> Path:
@@ -79,8 +84,9 @@ def features(
 ) -> torch.Tensor:
     """What the model sees of every image, in order: [N, D], centre views, float32."""
     here = machine.choose(cache, readers=threads)
-    pixels = open_pixels(images, 2 * model.sight.size, cache=cache, cache_gb=cache_gb, threads=here.readers)
+    pixels = open_pixels(images, model.sight.short_side, cache=cache, cache_gb=cache_gb, threads=here.readers)
     with here.use():
+        check_shown(model)
         return encode(model.net, model.sight, pixels, here, place=place)
 
 

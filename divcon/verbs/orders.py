@@ -22,6 +22,7 @@ from ..rivals import NMF, ClusterFit, Single, Supervised, clusterfit, nmf, singl
 from ..runs import Run
 from .room import refuse_without_room
 from .running import BEHAVIOUR, Behaviour, behaving
+from .trying import check_encoders
 
 UNREAD = 0.01  # of the files: so many may be lost to a disk that fails
 FEWEST = 16  # images: a batch has at least two, and is at most an eighth of them
@@ -76,6 +77,8 @@ def prepare(data: str | Path, out: str | Path, options: Mapping[str, Any]) -> Or
     full, reasons = recipes.settled(short, len(images), chosen.device)
     recipe = changed(recipes.named(full.recipe).recipe(full, len(images)), dotted)
     _refuse_too_few(recipe, len(images))
+    with chosen.use():
+        check_encoders(recipe)
     if full.labels is not None:
         open_labelled(full.labels, split=full.split, cache=cache, threads=readers)
     flat = {**described(full), **_flat(described(recipe))}

@@ -141,9 +141,9 @@ def _method(recipe: Learning, network: nn.Module, part: Part) -> Method:
 
 def _noise(recipe: Learning, method: Method, batch_size: int, machine: Machine) -> Batch:
     rng = np.random.default_rng(0)
-    shape = (batch_size, recipe.sight.size, recipe.sight.size, 3)
     views = [
-        as_input(rng.integers(0, 256, shape, np.uint8), recipe.sight, machine) for _ in method.views(recipe.pair())
+        as_input(rng.integers(0, 256, (batch_size, view.size, view.size, 3), np.uint8), recipe.sight, machine)
+        for view in method.views(recipe.pair())
     ]
     return Batch(views, torch.arange(batch_size, device=machine.device))
 

@@ -26,7 +26,7 @@ MOMENTS = {"adamw": 2, "lars": 1, "larc": 1, "sgd": 1}  # numbers that an optimi
 
 def disk_bytes(recipe: Recipe, images: Images, stages: int, gb: float) -> float:
     """All that a run of so many stages takes: its results and checkpoints, what teachers say, decoded pixels."""
-    pixels = pixel_bytes(images, 2 * recipe.base.sight.size)
+    pixels = pixel_bytes(images, recipe.base.sight.short_side)
     return _results(recipe, len(images), stages) + (pixels if pixels <= gb * 1e9 else 0.0)
 
 
@@ -76,7 +76,7 @@ def _kept(recipe: Recipe, n: int) -> float:
 
 def _pixels(cache: Path, sight: Sight, images: Images, gb: float) -> float:
     """Bytes of the pixel cache that is still to be made."""
-    side = 2 * sight.size
+    side = sight.short_side
     if place_of(images, side, cache).exists():
         return 0.0
     size = pixel_bytes(images, side)
