@@ -43,6 +43,21 @@ def typed(words: Sequence[str]) -> dict[str, Any]:
     return pairs
 
 
+def check_plain(options: Mapping[str, Any]) -> None:
+    """Refuse what can't be written down as an option is typed: UsageError names its type."""
+    for key, value in options.items():
+        for each in (
+            value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
+        ):
+            if isinstance(each, Mapping | list | tuple):
+                check_plain({key: each})
+            elif not (each is None or isinstance(each, str | int | float | bool)):
+                raise UsageError(
+                    f"{key}={_short(value)}: {type(each).__name__} is no kind of option; give a number, text, true, false, or "
+                    "a list of these"
+                )
+
+
 def _refuse_unnameable(key: str, value: Any) -> None:
     """JSON can write characters that no file's name, and no text, has."""
     try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from . import ambient
 from .allocator import keeping_memory
 from .artifacts import read_json, write_json
 from .errors import DamagedError, UsageError, no_memory
@@ -67,7 +68,7 @@ class Machine:
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            with _within_memory(), keeping_memory() if self.keep_memory else contextlib.nullcontext():
+            with ambient.ours(), _within_memory(), keeping_memory() if self.keep_memory else contextlib.nullcontext():
                 yield
         finally:
             torch.set_num_threads(before)

@@ -16,6 +16,7 @@ from ..data.made import make
 from ..errors import UsageError
 from ..evals.split import split
 from ..log import say, warn
+from .door import verb
 from .models import evaluate
 from .running import run
 from .sheet import draw_clusters
@@ -24,6 +25,7 @@ PACKAGE = "openclipart-png"
 OPTIONS = {"epochs": 15, "encoder": "slim10", "size": 32}
 
 
+@verb
 def demo(
     *, out: str | Path | None = None, data: str | Path | None = None, seed: int = 0, **options: Any
 ) -> dict[str, Any]:

@@ -14,10 +14,12 @@ from ..data.images import open_images
 from ..data.index import Near
 from ..errors import DamagedError, InputError
 from ..fit.journal import lines
+from .door import verb
 
 UNKNOWN = dict.fromkeys(("images_seen", "images_per_second", "data_wait", "peak_rss_mb"))  # where nothing was trained
 
 
+@verb
 def look(
     data: str | Path, *, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = (),
     near_duplicates: Near = "keep", cache: str | Path | None = None, threads: Threads | None = None, sheet: str | Path | None = None,
@@ -43,6 +45,7 @@ def look(
     return {**counts, **near, "reasons": dict(index.reasons), "notes": index.notes, "median": middle}
 
 
+@verb
 def index(
     data: str | Path, *, out: str | Path | None = None, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = (),
     near_duplicates: Near = "keep", cache: str | Path | None = None, threads: Threads | None = None,
@@ -61,6 +64,7 @@ def index(
     return {"used": made.used, "fingerprint": made.fingerprint}
 
 
+@verb
 def status(run: str | Path, *, verify: bool = False) -> dict[str, Any]:
     """Each stage: waiting, running, interrupted, failed or done; how far, how fast, how long still."""
     folder = Path(run)
@@ -115,6 +119,7 @@ def _rates(notes: dict[str, Any]) -> dict[str, Any]:
     return {key: notes[key] for key in UNKNOWN if key in notes}
 
 
+@verb
 def redo(run: str | Path, stage: str) -> list[str]:
     """Forget a stage and what follows from it; the names of what was removed."""
     _book(Path(run))

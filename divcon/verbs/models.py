@@ -23,15 +23,18 @@ from ..fit.looking import encode
 from ..nets.encoder import SLIM, EncoderSpec, check_name
 from ..nets.net import Place
 from ..nets.trained import Sight, Trained, untrained
+from .door import verb
 
 TASKS = ("knn", "linear")
 
 
+@verb
 def load(model: str | Path) -> nn.Module:
     """The encoder: normalised images [B, 3, H, W] -> features [B, num_features], in eval mode."""
     return find_model(model).net.encoder
 
 
+@verb
 def find_model(model: str | Path) -> Trained:
     """What MODEL names."""
     text = str(model)
@@ -78,6 +81,7 @@ def features(
         return encode(model.net, model.sight, pixels, here, place=place)
 
 
+@verb
 def evaluate(
     model: str | Path | Trained, labelled: str | Path | Labelled, *, tasks: str | tuple[str, ...] = TASKS, seed: Seed = 0,
     place: Place = "pool", cache: str | Path | None = None, cache_gb: Gigabytes = 8.0, threads: Threads | None = None,
@@ -110,6 +114,7 @@ def evaluate(
     return result
 
 
+@verb
 def embed(
     model: str | Path, data: str | Path, *, out: str | Path, place: Place = "pool", cache: str | Path | None = None,
     cache_gb: Gigabytes = 8.0, threads: Threads | None = None,

@@ -20,6 +20,7 @@ from ..nets.trained import Trained
 from ..recipes import Options, Recipe
 from ..rivals import NMF, ClusterFit, Single, Supervised, clusterfit, nmf, single, supervised
 from ..runs import Run
+from .door import verb
 from .room import refuse_without_room
 from .running import BEHAVIOUR, Behaviour, behaving
 
@@ -55,6 +56,7 @@ class Order:
     reasons: list[str]
 
 
+@verb
 def prepare(data: str | Path, out: str | Path, options: Mapping[str, Any]) -> Order:
     """Read the collection, settle every option, and refuse what can't be done, before anything is written."""
     folder = Path(out)

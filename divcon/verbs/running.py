@@ -11,8 +11,9 @@ from pydantic import NonNegativeFloat
 from .. import signals
 from ..artifacts import cache_folder, show
 from ..book import Book, check_folder, check_intact, expected, untidy
-from ..config import Gigabytes, Threads, check, described, leaves
+from ..config import Gigabytes, Threads, check, check_plain, described, leaves
 from ..log import say
+from .door import verb
 
 if TYPE_CHECKING:
     from ..nets.trained import Trained
@@ -47,6 +48,7 @@ class Ran:
         return find_model(self.folder)
 
 
+@verb
 def run(
     data: str | Path, *, out: str | Path, only: str | None = None, steal_lock: bool = False,
     allow_collapse: bool = False, **options: Any,
@@ -57,6 +59,7 @@ def run(
     """
     folder = Path(out)
     options = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}  # as if typed
+    check_plain(options)
     with signals.listening():
         check_folder(folder, Path(data))
         if only is None and finished(data, folder, options):
