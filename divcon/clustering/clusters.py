@@ -107,7 +107,8 @@ class Clusters:
         for name in FILES:
             if (folder / name).exists() and not (folder / name).is_file():
                 raise ValueError(f"{name} is no file")
-        table = pq.read_table(folder / "clusters.parquet", columns=["label", "distance"], schema=TABLE)
+        with (folder / "clusters.parquet").open("rb") as file:
+            table = pq.read_table(file, columns=["label", "distance"], schema=TABLE)
         sample = None
         if (folder / "sample.npy").exists():
             features = np.load(folder / "sample.npy", mmap_mode="r")
@@ -139,7 +140,7 @@ def _tell(sizes: NDArray[np.int64], number: NDArray[np.int64], kept: NDArray[np.
 
 def _write_table(path: Path, clusters: Clusters) -> None:
     """One row an image. Nothing in the file depends on when it was written."""
-    with pq.ParquetWriter(path, TABLE, compression="none", use_dictionary=False) as writer:
+    with path.open("wb") as file, pq.ParquetWriter(file, TABLE, compression="none", use_dictionary=False) as writer:
         for begin in range(0, len(clusters.labels), ROW_GROUP):
             at = np.arange(begin, min(begin + ROW_GROUP, len(clusters.labels)))
             names = clusters.names(at)
@@ -148,7 +149,8 @@ def _write_table(path: Path, clusters: Clusters) -> None:
 
 
 def _names_in(file: Path, positions: NDArray[np.int64]) -> list[bytes]:
-    column = pq.read_table(file, columns=["path_bytes"])["path_bytes"]
+    with file.open("rb") as opened:  # of a name, Arrow makes a URI where it can
+        column = pq.read_table(opened, columns=["path_bytes"])["path_bytes"]
     names: list[bytes] = column.take(pa.array(positions)).to_pylist()
     return names
 

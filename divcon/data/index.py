@@ -217,7 +217,8 @@ class Index:
     def save(self, folder: Path) -> None:
         """index.arrow, and what was left out in two tables that open anywhere; last MANIFEST.json with their hashes."""
         (folder / "MANIFEST.json").unlink(missing_ok=True)
-        with artifacts.whole(folder / "index.arrow") as part, pa.ipc.new_file(str(part), SCHEMA) as writer:
+        file = folder / "index.arrow"
+        with artifacts.whole(file) as part, part.open("wb") as opened, pa.ipc.new_file(opened, SCHEMA) as writer:
             writer.write_table(self.table)
         rejected = self._rejected.select(["source", "reason", "detail"]).to_pylist()
         _write_csv(folder / "rejected.csv", ["path", "reason", "detail"], (row.values() for row in rejected))
@@ -232,7 +233,7 @@ class Index:
         if wrong:
             raise DamagedError(f"{'; '.join(wrong)}. Make it again: divcon index DATA out={artifacts.show(folder)}")
         try:
-            with pa.memory_map(str(folder / "index.arrow")) as file:
+            with pa.memory_map(str((folder / "index.arrow").absolute())) as file:
                 return cls(_sound(pa.ipc.open_file(file).read_all()))
         except (OSError, pa.ArrowException, ValueError) as error:
             raise DamagedError(

@@ -155,7 +155,7 @@ class Memory:
         columns = [list(sure), *(list(column) for column in zip(*sure.values()))] if sure else [[] for _ in names]
         table = pa.table(dict(zip(names, columns))).replace_schema_metadata({b"layout": LAYOUT})
         with artifacts.whole(self.file) as part:
-            with pa.ipc.new_file(str(part), table.schema) as writer:
+            with part.open("wb") as file, pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_table(table)
             artifacts.end(part)
         # Of a long scan the writing takes a small share, however long the list has become.

@@ -132,6 +132,6 @@ def embed(
     table = pa.table(
         {"path": pa.array([show(name) for name in images.names(np.arange(len(images)))]), "embedding": rows}
     )
-    with whole(Path(out)) as part:
-        pq.write_table(table, part, compression="none")
+    with whole(Path(out)) as part, part.open("wb") as file:  # of a name, Arrow makes a URI where it can
+        pq.write_table(table, file, compression="none")
     return len(images)
