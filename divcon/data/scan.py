@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from .child import judged
 from .decode import DECODING
 from .index import Found, Index, Near
 from .judging import Verdict
-from .places import Entry, Source, Wanted
+from .places import Entry, Place, Source, Wanted
 
 LAYOUT = f"2, {DECODING}".encode()
 SAVE_SECONDS = 10.0
@@ -51,11 +52,8 @@ def memory_of(source: Source, cache: Path) -> Path:
 
 
 def _learn(source: Source, entries: Sequence[Entry], memory: "Memory", threads: int | None) -> None:
-    """Have the files judged, each once however many names it has; an interruption keeps what is done."""
-    names: dict[tuple[int, int, int], list[Entry]] = {}
-    for entry in entries:
-        names.setdefault((entry.device, entry.inode, entry.offset), []).append(entry)
-    files = {source.place(same[0].path, same[0].offset, same[0].size): same for same in names.values()}
+    """Have the files judged, each once however many links lead to it; an interruption keeps what is done."""
+    files = _by_file(source, entries)
     faults.at("scan.listed")
     try:
         with contextlib.closing(judged(list(files), threads=threads or len(os.sched_getaffinity(0)))) as verdicts:
@@ -66,6 +64,20 @@ def _learn(source: Source, entries: Sequence[Entry], memory: "Memory", threads: 
                 signals.stop_here("what was looked through is remembered")
     finally:
         memory.save()
+
+
+def _by_file(source: Source, entries: Sequence[Entry]) -> dict[Place, list[Entry]]:
+    """The names that lead to one and the same place, by that of the first. Equal numbers of files only say where to look
+    closer, for a union of file systems, or one in user space, may number two files alike: their real paths tell. A hard
+    link has a real path of its own, and is read as a copy is."""
+    numbers = Counter((entry.device, entry.inode, entry.offset) for entry in entries)
+    files: dict[Place, tuple[Place, list[Entry]]] = {}
+    for entry in entries:
+        place = source.place(entry.path, entry.offset, entry.size)
+        alone = numbers[entry.device, entry.inode, entry.offset] == 1
+        real = place if alone else place._replace(file=os.path.realpath(place.file), name=b"")
+        files.setdefault(real, (place, []))[1].append(entry)
+    return dict(files.values())
 
 
 def _found(entry: Entry, memory: "Memory") -> Found:
