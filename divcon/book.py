@@ -13,6 +13,7 @@ from .artifacts import damage, differs, read_ended, read_json, remove, sha256, s
 from .config import described
 from .errors import DamagedError, DataError, OwnedError, UsageError
 from .log import say
+from .paths import Data, listed, typable
 
 ARITHMETIC = ("device", "precision", "layout", "shortcuts", "compiled")
 STEP = re.compile(r"step-(\d{8,})")
@@ -90,7 +91,7 @@ def check_intact(run: Path, stage: str) -> None:
     """DamagedError, if a finished stage is not what it was when it was done."""
     wrong = damage(run / stage / "stage.json")
     if wrong:
-        raise DamagedError(f"{'; '.join(wrong)}. Put back a copy, or type: divcon redo {show(run)} {stage}")
+        raise DamagedError(f"{'; '.join(wrong)}. Put back a copy, or type: divcon redo {typable(run)} {stage}")
 
 
 @dataclass(frozen=True)
@@ -147,10 +148,11 @@ def refuse_links(run: Path, stages: Sequence[str]) -> None:
             )
 
 
-def check_folder(folder: Path, data: Path) -> None:
+def check_folder(folder: Path, data: Data) -> None:
     """Refuse a folder that holds something else than a run, or lies among the images."""
-    if folder.resolve().is_relative_to(data.resolve()):
-        raise UsageError(f"out={show(folder)} lies inside the collection; name a folder outside {show(data)}")
+    for pile in listed(data):
+        if folder.resolve().is_relative_to(pile.resolve()):
+            raise UsageError(f"out={show(folder)} lies inside the collection; name a folder outside {show(pile)}")
     if folder.exists() and not folder.is_dir():
         raise OwnedError(f"out={show(folder)} is a file; name a folder that is not there yet")
     passing = re.compile(rf".*\.part|{locks.NAME}(\..*)?")
@@ -167,7 +169,7 @@ def check_common(before: Book, now: Book, folder: Path) -> None:
     if changed:
         raise UsageError(
             f"stage {before.stages[0]} in {show(folder)} was done with other options: {'; '.join(changed)}. "
-            f"Use another folder (out=...), or type: divcon redo {show(folder)} {before.stages[0]}"
+            f"Use another folder (out=...), or type: divcon redo {typable(folder)} {before.stages[0]}"
         )
     if before.images != now.images:
         raise DataError(

@@ -25,6 +25,7 @@ from .config import described, differences
 from .errors import DamagedError, Error, OwnedError, StoppedError, UsageError, WaitingError
 from .log import say, warn
 from .machine import Machine
+from .paths import typable
 from .signals import stop_here
 
 P = ParamSpec("P")
@@ -201,7 +202,7 @@ class Run:
         what = self.changes or "; ".join(f"{where} was {old!r}, is {new!r}" for where, old, new in differ)
         raise UsageError(
             f"stage {name} in {show(self.folder)} was {state} with other options: {what}. "
-            f"Use another folder (out=...), or type: divcon redo {show(self.folder)} {name}"
+            f"Use another folder (out=...), or type: divcon redo {typable(self.folder)} {name}"
         )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from .screen import answer
-from .words import Json, Words, options, required
+from .words import Json, Words, more_data, options, required
 
 
 def embed(
@@ -17,10 +17,11 @@ def embed(
     json: Json = False,
 ) -> None:
     """Write what a model sees of each image to a parquet file: columns path and embedding."""
+    piles, words = more_data(data, words)
     pairs = options(words, "out", "place", "cache", "cache_gb", "threads")
     out = required(pairs, "out", "out=photos.parquet")
     from ..config import arguments
     from ..verbs.models import embed as write
 
-    n = write(model, data, out=out, **arguments(write, pairs))
+    n = write(model, piles, out=out, **arguments(write, pairs))
     answer({"out": out, "images": n}, json, f"{out}: {n:,} images")

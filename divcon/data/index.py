@@ -220,11 +220,15 @@ class Index:
         file = folder / "index.arrow"
         with artifacts.whole(file) as part, part.open("wb") as opened, pa.ipc.new_file(opened, SCHEMA) as writer:
             writer.write_table(self.table)
-        rejected = self._rejected.select(["source", "reason", "detail"]).to_pylist()
-        _write_csv(folder / "rejected.csv", ["path", "reason", "detail"], (row.values() for row in rejected))
+        self.save_rejected(folder / "rejected.csv")
         _write_csv(folder / "duplicates.csv", ["path", "same_as", "kind"], self._same())
         hashes = {name: artifacts.sha256(folder / name) for name in FILES}
         artifacts.write_json(folder / "MANIFEST.json", {"sha256": hashes})
+
+    def save_rejected(self, file: Path) -> None:
+        """All that were rejected, in a table that opens anywhere."""
+        rejected = self._rejected.select(["source", "reason", "detail"]).to_pylist()
+        _write_csv(file, ["path", "reason", "detail"], (row.values() for row in rejected))
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -23,6 +23,7 @@ from ..fit.looking import encode
 from ..nets.encoder import SLIM, EncoderSpec, check_name
 from ..nets.net import Place
 from ..nets.trained import Sight, Trained, untrained
+from ..paths import Data
 from .door import verb
 
 TASKS = ("knn", "linear")
@@ -116,7 +117,7 @@ def evaluate(
 
 @verb
 def embed(
-    model: str | Path, data: str | Path, *, out: str | Path, place: Place = "pool", cache: str | Path | None = None,
+    model: str | Path, data: Data, *, out: str | Path, place: Place = "pool", cache: str | Path | None = None,
     cache_gb: Gigabytes = 8.0, threads: Threads | None = None,
 ) -> int:  # fmt: skip
     """Write what the model sees of each image to a parquet file with columns `path` and `embedding`; how many."""

@@ -17,6 +17,7 @@ from ..errors import DataError, UsageError, WaitingError
 from ..log import say
 from ..nets.encoder import check_name
 from ..nets.trained import Trained
+from ..paths import Data
 from ..recipes import Options, Recipe
 from ..rivals import NMF, ClusterFit, Single, Supervised, clusterfit, nmf, single, supervised
 from ..runs import Run
@@ -57,10 +58,10 @@ class Order:
 
 
 @verb
-def prepare(data: str | Path, out: str | Path, options: Mapping[str, Any]) -> Order:
+def prepare(data: Data, out: str | Path, options: Mapping[str, Any]) -> Order:
     """Read the collection, settle every option, and refuse what can't be done, before anything is written."""
     folder = Path(out)
-    check_folder(folder, Path(data))
+    check_folder(folder, data)
     typed = {key: value for key, value in options.items() if key not in BEHAVIOUR}
     behaviour = behaving(options)
     typed = _with_anothers(typed)

@@ -13,6 +13,7 @@ from ..artifacts import cache_folder, show
 from ..book import Book, check_folder, check_intact, expected, untidy
 from ..config import Gigabytes, Threads, check, check_plain, described, leaves
 from ..log import say
+from ..paths import Data
 from .door import verb
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Ran:
 
 @verb
 def run(
-    data: str | Path, *, out: str | Path, only: str | None = None, steal_lock: bool = False,
+    data: Data, *, out: str | Path, only: str | None = None, steal_lock: bool = False,
     allow_collapse: bool = False, **options: Any,
 ) -> Ran:  # fmt: skip
     """Train an encoder on a folder of images; what was done before in `out` is not done again.
@@ -61,7 +62,7 @@ def run(
     options = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}  # as if typed
     check_plain(options)
     with signals.listening():
-        check_folder(folder, Path(data))
+        check_folder(folder, data)
         if only is None and finished(data, folder, options):
             say(f"nothing to do: every stage of {show(folder)} is done")
             return Ran(folder, [], True)
@@ -72,7 +73,7 @@ def run(
         return Ran(folder, did, done)
 
 
-def finished(data: str | Path, folder: Path, options: dict[str, Any]) -> bool:
+def finished(data: Data, folder: Path, options: dict[str, Any]) -> bool:
     """Whether all of this very order, of these very images, is done. A "no" may be wrong, and costs a second look.
 
     DamagedError if it is done, but not as it was when it was done."""
