@@ -10,8 +10,8 @@ from typing import Any
 
 from . import __version__, faults, locks, records
 from .artifacts import damage, differs, read_ended, read_json, remove, sha256, show, write_json
-from .config import described
-from .errors import DamagedError, DataError, OwnedError, UsageError
+from .config import described, enumerated
+from .errors import DamagedError, DataError, OwnedError, UsageError, few
 from .log import say
 from .paths import Data, listed, typable
 
@@ -91,7 +91,7 @@ def check_intact(run: Path, stage: str) -> None:
     """DamagedError, if a finished stage is not what it was when it was done."""
     wrong = damage(run / stage / "stage.json")
     if wrong:
-        raise DamagedError(f"{'; '.join(wrong)}. Put back a copy, or type: divcon redo {typable(run)} {stage}")
+        raise DamagedError(f"{few(wrong, '; ')}. Put back a copy, or type: divcon redo {typable(run)} {stage}")
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def forget(folder: Path, name: str) -> list[str]:
     )
     group = [stage for stage in known if stage == name or stage.startswith(f"{name}/")]
     if not group:
-        raise UsageError(f"{show(folder)} has no stage {name!r}; it has {', '.join(known)}")
+        raise UsageError(f"{show(folder)} has no stage {name!r}; it has {enumerated(known)}")
     after = place(book.stages, group[0])
     gone = group + [stage for stage in known if place(book.stages, stage) > after]
     holders = [holder for stage in gone if (holder := locks.holder_of(folder / stage))]
@@ -201,7 +201,7 @@ def forget(folder: Path, name: str) -> list[str]:
     for stage in reversed(removed):
         remove(folder / stage, "stage.json")
         faults.at("redo.removing")
-    say(f"removed {', '.join(removed) or 'nothing'}")
+    say(f"removed {few(removed) or 'nothing'}")
     return removed
 
 

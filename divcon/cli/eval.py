@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import few
 from .screen import answer
 from .words import Json, Words, options
 
@@ -27,6 +28,6 @@ def _words(account: dict[str, Any]) -> str:
     scores = [f"20-NN {account['knn']['k20']:.1%}, 200-NN {account['knn']['k200']:.1%}"] if "knn" in account else []
     scores += [f"linear {account['linear']['top1']:.1%}"] if "linear" in account else []
     left_out = (
-        f"; left out, for want of images: {', '.join(account['dropped_classes'])}" if account["dropped_classes"] else ""
+        f"; left out, for want of images: {few(account['dropped_classes'])}" if account["dropped_classes"] else ""
     )
     return f"{', '.join(scores)} ({account['images']:,} images, {account['classes']} classes{left_out})"

@@ -14,7 +14,7 @@ from jaxtyping import Float16, Float32, Int64
 from numpy.typing import NDArray
 
 from ..artifacts import digest, show, whole
-from ..errors import DamagedError
+from ..errors import DamagedError, few
 from ..log import say
 
 ROW_GROUP = 2**20
@@ -134,7 +134,8 @@ def _tell(sizes: NDArray[np.int64], number: NDArray[np.int64], kept: NDArray[np.
     gone = np.setdiff1d(np.arange(len(sizes)), kept)
     if len(gone) == 0:
         return
-    moves = ", ".join(f"{sizes[old]:,} to cluster {number[old]}" for old in gone)
+    largest = gone[np.argsort(-sizes[gone], kind="stable")]
+    moves = few(f"{sizes[old]:,} to cluster {number[old]}" for old in largest)
     say(f"{len(gone)} of {len(sizes)} clusters had fewer than {minimum:,} images and were merged: {moves}")
 
 

@@ -20,7 +20,7 @@ from jaxtyping import Int32, Int64, UInt8
 from numpy.typing import NDArray
 
 from .. import artifacts
-from ..errors import DamagedError
+from ..errors import DamagedError, few
 from .near import LOOKS, twins
 
 FILES = ("index.arrow", "rejected.csv", "duplicates.csv")
@@ -235,7 +235,7 @@ class Index:
         """Checked against its hashes, then mapped: however long it is, it takes no memory. DamagedError where it differs."""
         wrong = artifacts.damage(folder / "MANIFEST.json")
         if wrong:
-            raise DamagedError(f"{'; '.join(wrong)}. Make it again: divcon index DATA out={artifacts.show(folder)}")
+            raise DamagedError(f"{few(wrong, '; ')}. Make it again: divcon index DATA out={artifacts.show(folder)}")
         try:
             with pa.memory_map(str((folder / "index.arrow").absolute())) as file:
                 return cls(_sound(pa.ipc.open_file(file).read_all()))

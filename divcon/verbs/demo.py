@@ -36,10 +36,10 @@ def demo(
     cache = cache_folder(options.get("cache"))
     folder = Path(data) if data else collection(cache)
     out = Path(out or Path("runs") / "demo")
-    ran = run(folder, out=out, **{**OPTIONS, "seed": seed, **options})
     labelled = open_labelled(folder, cache=cache)
+    train, test, _ = split(labelled, 0)  # refused now, if it can't be split to be scored on
+    ran = run(folder, out=out, **{**OPTIONS, "seed": seed, **options})
     scores = {name: evaluate(model, labelled, cache=cache) for name, model in _models(ran.folder).items()}
-    train, test, _ = split(labelled, 0)
     clusters = Clusters.load(out / "clusters")
     draw_clusters(open_images(folder, cache=cache), clusters, out / "clusters.png")
     used = "every image, those of the test half too, without any label"

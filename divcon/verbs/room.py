@@ -70,7 +70,7 @@ def _kept(recipe: Recipe, n: int) -> float:
     if not isinstance(recipe, DnC) or recipe.student.teacher_view == "same":
         return 0.0
     if recipe.student.place == "projection":
-        return 2.0 * n * HALF * int(recipe.base.options["dim"])
+        return 2.0 * n * HALF * int(recipe.base.options.get("dim", 0))
     return 2.0 * n * HALF * width(build(replace(recipe.student.encoder, init="random"), recipe.student.sight.size))
 
 
