@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from . import ambient
 from .allocator import keeping_memory
 from .artifacts import read_json, write_json
+from .caches import if_it_can_be_written
 from .errors import DamagedError, UsageError, no_memory
 from .log import say, warn
 
@@ -144,7 +145,8 @@ def _remembered(cache: Path, device: str, keep_memory: bool) -> dict[str, Any]:
     known = _known(path)
     if name not in known:
         known[name] = measured(device, keep_memory)
-        write_json(path, known)
+        with if_it_can_be_written(cache):
+            write_json(path, known)
     return dict(known[name])
 
 

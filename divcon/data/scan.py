@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from .. import artifacts, faults, log, signals
+from .. import artifacts, caches, faults, log, signals
 from .child import judged
 from .decode import DECODING
 from .index import Found, Index, Near
@@ -166,7 +166,7 @@ class Memory:
         names = ("path", *Verdict._fields)
         columns = [list(sure), *(list(column) for column in zip(*sure.values()))] if sure else [[] for _ in names]
         table = pa.table(dict(zip(names, columns))).replace_schema_metadata({b"layout": LAYOUT})
-        with artifacts.whole(self.file) as part:
+        with caches.if_it_can_be_written(self.file.parents[1]), artifacts.whole(self.file) as part:
             with part.open("wb") as file, pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_table(table)
             artifacts.end(part)

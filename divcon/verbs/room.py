@@ -1,5 +1,6 @@
 """Whether the disks have room for a run, asked before it writes anything."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -77,7 +78,7 @@ def _kept(recipe: Recipe, n: int) -> float:
 def _pixels(cache: Path, sight: Sight, images: Images, gb: float) -> float:
     """Bytes of the pixel cache that is still to be made."""
     side = 2 * sight.size
-    if place_of(images, side, cache).exists():
+    if place_of(images, side, cache).exists() or not os.access(_existing(cache), os.W_OK):
         return 0.0
     size = pixel_bytes(images, side)
     begun = sum(
