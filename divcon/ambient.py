@@ -1,5 +1,6 @@
-"""What a host program has set for all of its process, or for a block around our call: while one of our verbs runs it is
-what we need, and afterwards as it was. Random generators, too: the host's next draw is the one it would have been."""
+"""Settings that a host program has made for all of its process, or for a block around our call. While one of our verbs
+runs they are as we need them, and afterwards as they were. The same goes for random generators: the host's next draw is the
+one it would have been."""
 
 import contextlib
 import random
@@ -91,7 +92,7 @@ def _autocast(torch: Any, device: str) -> Setting:
 
 
 def _reckoning(backends: Any) -> list[Any]:
-    """What has a precision of float32 of its own, in a torch that is new enough; the general ones first."""
+    """The parts of torch that have a precision of float32 of their own, in a torch that is new enough; the general ones first."""
     found = [backends, backends.mkldnn, backends.cuda.matmul]
     found += [getattr(backends.mkldnn, name, None) for name in ("conv", "matmul", "rnn")]
     return [owner for owner in found if hasattr(owner, "fp32_precision")]
@@ -116,7 +117,7 @@ def _generators() -> Iterator[None]:
 
 
 def _torch_draws() -> Callable[[], None]:
-    """What puts torch's generators back; where torch came into the process meanwhile, to where nobody knows."""
+    """A function that puts torch's generators back; where torch came into the process meanwhile, to where nobody knows."""
     torch: Any = sys.modules.get("torch")
     state = torch.get_rng_state() if hasattr(torch, "get_rng_state") else None
     on_gpu = torch.cuda.get_rng_state_all() if state is not None and torch.cuda.is_initialized() else None

@@ -1,4 +1,4 @@
-"""What is only kept so that a later command need not find it out again: where it can't be kept, that command will."""
+"""Results that are only kept to save time: a command that can't keep them goes on without."""
 
 import contextlib
 import errno

@@ -10,7 +10,7 @@ Data = str | Path | Sequence[str | Path]  # a folder; or tar shards: one, a patt
 
 
 def listed(data: Data) -> list[Path]:
-    """What was named, by one name or by several."""
+    """The paths that were named, by one name or by several."""
     return [Path(data)] if isinstance(data, str | Path) else [Path(each) for each in data]
 
 

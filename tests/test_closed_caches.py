@@ -51,7 +51,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def all_verbs(photos: Path, where: Path, cache: Path) -> list[Any]:
-    """What each verb that needs the cache answers."""
+    """The answers of all verbs that need the cache."""
     options = {**TINY, "precision": "auto", "epochs": 1, "cache": str(cache)}
     answers: list[Any] = [divcon.look(photos, cache=cache)]
     answers.append(divcon.evaluate("random:slim10_w8", photos, tasks="knn", cache=cache))

@@ -1,4 +1,4 @@
-"""What can be known before the base is trained is refused before; and no message grows with the data."""
+"""Refusals come before the base is trained, wherever that can be; and no message grows with the data."""
 
 import logging
 from pathlib import Path

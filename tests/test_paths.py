@@ -32,7 +32,7 @@ def home(photos: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPa
 
 
 def found(root: Path) -> set[str]:
-    """What lies in a folder: the names at its top."""
+    """The names at the top of a folder."""
     return {path.name for path in root.iterdir()}
 
 

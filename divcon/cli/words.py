@@ -35,7 +35,7 @@ def more_data(data: str, words: list[str] | None) -> tuple[str | list[str], list
 
 
 def _is_path(word: str) -> bool:
-    """Whether it is the name of what is there; a key has no slash in it."""
+    """True for the name of a file or folder that exists; a key has no slash in it."""
     key, equals, _ = word.partition("=")
     return (not equals or "/" in key) and os.path.lexists(meant(word))
 

@@ -127,7 +127,7 @@ def look_through(
     cache: Path,
     threads: int | None = None,
 ) -> Images:
-    """What there is, also where it is nothing that can be used."""
+    """The same, also where nothing can be used."""
     source = source_of(listed(data))
     patterns = {"include": _several(include), "exclude": _several(exclude)}
     index = scan(source, **patterns, near_duplicates=near_duplicates, threads=threads, cache=cache)
@@ -174,7 +174,7 @@ def refuse_none(data: Data, images: Images, written: Path | None = None) -> None
 
 
 def _all_of_them(data: Data, written: Path | None) -> str:
-    """Where each is with its reason, or what to type for that."""
+    """Say which table has each with its reason, or what to type for one."""
     if written is not None:
         return f"{show(written)} has each with its reason"
     names = listed(data)

@@ -116,7 +116,7 @@ def _files(name: Path) -> list[Path]:
 
 
 def _is_tar(path: Path, *, look: bool) -> bool:
-    """Whether it may be one: by its name, unless we look inside; else by what it begins with."""
+    """True for what may be one: by its name, unless we look inside; else by its first bytes."""
     named = path.suffix == ".tar"
     if named and not look:
         return True

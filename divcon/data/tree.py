@@ -55,7 +55,7 @@ def _followed(root: bytes, link: bytes) -> tuple[bytes, bytes]:
 
 
 def _listed(root: bytes, folder: bytes) -> Iterator["Entry | os.DirEntry[bytes]"]:
-    """What is in a folder: entries, and folders as they are."""
+    """The content of a folder: entries, and folders as they are."""
     try:
         with os.scandir(below(root, folder)) as items:
             for item in items:

@@ -34,7 +34,7 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def understood(name: str, value: Any) -> Any:
-    """What is meant by a value under this name, `base.lr` or `out`; what is neither path nor number stays as it is."""
+    """The value that is meant under this name, `base.lr` or `out`; what is neither path nor number stays as it is."""
     if isinstance(value, Mapping):
         return {key: understood(str(key), each) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""What is known to fail in a later stage is refused before the first one, for that one may take hours."""
+"""Refusals before the first stage, which may take hours, of all that is known to fail in a later one."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -57,7 +57,7 @@ def _trainings(recipe: Recipe) -> Iterator[tuple[str, Learning]]:
 
 
 def _refuse_alone(name: str, learning: Learning) -> None:
-    """What can't be, whatever the other stages are."""
+    """Refuse a training that can't be, whatever the other stages are."""
     if learning.start == "base" and name not in ("expert", "student"):
         raise UsageError(f"{name}.start=base: only experts and students can start from a base")
     if learning.batch_size % dist.world():
