@@ -11,7 +11,7 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol, Self
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from . import faults
 from .errors import DamagedError, DiskError, InputError
@@ -19,6 +19,7 @@ from .errors import DamagedError, DiskError, InputError
 if TYPE_CHECKING:
     import torch
 
+Named = TypeVar("Named", bound=str | Path)
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 UNWRITABLE = FULL | {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
@@ -265,13 +266,24 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def meant(typed: Named) -> Named:
+    """The path that is meant: `~` is home, as a shell has it, and `./~` is a name like any other. InputError where there is
+    no such home."""
+    text = str(typed)
+    if not text.startswith("~"):
+        return type(typed)(Path(text).absolute()) if str(Path(text)).startswith("~") else typed
+    found = os.path.expanduser(text)  # noqa: PTH111 - pathlib's forgets that ./~ is another path
+    if found.startswith("~"):
+        raise InputError(f"{show(text)}: there is no such home; a folder that is called so is ./{show(text)}")
+    return type(typed)(found)
+
+
 def cache_folder(asked: str | Path | None = None) -> Path:
     """Where indexes, pixels and compiled code live, shared by runs: cache=, else DIVCON_CACHE, else ~/.cache/divcon."""
-    named = Path(asked or os.environ.get("DIVCON_CACHE") or "~/.cache/divcon")
     try:
-        return named.expanduser().absolute()
-    except RuntimeError as error:
-        raise InputError(f"{show(named)}: {error}; name a folder by cache=, or in DIVCON_CACHE") from error
+        return Path(meant(asked or os.environ.get("DIVCON_CACHE") or "~/.cache/divcon")).absolute()
+    except InputError as error:
+        raise InputError(f"{error}; name a folder by cache=, or in DIVCON_CACHE") from error
 
 
 def show(path: Path | str | bytes) -> str:

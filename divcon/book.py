@@ -10,9 +10,10 @@ from typing import Any
 
 from . import __version__, faults, locks, records
 from .artifacts import damage, differs, read_ended, read_json, remove, sha256, show, write_json
-from .config import described
-from .errors import DamagedError, DataError, OwnedError, UsageError
+from .config import described, enumerated
+from .errors import DamagedError, DataError, OwnedError, UsageError, few
 from .log import say
+from .paths import Data, listed, typable
 
 ARITHMETIC = ("device", "precision", "layout", "shortcuts", "compiled")
 STEP = re.compile(r"step-(\d{8,})")
@@ -90,7 +91,7 @@ def check_intact(run: Path, stage: str) -> None:
     """DamagedError, if a finished stage is not what it was when it was done."""
     wrong = damage(run / stage / "stage.json")
     if wrong:
-        raise DamagedError(f"{'; '.join(wrong)}. Put back a copy, or type: divcon redo {show(run)} {stage}")
+        raise DamagedError(f"{few(wrong, '; ')}. Put back a copy, or type: divcon redo {typable(run)} {stage}")
 
 
 @dataclass(frozen=True)
@@ -147,10 +148,11 @@ def refuse_links(run: Path, stages: Sequence[str]) -> None:
             )
 
 
-def check_folder(folder: Path, data: Path) -> None:
+def check_folder(folder: Path, data: Data) -> None:
     """Refuse a folder that holds something else than a run, or lies among the images."""
-    if folder.resolve().is_relative_to(data.resolve()):
-        raise UsageError(f"out={show(folder)} lies inside the collection; name a folder outside {show(data)}")
+    for pile in listed(data):
+        if folder.resolve().is_relative_to(pile.resolve()):
+            raise UsageError(f"out={show(folder)} lies inside the collection; name a folder outside {show(pile)}")
     if folder.exists() and not folder.is_dir():
         raise OwnedError(f"out={show(folder)} is a file; name a folder that is not there yet")
     passing = re.compile(rf".*\.part|{locks.NAME}(\..*)?")
@@ -167,7 +169,7 @@ def check_common(before: Book, now: Book, folder: Path) -> None:
     if changed:
         raise UsageError(
             f"stage {before.stages[0]} in {show(folder)} was done with other options: {'; '.join(changed)}. "
-            f"Use another folder (out=...), or type: divcon redo {show(folder)} {before.stages[0]}"
+            f"Use another folder (out=...), or type: divcon redo {typable(folder)} {before.stages[0]}"
         )
     if before.images != now.images:
         raise DataError(
@@ -184,7 +186,7 @@ def forget(folder: Path, name: str) -> list[str]:
     )
     group = [stage for stage in known if stage == name or stage.startswith(f"{name}/")]
     if not group:
-        raise UsageError(f"{show(folder)} has no stage {name!r}; it has {', '.join(known)}")
+        raise UsageError(f"{show(folder)} has no stage {name!r}; it has {enumerated(known)}")
     after = place(book.stages, group[0])
     gone = group + [stage for stage in known if place(book.stages, stage) > after]
     holders = [holder for stage in gone if (holder := locks.holder_of(folder / stage))]
@@ -199,7 +201,7 @@ def forget(folder: Path, name: str) -> list[str]:
     for stage in reversed(removed):
         remove(folder / stage, "stage.json")
         faults.at("redo.removing")
-    say(f"removed {', '.join(removed) or 'nothing'}")
+    say(f"removed {few(removed) or 'nothing'}")
     return removed
 
 

@@ -13,9 +13,10 @@ from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
-from .errors import UsageError
+from .errors import UsageError, few
 
 R = TypeVar("R")
+LISTED = 30  # names, when none is near: of methods and recipes all, of the experts of a large run a few
 SHOWN = 80  # letters of a value that will not do
 Threads = Annotated[int, Field(ge=1, le=4096)]
 Gigabytes = Annotated[float, Field(ge=0, le=1e9)]
@@ -25,8 +26,13 @@ Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 def unknown(kind: str, name: str, known: Sequence[str]) -> str:
     """The message for a name that isn't there, with what may have been meant."""
     near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there is: {', '.join(known)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"there is: {enumerated(known)}"
     return f"unknown {kind} {name!r}; {hint}"
+
+
+def enumerated(known: Sequence[str]) -> str:
+    """All names there are, unless their number grows with the data."""
+    return ", ".join(known) if len(known) <= LISTED else few(known)
 
 
 def typed(words: Sequence[str]) -> dict[str, Any]:
@@ -41,6 +47,21 @@ def typed(words: Sequence[str]) -> dict[str, Any]:
         pairs[key] = literal(value)
         _refuse_unnameable(key, pairs[key])
     return pairs
+
+
+def check_plain(options: Mapping[str, Any]) -> None:
+    """Refuse what can't be written down as an option is typed: UsageError names its type."""
+    for key, value in options.items():
+        for each in (
+            value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
+        ):
+            if isinstance(each, Mapping | list | tuple):
+                check_plain({key: each})
+            elif not (each is None or isinstance(each, str | int | float | bool)):
+                raise UsageError(
+                    f"{key}={_short(value)}: {type(each).__name__} is no kind of option; give a number, text, true, false, or "
+                    "a list of these"
+                )
 
 
 def _refuse_unnameable(key: str, value: Any) -> None:
@@ -68,7 +89,7 @@ def check(kind: type[R], fields: Mapping[str, Any], place: str = "") -> R:
     try:
         checked: R = _checker(cast(Any, kind)).validate_python(fields)
     except ValidationError as error:
-        raise UsageError("; ".join(_explained(kind, place, problem) for problem in error.errors())) from None
+        raise UsageError(few((_explained(kind, place, problem) for problem in error.errors()), "; ")) from None
     return checked
 
 

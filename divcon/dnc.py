@@ -1,12 +1,12 @@
 """Divide and Contrast (https://arxiv.org/abs/2105.08054), from top to bottom."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .data.images import Images
 from .evals.compare import Check
 from .nets.trained import Trained
 from .runs import Run
-from .stages import Distillation, Divide, Pretrain, Teachers, compare, distil, divide, pretrain
+from .stages import FEWEST, Distillation, Divide, Pretrain, Teachers, compare, distil, divide, pretrain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,11 @@ class DnC:
     expert: Pretrain
     checks: Check = field(default_factory=Check)
     student: Distillation
+
+    def __post_init__(self) -> None:
+        """A cluster is large enough for its expert to be trained."""
+        enough = replace(self.clusters, smallest=max(FEWEST, self.clusters.smallest))
+        object.__setattr__(self, "clusters", enough)
 
 
 def divide_and_contrast(run: Run, images: Images, recipe: DnC) -> Trained:

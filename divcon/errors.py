@@ -10,13 +10,17 @@
       OwnedError   73  the folder belongs to a running process, or to something else
       DiskError    74  the disk is full or can't be written
       WaitingError 75  another stage has to be done first
-      StoppedError 75  asked to stop by SIGTERM (130 by Ctrl-C); everything is saved
+      StoppedError 75  asked to stop by SIGTERM or SIGUSR1; everything is saved
+    InterruptError 130  stopped by Ctrl-C; everything is saved. A KeyboardInterrupt, and no Error
 
-A message says what is wrong, where, and what to type next.
+A message says what is wrong, where, and what to type next. Of many things it names three (`few`).
 """
 
 import resource
 import sys
+from collections.abc import Iterable
+
+NAMED = 3  # of many things, in a message
 
 
 class Error(Exception):
@@ -74,6 +78,15 @@ class WaitingError(Error):
 class StoppedError(Error):
     code = 75
 
-    def __init__(self, message: str, code: int = 75):
-        super().__init__(message)
-        self.code = code
+
+class InterruptError(KeyboardInterrupt):
+    """Ctrl-C, once what is in hand is saved. A loop that goes on after every Exception ends here."""
+
+    code = 130
+
+
+def few(things: Iterable[object], joint: str = ", ") -> str:
+    """The first things in words, and how many more there are."""
+    words = [str(thing) for thing in things]
+    more = len(words) - NAMED
+    return joint.join(words) if more <= 0 else f"{joint.join(words[:NAMED])}{joint}and {more:,} more"

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from . import ambient
 from .allocator import keeping_memory
 from .artifacts import digest, read_json, write_json
+from .caches import if_it_can_be_written
 from .errors import DamagedError, UsageError, no_memory
 from .log import say, warn
 
@@ -72,7 +74,7 @@ class Machine:
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            with _within_memory(), keeping_memory() if self.keep_memory else contextlib.nullcontext():
+            with ambient.ours(), _within_memory(), keeping_memory() if self.keep_memory else contextlib.nullcontext():
                 yield
         finally:
             torch.set_num_threads(before)
@@ -148,7 +150,8 @@ def _remembered(cache: Path, device: str, keep_memory: bool) -> dict[str, Any]:
     known = _known(path)
     if name not in known:
         known[name] = measured(device)
-        write_json(path, known)
+        with if_it_can_be_written(cache):
+            write_json(path, known)
     return dict(known[name])
 
 

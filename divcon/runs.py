@@ -22,9 +22,10 @@ from . import faults, locks, records
 from .artifacts import Artifact, digest, erase, read_json, sha256, show, sync, write_json
 from .book import AT_WORK, check_intact, refuse_links, untidy, versions
 from .config import described, differences
-from .errors import DamagedError, Error, OwnedError, StoppedError, UsageError, WaitingError
+from .errors import DamagedError, Error, OwnedError, StoppedError, UsageError, WaitingError, few
 from .log import say, warn
 from .machine import Machine
+from .paths import typable
 from .signals import stop_here
 
 P = ParamSpec("P")
@@ -198,10 +199,10 @@ class Run:
 
     def _refuse(self, name: str, state: str, before: Any, key: Any) -> None:
         differ = differences(before, key) if before else [("what its checkpoints are of", "another", "this")]
-        what = self.changes or "; ".join(f"{where} was {old!r}, is {new!r}" for where, old, new in differ)
+        what = self.changes or few((f"{where} was {old!r}, is {new!r}" for where, old, new in differ), "; ")
         raise UsageError(
             f"stage {name} in {show(self.folder)} was {state} with other options: {what}. "
-            f"Use another folder (out=...), or type: divcon redo {show(self.folder)} {name}"
+            f"Use another folder (out=...), or type: divcon redo {typable(self.folder)} {name}"
         )
 
 

@@ -6,8 +6,9 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
-from .errors import StoppedError
+from .errors import InterruptError, StoppedError
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _asked: list[int] = []  # the signals received while `listening`
@@ -15,17 +16,34 @@ _asked: list[int] = []  # the signals received while `listening`
 
 @contextlib.contextmanager
 def listening() -> Iterator[None]:
-    """Within, signals are remembered for `stop_here`; outside the main thread, and after, all is as before."""
+    """Within, signals are remembered for `stop_here`; outside the main thread, and after, all is as before. One that
+    came too late to stop anything goes to whoever listened before."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _remember) for number in STOPPING}
+    before = {number: signal.signal(number, _remember) for number in STOPPING if _may_be_heard(number)}
     try:
         yield
-    finally:
+    except BaseException:
         _asked.clear()
+        raise
+    finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    _pass_on(before)
+
+
+def _may_be_heard(number: int) -> bool:
+    """One that the host ignores (as what nohup or a shell's & began does) stays ignored; one that is handled by no Python
+    could not be given back."""
+    return signal.getsignal(number) not in (signal.SIG_IGN, None)
+
+
+def _pass_on(before: dict[signal.Signals, Any]) -> None:
+    late = [number for number in _asked if callable(before.get(signal.Signals(number)))]
+    _asked.clear()
+    for number in late:
+        signal.raise_signal(number)
 
 
 def asked() -> bool:
@@ -36,9 +54,9 @@ def asked() -> bool:
 def stop_here(saved: str) -> None:
     """Stop if asked to; `saved` says in the user's words what is kept."""
     if _asked:
-        name = signal.Signals(_asked[0]).name
-        code = 130 if _asked[0] == signal.SIGINT else 75
-        raise StoppedError(f"stopped by {name}: {saved}; type the same command again to go on", code)
+        number = signal.SIGINT if signal.SIGINT in _asked else signal.Signals(_asked[0])
+        kind = InterruptError if number == signal.SIGINT else StoppedError
+        raise kind(f"stopped by {number.name}: {saved}; type the same command again to go on")
 
 
 def _remember(number: int, frame: FrameType | None) -> None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from . import faults
+from . import dist, faults
 from .artifacts import digest, read_json, write_json
 from .clustering.clusters import Clusters, Sample
 from .clustering.kmeans import assign, kmeans
@@ -43,6 +43,7 @@ from .runs import Work
 L = TypeVar("L", bound="Learning")
 Start = Literal["scratch", "base"]
 MARGIN = 0.005  # what an expert has to gain on the base to be called better
+FEWEST = 16  # images: a batch has at least two, and is at most an eighth of them
 SMALLEST = 128  # images: a cluster with fewer is merged into its nearest neighbour
 USUAL = 65536  # images, at most, that tell what a teacher usually sees
 
@@ -118,15 +119,19 @@ class Divide:
 
     k: int = 5
     place: Place = "hidden"
-    sample: int = 1_500_000
-    rounds: int = 30
-    restarts: int = 3
+    sample: PositiveInt = 1_500_000
+    rounds: PositiveInt = 30
+    restarts: PositiveInt = 3
     smallest: int = SMALLEST
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise UsageError(f"clusters.k={self.k}: at least 1")
+        if self.sample < self.k:
+            raise UsageError(
+                f"clusters.sample={self.sample}: too few images for clusters.k={self.k} to be found in them"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +143,8 @@ class Distillation(Learning):
 
     place: Literal["projection", "pool"] = "projection"
     teacher_view: Literal["same", "centre"] = "same"
-    hidden: int = 4096
-    base_share: float = 0.5
+    hidden: PositiveInt = 4096
+    base_share: Share = 0.5
 
 
 @dataclass(frozen=True)
@@ -309,13 +314,15 @@ def _start_from(method: Method, base: Trained | None, name: str) -> None:
 
 
 def fitting(recipe: L, n: int, name: str) -> L:
-    """The recipe with a batch that is small enough for so many images: an eighth of them (and the rate with it)."""
-    if n < 16:
+    """The recipe with a batch that is small enough for so many images: an eighth of them (and the rate with it), of which
+    all ranks have as many."""
+    if n < FEWEST:
         raise DataError(f"{name}: {n} images are too few to train on; add images, or lower clusters.k")
     if recipe.batch_size <= n // 8:
         return recipe
-    say(f"{name}: batch {n // 8}, an eighth of its {n:,} images")
-    return replace(recipe, batch_size=n // 8)
+    batch = max(1, n // 8 // dist.world()) * dist.world()
+    say(f"{name}: batch {batch}, an eighth of its {n:,} images")
+    return replace(recipe, batch_size=batch)
 
 
 def pixels_of(work: Work, images: Images, sight: Sight) -> Pixels:

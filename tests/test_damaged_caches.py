@@ -191,11 +191,9 @@ def test_all_code_of_ours_is_kept_so() -> None:
 
 
 PROGRAM = """
-import sys
+import os, sys
 sys.path.insert(0, sys.argv[1])
-import numpy as np, numba, time
-import divcon.data.kernel
-numba.config.CACHE_DIR = sys.argv[1]
+os.environ["NUMBA_CACHE_DIR"] = sys.argv[1]
 import doubling
 print(doubling.twice(21.0), sum(doubling.twice.stats.cache_hits.values()))
 """

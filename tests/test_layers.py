@@ -9,7 +9,7 @@ import divcon
 ROOT = Path(divcon.__file__).parent
 ROWS = [
     "cli", "verbs", "recipes", "dnc rivals", "stages", "evals", "methods fit", "following", "method clustering", "nets losses data",
-    "runs", "book", "records", "config locks signals machine", "artifacts", "allocator dist faults rng log errors",
+    "runs", "book", "records", "config locks signals machine paths", "caches", "artifacts", "allocator ambient dist faults rng log errors",
 ]  # fmt: skip
 ROW = {part: row for row, parts in enumerate(ROWS) for part in parts.split()}
 

@@ -84,7 +84,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
     run.mkdir(parents=True)
     Book({}, {}, {}, "", 6900, ["base"], "student").write(run)  # for those that name a run to do alike
     begins = {
-        folders: ("open_images", "_book"), models: ("open_images", "open_labelled", "find_model"), lists: ("_list",),
+        folders: ("look_through", "open_images", "_book"), models: ("open_images", "open_labelled", "find_model"), lists: ("_list",),
         orders: ("carry_out",), planning: ("plan",),
     }  # fmt: skip
     for module, names in begins.items():

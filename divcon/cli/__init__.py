@@ -2,16 +2,28 @@
 
 import contextlib
 import difflib
+import functools
 import re
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 import typer
 
 from .. import __version__, faults
 from ..artifacts import FULL, UNWRITABLE
-from ..errors import DiskError, Error, FaultError, InputError, ResourceError, UsageError, no_memory
+from ..errors import (
+    DiskError,
+    Error,
+    FaultError,
+    InputError,
+    InterruptError,
+    ResourceError,
+    StoppedError,
+    UsageError,
+    no_memory,
+)
 from . import demo, embed, eval, index, lists, look, redo, run, status
 from .screen import open_streams, safe, screen
 
@@ -25,8 +37,25 @@ VERBS: tuple[Callable[..., None], ...] = (
     index.index, look.look, run.run, status.status, redo.redo, eval.eval, embed.embed,
     lists.recipes, lists.methods, lists.encoders, demo.demo,
 )  # fmt: skip
+
+
+def _worded(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb, with an error for Ctrl-C: typer has no words for it."""
+
+    @functools.wraps(verb)
+    def called(**words: Any) -> None:
+        try:
+            verb(**words)
+        except InterruptError as interrupt:
+            error = StoppedError(str(interrupt))
+            error.code = interrupt.code
+            raise error from interrupt
+
+    return called
+
+
 for verb in VERBS:
-    app.command()(verb)
+    app.command()(_worded(verb))
 
 
 def _version(asked: bool) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from .screen import answer
-from .words import Json, Words, options, required
+from .words import Json, Words, more_data, options, required
 
 
 def embed(
@@ -17,12 +17,13 @@ def embed(
     json: Json = False,
 ) -> None:
     """Write what a model sees of each image to a parquet file: columns path, path_bytes, picture, embedding."""
+    piles, words = more_data(data, words)
     pairs = options(words, "out", "include", "exclude", "place", "cache", "cache_gb", "threads")
     out = required(pairs, "out", "out=photos.parquet")
     from ..config import arguments
     from ..verbs.models import embed as write
 
-    wrote = write(model, data, out=out, **arguments(write, pairs))
+    wrote = write(model, piles, out=out, **arguments(write, pairs))
     account = {"out": out, "files": wrote.files, "pictures": wrote.pictures}
     copies = f", {wrote.files - wrote.pictures:,} of them copies" if wrote.files > wrote.pictures else ""
     answer(account, json, f"{out}: {wrote.files:,} files{copies}, {wrote.pictures:,} pictures")

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import few
 from .screen import answer
 from .words import Json, Words, options
 
@@ -27,7 +28,7 @@ def eval(
 
 def _words(account: dict[str, Any]) -> str:
     left_out = (
-        f"; left out, for want of images: {', '.join(account['dropped_classes'])}" if account["dropped_classes"] else ""
+        f"; left out, for want of images: {few(account['dropped_classes'])}" if account["dropped_classes"] else ""
     )
     counts = f"({account['images']:,} images, {account['classes']} classes{left_out}{_parts(account['parts'])})"
     why = f"\nlinear: not scored: {account['linear']['reason']}" if "reason" in account.get("linear", {}) else ""

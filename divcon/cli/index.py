@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from .screen import answer
-from .words import Json, Words, options
+from .words import Json, Words, more_data, options
 
 
 def index(
@@ -16,9 +16,10 @@ def index(
     json: Json = False,
 ) -> None:
     """Read every file once and remember it, so that later commands start at once. out=FOLDER keeps the index there."""
+    piles, words = more_data(data, words)
     pairs = options(words, "out", "include", "exclude", "near_duplicates", "cache", "threads")
     from ..config import arguments
     from ..verbs.folders import index as make
 
-    account = make(data, **arguments(make, pairs))
+    account = make(piles, **arguments(make, pairs))
     answer(account, json, f"{account['used']:,} images, fingerprint {account['fingerprint']}")

@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .screen import answer
-from .words import Json, Words, options
+from ..artifacts import show
+from .screen import answer, table
+from .words import Json, Words, more_data, options
 
 
 def look(
@@ -15,12 +16,14 @@ def look(
     words: Words = None,
     json: Json = False,
 ) -> None:
-    """Say what is in the pile: found, used, duplicates, rejected and why. sheet=FILE.png draws some of the pictures."""
-    pairs = options(words, "include", "exclude", "near_duplicates", "cache", "threads", "sheet")
+    """Say what is in the pile: found, used, duplicates, rejected and why. sheet=FILE.png draws some of the pictures,
+    rejected=FILE.csv lists every file that was rejected."""
+    piles, words = more_data(data, words)
+    pairs = options(words, "include", "exclude", "near_duplicates", "cache", "threads", "sheet", "rejected")
     from ..config import arguments
     from ..verbs.folders import look as ask
 
-    account = ask(data, **arguments(ask, pairs))
+    account = ask(piles, **arguments(ask, pairs))
     answer(account, json, _words(account))
 
 
@@ -29,4 +32,14 @@ def _words(account: dict[str, Any]) -> str:
     counts = ", ".join(f"{name} {account[name]:,}" for name in ("used", "duplicates", "rejected"))
     size = f"{account['median']['width']} x {account['median']['height']} pixels in the middle"
     near = f"; {account['near_duplicates']:,} look like another" if account["near_duplicates"] else ""
-    return f"found {account['found']:,}: {counts}{near}; {size}{reasons}"
+    return f"found {account['found']:,}: {counts}{near}; {size}{reasons}{_some(account)}"
+
+
+def _some(account: dict[str, Any]) -> str:
+    """A few of the rejected by name, where there are any."""
+    rows = [[show(row["path"]), row["reason"], show(row["detail"])] for row in account["rejected_sample"]]
+    if not rows:
+        return ""
+    more = account["rejected"] - len(rows)
+    rest = f"\nand {more:,} more: rejected=FILE.csv lists them all" if more else ""
+    return f"\n\n{table(['rejected', 'reason', ''], rows)}{rest}"

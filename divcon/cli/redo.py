@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import few
 from .screen import answer
 from .words import Json
 
@@ -17,4 +18,4 @@ def redo(
     from ..verbs.folders import redo as forget
 
     removed = forget(run, stage)
-    answer({"removed": removed}, json, f"removed {', '.join(removed)}" if removed else "nothing was there to remove")
+    answer({"removed": removed}, json, f"removed {few(removed)}" if removed else "nothing was there to remove")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from .screen import answer, table
-from .words import Json, Words, options, required
+from .words import Json, Words, more_data, options, required
 
 
 def run(
@@ -24,17 +24,18 @@ def run(
     json: Json = False,
 ) -> None:
     """Train an encoder on a folder of images: out=RUN, and recipe=dnc epochs=60 size=32 ... as you like."""
+    piles, words = more_data(data, words)
     pairs = options(words)
     out = required(pairs, "out", "out=runs/photos")
     if plan:
         from ..verbs import orders, planning
 
-        account = planning.plan(orders.prepare(data, out, pairs))
+        account = planning.plan(orders.prepare(piles, out, pairs))
         answer(account, json, planned(account))
         return
     from ..verbs import running
 
-    ran = running.run(data, out=out, only=only, steal_lock=steal_lock, allow_collapse=allow_collapse, **pairs)
+    ran = running.run(piles, out=out, only=only, steal_lock=steal_lock, allow_collapse=allow_collapse, **pairs)
     account = {"run": str(ran.folder), "did": ran.did, "done": ran.done}
     words_out = f"{ran.folder}: done" if ran.done else f"{ran.folder}: {only} done; other stages are waiting"
     answer(account, json, words_out if ran.did else f"{words_out}; nothing was left to do")

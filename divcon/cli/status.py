@@ -14,13 +14,14 @@ def status(
     """Say of each stage: done, running or waiting; how far, how fast, how long still. verify=true checks every hash."""
     pairs = options(words, "verify")
     from ..config import arguments
-    from ..errors import DataError
+    from ..errors import DataError, few
+    from ..paths import typable
     from ..verbs.folders import status as ask
 
     account = ask(run, **arguments(ask, pairs))
     answer(account, json, _table(account))
     if account.get("damaged"):
-        raise DataError("; ".join(account["damaged"]) + f". Make it anew: divcon redo {run} STAGE")
+        raise DataError(f"{few(account['damaged'], '; ')}. Make it anew: divcon redo {typable(run)} STAGE")
 
 
 def _table(account: dict[str, Any]) -> str:
@@ -31,5 +32,6 @@ def _table(account: dict[str, Any]) -> str:
         ]
         for name, stage in account["stages"].items()
     ]  # fmt: skip
-    damaged = "\nevery hash is right" if account.get("damaged") == [] else ""
+    wrong = account.get("damaged")
+    damaged = "\nevery hash is right" if wrong == [] else "".join(f"\n{each}" for each in wrong or [])
     return table(["stage", "state", "done", "took", "left", "images/s"], rows) + damaged

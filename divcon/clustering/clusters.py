@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..artifacts import digest, show, whole
 from ..data.names import as_text
-from ..errors import DamagedError
+from ..errors import DamagedError, few
 from ..log import say
 
 ROW_GROUP = 2**20
@@ -108,7 +108,8 @@ class Clusters:
         for name in FILES:
             if (folder / name).exists() and not (folder / name).is_file():
                 raise ValueError(f"{name} is no file")
-        table = pq.read_table(folder / "clusters.parquet", columns=["label", "distance"], schema=TABLE)
+        with (folder / "clusters.parquet").open("rb") as file:
+            table = pq.read_table(file, columns=["label", "distance"], schema=TABLE)
         sample = None
         if (folder / "sample.npy").exists():
             features = np.load(folder / "sample.npy", mmap_mode="r")
@@ -134,13 +135,14 @@ def _tell(sizes: NDArray[np.int64], number: NDArray[np.int64], kept: NDArray[np.
     gone = np.setdiff1d(np.arange(len(sizes)), kept)
     if len(gone) == 0:
         return
-    moves = ", ".join(f"{sizes[old]:,} to cluster {number[old]}" for old in gone)
+    largest = gone[np.argsort(-sizes[gone], kind="stable")]
+    moves = few(f"{sizes[old]:,} to cluster {number[old]}" for old in largest)
     say(f"{len(gone)} of {len(sizes)} clusters had fewer than {minimum:,} images and were merged: {moves}")
 
 
 def _write_table(path: Path, clusters: Clusters) -> None:
     """One row an image. Nothing in the file depends on when it was written."""
-    with pq.ParquetWriter(path, TABLE, compression="none", use_dictionary=False) as writer:
+    with path.open("wb") as file, pq.ParquetWriter(file, TABLE, compression="none", use_dictionary=False) as writer:
         for begin in range(0, len(clusters.labels), ROW_GROUP):
             at = np.arange(begin, min(begin + ROW_GROUP, len(clusters.labels)))
             names = clusters.names(at)
@@ -149,7 +151,8 @@ def _write_table(path: Path, clusters: Clusters) -> None:
 
 
 def _names_in(file: Path, positions: NDArray[np.int64]) -> list[bytes]:
-    column = pq.read_table(file, columns=["path_bytes"])["path_bytes"]
+    with file.open("rb") as opened:  # of a name, Arrow makes a URI where it can
+        column = pq.read_table(opened, columns=["path_bytes"])["path_bytes"]
     names: list[bytes] = column.take(pa.array(positions)).to_pylist()
     return names
 

@@ -14,12 +14,14 @@ from jaxtyping import Int32, Int64
 
 from .. import log
 from ..artifacts import show
-from ..errors import DataError, InputError
+from ..errors import NAMED, DataError, InputError, few
+from ..paths import Data, listed, nearest, said, typable
 from .decode import FORMATS
 from .index import Index, Near, fingerprint
 from .patience import patiently
 from .places import Source, content
 from .readers import at_work
+from .rejected import sample
 from .scan import Memory, memory_of, scan
 from .shards import shards_at
 from .tree import Tree
@@ -95,7 +97,7 @@ class Images:
 
 
 def open_images(
-    data: str | Path,
+    data: Data,
     *,
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
@@ -105,50 +107,88 @@ def open_images(
     threads: int | None = None,
 ) -> Images:
     """The images of a folder, or of tar shards, whatever else is in there; what was left out, and why, is in the index.
+    InputError where there is none, DataError where none can be used.
 
     Of pictures that look alike all are used, unless `near_duplicates` is "drop": then one of them is.
     """
-    source = source_of(Path(data))
+    images = look_through(
+        data, include=include, exclude=exclude, near_duplicates=near_duplicates, cache=cache, threads=threads
+    )
+    refuse_none(data, images)
+    return images if limit is None else Images(images.source, images.index.limited(limit), memory=images.memory)
+
+
+def look_through(
+    data: Data,
+    *,
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    near_duplicates: Near = "keep",
+    cache: Path,
+    threads: int | None = None,
+) -> Images:
+    """The same, also where nothing can be used."""
+    source = source_of(listed(data))
     patterns = {"include": _several(include), "exclude": _several(exclude)}
     index = scan(source, **patterns, near_duplicates=near_duplicates, threads=threads, cache=cache)
-    hint = _hint(index) if isinstance(source, Tree) else ""
-    log.say(index.summary + hint)
-    _check_some(Path(data), index, hint)
-    return Images(source, index if limit is None else index.limited(limit), memory=memory_of(source, cache))
+    images = Images(source, index, memory=memory_of(source, cache))
+    log.say(index.summary + _hint(images))
+    return images
 
 
 def _several(patterns: str | Sequence[str]) -> Sequence[str]:
     return (patterns,) if isinstance(patterns, str) else patterns
 
 
-def source_of(data: Path) -> Source:
-    """A folder, or the tar shards that a name or a pattern stands for."""
+def source_of(data: Sequence[Path]) -> Source:
+    """A folder, or the tar shards that names or a pattern stand for."""
     shards = shards_at(data)
     if shards is not None:
         return shards
-    if not data.exists():
-        raise InputError(f"there is no folder {show(data)}: look for it with `ls {show(data.absolute().parent)}`")
-    if not data.is_dir():
-        raise InputError(f"{show(data)} is a file, not a folder: name the folder that the images are in, or tar shards")
-    if not os.access(data, os.R_OK | os.X_OK):
-        raise InputError(f"the folder {show(data)} can't be read: try `ls -ld {show(data)}`")
-    return Tree(data)
+    (folder,) = data
+    if not folder.exists():
+        above = nearest(folder.parent)
+        raise InputError(f"there is no folder {show(folder)}: look for it with `ls {typable(above)}`")
+    if not folder.is_dir():
+        raise InputError(
+            f"{show(folder)} is a file, not a folder: name the folder that the images are in, or tar shards"
+        )
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise InputError(f"the folder {show(folder)} can't be read: try `ls -ld {typable(folder)}`")
+    return Tree(folder)
 
 
-def _check_some(data: Path, index: Index, hint: str) -> None:
+def refuse_none(data: Data, images: Images, written: Path | None = None) -> None:
+    """Say why there is nothing to use; `written` is the table that lists every file with its reason, where there is one."""
+    index = images.index
     if not index.found:
         raise InputError(
-            f"no images found in {show(data)}; looked for {', '.join(FORMATS)} files by their content, in all folders "
+            f"no images found in {said(data)}; looked for {', '.join(FORMATS)} files by their content, in all folders "
             "below it. Check the folder, and include= and exclude= if you gave them"
         )
     if not index.used:
         raise DataError(
-            f"no image in {show(data)} can be used: {index.summary}. "
-            f"`divcon look {show(data)}` lists each with its reason{hint}"
+            f"no image in {said(data)} can be used: {index.summary}. Such as {few(sample(index, NAMED), '; ')}. "
+            f"{_all_of_them(data, written)}{_hint(images)}"
         )
 
 
-def _hint(index: Index) -> str:
+def _all_of_them(data: Data, written: Path | None) -> str:
+    """Say which table has each with its reason, or what to type for one."""
+    if written is not None:
+        return f"{show(written)} has each with its reason"
+    names = listed(data)
+    words = " ".join(typable(path) for path in names) if len(names) <= NAMED else "DATA"
+    return f"`divcon look {words} rejected=FILE.csv` writes down each with its reason"
+
+
+def _hint(images: Images) -> str:
     """What to type for tars that lie in a folder: what is in them is not looked at unasked."""
-    tars = int(pc.sum(pc.ends_with(index.table["source"], ".tar")).as_py() or 0)
-    return f"; what is in {tars:,} tar shards there is read when they are named, as in 'shards/*.tar'" if tars else ""
+    if not isinstance(images.source, Tree):
+        return ""
+    names = images.index.table["source"]
+    tars = names.filter(pc.ends_with(names, ".tar")).to_pylist()
+    if not tars:
+        return ""
+    where = (images.source.root / os.fsdecode(tars[0])).parent / "*.tar"
+    return f"; what is in {len(tars):,} tar shards there is read when they are named, as in {typable(where)}"

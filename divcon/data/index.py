@@ -20,7 +20,7 @@ from jaxtyping import Int32, Int64, UInt8
 from numpy.typing import NDArray
 
 from .. import artifacts
-from ..errors import DamagedError
+from ..errors import DamagedError, few
 from .names import hidden
 from .near import LOOKS, twins
 
@@ -209,22 +209,27 @@ class Index:
     def save(self, folder: Path) -> None:
         """index.arrow, and what was left out in two tables that open anywhere; last MANIFEST.json with their hashes."""
         (folder / "MANIFEST.json").unlink(missing_ok=True)
-        with artifacts.whole(folder / "index.arrow") as part, pa.ipc.new_file(str(part), SCHEMA) as writer:
+        file = folder / "index.arrow"
+        with artifacts.whole(file) as part, part.open("wb") as opened, pa.ipc.new_file(opened, SCHEMA) as writer:
             writer.write_table(self.table)
-        rejected = self._rejected.select(["source", "reason", "detail"]).to_pylist()
-        _write_csv(folder / "rejected.csv", ["path", "reason", "detail"], (row.values() for row in rejected))
+        self.save_rejected(folder / "rejected.csv")
         _write_csv(folder / "duplicates.csv", ["path", "same_as", "kind"], self._same())
         hashes = {name: artifacts.sha256(folder / name) for name in FILES}
         artifacts.write_json(folder / "MANIFEST.json", {"sha256": hashes})
+
+    def save_rejected(self, file: Path) -> None:
+        """All that were rejected, in a table that opens anywhere."""
+        rejected = self._rejected.select(["source", "reason", "detail"]).to_pylist()
+        _write_csv(file, ["path", "reason", "detail"], (row.values() for row in rejected))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Checked against its hashes, then mapped: however long it is, it takes no memory. DamagedError where it differs."""
         wrong = artifacts.damage(folder / "MANIFEST.json")
         if wrong:
-            raise DamagedError(f"{'; '.join(wrong)}. Make it again: divcon index DATA out={artifacts.show(folder)}")
+            raise DamagedError(f"{few(wrong, '; ')}. Make it again: divcon index DATA out={artifacts.show(folder)}")
         try:
-            with pa.memory_map(str(folder / "index.arrow")) as file:
+            with pa.memory_map(str((folder / "index.arrow").absolute())) as file:
                 return cls(_sound(pa.ipc.open_file(file).read_all()))
         except (OSError, pa.ArrowException, ValueError) as error:
             raise DamagedError(

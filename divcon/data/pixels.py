@@ -21,7 +21,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from .. import artifacts, faults, log, signals
+from .. import artifacts, caches, faults, log, signals
 from ..errors import DamagedError, DiskError
 from .decode import DECODING, Picture, Rejected, fitted, shrunk
 from .images import Images, Positions
@@ -113,11 +113,12 @@ def _open(images: Images, side: int, cache: Path, cache_gb: float, threads: int)
         log.say(f"pixels: {size / GB:.1f} GB is more than cache_gb={cache_gb:g}: images are decoded each time")
         return Decoded(images, side, threads)
     folder = place_of(images, side, cache)
-    with _building:
+    with caches.if_it_can_be_written(cache), _building:
         if not _is_sound(folder, Ragged.laid_out(heights, widths, np.empty(0, np.uint8)), size):
             Build(folder, images, side, size).make(threads)
-    flat = np.memmap(folder / "pixels.u8", np.uint8, "r")
-    return Cached(Ragged.laid_out(heights, widths, flat), np.arange(len(images)))
+        flat = np.memmap(folder / "pixels.u8", np.uint8, "r")
+        return Cached(Ragged.laid_out(heights, widths, flat), np.arange(len(images)))
+    return Decoded(images, side, threads)
 
 
 def place_of(images: Images, side: int, cache: Path) -> Path:

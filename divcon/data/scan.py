@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +15,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from .. import artifacts, faults, log, signals
+from .. import artifacts, caches, faults, log, signals
 from .child import judged
 from .decode import DECODING
 from .index import Found, Index, Near
 from .judging import Verdict
-from .places import Entry, Source, Wanted
+from .places import Entry, Place, Source, Wanted
 
 LAYOUT = f"2, {DECODING}".encode()
 SAVE_SECONDS = 10.0
@@ -51,11 +52,8 @@ def memory_of(source: Source, cache: Path) -> Path:
 
 
 def _learn(source: Source, entries: Sequence[Entry], memory: "Memory", threads: int | None) -> None:
-    """Have the files judged, each once however many names it has; an interruption keeps what is done."""
-    names: dict[tuple[int, int, int], list[Entry]] = {}
-    for entry in entries:
-        names.setdefault((entry.device, entry.inode, entry.offset), []).append(entry)
-    files = {source.place(same[0].path, same[0].offset, same[0].size): same for same in names.values()}
+    """Have the files judged, each once however many links lead to it; an interruption keeps what is done."""
+    files = _by_file(source, entries)
     faults.at("scan.listed")
     try:
         with contextlib.closing(judged(list(files), threads=threads or len(os.sched_getaffinity(0)))) as verdicts:
@@ -66,6 +64,20 @@ def _learn(source: Source, entries: Sequence[Entry], memory: "Memory", threads: 
                 signals.stop_here("what was looked through is remembered")
     finally:
         memory.save()
+
+
+def _by_file(source: Source, entries: Sequence[Entry]) -> dict[Place, list[Entry]]:
+    """The names that lead to one and the same place, by that of the first. Equal numbers of files only say where to look
+    closer, for a union of file systems, or one in user space, may number two files alike: their real paths tell. A hard
+    link has a real path of its own, and is read as a copy is."""
+    numbers = Counter((entry.device, entry.inode, entry.offset) for entry in entries)
+    files: dict[Place, tuple[Place, list[Entry]]] = {}
+    for entry in entries:
+        place = source.place(entry.path, entry.offset, entry.size)
+        alone = numbers[entry.device, entry.inode, entry.offset] == 1
+        real = place if alone else place._replace(file=os.path.realpath(place.file), name=b"")
+        files.setdefault(real, (place, []))[1].append(entry)
+    return dict(files.values())
 
 
 def _found(entry: Entry, memory: "Memory") -> Found:
@@ -154,8 +166,8 @@ class Memory:
         names = ("path", *Verdict._fields)
         columns = [list(sure), *(list(column) for column in zip(*sure.values()))] if sure else [[] for _ in names]
         table = pa.table(dict(zip(names, columns))).replace_schema_metadata({b"layout": LAYOUT})
-        with artifacts.whole(self.file) as part:
-            with pa.ipc.new_file(str(part), table.schema) as writer:
+        with caches.if_it_can_be_written(self.file.parents[1]), artifacts.whole(self.file) as part:
+            with part.open("wb") as file, pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_table(table)
             artifacts.end(part)
         # Of a long scan the writing takes a small share, however long the list has become.

@@ -4,15 +4,18 @@ import contextlib
 import math
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterator, Sequence
 from glob import glob, has_magic
 from itertools import product
 from pathlib import Path
+from typing import NoReturn
 
 from .. import log, signals
 from ..artifacts import opened, show
 from ..errors import InputError, UsageError
+from ..paths import nearest, typable
 from .patience import patiently
 from .places import Entry, Place, Wanted, below, reason_of
 from .tars import BLOCK, BrokenError, members
@@ -27,12 +30,15 @@ RANGE = re.compile(r"([0-9]{1,12})\.\.([0-9]{1,12})")
 
 
 class Shards:
-    """Every file in some tar files, by the shard's path below their common folder and its name in there."""
+    """Every file in some tar files, by the shard's path below their common folder and its name in there. `others` were
+    named with them, and are no tars."""
 
-    def __init__(self, files: Sequence[Path]):
-        paths = [Path(os.path.abspath(path)) for path in files]  # noqa: PTH100 - a link keeps its name
-        self.root = Path(os.path.commonpath([path.parent for path in paths]))
-        self.names = {os.fsencode(path.relative_to(self.root)) for path in paths}
+    def __init__(self, files: Sequence[Path], others: Sequence[Path] = ()):
+        paths, beside = ([Path(os.path.abspath(path)) for path in named] for named in (files, others))  # noqa: PTH100 - a link keeps its name
+        self.root = Path(os.path.commonpath([path.parent for path in (*paths, *beside)]))
+        self.names, self.others = (
+            {os.fsencode(path.relative_to(self.root)) for path in named} for named in (paths, beside)
+        )
 
     @property
     def key(self) -> bytes:
@@ -40,6 +46,7 @@ class Shards:
 
     def entries(self, wanted: Wanted = lambda path: True) -> Iterator[Entry]:
         """Members that are no folders, in the order of shards; and of a shard that can't be read to its end, itself."""
+        yield from (Entry(other, reason="not_a_tar") for other in sorted(self.others) if wanted(other))
         for done, shard in enumerate(sorted(self.names), 1):
             for count, entry in enumerate(_entries(self._path(shard), shard, wanted)):
                 if entry.offset >= 0 or wanted(entry.path):
@@ -81,31 +88,69 @@ def _entries(path: bytes, shard: bytes, wanted: Wanted) -> Iterator[Entry]:
         yield Entry(shard + b"/", reason=broken.reason, detail=broken.detail)
 
 
-def shards_at(data: Path) -> Shards | None:
-    """The tar files that a name or a pattern stands for, `shards/{000..123}.tar` or `shards/*.tar`; None where it names
-    a folder, or nothing that looks like one or the other."""
-    text = str(data)
-    if data.is_dir() or not (data.exists() or BRACES.search(text) or has_magic(text)):
+def shards_at(data: Sequence[Path]) -> Shards | None:
+    """The tar files that names or a pattern stand for, `shards/{000..123}.tar` or `shards/*.tar`; None where one name is
+    that of a folder, or of nothing that looks like a tar."""
+    if len(data) == 1 and (data[0].is_dir() or not (data[0].exists() or _is_pattern(data[0]))):
         return None
-    files = [data] if data.exists() else [Path(found) for name in expanded(text) for found in _globbed(name)]
+    files = [file for name in data for file in _files(name)]
     missing = [path for path in files if not path.exists()]
     if missing or not files:
-        what = f"{show(missing[0])} ({len(missing):,} of {len(files):,} shards are missing)" if files else show(data)
-        raise InputError(f"there is no {what}: look with `ls {show(data.absolute().parent)}`")
-    return Shards(files) if _are_tars(data, files[0]) else None
+        what = f"{show(missing[0])} ({len(missing):,} of {len(files):,} shards are missing)" if files else show(data[0])
+        raise InputError(f"there is no {what}: look with `ls {typable(nearest((missing or data)[0].parent))}`")
+    tars = [path for i, path in enumerate(files) if _is_tar(path, look=i == 0)]
+    if not tars and len(data) == 1 and data[0].exists():
+        _refuse_archive(files[0])
+        return None
+    if not tars:
+        _refuse_others(files)
+    return Shards(tars, sorted({*files} - {*tars}))
 
 
-def _are_tars(data: Path, first: Path) -> bool:
-    """Whether they may be, by the first: by its name, or by what it begins with. UsageError if it is compressed."""
-    with contextlib.suppress(OSError), opened(os.fsencode(first)) as file:
-        begin = file.read(BLOCK)
-        if begin.startswith(ARCHIVES):
-            raise UsageError(
-                f"{show(first)} is an archive, and none is ever unpacked here: unpack it, and name the folder, or the tars "
-                "that come out of it"
-            )
-        return data.suffix == ".tar" or begin[MAGIC] == b"ustar"
-    return data.suffix == ".tar"
+def _is_pattern(name: Path) -> bool:
+    return bool(BRACES.search(str(name))) or has_magic(str(name))
+
+
+def _files(name: Path) -> list[Path]:
+    return [name] if name.exists() else [Path(found) for text in expanded(str(name)) for found in _globbed(text)]
+
+
+def _is_tar(path: Path, *, look: bool) -> bool:
+    """True for what may be one: by its name, unless we look inside; else by its first bytes."""
+    named = path.suffix == ".tar"
+    if named and not look:
+        return True
+    begin = _begin(path)
+    return not begin.startswith(ARCHIVES) and (named or begin[MAGIC] == b"ustar")
+
+
+def _begin(path: Path) -> bytes:
+    with contextlib.suppress(OSError), opened(os.fsencode(path)) as file:
+        return file.read(BLOCK)
+    return b""
+
+
+def _refuse_archive(path: Path) -> None:
+    if _begin(path).startswith(ARCHIVES):
+        raise UsageError(
+            f"{show(path)} is an archive, and none is ever unpacked here: unpack it, and name the folder, or the tars "
+            "that come out of it"
+        )
+
+
+def _refuse_others(files: Sequence[Path]) -> NoReturn:
+    """Say what to type for several names of which none is a tar."""
+    _refuse_archive(files[0])
+    if any(path.is_dir() for path in files):
+        above = os.path.commonpath([path.absolute().parent for path in files])
+        raise UsageError(
+            f"one folder at a time, or tar shards: name the folder above them, {typable(above)}, and choose by include="
+        )
+    kind = f"include={shlex.quote(f'*{files[0].suffix}')}" if files[0].suffix else "include="
+    raise UsageError(
+        f"of the {len(files):,} files that were named none is a tar: name the folder that they are in, "
+        f"{typable(files[0].absolute().parent)}, and choose by {kind}"
+    )
 
 
 def _globbed(name: str) -> list[str]:

@@ -28,31 +28,35 @@ class Tree:
 
 
 def walk(root: bytes, wanted: Wanted = lambda path: True) -> Iterator[Entry]:
-    """Every entry below root that is no folder. Links are followed, each real folder once.
+    """Every entry below root that is no folder. Links are followed, each real folder once: by its real path, since two
+    folders may have the same number (unions, file systems in user space).
 
     Real folders go before links to folders, and those in the order of their paths: which of the names of a file are
     found does not depend on the order in which a file system lists them.
     """
-    folders, links, seen = [b""], list[bytes](), set[tuple[int, int]]()
+    folders, links, seen = [(b"", os.path.realpath(root))], list[bytes](), set[bytes]()
     while folders or links:
-        folder = folders.pop() if folders else heapq.heappop(links)
-        for item in _listed(root, folder, seen):
+        folder, real = folders.pop() if folders else _followed(root, heapq.heappop(links))
+        if real in seen:
+            continue
+        seen.add(real)
+        for item in _listed(root, folder):
             if isinstance(item, Entry):
                 if wanted(item.path):
                     yield item
             elif item.is_symlink():
                 heapq.heappush(links, below(folder, item.name))
             else:
-                folders.append(below(folder, item.name))
+                folders.append((below(folder, item.name), below(real, item.name)))
 
 
-def _listed(root: bytes, folder: bytes, seen: set[tuple[int, int]]) -> Iterator["Entry | os.DirEntry[bytes]"]:
-    """What is in a folder: entries, and folders as they are; nothing of a folder that was seen."""
+def _followed(root: bytes, link: bytes) -> tuple[bytes, bytes]:
+    return link, os.path.realpath(below(root, link))
+
+
+def _listed(root: bytes, folder: bytes) -> Iterator["Entry | os.DirEntry[bytes]"]:
+    """The content of a folder: entries, and folders as they are."""
     try:
-        status = Path(os.fsdecode(below(root, folder))).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            return
-        seen.add((status.st_dev, status.st_ino))
         with os.scandir(below(root, folder)) as items:
             for item in items:
                 yield _entry(below(folder, item.name), item)

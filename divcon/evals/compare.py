@@ -1,10 +1,12 @@
 """Does an expert know its own cluster better than the base does? The cheap check that says whether dividing pays."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, PositiveInt
 
 from ..data.labelled import Labelled
 from ..data.layout import Split
@@ -22,8 +24,8 @@ from .split import stratified
 class Check:
     """On so many images of each cluster, by so many neighbours; and by the `labels` of a folder, where there are any."""
 
-    images: int = 2000
-    neighbours: int = 10
+    images: Annotated[int, Field(ge=2)] = 2000
+    neighbours: PositiveInt = 10
     labels: str | None = None
     split: Split = "auto"  # how that folder is laid out
     seed: int = 0

@@ -12,7 +12,7 @@ from pydantic import Field, PositiveFloat
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from .. import records
+from .. import ambient, records
 from ..artifacts import differs, digest, sha256, show, whole, write_json, write_tensors
 from ..config import check
 from ..errors import DamagedError, InputError, UsageError
@@ -126,7 +126,7 @@ class Trained:
 
 def rebuilt(spec: EncoderSpec, sight: Sight, shape: dict[str, Any], device: str = "cpu") -> Net:
     """The network without its weights; on the device "meta" without room for them either."""
-    with torch.device(device):
+    with ambient.ours(), torch.device(device):
         return Net(build(replace(spec, init="random"), sight.size), **shape)
 
 
@@ -164,5 +164,6 @@ def _refuse(folder: Path, name: str, found: list[int] | None, expected: list[int
 
 def untrained(spec: EncoderSpec, sight: Sight, seed: int = 0) -> Trained:
     """The encoder alone, with the random weights of the seed."""
-    torch.manual_seed(seed)
-    return Trained(spec, sight, Net(build(spec, sight.size)))
+    with ambient.ours():
+        torch.manual_seed(seed)
+        return Trained(spec, sight, Net(build(spec, sight.size)))

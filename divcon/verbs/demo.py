@@ -16,6 +16,7 @@ from ..data.made import make
 from ..errors import UsageError
 from ..evals.split import split
 from ..log import say, warn
+from .door import verb
 from .models import evaluate
 from .running import run
 from .sheet import draw_clusters
@@ -24,6 +25,7 @@ PACKAGE = "openclipart-png"
 OPTIONS = {"epochs": 15, "encoder": "slim10", "size": 32}
 
 
+@verb
 def demo(
     *, out: str | Path | None = None, data: str | Path | None = None, seed: int = 0, **options: Any
 ) -> dict[str, Any]:
@@ -34,10 +36,10 @@ def demo(
     cache = cache_folder(options.get("cache"))
     folder = Path(data) if data else collection(cache)
     out = Path(out or Path("runs") / "demo")
-    ran = run(folder, out=out, **{**OPTIONS, "seed": seed, **options})
     labelled = open_labelled(folder, cache=cache)
+    train, test, _ = split(labelled, 0)  # refused now, if it can't be split to be scored on
+    ran = run(folder, out=out, **{**OPTIONS, "seed": seed, **options})
     scores = {name: evaluate(model, labelled, cache=cache) for name, model in _models(ran.folder).items()}
-    train, test, _ = split(labelled, 0)
     clusters = Clusters.load(out / "clusters")
     draw_clusters(open_images(folder, cache=cache), clusters, out / "clusters.png")
     used = "every image, those of the test half too, without any label"

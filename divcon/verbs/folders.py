@@ -10,21 +10,31 @@ from ..artifacts import cache_folder, show
 from ..book import Book, expected, forget
 from ..book import verify as verify_hashes
 from ..config import Threads
-from ..data.images import open_images
+from ..data.images import look_through, open_images, refuse_none
 from ..data.index import Near
-from ..errors import DamagedError, InputError
+from ..data.rejected import sample
+from ..errors import DamagedError, InputError, UsageError
 from ..fit.journal import lines
+from ..paths import Data
+from .door import verb
 
+NAMED = 10  # of the rejected, in what `look` says
 UNKNOWN = dict.fromkeys(("images_seen", "images_per_second", "data_wait", "peak_rss_mb"))  # where nothing was trained
 
 
+@verb
 def look(
-    data: str | Path, *, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = (),
+    data: Data, *, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = (),
     near_duplicates: Near = "keep", cache: str | Path | None = None, threads: Threads | None = None, sheet: str | Path | None = None,
+    rejected: str | Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """What is in the pile: how many files were found, used, duplicates, and rejected for what reason; how many look like
-    another that is used (near-duplicates: used too, unless they are to be dropped); the middle sizes in pixels. `sheet` is where to draw a contact sheet."""
-    images = open_images(
+    another that is used (near-duplicates: used too, unless they are to be dropped); the middle sizes in pixels; a few of the rejected by name. `sheet` is where to draw a contact sheet, `rejected` where to
+    write down all that were rejected, also when no image can be used."""
+    for name, path, ending in (("sheet", sheet, ".png"), ("rejected", rejected, ".csv")):
+        if path is not None and Path(path).suffix != ending:
+            raise UsageError(f"{name}={show(path)}: let the name end in {ending}")
+    images = look_through(
         data,
         include=include,
         exclude=exclude,
@@ -32,6 +42,9 @@ def look(
         cache=cache_folder(cache),
         threads=threads,
     )
+    if rejected is not None:
+        images.index.save_rejected(Path(rejected))
+    refuse_none(data, images, Path(rejected) if rejected is not None else None)
     if sheet is not None:
         from .sheet import draw_collection
 
@@ -40,11 +53,14 @@ def look(
     counts = {"found": index.found, "used": index.used, "duplicates": index.duplicates, "rejected": index.rejected}
     middle = {"width": int(np.median(images.widths)), "height": int(np.median(images.heights))}
     near = {"near_duplicates": index.near_duplicates}
-    return {**counts, **near, "reasons": dict(index.reasons), "notes": index.notes, "median": middle}
+    some = [row._asdict() for row in sample(index, NAMED)]
+    reasons = {"reasons": dict(index.reasons), "rejected_sample": some}
+    return {**counts, **near, **reasons, "notes": index.notes, "median": middle}
 
 
+@verb
 def index(
-    data: str | Path, *, out: str | Path | None = None, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = (),
+    data: Data, *, out: str | Path | None = None, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = (),
     near_duplicates: Near = "keep", cache: str | Path | None = None, threads: Threads | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Read every file once and remember it in the cache; with `out`, also as index.arrow and lists in that folder."""
@@ -61,6 +77,7 @@ def index(
     return {"used": made.used, "fingerprint": made.fingerprint}
 
 
+@verb
 def status(run: str | Path, *, verify: bool = False) -> dict[str, Any]:
     """Each stage: waiting, running, interrupted, failed or done; how far, how fast, how long still."""
     folder = Path(run)
@@ -115,6 +132,7 @@ def _rates(notes: dict[str, Any]) -> dict[str, Any]:
     return {key: notes[key] for key in UNKNOWN if key in notes}
 
 
+@verb
 def redo(run: str | Path, stage: str) -> list[str]:
     """Forget a stage and what follows from it; the names of what was removed."""
     _book(Path(run))

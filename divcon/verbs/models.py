@@ -28,6 +28,8 @@ from ..nets.encoder import SLIM, EncoderSpec, check_spec
 from ..nets.net import Place
 from ..nets.timm_models import untyped_size
 from ..nets.trained import Sight, Trained, untrained
+from ..paths import Data
+from .door import verb
 from .trying import check_shown
 
 TASKS = ("knn", "linear")
@@ -35,6 +37,7 @@ ROWS = 2**16  # of a table, in work at a time
 Patterns = str | tuple[str, ...]  # of paths
 
 
+@verb
 def load(model: str | Path) -> Encoder:
     """The encoder: normalised images [B, 3, H, W] -> features [B, num_features], in eval mode; its `preprocess` makes such an
     image of a picture, as `embed` does."""
@@ -42,6 +45,7 @@ def load(model: str | Path) -> Encoder:
     return Encoder(trained.net.encoder, trained.sight).eval()
 
 
+@verb
 def find_model(model: str | Path) -> Trained:
     """What MODEL names."""
     text = str(model)
@@ -90,6 +94,7 @@ def features(
         return encode(model.net, model.sight, pixels, here, place=place)
 
 
+@verb
 def evaluate(
     model: str | Path | Trained, labelled: str | Path | Labelled, *, tasks: str | tuple[str, ...] = TASKS, seed: Seed = 0,
     split: Split = "auto", include: Patterns = (), exclude: Patterns = (),
@@ -129,8 +134,9 @@ class Embedded:
     pictures: int
 
 
+@verb
 def embed(
-    model: str | Path, data: str | Path, *, out: str | Path, include: Patterns = (), exclude: Patterns = (),
+    model: str | Path, data: Data, *, out: str | Path, include: Patterns = (), exclude: Patterns = (),
     place: Place = "pool", cache: str | Path | None = None, cache_gb: Gigabytes = 8.0, threads: Threads | None = None,
 ) -> Embedded:  # fmt: skip
     """Write what the model sees of each image to a parquet file, a row for each file that can be read: `path` (null where
@@ -153,7 +159,7 @@ def _write_embeddings(out: Path, files: Files, x: NDArray[np.float32]) -> None:
     schema = pa.schema(
         {"path": pa.string(), "path_bytes": pa.binary(), "picture": pa.int64(), "embedding": pa.list_(pa.float32(), x.shape[1])}
     )  # fmt: skip
-    with whole(out) as part, pq.ParquetWriter(part, schema, compression="none") as writer:
+    with whole(out) as part, part.open("wb") as file, pq.ParquetWriter(file, schema, compression="none") as writer:
         for begin in range(0, len(files.paths), ROWS):
             paths, pictures = files.paths[begin : begin + ROWS], files.pictures[begin : begin + ROWS]
             vectors = pa.FixedSizeListArray.from_arrays(pa.array(x[pictures].ravel()), x.shape[1])

@@ -13,19 +13,22 @@ from ..config import changed, check, described, differences, leaves, unknown
 from ..data.images import Images, open_images
 from ..data.labelled import open_labelled
 from ..dnc import DnC, divide_and_contrast
-from ..errors import DataError, UsageError, WaitingError
+from ..errors import DataError, UsageError, WaitingError, few
 from ..log import say
 from ..nets.encoder import check_name
 from ..nets.trained import Trained
+from ..paths import Data
 from ..recipes import Options, Recipe
 from ..rivals import NMF, ClusterFit, Single, Supervised, clusterfit, nmf, single, supervised
 from ..runs import Run
+from ..stages import FEWEST
+from .door import verb
+from .refusals import refuse_what_fails_later
 from .room import refuse_without_room
 from .running import BEHAVIOUR, Behaviour, behaving
 from .trying import check_encoders
 
 UNREAD = 0.01  # of the files: so many may be lost to a disk that fails
-FEWEST = 16  # images: a batch has at least two, and is at most an eighth of them
 STAGES: dict[type, list[str]] = {
     DnC: ["base", "clusters", "experts", "checks", "student"],
     ClusterFit: ["base", "clusters", "refit"],
@@ -56,10 +59,11 @@ class Order:
     reasons: list[str]
 
 
-def prepare(data: str | Path, out: str | Path, options: Mapping[str, Any]) -> Order:
+@verb
+def prepare(data: Data, out: str | Path, options: Mapping[str, Any]) -> Order:
     """Read the collection, settle every option, and refuse what can't be done, before anything is written."""
     folder = Path(out)
-    check_folder(folder, Path(data))
+    check_folder(folder, data)
     typed = {key: value for key, value in options.items() if key not in BEHAVIOUR}
     behaviour = behaving(options)
     typed = _with_anothers(typed)
@@ -76,17 +80,20 @@ def prepare(data: str | Path, out: str | Path, options: Mapping[str, Any]) -> Or
     chosen = _machine(folder, cache, short, behaviour)
     full, reasons = recipes.settled(short, len(images), chosen.device)
     recipe = changed(recipes.named(full.recipe).recipe(full, len(images)), dotted)
-    _refuse_too_few(recipe, len(images))
+    base = _base(full.base, recipe)
+    refuse_what_fails_later(recipe, base, len(images), asked_for_k="clusters.k" in dotted)
     with chosen.use():
         check_encoders(recipe)
-    if full.labels is not None:
-        open_labelled(full.labels, split=full.split, cache=cache, threads=readers)
+    _try_labels(recipe, full, cache, readers)
+    typed_smallest = dotted.get("clusters.smallest", FEWEST)
+    if isinstance(recipe, DnC) and isinstance(typed_smallest, int) and typed_smallest < FEWEST:
+        reasons.append(f"clusters.smallest {FEWEST}: an expert needs so many images")
     flat = {**described(full), **_flat(described(recipe))}
     book = Book(
         typed, flat, described(chosen), images.fingerprint, len(images), _stages(recipe), STAGES[type(recipe)][-1]
     )
     gb, every = behaviour.cache_gb, behaviour.save_every
-    return Order(folder, images, recipe, book, chosen, cache, gb, every, _base(full.base, recipe), reasons)
+    return Order(folder, images, recipe, book, chosen, cache, gb, every, base, reasons)
 
 
 def carry_out(
@@ -117,11 +124,15 @@ def carry_out(
     return run.did, True
 
 
-def _refuse_too_few(recipe: Recipe, n: int) -> None:
-    if n < FEWEST:
-        raise DataError(f"{n} images are too few to train on: at least {FEWEST} different ones are needed")
-    if isinstance(recipe, DnC | ClusterFit) and recipe.clusters.k > n:
-        raise DataError(f"clusters.k={recipe.clusters.k}, but there are {n} different images; lower it")
+def _try_labels(recipe: Recipe, options: Options, cache: Path, threads: int | None) -> None:
+    """Open the labeled folder, if one is named, so that what is wrong with it is said before anything is begun."""
+    labels, split = options.labels, options.split
+    if isinstance(recipe, DnC):
+        labels, split = recipe.checks.labels, recipe.checks.split
+    elif isinstance(recipe, Supervised):
+        labels, split = recipe.truth.labels, recipe.truth.split
+    if labels is not None:
+        open_labelled(labels, split=split, cache=cache, threads=threads)
 
 
 def _refuse_a_disk_that_fails(images: Images) -> None:
@@ -165,7 +176,7 @@ def _meet_book(order: Order, steal_lock: bool) -> str:
             return ""
         before = Book.read(order.folder)
     check_common(before, order.book, order.folder)
-    return "; ".join(before.changes(order.book))
+    return few(before.changes(order.book), "; ")
 
 
 def _close_book(order: Order, steal_lock: bool) -> None:

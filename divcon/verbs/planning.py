@@ -24,8 +24,9 @@ from ..nets.recompute import recomputing
 from ..nets.small_maps import with_products
 from ..recipes import Recipe
 from ..rivals import ClusterFit, Supervised, to_learn_from
-from ..stages import Classification, Distillation, Divide, Factoring, Learning, Pretrain
+from ..stages import Classification, Distillation, Factoring, Learning, Pretrain
 from .orders import Order
+from .refusals import remaining
 from .room import disk_bytes, free_bytes
 
 TIMED = 3  # steps, after one that warms up
@@ -72,11 +73,6 @@ def trainings(order: Order) -> list[Part]:
     k = remaining(recipe.clusters, n)
     experts = [Part(f"experts/{i}", recipe.expert.share(1 / k), n // k) for i in range(k)]
     return [base, *experts, Part("student", recipe.student, n)]
-
-
-def remaining(clusters: Divide, n: int) -> int:
-    """As many clusters as can be left once those that are too small are merged."""
-    return min(clusters.k, max(1, n // max(1, clusters.smallest)))
 
 
 def _unknown(recipe: Recipe, n: int) -> list[str]:

@@ -1,5 +1,6 @@
 """Whether the disks have room for a run, asked before it writes anything."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -70,14 +71,14 @@ def _kept(recipe: Recipe, n: int) -> float:
     if not isinstance(recipe, DnC) or recipe.student.teacher_view == "same":
         return 0.0
     if recipe.student.place == "projection":
-        return 2.0 * n * HALF * int(recipe.base.options["dim"])
+        return 2.0 * n * HALF * int(recipe.base.options.get("dim", 0))
     return 2.0 * n * HALF * width(build(replace(recipe.student.encoder, init="random"), recipe.student.sight.size))
 
 
 def _pixels(cache: Path, sight: Sight, images: Images, gb: float) -> float:
     """Bytes of the pixel cache that is still to be made."""
     side = sight.short_side
-    if place_of(images, side, cache).exists():
+    if place_of(images, side, cache).exists() or not os.access(_existing(cache), os.W_OK):
         return 0.0
     size = pixel_bytes(images, side)
     begun = sum(

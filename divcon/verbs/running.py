@@ -11,8 +11,10 @@ from pydantic import NonNegativeFloat
 from .. import signals
 from ..artifacts import cache_folder, show
 from ..book import Book, check_folder, check_intact, expected, untidy
-from ..config import Gigabytes, Threads, check, described, leaves
+from ..config import Gigabytes, Threads, check, check_plain, described, leaves
 from ..log import say
+from ..paths import Data
+from .door import verb
 
 if TYPE_CHECKING:
     from ..nets.trained import Trained
@@ -47,8 +49,9 @@ class Ran:
         return find_model(self.folder)
 
 
+@verb
 def run(
-    data: str | Path, *, out: str | Path, only: str | None = None, steal_lock: bool = False,
+    data: Data, *, out: str | Path, only: str | None = None, steal_lock: bool = False,
     allow_collapse: bool = False, **options: Any,
 ) -> Ran:  # fmt: skip
     """Train an encoder on a folder of images; what was done before in `out` is not done again.
@@ -57,8 +60,9 @@ def run(
     """
     folder = Path(out)
     options = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}  # as if typed
+    check_plain(options)
     with signals.listening():
-        check_folder(folder, Path(data))
+        check_folder(folder, data)
         if only is None and finished(data, folder, options):
             say(f"nothing to do: every stage of {show(folder)} is done")
             return Ran(folder, [], True)
@@ -69,7 +73,7 @@ def run(
         return Ran(folder, did, done)
 
 
-def finished(data: str | Path, folder: Path, options: dict[str, Any]) -> bool:
+def finished(data: Data, folder: Path, options: dict[str, Any]) -> bool:
     """Whether all of this very order, of these very images, is done. A "no" may be wrong, and costs a second look.
 
     DamagedError if it is done, but not as it was when it was done."""

@@ -68,7 +68,7 @@ def contents(folder: Path) -> str:
     return hashlib.blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()
 
 
-vars(numba.config).update(CACHE_DIR=compiled_folder())
+FOLDER = compiled_folder()
 
 
 class Ended(IndexDataCacheFile):
@@ -107,7 +107,13 @@ def is_as_written(path: Path) -> bool:
 
 def compiled(function: Callable[P, R], **how: Any) -> Callable[P, R]:
     """Compiled, without the GIL, and kept for other processes."""
-    made: Any = numba.njit(nogil=True, cache=True, error_model="numpy", **how)(function)
+    settings = vars(numba.config)
+    hosts = settings["CACHE_DIR"]  # numba asks for it now, and not again
+    settings["CACHE_DIR"] = FOLDER
+    try:
+        made: Any = numba.njit(nogil=True, cache=True, error_model="numpy", **how)(function)
+    finally:
+        settings["CACHE_DIR"] = hosts
     files = getattr(getattr(made, "_cache", None), "_cache_file", None)
     if isinstance(files, IndexDataCacheFile):  # none with NUMBA_DISABLE_JIT
         files.__class__ = Ended

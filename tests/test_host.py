@@ -1,0 +1,274 @@
+"""The host program: a notebook, a sweep, another library's training. What it has set changes no bit of a run, and is
+afterwards as it was; what it draws next is what it would have drawn; what it hands over is understood."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+from PIL import Image, ImageFile
+
+import divcon
+from divcon import ambient, log
+from divcon.artifacts import sha256
+from divcon.errors import DataError, InterruptError, StoppedError, UsageError
+from divcon.signals import listening, stop_here
+
+STEPS = {**TINY, "recipe": "moclr", "epochs": 0.2}
+for name in ("clusters.k", "clusters.smallest"):
+    del STEPS[name]
+
+
+def trained(photos: Path, out: Path, **options: Any) -> str:
+    """The hash of the encoder that a run of two steps ends with."""
+    divcon.run(photos, out=out, **{**STEPS, **options})
+    return sha256(out / "base/encoder.safetensors")
+
+
+@pytest.fixture(scope="module")
+def usual(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return trained(photos, tmp_path_factory.mktemp("usual") / "run")
+
+
+@contextlib.contextmanager
+def assigned(write: Callable[[Any], Any], value: Any, before: Any) -> Iterator[None]:
+    write(value)
+    try:
+        yield
+    finally:
+        write(before)
+
+
+def attribute(owner: Any, name: str, value: Any) -> contextlib.AbstractContextManager[None]:
+    return assigned(lambda new: setattr(owner, name, new), value, getattr(owner, name))
+
+
+HOSTS: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "float64": lambda: assigned(torch.set_default_dtype, torch.float64, torch.float32),
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "a default device": lambda: torch.device("meta"),
+    "deterministic algorithms": lambda: assigned(torch.use_deterministic_algorithms, True, False),
+    "products in bfloat16": lambda: assigned(torch.set_float32_matmul_precision, "medium", "highest"),
+    "no oneDNN": lambda: attribute(torch.backends.mkldnn, "enabled", False),
+    "NumPy that raises": lambda: np.errstate(all="raise"),
+    "a small limit of Pillow's": lambda: attribute(Image, "MAX_IMAGE_PIXELS", 100),
+    "half pictures": lambda: attribute(ImageFile, "LOAD_TRUNCATED_IMAGES", True),
+    "seeds": lambda: assigned(seeded, 5, 6),
+    "three threads": lambda: assigned(torch.set_num_threads, 3, torch.get_num_threads()),
+}
+
+
+def seeded(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def surroundings() -> list[Any]:
+    """All that a host may have set, as far as it can be read."""
+    return [
+        torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(),
+        torch.is_autocast_enabled("cpu"), torch.get_default_device(), torch.get_deterministic_debug_mode(),
+        torch.get_float32_matmul_precision(), torch.backends.mkldnn.enabled, torch.get_num_threads(), np.geterr(),
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, random.getstate(), str(np.random.get_state()),
+        torch.get_rng_state().tolist(), [signal.getsignal(number) for number in (2, 10, 15)],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_run_has_the_same_bits_whatever_the_host_has_set_and_leaves_it_so(
+    photos: Path, tmp_path: Path, usual: str, host: str
+) -> None:
+    with HOSTS[host]():
+        before = surroundings()
+        found = trained(photos, tmp_path / "run")
+        assert surroundings() == before
+    assert found == usual
+
+
+def test_weights_that_were_cast_are_not_used_again_after_a_step_inside_the_hosts_autocast() -> None:
+    layer, x = torch.nn.Linear(4, 4), torch.ones(1, 4)
+
+    def step() -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return layer(x).float()
+
+    with torch.autocast("cpu", torch.bfloat16), ambient.ours():
+        first = step()
+        with torch.no_grad():
+            layer.weight += 1
+        assert (step() - first > 3).all()
+
+
+def test_a_host_has_its_settings_back_after_an_error(photos: Path, tmp_path: Path) -> None:
+    with torch.no_grad(), attribute(ImageFile, "LOAD_TRUNCATED_IMAGES", True):
+        before = surroundings()
+        with pytest.raises(UsageError):
+            divcon.run(photos, out=tmp_path / "run", **STEPS, views="none such")
+        with pytest.raises(UsageError):
+            divcon.evaluate("random:slim10", photos, tasks="none such")
+        assert surroundings() == before
+
+
+@pytest.mark.parametrize("verb", ["load", "evaluate", "embed", "look", "lazily"])
+def test_what_the_host_draws_next_is_what_it_would_have_drawn(
+    photos: Path, tmp_path: Path, cache: Path, verb: str
+) -> None:
+    trained(photos, tmp_path / "run", epochs=0.1)
+    verbs: dict[str, Callable[[], Any]] = {
+        "load": lambda: divcon.load("random:slim10_w8"),
+        "evaluate": lambda: divcon.evaluate("random:slim10_w8", photos, tasks="knn"),
+        "embed": lambda: divcon.embed(tmp_path / "run", photos, out=tmp_path / "e.parquet"),
+        "look": lambda: divcon.look(photos, sheet=tmp_path / "sheet.png"),
+        "lazily": lambda: divcon.run(photos, out=tmp_path / "run", **{**STEPS, "epochs": 0.1}).model.net,
+    }
+    seeded(1)
+    expected = random.random(), np.random.rand(), float(torch.rand(1))
+    seeded(1)
+    verbs[verb]()
+    assert (random.random(), np.random.rand(), float(torch.rand(1))) == expected
+
+
+def test_an_encoder_that_is_loaded_where_no_gradients_are_kept_can_be_trained() -> None:
+    with torch.inference_mode():
+        encoder = divcon.load("random:slim10_w8")
+    encoder(torch.zeros(2, 3, 32, 32)).sum().backward()
+    assert all(p.requires_grad and p.dtype == torch.float32 for p in encoder.parameters())
+
+
+SAME = """
+import logging, os, random, signal, sys, warnings, importlib, pkgutil
+import jaxtyping, numba, numpy, pyarrow.parquet, PIL.Image, PIL.ImageFile, pydantic, safetensors.torch, simplejpeg, timm, torch, typer
+
+def state():
+    return {
+        "warnings": [str(each) for each in warnings.filters], "log": [*logging.getLogger().handlers, logging.root.level],
+        "signals": [signal.getsignal(number) for number in (2, 10, 13, 15)], "environment": dict(os.environ),
+        "draws": [str(numpy.random.get_state()), random.getstate(), torch.get_rng_state().tolist()],
+        "torch": [torch.get_num_threads(), torch.get_default_dtype()], "folder": os.getcwd(), "path": list(sys.path),
+        "numba": {name: value for name, value in vars(numba.config).items() if name.isupper()},
+        "pillow": [PIL.Image.MAX_IMAGE_PIXELS, PIL.ImageFile.LOAD_TRUNCATED_IMAGES], "hook": sys.excepthook,
+    }
+
+before = state()
+import divcon
+for module in pkgutil.walk_packages(divcon.__path__, "divcon."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+after = state()
+print(*(f"{name}: {value} became {after[name]}" for name, value in before.items() if after[name] != value))
+"""
+
+
+def test_to_import_all_of_it_changes_nothing_in_the_process() -> None:
+    done = subprocess.run([sys.executable, "-c", SAME], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+class Interrupting:
+    """A user who presses Ctrl-C once a training has begun."""
+
+    def __init__(self, number: int):
+        self.number, self.pressed = number, False
+
+    def __call__(self, tick: log.Tick) -> None:
+        if not self.pressed and tick.what.startswith("base"):
+            self.pressed = True
+            os.kill(os.getpid(), self.number)
+
+
+def test_ctrl_c_ends_a_sweep_that_goes_on_after_every_exception(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "watch", Interrupting(signal.SIGINT))
+    begun = []
+    with pytest.raises(KeyboardInterrupt, match="base is saved at step") as caught:
+        for seed in range(2):
+            begun.append(seed)
+            try:
+                trained(photos, tmp_path / f"run{seed}", seed=seed)
+            except Exception:
+                begun.append(-1)
+    assert begun == [0] and isinstance(caught.value, InterruptError)
+    assert list((tmp_path / "run0/base/checkpoints").glob("step-*"))
+    assert divcon.status(tmp_path / "run0")["stages"]["base"]["state"] == "interrupted"
+
+
+def test_sigterm_is_an_error_that_says_what_is_saved(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "watch", Interrupting(signal.SIGTERM))
+    with pytest.raises(StoppedError, match="stopped by SIGTERM: base is saved"):
+        trained(photos, tmp_path / "run")
+
+
+def test_a_ctrl_c_that_comes_too_late_to_stop_anything_is_not_swallowed() -> None:
+    with pytest.raises(KeyboardInterrupt), listening():
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_that_comes_after_sigterm_is_ctrl_c() -> None:
+    with pytest.raises(KeyboardInterrupt, match="SIGINT"), listening():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        stop_here("all is saved")
+
+
+def test_a_signal_that_the_host_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with listening():
+            os.kill(os.getpid(), signal.SIGINT)
+            stop_here("all is saved")
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_numbers_of_numpy_and_torch_are_numbers(photos: Path, tmp_path: Path) -> None:
+    plain: dict[str, Any] = {
+        "seed": 1, "base.lr": 0.5, "epochs": 0.1, "mean": [0.5, 0.25, 0.5], "shortcuts": True, "save_every": 3,
+    }  # fmt: skip
+    theirs = {
+        "seed": np.arange(3)[1], "base.lr": np.float32(0.5), "epochs": np.float64(0.1), "mean": np.array([0.5, 0.25, 0.5]),
+        "shortcuts": np.bool_(True), "save_every": torch.tensor(3),
+    }  # fmt: skip
+    assert trained(photos, tmp_path / "plain", **plain) == trained(photos, tmp_path / "theirs", **theirs)
+    again = divcon.run(photos, out=tmp_path / "theirs", **{**STEPS, **plain})
+    assert again.did == []
+
+
+def test_verbs_take_numbers_of_numpy_wherever_they_take_numbers(photos: Path, tmp_path: Path) -> None:
+    scores = divcon.evaluate("random:slim10_w8", photos, tasks=("knn",), seed=np.int64(1), threads=np.int32(1))
+    assert scores == divcon.evaluate("random:slim10_w8", photos, tasks="knn", seed=1)
+    options = {**STEPS, "base.options.temperature": np.float32(0.25), "base.encoder.options": {}}
+    assert divcon.run(photos, out=tmp_path / "run", **{**options, "base.options.dim": np.int16(16)}).done
+
+
+@pytest.mark.parametrize("value", [object(), 1j, {1, 2}, np.datetime64("2026-01-01"), [None, b"bytes"]])
+@pytest.mark.parametrize("name", ["seed", "base.encoder.options"])
+def test_what_is_no_option_is_refused_by_its_name(photos: Path, tmp_path: Path, name: str, value: Any) -> None:
+    given = {"x": value} if "." in name else value
+    with pytest.raises(UsageError, match=f"{name}=.* is no kind of option"):
+        divcon.run(photos, out=tmp_path / "run", **{**STEPS, name: given})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_host_that_lets_half_pictures_pass_does_not_get_them(tmp_path: Path, cache: Path) -> None:
+    whole = tmp_path / "whole.png"
+    Image.effect_noise((64, 64), 60).save(whole)
+    (tmp_path / "pile").mkdir()
+    (tmp_path / "pile/half.png").write_bytes(whole.read_bytes()[:2000])
+    with attribute(ImageFile, "LOAD_TRUNCATED_IMAGES", True), pytest.raises(DataError, match="truncated"):
+        divcon.look(tmp_path / "pile", cache=cache)
