@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from ..artifacts import show
+from ..artifacts import meant, show
 from ..data import decode
 from ..data.ragged import Ragged
 from ..data.views import centre, views_of
@@ -87,7 +87,7 @@ def _encoded(image: Picture) -> bytes:
         case bytes():
             return image
         case str() | os.PathLike():
-            return _read(Path(image))
+            return _read(meant(Path(image)))
         case Image.Image():
             return _saved(image)
         case np.ndarray() if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
