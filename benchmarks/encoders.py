@@ -3,7 +3,7 @@
     make encoders
 
 or, for some of them, `python -m benchmarks.encoders only=vgg,levit`. Each is tried in a process of its own, which may take so
-many seconds. The rows are in benchmarks/results/encoders.json, where `only=` replaces its own.
+many seconds. The rows are in benchmarks/encoders.json, where `only=` replaces its own.
 """
 
 import json
@@ -26,7 +26,7 @@ from divcon.nets.trained import Sight, Trained
 from divcon.nets.trial import objection, takes
 
 ROOT = Path(__file__).parents[1]
-ROWS, PAGE = ROOT / "benchmarks" / "results" / "encoders.json", ROOT / "docs" / "encoders.md"
+ROWS, PAGE = ROOT / "benchmarks" / "encoders.json", ROOT / "docs" / "encoders.md"
 PROCESSES = multiprocessing.get_context("forkserver")
 USUAL = 64  # pixels: on a CPU, for all but slim encoders
 SIZES = (16, 24, 32, 48, 64, 96, 128, 192, 224, 240, 256, 384)

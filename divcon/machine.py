@@ -241,6 +241,8 @@ def _wait_for(device: str) -> None:
 def _processor() -> str:
     """A digest of what the processor can do, and of what torch is told to use of it: a host's name may move to another."""
     about = Path("/proc/cpuinfo")
-    flags = re.search(r"^(flags|Features)\s*:.*$", about.read_text(), re.MULTILINE) if about.exists() else None
+    lines = (
+        re.findall(r"^(?:model name|flags|Features)\s*:.*$", about.read_text(), re.MULTILINE) if about.exists() else []
+    )
     told = [os.environ.get(name, "") for name in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")]
-    return digest(" ".join([platform.processor(), flags[0] if flags else "", *told]))
+    return digest(" ".join([*sorted(set(lines)), *told]))

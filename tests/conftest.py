@@ -1,6 +1,7 @@
 """What the tests share: a made collection, a cache, and the smallest of runs."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # small products wait for one another longe
 os.environ.setdefault(
     "NUMBA_CACHE_DIR", str(Path(os.environ.get("DIVCON_CACHE", "~/.cache/divcon")).expanduser() / "numba")
 )
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us behind its back has it ignored
 
 # Power cuts have tests of their own (test_power.py); in the others a disk would only be waited for, ten thousand times.
 os.fsync = lambda handle: None

@@ -120,7 +120,7 @@ def test_a_library_that_finds_no_memory_names_the_settings_to_lower(photos: Path
 def test_a_mistake_of_ours_is_said_to_be_one_without_a_traceback(
     photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(folders, "open_images", lambda *_, **__: {}["\x1b[31mkey"])
+    monkeypatch.setattr(folders, "look_through", lambda *_, **__: {}["\x1b[31mkey"])
     code, line = told(["look", str(photos)], capsys)
     assert code == 70 and "a mistake in divcon" in line and "KeyError" in line and "--debug" in line
     assert "\x1b" not in line

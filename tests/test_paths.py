@@ -57,7 +57,7 @@ def test_a_tilde_is_home_in_whatever_is_typed(home: Path, capsys: pytest.Capture
 def test_a_tilde_is_home_in_python_too(home: Path) -> None:
     options: dict[str, Any] = {**STEPS, "epochs": 0.1, "cache": Path("~/cache")}
     assert divcon.run("~/photos", out=Path("~/run"), **options).done
-    assert divcon.embed(Path("~/run"), "~/photos", out="~/e.parquet") == divcon.look("~/photos")["used"]
+    assert divcon.embed(Path("~/run"), "~/photos", out="~/e.parquet").pictures == divcon.look("~/photos")["used"]
     assert divcon.load("random:~/run") is not None and divcon.status("~/run")["stages"]["base"]["state"] == "done"
     assert found(home) >= {"run", "e.parquet", "cache"} and found(Path.cwd()) == set()
 
@@ -77,7 +77,7 @@ def test_a_folder_that_is_called_tilde_can_be_named(home: Path) -> None:
 
 @pytest.mark.parametrize("name", ["s3:bucket/e.parquet", "file:e.parquet", "a b/é?#%20.parquet"])
 def test_a_name_that_could_be_an_address_is_the_name_of_a_file(home: Path, name: str) -> None:
-    n = divcon.embed("random:slim10_w8", "~/photos", out=name)
+    n = divcon.embed("random:slim10_w8", "~/photos", out=name).files
     with (Path.cwd() / name).open("rb") as file:
         assert pq.read_table(file).num_rows == n
     assert len(list(Path.cwd().rglob("*.parquet"))) == 1

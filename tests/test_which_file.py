@@ -16,7 +16,7 @@ from test_host import STEPS
 import divcon
 from divcon.errors import DataError, UsageError
 
-HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(300)
+JPEG_2000 = b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(300)
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def phone(tmp_path: Path, cache: Path) -> Path:
     folder = tmp_path / "my phone"
     folder.mkdir()
     for i in range(14):
-        (folder / f"IMG_{i:04}.jpg").write_bytes(HEIC + bytes([i]))
+        (folder / f"IMG_{i:04}.jpg").write_bytes(JPEG_2000 + bytes([i]))
     (folder / "note.txt").write_text("a note")
     (folder / "zero.png").touch()
     return folder
@@ -51,7 +51,7 @@ def test_look_lists_every_rejected_file_with_its_reason(
     phone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, line = told(["look", str(phone)], capsys)
-    assert code == 65 and "IMG_0000.jpg: format_not_allowed (HEIC" in line
+    assert code == 65 and "IMG_0000.jpg: format_not_allowed (JPEG 2000" in line
     assert "note.txt: not_an_image" in line and "zero.png: empty_file" in line and "IMG_0003" not in line
     (command,) = re.findall(r"`divcon (look .*?)`", line)
     words = shlex.split(command.replace("FILE.csv", str(tmp_path / "out/all.csv")))
