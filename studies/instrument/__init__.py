@@ -1,0 +1,1 @@
+"""What every study is done with: collections, processes, scores, rows, tables."""
