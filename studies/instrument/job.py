@@ -25,9 +25,7 @@ from . import here, watch
 from .piles import PILES, Pile
 from .rows import Row, Rows, keep
 from .scores import scored
-from .table import UNTRAINED, Run, Study
-
-BUSY = 79  # the exit code where another process is at it
+from .table import BUSY, UNTRAINED, Run, Study
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Trainings:
 
 def do(study: Study, run: Run, place: Place) -> Path | None:
     """The row's file; None where there is one. OwnedError where another process does this run, or makes what it needs."""
-    folder = here.folder(place.runs) / study.name / run.name
+    folder = here.folder(place.runs) / study.name / run.name  # as the runner has it
     with locks.owned(folder):
         if Rows.read(place.rows).has(run, place.part, here.code(), here.processor()["id"]):
             return None

@@ -20,24 +20,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from divcon import locks
 from divcon.artifacts import cache_folder, write_text
 from divcon.config import typed
 from divcon.errors import Error, UsageError
 
 from . import draw, here, table
 from .rows import Rows
-from .table import Run, Study
+from .table import BUSY, PARTS, Run, Study
 from .watch import MARK
 
-BUSY = 79  # job.py's; that one is not imported, for torch comes with it
-PARTS = ("validation", "test")
-PAUSE = 10.0  # seconds, where all that is left is being done by others
+STOPPED = 75  # as a command of divcon ends that was told to stop
+PAUSE = 10.0  # seconds, where little is left that is not being done by others
+LATER = 4  # runs that are tried before one that others are busy with is tried again
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 DEFAULTS: dict[str, Any] = {
     "jobs": 2, "part": "validation", "only": "*", "runs": here.ROOT / "runs" / "studies",
@@ -104,8 +106,17 @@ class Asked:
         left = [run for run in runs if not done.has(run, part, code, processor)]
         _say(f"{self.study.name}: {len(left)} of {len(runs)} runs to do, code {code}, on {processor}")
         with Children() as children:
-            failed = _all(left, int(self.options["jobs"]), lambda run: children.code_of(self.command(run), run))
+            failed = done_of(left, int(self.options["jobs"]), lambda run: self.code_of(run, children))
+        if children.stopping:
+            return "stopped; type the same command to go on"
         return f"failed: {', '.join(run.name for run in failed)}" if failed else 0
+
+    def code_of(self, run: Run, children: "Children") -> int:
+        """No process is begun for what is seen to be another's."""
+        folder = here.folder(Path(self.options["runs"]).absolute()) / self.study.name / run.name
+        if not children.stopping and locks.holder_of(folder):
+            return BUSY
+        return children.code_of(self.command(run), run)
 
     def command(self, run: Run) -> list[str]:
         """This program again, for one run."""
@@ -120,20 +131,26 @@ def _typed(value: Any) -> str:
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _all(runs: Sequence[Run], jobs: int, do: Callable[[Run], int]) -> list[Run]:
-    """Do all; what others are busy with comes again at the end. Those that failed."""
-    failed, told = list[Run](), False
-    while runs:
-        with ThreadPoolExecutor(jobs) as side_by_side:
-            codes = list(side_by_side.map(do, runs))
-        failed += [run for run, code in zip(runs, codes) if code not in (0, BUSY)]
-        busy = [run for run, code in zip(runs, codes) if code == BUSY]
-        if len(busy) == len(runs):
-            if not told:
-                _say(f"waiting for another process, which does {', '.join(run.name for run in busy)}")
-            told = True
-            time.sleep(PAUSE)
-        runs = busy
+def done_of(runs: Sequence[Run], jobs: int, do: Callable[[Run], int]) -> list[Run]:
+    """Do all, in their order; what others are busy with comes again a little later. The runs that failed."""
+    waiting, failed = deque(runs), list[Run]()
+
+    def work() -> None:
+        while True:
+            try:
+                run = waiting.popleft()
+            except IndexError:
+                return
+            code = do(run)
+            if code == BUSY:
+                time.sleep(PAUSE if len(waiting) < LATER else 0)
+                waiting.insert(LATER, run)
+            elif code:
+                failed.append(run)
+
+    with ThreadPoolExecutor(jobs) as side_by_side:
+        for worker in [side_by_side.submit(work) for _ in range(jobs)]:
+            worker.result()
     return failed
 
 
@@ -146,7 +163,7 @@ class Children:
 
     def code_of(self, command: Sequence[str], run: Run) -> int:
         if self.stopping:
-            return 1
+            return STOPPED
         begun = time.monotonic()
         child = subprocess.Popen(command, env={**os.environ, **ONE_THREAD, MARK: run.name}, cwd=here.ROOT)
         self.live[child.pid] = child
@@ -154,7 +171,7 @@ class Children:
             child.terminate()
         code = child.wait()
         del self.live[child.pid]
-        if code != BUSY:
+        if code != BUSY and not self.stopping:
             _say(f"{run.name}: {'done' if code == 0 else f'failed ({code})'} after {time.monotonic() - begun:,.0f} s")
         return code
 

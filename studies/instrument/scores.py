@@ -23,10 +23,9 @@ from divcon.nets.trained import Trained
 from divcon.verbs.models import features
 
 from .piles import ClassOf, Labels, Pile, labeled
+from .table import TEST
 from .whitening import Whitening
 
-VALIDATION, TEST = "validation", "test"
-PARTS = (VALIDATION, TEST)
 LEARN = 0.7  # of the images: to learn from rather than to be tested on, and once more of these
 SPLIT = 0  # the split's seed, the same for every run of every study
 SCORES = ("knn", "whitened", "linear")

@@ -17,6 +17,8 @@ from divcon.config import unknown
 from divcon.errors import UsageError
 
 UNTRAINED = "untrained"  # in a recipe's place: the encoder as it begins
+VALIDATION, TEST = PARTS = "validation", "test"  # of the images
+BUSY = 79  # the exit code of a run that another process is at
 OURS = {"instrument", "rows", "__main__"}
 
 
