@@ -153,6 +153,23 @@ def test_a_mean_is_told_of_label_sets_of_different_images_only(
     assert several["mean"]["knn"]["top1"] == pytest.approx((one["odd"]["knn"]["top1"] + one["even"]["knn"]["top1"]) / 2)
 
 
+def test_whitening_is_fitted_on_all_images_those_without_a_label_too(photos: Path, cache: Path) -> None:
+    images = open_images(photos, cache=cache)
+    x = torch.from_numpy(skewed(len(images), 5)).float()
+    whitened = Whitening.fit(x)(x)
+
+    def even(path: PurePosixPath) -> str | None:
+        return top(path) if int(path.stem) % 2 == 0 else None
+
+    found = scores.scores_of(x, images, {"even": even}, False, "validation")["parts"]["even"]
+    labels = labeled(images, even)
+    learn, judged = scores.split(labels.classes, "validation")
+    assert 0 < len(labels.positions) < len(images)
+    told = scores.neighbors(whitened[labels.positions], torch.from_numpy(labels.classes), learn, judged)
+    assert found["whitened"]["top1"] == float((told.numpy() == labels.classes[judged]).mean())
+    assert found["whitened"] != found["knn"]
+
+
 def test_some_of_fashion_mnist_are_always_the_same_bytes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (40, 28, 28), np.uint8), rng.integers(0, 10, 40, np.uint8)
