@@ -3,9 +3,9 @@ collections, with the slim encoder and with one half as wide, five seeds.
 
     make study NAME=where
 
-DnC's base at some budget is MoCLR at half of it, with the same seed: it is trained once. The cheap runs come first.
-Expected on one core of two, images a second about 250: 15 passes of all take about 7 core-hours, 30 take 13, 60 take 26.
-Stop it anywhere; what it has done by then is a study of the smaller budgets.
+DnC's base at some budget is MoCLR at half of it, with the same seed: it is trained once. The cheap runs come first. Millions of
+images to show in all, shared bases once: 7.3 at 15 passes, 11.7 at 30, 17.6 at 60, 35.2 at 120; at 300 images a second on one
+core these are 7, 11, 16 and 33 hours. Stop it anywhere: what is done by then is a study of the smaller budgets.
 
 Controls that options give today:
 

@@ -87,7 +87,7 @@ def test_a_study_goes_on_after_kills_with_the_same_rows_and_a_shared_base_is_tra
     for name in (MOCLR, DNC):
         assert broken[name].scores == whole[name].scores and broken[name].shown == whole[name].shown
         assert broken[name].group == whole[name].group
-    assert broken[MOCLR].shared["base"] == broken[DNC].shared["base"] == base.name
+    assert broken[MOCLR].shared["base"] == broken[DNC].shared["base"]
     assert broken[DNC].shared["first_for"] == moclr.name and whole[DNC].shared["first_for"] == dnc.name
     assert broken[MOCLR].scores["final"] == broken[DNC].scores["base"]
 
@@ -98,6 +98,17 @@ def test_a_row_counts_the_shared_base_to_its_budget(study: Study, place: job.Pla
     assert row.shown["base"] == row.shared["images"] == 160 and row.shown["all"] == pytest.approx(320, abs=24)
     assert row.shown["all"] == sum(images for stage, images in row.shown.items() if stage != "all")
     assert row.seconds["base"] == row.shared["seconds"] > 0
+
+
+def test_a_base_that_is_named_by_hand_counts_too(study: Study, place: job.Place) -> None:
+    moclr, dnc = study.runs
+    job.do(study, moclr, place)
+    (base,) = (here.folder(place.runs) / "bases").glob("*/run")
+    job.do(study, replace(dnc, options={**dnc.options, "base": str(base), "epochs": 4}), place)
+    assert rows_of(place)[DNC].shown["base"] == 160 and rows_of(place)[DNC].shown["all"] == pytest.approx(480, abs=24)
+    copied = next(here.folder(place.runs).glob(f"tiny/{moclr.name}/run"))
+    with pytest.raises(UsageError, match="was not trained there"):
+        job.do(study, replace(dnc, options={**dnc.options, "base": str(copied)}), place)
 
 
 def test_what_another_process_does_is_left_to_it(study: Study, place: job.Place) -> None:

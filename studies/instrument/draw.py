@@ -40,9 +40,9 @@ def page(study: Study, rows: Sequence[Row], changes: Mapping[str, Any] | None = 
 
 
 HOW = (
-    "Scores are shares of images in percent: mean ± spread (standard deviation) over the seeds that are done. A difference is",
-    "taken seed by seed to the line that is named, between rows of one processor, one code and the same images only, and is",
-    "given as mean ± standard error (pairs). Whitening is fitted on the whole collection without labels. Images are those",
+    "Scores are shares of images in percent: mean ± spread (standard deviation) over the seeds that are done. Δ is the difference",
+    "to the line that is named, taken seed by seed between rows of one processor, one code and the same images only: mean ±",
+    "standard error (pairs). Whitening is fitted on the whole collection without labels. Images are those",
     "shown over all stages, a base that other runs use too included; seconds are those of all stages, one thread, the mean of",
     "the runs beside which nothing else ran on the machine.",
 )
@@ -67,8 +67,8 @@ class Table:
             "",
             "labels",
             *SCORES.values(),
-            *(f"{score}: less" for score in SCORES.values()),
-            "than",
+            *(f"Δ {score}" for score in SCORES.values()),
+            "to",
             "seeds",
             "images",
             "seconds",

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import uuid
 from functools import cache
@@ -70,5 +71,7 @@ def commit() -> dict[str, Any]:
 
 
 def _git(*words: str) -> str:
-    said = subprocess.run(["git", *words], capture_output=True, text=True, cwd=ROOT)
-    return said.stdout.strip()
+    """What git says; nothing where there is none."""
+    if shutil.which("git") is None:
+        return ""
+    return subprocess.run(["git", *words], capture_output=True, text=True, cwd=ROOT).stdout.strip()

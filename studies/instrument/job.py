@@ -89,9 +89,9 @@ def _untrained(order: Order) -> Trainings:
 def _trained(run: Run, order: Order, place: Place, folder: Path) -> Trainings:
     typed, shared = dict(order.book.typed), dict[str, Any]()
     accounts = list[tuple[watch.Account, float]]()
-    if isinstance(order.recipe.base, Pretrain) and order.base is None:
-        base = _base(run, order, place)
-        typed["base"] = str(base / "run" / "base")
+    if isinstance(order.recipe.base, Pretrain):
+        base = order.base or _base(run, order, place)
+        typed["base"] = str(base)
         shared, account = _share(base)
         accounts.append(account)
     with _watched(folder, run):
@@ -133,12 +133,12 @@ def _watched(folder: Path, run: Run) -> AbstractContextManager[None]:
 
 
 def _base(run: Run, order: Order, place: Place) -> Path:
-    """Trained by the first run that needs it, or that comes by while nobody does."""
+    """The stage's folder. It is trained by the first run that needs it, or that comes by while nobody does."""
     folder = here.folder(place.runs) / "bases" / digest(json.dumps(_key(order), sort_keys=True))
     if not (folder / "run" / "base" / "stage.json").exists():
         with locks.owned(folder), _watched(folder, run):
             _run(order, place, folder / "run", order.book.typed, only="base")
-    return folder
+    return folder / "run" / "base"
 
 
 def _key(order: Order) -> dict[str, Any]:
@@ -148,17 +148,16 @@ def _key(order: Order) -> dict[str, Any]:
     return {"images": order.images.fingerprint, "base": described(order.recipe.base), "machine": kind}
 
 
-def _share(folder: Path) -> tuple[dict[str, Any], tuple[watch.Account, float]]:
-    stage = folders.stage_status(folder / "run" / "base")
-    account = watch.Account.read(folder / "beside.json")
-    seconds = float(stage["seconds"])
-    about = {
-        "base": folder.name,
-        "images": int(stage["images_seen"]),
-        "seconds": seconds,
-        "first_for": account.first_for,
-    }
-    return about, (account, seconds)
+def _share(base: Path) -> tuple[dict[str, Any], tuple[watch.Account, float]]:
+    """What a base cost; in which company it was trained is known of a study's own."""
+    stage = folders.stage_status(base)
+    if not stage["images_seen"]:
+        raise UsageError(
+            f"base={show(base)}: it was not trained there, so its budget is not known; name the run it is from"
+        )
+    account = watch.Account.read(base.parents[1] / "beside.json")
+    cost = {"images": int(stage["images_seen"]), "seconds": float(stage["seconds"])}
+    return {"base": Trained.load(base).fingerprint, **cost, "first_for": account.first_for}, (account, cost["seconds"])
 
 
 # the row
