@@ -1,4 +1,4 @@
-"""From which budget on, and with how small a network, does dividing pay? MoCLR and DnC at 15, 30, 60 and 120 passes, on two
+"""The budget from which on dividing pays, and the network that is small enough for it: MoCLR and DnC at 15, 30, 60 and 120 passes, on two
 collections, with the slim encoder and with one half as wide, five seeds.
 
     make study NAME=where
@@ -33,7 +33,7 @@ ENCODERS = {"slim10": "width 16", "slim10_w8": "width 8"}
 
 
 def runs() -> list[Run]:
-    """By budget; within a budget a seed of everything before the next seed, so that a study that is stopped is even."""
+    """Ordered by budget, and then by seed: a study that is stopped has the same seeds of everything."""
     untrained = [
         one("untrained", UNTRAINED, data, encoder, seed) for seed in SEEDS for data in PILES for encoder in ENCODERS
     ]
@@ -49,7 +49,7 @@ def runs() -> list[Run]:
 
 
 def at(passes: int, data: str, encoder: str, seed: int) -> list[Run]:
-    """What is compared at a budget."""
+    """The runs that are compared at a budget."""
     moclr, budget = f"MoCLR, {passes} passes", {"epochs": passes}
     lines = [
         one(moclr, "moclr", data, encoder, seed, budget),

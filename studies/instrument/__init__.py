@@ -1,1 +1,1 @@
-"""What every study is done with: collections, processes, scores, rows, tables."""
+"""The instrument that all studies share: collections, processes, scores, rows, tables."""

@@ -164,7 +164,7 @@ def _labels_of(rows: Sequence[Row], encoder: str) -> list[str]:
 
 
 def _seconds(name: str, rows: Sequence[Row], notes: list[str]) -> str:
-    """Of the runs that had the machine for themselves; else why there is none."""
+    """The mean of the runs that had the machine for themselves; else a note that says why there is none."""
     alone = [row.seconds["all"] for row in rows if row.taken == ALONE]
     if alone:
         return f"{np.mean(alone):,.0f}" + ("" if len(alone) == len(rows) else f" ({len(alone)} of {len(rows)})")
@@ -192,7 +192,7 @@ def _note(text: str, notes: list[str]) -> int:
 
 
 def _machines(rows: Sequence[Row]) -> list[str]:
-    """By what the rows were made."""
+    """A table of the processors, codes and commits that made the rows."""
     if not rows:
         return ["No run is done yet."]
     made = defaultdict(list)

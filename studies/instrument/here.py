@@ -1,4 +1,4 @@
-"""What a row was made by: the processor, the code, the commit; nobody's host name."""
+"""The processor, the code and the commit that make a row; nobody's host name."""
 
 import hashlib
 import json
@@ -59,7 +59,7 @@ def code() -> str:
 
 
 def folder(runs: Path) -> Path:
-    """Where runs of this code on such a processor are: none goes on with what another has begun."""
+    """The folder for runs of this code on such a processor: none goes on with what another has begun."""
     return runs / f"{code()}.{processor()['id']}"
 
 
@@ -71,7 +71,7 @@ def commit() -> dict[str, Any]:
 
 
 def _git(*words: str) -> str:
-    """What git says; nothing where there is none."""
+    """The answer of git; nothing if there is no git."""
     if shutil.which("git") is None:
         return ""
     return subprocess.run(["git", *words], capture_output=True, text=True, cwd=ROOT).stdout.strip()

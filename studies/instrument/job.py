@@ -30,7 +30,7 @@ from .table import BUSY, UNTRAINED, Run, Study
 
 @dataclass(frozen=True)
 class Place:
-    """Where a study's runs, rows and collections are, and by which part of the images is scored."""
+    """The folders of a study's runs, rows and collections, and the part of the images to be scored by."""
 
     runs: Path
     rows: Path
@@ -40,7 +40,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Trainings:
-    """What a run is scored by, and what it cost."""
+    """The encoders of a run, and what they cost."""
 
     encoders: Mapping[str, Trained]
     shown: dict[str, int]
@@ -149,7 +149,7 @@ def _key(order: Order) -> dict[str, Any]:
 
 
 def _share(base: Path) -> tuple[dict[str, Any], tuple[watch.Account, float]]:
-    """What a base cost; in which company it was trained is known of a study's own."""
+    """The cost of a base, and the company in which it was trained, which is known only of a study's own."""
     stage = folders.stage_status(base)
     if not stage["images_seen"]:
         raise UsageError(

@@ -42,7 +42,7 @@ class Pile:
     apart: bool = False
 
     def folder(self, name: str, cache: Path) -> Path:
-        """Where it lies; it is made where it is not there. Only one process may call this at a time."""
+        """The folder, made if it is not there. Only one process may call this at a time."""
         folder = cache / "studies" / name / "images"
         if not folder.is_dir():
             part, work = folder.with_name("images.part"), folder.with_name("work")
@@ -65,7 +65,7 @@ class Labels:
 
 
 def labeled(images: Images, class_of: ClassOf) -> Labels:
-    """By all the names that a picture has: one that has several classes is left out."""
+    """The class of each picture by all names that it has; a picture of several classes is left out."""
     classes: dict[int, set[str]] = defaultdict(set)
     files = Files.of(images.index)
     for path, picture in zip(files.paths, files.pictures):

@@ -77,7 +77,7 @@ class Rows:
         return cls(rows, wrong)
 
     def has(self, run: Run, part: str, code: str, processor: str) -> bool:
-        """Whether this was done by this code on a processor like this one, and here or elsewhere was written down."""
+        """True if this was done by this code on a processor like this one, here or elsewhere, and written down."""
         return any(
             (row.run, row.part, row.code, row.processor["id"]) == (run.name, part, code, processor)
             and alike(row.asked, run.asked)

@@ -97,7 +97,7 @@ class Asked:
         write_text(page, draw.page(self.study, rows.rows, self.changes))
 
     def do(self) -> str | int:
-        """What failed, in words; else 0."""
+        """0, or in words: the runs that failed."""
         runs = [run for run in self.study.runs if fnmatch.fnmatchcase(run.name, str(self.options["only"]))]
         if not runs:
             raise UsageError(f"only={self.options['only']}: no run has such a name; one is {self.study.runs[0].name}")

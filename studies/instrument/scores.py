@@ -1,7 +1,7 @@
-"""What an encoder is worth: 20-NN by its pool as it is and PCA-whitened, and the linear probe.
+"""The worth of an encoder: 20-NN by its pool as it is and PCA-whitened, and the linear probe.
 
 Whitening is fitted on the whole collection, without labels. Choices are made on the validation part; the test part is for
-the end, and is looked at only where `part=test` is typed.
+the end, and is looked at only if `part=test` is typed.
 """
 
 from collections.abc import Mapping

@@ -1,5 +1,5 @@
-"""How idle the machine was beside a piece of work: CPU time of all processes, less that of this work, looked at every few
-seconds. Seconds are worth telling only where nothing else ran.
+"""The company a piece of work had: CPU time of all processes less that of this work, looked at every few seconds. Seconds
+are worth telling only if nothing else ran.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ class Tally:
         )  # fmt: skip
 
     def taken(self, seconds: float) -> str:
-        """In which company so many seconds were spent."""
+        """The company in which so many seconds were spent."""
         if not self.wall or self.wall < COVERED * seconds:
             return UNKNOWN
         if self.others >= LITTLE * self.wall:
@@ -53,7 +53,7 @@ def worst(taken: Iterator[str]) -> str:
 
 @dataclass(frozen=True)
 class Account:
-    """What is remembered beside a folder of work, over all processes that worked on it, killed ones too."""
+    """Remembered beside a folder of work, over all processes that worked on it, killed ones too."""
 
     tally: Tally = Tally()
     dirty: bool = False  # the code had changes that were not committed
