@@ -173,15 +173,22 @@ def here_and_now(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_study_of_ones_own_is_done_drawn_and_not_done_again(
-    own: list[str], here_and_now: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    own: list[str],
+    here_and_now: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(here, "commit", lambda: {"commit": "abc", "dirty": True})
     for left in (2, 0):
         with pytest.raises(SystemExit) as end:
             runner.main([*own, "jobs=1"])
-        assert not end.value.code and f"own: {left} of 2 runs to do" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert not end.value.code and f"own: {left} of 2 runs to do" in said and "rows will be marked" in said
     runner.main([own[0], "draw", *own[1:]])
     page = (tmp_path / "page.md").read_text()
     assert "Nothing is trained in it." in page and "## A: validation images" in page and " 2 | 0 |" in page
+    assert "abc with changes" in page
 
 
 def test_other_options_make_other_runs(own: list[str], here_and_now: None, tmp_path: Path) -> None:

@@ -105,6 +105,8 @@ class Asked:
         part, code, processor = self.options["part"], here.code(), here.processor()["id"]
         left = [run for run in runs if not done.has(run, part, code, processor)]
         _say(f"{self.study.name}: {len(left)} of {len(runs)} runs to do, code {code}, on {processor}")
+        if here.commit()["dirty"]:
+            _say("the code has changes that are not committed: rows will be marked so")
         with Children() as children:
             failed = done_of(left, int(self.options["jobs"]), lambda run: self.code_of(run, children))
         if children.stopping:
