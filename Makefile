@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder  # tests/conftest.py has the order of the files
 
-.PHONY: setup demo test test-all test-cpus kills disks fuzz audit encoders check bench results clean
+.PHONY: setup demo test test-all test-cpus kills disks fuzz audit encoders check bench results study clean
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
@@ -35,8 +35,8 @@ disks: setup  # needs root, or a system where anyone may be root of a name space
 	$(BIN)/python tests/disks.py
 
 check: setup
-	$(BIN)/ruff check divcon tests benchmarks examples
-	$(BIN)/ruff format --check divcon tests benchmarks examples
+	$(BIN)/ruff check divcon tests benchmarks studies examples
+	$(BIN)/ruff format --check divcon tests benchmarks studies examples
 	$(BIN)/mypy
 
 SECONDS ?= 20
@@ -58,6 +58,10 @@ bench: setup
 # The table of all methods (docs/results.md), in about two hours; it goes on where it stopped.
 results: setup
 	$(BIN)/python -m benchmarks.results
+
+# The runs of a study that have no row yet: make study NAME=where OPTIONS="jobs=1"; it goes on where it stopped.
+study: setup
+	$(BIN)/python -m studies $(NAME) $(OPTIONS)
 
 clean:
 	rm -rf .venv

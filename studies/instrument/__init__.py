@@ -1,0 +1,1 @@
+"""The instrument that all studies share: collections, processes, scores, rows, tables."""
