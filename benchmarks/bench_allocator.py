@@ -34,7 +34,7 @@ class Stage(Ours):
         self.stage = ExitStack()
         self.stage.enter_context(machine.use())
 
-    def spent(self) -> tuple[float, float]:
+    def turn(self) -> tuple[float, float]:
         """Seconds of the processor, and pages that the system handed out, for a few steps."""
         before, pages = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         self.steps()
@@ -63,7 +63,7 @@ def measure(pairs: int = PAIRS) -> Iterator[Row]:
 
 
 def _round(kept: Side, given_back: Side, turn: int) -> tuple[tuple[float, float], tuple[float, float]]:
-    asks = [functools.partial(side.ask, "spent") for side in (kept, given_back)]
+    asks = [functools.partial(side.ask, "turn") for side in (kept, given_back)]
     if turn % 2:
         second, first = asks[1](), asks[0]()
         return first, second

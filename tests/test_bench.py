@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks import bench_dnc, bench_memory, bench_profile, bench_startup, draw, pairs
+from benchmarks import bench_allocator, bench_dnc, bench_memory, bench_profile, bench_startup, draw, pairs
 from benchmarks.bench_step import CASES
 from benchmarks.sides import Side
 from benchmarks.steps import Case, Ours
+from divcon import allocator
 from divcon.data.pixels import Cached
 from divcon.machine import Machine
 from divcon.verbs.orders import prepare
@@ -79,6 +80,13 @@ def test_a_collection_without_files_is_opened_from_the_cache(tmp_path: Path, mon
     monkeypatch.setattr(Cached, "__len__", lambda self: opened.append(len(self.rows)) or len(self.rows))
     bench_memory.write_collection(tmp_path, 300)
     assert bench_memory.trained(tmp_path)["whole"] > 0 and 300 in opened
+
+
+def test_a_stage_that_goes_on_says_what_its_steps_took() -> None:
+    stage = bench_allocator.Stage(tiny(bench_allocator.SOME[0]), Machine())
+    seconds, pages = stage.turn()
+    stage.close()
+    assert seconds > 0 and pages >= 0 and allocator.depth == 0
 
 
 @pytest.mark.parametrize("kind", bench_dnc.KINDS)

@@ -65,7 +65,7 @@ def all_verbs(photos: Path, where: Path, cache: Path) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES], ids=errno.errorcode.get)
+@pytest.mark.parametrize("number", [errno.EROFS, pytest.param(errno.EACCES, marks=pytest.mark.slow)])
 def test_every_verb_goes_on_without_a_cache_that_can_not_be_written_and_says_so_once(
     photos: Path, tmp_path: Path, close: Close, caplog: pytest.LogCaptureFixture, number: int
 ) -> None:
