@@ -3,21 +3,35 @@ runs they are as we need them, and afterwards as they were. The same goes for ra
 one it would have been."""
 
 import contextlib
+import os
 import random
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 PIXELS = 89_478_485  # Pillow's own limit
+_pillow_lock, _pillow_uses, _pillow_before = threading.Lock(), 0, (PIXELS, False)
+_alone = threading.RLock()  # settings of a process can't be given back in any order: one verb at a time
+
+
+def _begin_alone() -> None:
+    """In a process that was forked, no thread is at work."""
+    global _alone, _pillow_lock
+    _alone, _pillow_lock = threading.RLock(), threading.Lock()
+
+
+os.register_at_fork(after_in_child=_begin_alone)
 
 
 @contextlib.contextmanager
 def ours() -> Iterator[None]:
-    """Settings as we need them within, and as the host has them afterwards, also after an error."""
-    with contextlib.ExitStack() as stack:
+    """Settings as we need them within, and as the host has them afterwards, also after an error. Another thread of the host
+    that comes here meanwhile waits."""
+    with _alone, contextlib.ExitStack() as stack:
         stack.enter_context(_generators())
         stack.enter_context(_numpy())
-        stack.enter_context(_pillow())
+        stack.enter_context(pillow())
         stack.enter_context(settings_of_torch())
         yield
 
@@ -147,13 +161,21 @@ def _numpy() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _pillow() -> Iterator[None]:
-    """Pillow as it comes: no half picture passes for a whole one, and its limit is above ours."""
+def pillow() -> Iterator[None]:
+    """Pillow as it comes: no half picture passes for a whole one, and its limit is above ours. Threads may be in here side by
+    side: the first sets it, the last gives it back."""
     from PIL import Image, ImageFile
 
-    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
-    Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = PIXELS, False
+    global _pillow_uses, _pillow_before
+    with _pillow_lock:
+        if _pillow_uses == 0:
+            _pillow_before = Image.MAX_IMAGE_PIXELS or 0, ImageFile.LOAD_TRUNCATED_IMAGES
+            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = PIXELS, False
+        _pillow_uses += 1
     try:
         yield
     finally:
-        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
+        with _pillow_lock:
+            _pillow_uses -= 1
+            if _pillow_uses == 0:
+                Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = _pillow_before[0] or None, _pillow_before[1]

@@ -48,8 +48,13 @@ def disk(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
+        way = (
+            "make room, then type the same command again"
+            if error.errno in FULL - {errno.EROFS}
+            else "look at it with `ls -ld`"
+        )
         raise DiskError(
-            f"can't write {show(path)}: {error.strerror}. What was finished is kept; make room, then type the same command again, or name another place (out=, cache=)"
+            f"can't write {show(path)}: {error.strerror}; {way}, or name another place (out=, cache=)"
         ) from error
 
 
@@ -278,12 +283,26 @@ def meant(typed: Named) -> Named:
     return type(typed)(found)
 
 
+def refuse_unwritable(path: Path) -> None:
+    """DiskError, before any work, where a file can't be put in this place."""
+    above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    number = errno.EISDIR if path.is_dir() else errno.ENOTDIR if not above.is_dir() else 0
+    if not number and not os.access(above, os.W_OK | os.X_OK):
+        number = errno.EROFS if os.statvfs(above).f_flag & os.ST_RDONLY else errno.EACCES
+    if number:
+        with disk(path):
+            raise OSError(number, os.strerror(number))
+
+
 def cache_folder(asked: str | Path | None = None) -> Path:
     """Where indexes, pixels and compiled code live, shared by runs: cache=, else DIVCON_CACHE, else ~/.cache/divcon."""
     try:
-        return Path(meant(asked or os.environ.get("DIVCON_CACHE") or "~/.cache/divcon")).absolute()
+        folder = Path(meant(asked or os.environ.get("DIVCON_CACHE") or "~/.cache/divcon")).absolute()
     except InputError as error:
         raise InputError(f"{error}; name a folder by cache=, or in DIVCON_CACHE") from error
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InputError(f"the cache {show(folder)} is no folder; name a folder by cache=, or in DIVCON_CACHE")
+    return folder
 
 
 def show(path: Path | str | bytes) -> str:

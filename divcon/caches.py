@@ -9,7 +9,7 @@ from .artifacts import show
 from .errors import DiskError
 from .log import warn
 
-CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT}
 _told: set[Path] = set()  # the caches of which it was said
 
 

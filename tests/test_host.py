@@ -2,12 +2,14 @@
 afterwards as it was; what it draws next is what it would have drawn; what it hands over is understood."""
 
 import contextlib
+import io
 import os
 import random
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from PIL import Image, ImageFile
 import divcon
 from divcon import ambient, log
 from divcon.artifacts import sha256
-from divcon.errors import DataError, InterruptError, StoppedError, UsageError
+from divcon.errors import DataError, InputError, InterruptError, StoppedError, UsageError
 from divcon.signals import listening, stop_here
 
 STEPS = {**TINY, "recipe": "moclr", "epochs": 0.2}
@@ -272,3 +274,42 @@ def test_a_host_that_lets_half_pictures_pass_does_not_get_them(tmp_path: Path, c
     (tmp_path / "pile/half.png").write_bytes(whole.read_bytes()[:2000])
     with attribute(ImageFile, "LOAD_TRUNCATED_IMAGES", True), pytest.raises(DataError, match="truncated"):
         divcon.look(tmp_path / "pile", cache=cache)
+
+
+def test_two_verbs_in_two_threads_do_not_mix_their_random_numbers() -> None:
+    """Each puts the generators back when it ends; if the other were at work then, it would draw other numbers."""
+    inside: list[str] = []
+
+    def draws(name: str) -> list[float]:
+        with ambient.ours():
+            torch.manual_seed(1)
+            inside.append(name)
+            found = [float(torch.rand(())) for _ in range(200)]
+            inside.append(name)
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(draws, "abcd"))
+    assert found == [found[0]] * 4
+    assert [begin == end for begin, end in zip(inside[::2], inside[1::2])] == [True] * 4
+
+
+def test_one_can_ask_how_a_run_goes_while_it_is_at_work_in_another_thread(photos: Path, tmp_path: Path) -> None:
+    divcon.run(photos, out=tmp_path / "run", **STEPS)
+    with ThreadPoolExecutor(1) as pool, ambient.ours():
+        assert pool.submit(divcon.status, tmp_path / "run").result(timeout=60)["images"] == 160
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP"])
+def test_a_host_that_takes_half_pictures_does_not_make_preprocess_take_them(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(file, kind)
+    data, preprocess = file.getvalue(), divcon.load("random:slim10_w8").preprocess
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert preprocess(data).shape == (3, 32, 32)
+    with pytest.raises(InputError, match=r"truncated|corrupt"):
+        preprocess(data[: len(data) // 2])
+    assert ImageFile.LOAD_TRUNCATED_IMAGES and Image.MAX_IMAGE_PIXELS == 1000

@@ -13,7 +13,8 @@ from test_host import STEPS
 
 import divcon
 from divcon.artifacts import cache_folder, meant
-from divcon.errors import InputError
+from divcon.errors import DiskError, InputError, UsageError
+from divcon.verbs import models
 
 WORDS = [f"{key}={value}" for key, value in {**STEPS, "epochs": 0.1}.items()]
 
@@ -104,3 +105,35 @@ def test_a_path_that_is_understood_twice_is_the_same(home: Path) -> None:
     with pytest.raises(InputError, match="cache="):
         cache_folder("~nobody-of-that-name")
     assert str(cache_folder("~/c")) == os.path.join(home, "c")  # noqa: PTH118
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/e.parquet", "file:///e.parquet", "https://host/e.parquet"])
+def test_an_address_to_write_to_is_refused_before_anything_is_done(home: Path, address: str) -> None:
+    with pytest.raises(UsageError, match="is an address; results are written to a folder of this machine"):
+        divcon.embed("random:slim10_w8", "~/photos", out=address)
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("out", "why"), [("file/e.parquet", "Not a directory"), ("folder/e.parquet", "Is a directory")]
+)
+def test_where_nothing_can_be_written_no_image_is_looked_at(
+    home: Path, out: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("file").touch()
+    Path("folder/e.parquet").mkdir(parents=True)
+    monkeypatch.setattr(models, "open_images", lambda *_, **__: pytest.fail("looked"))
+    with pytest.raises(DiskError, match=f"{why}; look at it") as error:
+        divcon.embed("random:slim10_w8", "~/photos", out=out)
+    assert "make room" not in str(error.value)
+
+
+@pytest.mark.parametrize("cache", ["/dev/null", "file"])
+def test_a_cache_that_is_no_folder_is_named(home: Path, cache: str) -> None:
+    Path("file").touch()
+    with pytest.raises(InputError, match="is no folder; name a folder by cache="):
+        divcon.look("~/photos", cache=cache)
+
+
+def test_look_answers_where_no_cache_can_be_made(home: Path) -> None:
+    assert divcon.look("~/photos", cache="/proc/divcon")["used"] > 0

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from .. import ambient
 from ..artifacts import meant, show
 from ..data import decode
 from ..data.ragged import Ragged
@@ -40,9 +41,10 @@ class Preprocess:
     def view(self, image: Picture) -> UInt8[np.ndarray, "size size 3"]:
         """The same before it is normalised: [size, size, 3]."""
         try:
-            data = _encoded(image)
-            decode.rgb(data)  # looks for what is missing
-            picture = decode.shrunk(data, self.sight.short_side)
+            with ambient.pillow():
+                data = _encoded(image)
+                decode.rgb(data)  # looks for what is missing
+                picture = decode.shrunk(data, self.sight.short_side)
         except decode.Rejected as error:
             raise InputError(f"{_named(image)} can't be shown to a network ({show(str(error))})") from error
         view: NDArray[np.uint8] = views_of(centre(self.sight.size), Ragged.of([picture]), ONE, (), ONE)[0]

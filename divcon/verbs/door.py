@@ -1,14 +1,17 @@
 """The door of each verb. What a host program hands over is understood as if it were typed: `~` in a path is home, numbers
 of NumPy are numbers. What the host has set for its own work is as before afterwards (ambient.py)."""
 
+import contextlib
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from .. import ambient
-from ..artifacts import meant
+from ..artifacts import meant, show
+from ..errors import UsageError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -16,18 +19,29 @@ R = TypeVar("R")
 PATHS = {
     "data", "out", "model", "labelled", "run", "cache", "sheet", "rejected", "base", "labels", "init", "recipe",
 }  # fmt: skip
+WRITTEN = {"out", "sheet", "rejected", "cache"}
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:/{1,2}[^/]|file:/", re.IGNORECASE)  # with slashes that pathlib may have joined
 UNTRAINED = "random:"  # before a path, or a name
 
 
 def verb(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, behind the door."""
+    """The function, behind the door. One thread at a time is in there."""
+    return _behind(function, ambient.ours)
+
+
+def glance(function: Callable[P, R]) -> Callable[P, R]:
+    """A function that computes nothing: other verbs may be at work meanwhile, in other threads."""
+    return _behind(function, contextlib.nullcontext)
+
+
+def _behind(function: Callable[P, R], inside: Callable[[], contextlib.AbstractContextManager[None]]) -> Callable[P, R]:
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         given = signature.bind(*args, **kwargs)
         given.arguments = {name: understood(name, value) for name, value in given.arguments.items()}
-        with ambient.ours():
+        with inside():
             return function(*given.args, **given.kwargs)
 
     return called
@@ -40,11 +54,16 @@ def understood(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)([understood(name, each) for each in value])
     if isinstance(value, str | Path) and name.rpartition(".")[2] in PATHS:
-        return _path(value)
+        return _path(value, name)
     return value.tolist() if hasattr(value, "tolist") else value  # arrays, and the numbers in them
 
 
-def _path(value: str | Path) -> str | Path:
+def _path(value: str | Path, name: str) -> str | Path:
+    if name in WRITTEN and ADDRESS.match(str(value)):
+        raise UsageError(
+            f"{name}={show(value)} is an address; results are written to a folder of this machine: name one, or type "
+            f"{name}=./{show(value)} if it is one"
+        )
     if isinstance(value, str) and value.startswith(UNTRAINED):
         return f"{UNTRAINED}{meant(value.removeprefix(UNTRAINED))}"
     return meant(value)

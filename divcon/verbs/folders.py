@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .. import locks, records
-from ..artifacts import cache_folder, show
+from ..artifacts import cache_folder, refuse_unwritable, show
 from ..book import Book, expected, forget
 from ..book import verify as verify_hashes
 from ..config import Threads
@@ -16,7 +16,7 @@ from ..data.rejected import sample
 from ..errors import DamagedError, InputError, UsageError
 from ..fit.journal import lines
 from ..paths import Data
-from .door import verb
+from .door import glance, verb
 
 NAMED = 10  # of the rejected, in what `look` says
 UNKNOWN = dict.fromkeys(("images_seen", "images_per_second", "data_wait", "peak_rss_mb"))  # where nothing was trained
@@ -34,6 +34,8 @@ def look(
     for name, path, ending in (("sheet", sheet, ".png"), ("rejected", rejected, ".csv")):
         if path is not None and Path(path).suffix != ending:
             raise UsageError(f"{name}={show(path)}: let the name end in {ending}")
+        if path is not None:
+            refuse_unwritable(Path(path))
     images = look_through(
         data,
         include=include,
@@ -77,7 +79,7 @@ def index(
     return {"used": made.used, "fingerprint": made.fingerprint}
 
 
-@verb
+@glance
 def status(run: str | Path, *, verify: bool = False) -> dict[str, Any]:
     """Each stage: waiting, running, interrupted, failed or done; how far, how fast, how long still."""
     folder = Path(run)
@@ -132,7 +134,7 @@ def _rates(notes: dict[str, Any]) -> dict[str, Any]:
     return {key: notes[key] for key in UNKNOWN if key in notes}
 
 
-@verb
+@glance
 def redo(run: str | Path, stage: str) -> list[str]:
     """Forget a stage and what follows from it; the names of what was removed."""
     _book(Path(run))

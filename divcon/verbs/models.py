@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from .. import machine
-from ..artifacts import cache_folder, show, whole
+from ..artifacts import cache_folder, refuse_unwritable, show, whole
 from ..book import Book
 from ..config import Gigabytes, Seed, Threads
 from ..data.files import Files
@@ -143,6 +143,7 @@ def embed(
     it is not UTF-8), `path_bytes`, `picture` (copies have the same number and vector) and `embedding`."""
     if Path(out).suffix != ".parquet":
         raise UsageError(f"out={out}: embeddings are written as parquet; let the name end in .parquet")
+    refuse_unwritable(Path(out))
     folder = cache_folder(cache)
     images = open_images(data, include=include, exclude=exclude, cache=folder, threads=threads)
     x = features(find_model(model), images, place=place, cache=folder, cache_gb=cache_gb, threads=threads)
