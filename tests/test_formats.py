@@ -156,6 +156,7 @@ JPEG_ROWS = [
     refused("JPEG", "other bytes before it", b"HTTP/1.1 200 OK\r\n\r\n" + jpeg(COLOR), "corrupt", "begins behind 19 other bytes"),
     refused("JPEG", "12 bits", jpeg(deep(COLOR, 4095), bitspersample=12), "unsupported_mode", "3 x 12 bits"),
     refused("JPEG", "hierarchical", jpeg(COLOR).replace(b"\xff\xc0", b"\xff\xc5"), "unsupported_mode", "hierarchical"),
+    refused("JPEG", "JPEG-LS", imagecodecs.jpegls_encode(GRAY), "unsupported_mode", "JPEG-LS"),
 ]  # fmt: skip
 CLEAR_4 = np.where(DISC == 0, 3, np.maximum(GRAY >> 4, 4))
 PNG_ROWS = [
@@ -388,6 +389,9 @@ OTHER_ROWS = [
     refused("PAM, PFM", "any", b"Pf\n64 48\n-1.0\n" + bytes(64 * 48 * 4), "format_not_allowed", "PFM"),
     refused("PSD, EPS, PDF, FITS, OpenEXR, Radiance HDR, DDS, XCF, QOI, ICO, ICNS, JPEG XR", "any", b"v/1\1" + bytes(60), "format_not_allowed"),
     refused("MP3, AppleDouble, film", "with a picture in it", b"ID3\4\0\0\0\0\x0f\x76APIC" + jpeg(COLOR) + bytes(400), "not_an_image"),
+    refused("WAV, AVI", "any", b"RIFF" + struct.pack("<I", 2036) + b"WAVEfmt " + bytes(2032), "not_an_image"),
+    refused("XPM, SGI", "any", b"/* XPM */\nstatic char *x[] = {\n" + bytes(60), "format_not_allowed", "XPM"),
+    refused("TGA, PCX, XBM", "any: they have no certain signature", saved("TGA", COLOR), "not_an_image"),
     refused("SVG", "any", b'<svg xmlns="http://www.w3.org/2000/svg"></svg>', "vector_image"),
 ]  # fmt: skip
 ROWS = [*JPEG_ROWS, *PNG_ROWS, *WEB_ROWS, *BMP_ROWS, *PNM_ROWS, *TIFF_ROWS, *OTHER_ROWS]
@@ -430,6 +434,24 @@ def test_what_is_not_read_is_rejected_for_its_own_reason(row: Row) -> None:
         with pytest.raises(Rejected, match=row.notes) as error:
             do(row.data)
         assert error.value.reason == row.reason
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (imagecodecs.jpegls_encode(COLOR), "unsupported_mode"),
+        (imagecodecs.jpegls_encode(deep(GRAY)), "unsupported_mode"),
+        (b"RIFF" + struct.pack("<I", 5000) + b"AVI LIST" + bytes(4992), "not_an_image"),
+        (b"RIFF" + struct.pack("<I", 5000) + b"sfbkLIST" + bytes(range(1, 256)) * 20, "not_an_image"),
+        (saved("SGI", COLOR), "format_not_allowed"),
+        (saved("PCX", COLOR), "not_an_image"),
+        (saved("XBM", Image.fromarray(255 * BITS).convert("1")), "not_an_image"),
+    ],
+)
+def test_what_begins_like_one_of_our_formats_is_named_for_what_it_is(data: bytes, reason: str) -> None:
+    with pytest.raises(Rejected) as error:
+        seen(data)
+    assert error.value.reason == reason
 
 
 def test_the_table_in_the_docs_is_the_one_that_is_tested() -> None:

@@ -77,7 +77,7 @@ def test_colors_that_hardly_cover_anything_do_not_choose_the_ground() -> None:
 def test_the_ground_is_chosen_before_the_picture_is_shrunk() -> None:
     """A fine dark grid in white: averaged, it would be too light to show on white."""
     layers = of((255, 255, 255), np.full((1000, 1000), 255, np.uint8))
-    layers[::40, :, :3], layers[400:, 400:, 3] = 180, 0
+    layers[::3, :, :3], layers[400:, 400:, 3] = 180, 0
     assert rgb(saved("PNG", layers))[999, 999].min() == shrunk(saved("PNG", layers), 20)[-1, -1].min() == 255
 
 
@@ -85,6 +85,95 @@ def test_the_ground_is_chosen_before_the_picture_is_shrunk() -> None:
 def test_an_alpha_of_zero_all_over_is_none(way: str) -> None:
     got, notes = seen(WAYS[way](np.dstack([COLOR, CLEAR])))
     assert np.array_equal(got, COLOR) and "alpha_ignored" in notes
+
+
+MISTAKES = {
+    "1": np.full_like(GRAY, 1),
+    "3": np.full_like(GRAY, 3),
+    "31, 0 at the border": np.pad(np.full((46, 62), 31, np.uint8), 1),
+    "0 and one pixel": CLEAR.copy(),
+    "1 and some pixels": np.ones_like(GRAY),
+}
+MISTAKES["0 and one pixel"][9, 9] = 255
+MISTAKES["1 and some pixels"][20, 9:20] = 255
+
+
+@pytest.mark.parametrize("way", ["RGBA", "WebP", "TIFF"])
+@pytest.mark.parametrize("alpha", MISTAKES)
+def test_an_alpha_under_which_nearly_nothing_can_show_is_none(way: str, alpha: str) -> None:
+    data = WAYS[way](np.dstack([COLOR, MISTAKES[alpha]]))
+    got, notes = seen(data)
+    assert np.array_equal(got, COLOR) and "alpha_ignored" in notes
+    assert np.array_equal(shrunk(data, 1000), COLOR)
+
+
+def test_an_alpha_of_16_bits_with_one_pixel_is_none_and_the_range_is_that_of_all() -> None:
+    layers = np.dstack([deep(COLOR), deep(MISTAKES["0 and one pixel"])])
+    got, notes = seen(png(layers, 16, 6))
+    assert np.array_equal(got, COLOR) and notes == ("alpha_ignored",)
+
+
+def test_a_low_contrast_does_not_hide_a_picture_behind_a_mistaken_alpha() -> None:
+    fog = (200 + COLOR // 8).astype(np.uint8)
+    for alpha in ("1", "0 and one pixel"):
+        assert np.array_equal(rgb(saved("PNG", np.dstack([fog, MISTAKES[alpha]]))), fog)
+
+
+@pytest.mark.parametrize("how", [{"quality": 30}, {"lossless": True}])
+def test_a_small_icon_in_a_webp_keeps_its_alpha(how: dict[str, object]) -> None:
+    layers = np.zeros((200, 200, 4), np.uint8)
+    layers[90:105, 90:105] = 200, 30, 30, 255
+    assert seen(saved("WEBP", layers, **how)).picture[0, 0].min() > 247
+
+
+def test_a_faint_shape_of_one_color_keeps_its_alpha() -> None:
+    got, notes = seen(saved("PNG", of((0, 0, 0), (DISC // 10).astype(np.uint8))))
+    assert got[24, 32].max() < got[0, 0].min() and notes == ()
+
+
+def test_a_small_icon_in_a_large_clear_picture_keeps_its_alpha() -> None:
+    layers = np.zeros((200, 200, 4), np.uint8)
+    layers[90:105, 90:105] = 200, 30, 30, 255
+    got, notes = seen(saved("PNG", layers))
+    assert (got[0, 0] == 255).all() and (got[95, 95] == (200, 30, 30)).all() and notes == ()
+
+
+def marked(seed: int, share: float, mark: tuple[int, int, int] = (0, 0, 0)) -> Pixels:
+    """A white shape with a mark in its middle."""
+    alpha = glyph(seed)
+    layers, inside = of((255, 255, 255), alpha), np.argwhere(alpha)
+    middle = inside[np.argsort(np.abs(inside - inside.mean(axis=0)).sum(axis=1), kind="stable")]
+    rows, columns = middle[: max(1, round(share * len(inside)))].T
+    layers[rows, columns, :3] = mark
+    return layers
+
+
+def test_white_shapes_with_a_dark_mark_stay_as_many_as_they_are(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "marked").mkdir()
+    for i in range(40):
+        (tmp_path / "marked" / f"{i}.png").write_bytes(saved("PNG", marked(i, 0.02)))
+    index = open_images(tmp_path / "marked", near_duplicates="drop", cache=cache, threads=1).index
+    assert (index.used, index.near_duplicates, index.notes) == (40, 0, {"ground": 40})
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.2])
+def test_a_dark_mark_does_not_put_a_white_shape_on_white(way: str, share: float) -> None:
+    data = WAYS[way](marked(0, share))
+    assert seen(data).notes == ("ground=black",)
+    clear = np.argwhere(glyph(0) == 0)[0]
+    assert rgb(data)[tuple(clear)].max() < 9 and shrunk(data, 1000)[tuple(clear)].max() < 9
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_a_drawing_in_color_with_white_in_it_stays_on_white(share: float) -> None:
+    assert seen(saved("PNG", marked(0, share, (200, 30, 60)))).notes == ()
+
+
+def test_a_black_shape_with_a_white_mark_stays_on_white() -> None:
+    layers = marked(0, 0.1)
+    layers[:, :, :3] = 255 - layers[:, :, :3]
+    assert seen(saved("PNG", layers)).notes == ()
 
 
 def test_half_transparent_white_is_put_on_black() -> None:
@@ -112,6 +201,14 @@ def test_a_picture_of_one_color_is_rejected_for_that(data: bytes) -> None:
     with pytest.raises(Rejected, match="all over") as error:
         rgb(data)
     assert error.value.reason == "one_color"
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_a_first_frame_of_one_color_is_said_to_be_the_first_of_more(kind: str) -> None:
+    how = {"lossless": True} if kind == "WEBP" else {}
+    data = saved(kind, ONE, save_all=True, append_images=[Image.fromarray(COLOR), Image.fromarray(COLOR[::-1])], **how)
+    with pytest.raises(Rejected, match="all over, the first of 3 frames"):
+        rgb(data)
 
 
 def test_one_pixel_that_differs_makes_a_picture() -> None:

@@ -72,6 +72,58 @@ def test_a_hot_pixel_hides_nothing() -> None:
     assert windowed(values) == (100, 599)
 
 
+def thermal(low: int, step: int, seed: int) -> NDArray[np.uint16]:
+    picture = np.asarray(
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (6, 8), np.uint8)).resize((64, 48))
+    )
+    return (low + step * picture.astype(int)).astype(np.uint16)
+
+
+def test_narrow_ranges_far_above_black_stay_different_and_are_noted(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "thermal").mkdir()
+    for i in range(40):
+        (tmp_path / "thermal" / f"{i}.png").write_bytes(png(thermal(29_000, 8, i), 16, 0))
+    index = open_images(tmp_path / "thermal", near_duplicates="drop", cache=cache, threads=1).index
+    assert (index.used, index.near_duplicates, index.notes) == (40, 0, {"range_stretched": 40})
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(29_000, 31_040), (31_744, 35_839), (1000, 1255), (60_000, 65_535), (20_000, 36_000)]
+)
+def test_a_range_is_judged_by_its_width_and_not_by_its_top(low: int, high: int) -> None:
+    values = np.repeat(np.arange(low, high + 1), 3)
+    assert np.abs(np.array(windowed(values)) - (low, high)).max() <= (high - low) / 900
+
+
+@pytest.mark.parametrize(("low", "high"), [(2_000, 60_000), (30_000, 50_000), (0, 17_000), (9_000, 26_000)])
+def test_a_photograph_that_uses_more_than_a_quarter_stays_as_it_is(low: int, high: int) -> None:
+    assert windowed(np.arange(low, high + 1)) == (0, 65535)
+
+
+@pytest.mark.parametrize(("low", "high"), [(40_000, 40_006), (65_530, 65_535), (3_000, 3_100)])
+def test_a_flat_picture_with_noise_does_not_become_a_picture_of_noise(low: int, high: int) -> None:
+    black, white = windowed(np.arange(low, high + 1))
+    assert white - black == 255 and 0 <= black <= low and high <= white <= 65535
+
+
+def test_a_hot_and_a_dead_pixel_hide_nothing_far_above_black() -> None:
+    values = np.arange(10_000) % 1000 + 30_000
+    values[:2] = 0, 65535
+    low, high = windowed(values)
+    assert 30_000 <= low <= 30_001 and 30_998 <= high <= 30_999
+
+
+def test_eight_bits_in_sixteen_are_never_stretched() -> None:
+    assert windowed(np.arange(100, 131)) == (0, 255)
+
+
+@pytest.mark.parametrize("values", [thermal(29_000, 8, 0), thermal(1_000, 1, 1)])
+def test_a_narrow_range_is_the_same_in_every_file(values: NDArray[np.uint16]) -> None:
+    pictures = {name: seen(data) for name, data in files(values).items() if name != "TIFF, white is 0"}
+    assert all(np.array_equal(found.picture, pictures["PNG"].picture) for found in pictures.values())
+    assert np.ptp(pictures["PNG"].picture) == 255
+
+
 def test_where_nearly_all_is_one_value_the_rest_is_what_shows() -> None:
     """A sky: black, and a star."""
     assert windowed(np.array([3] * 9_999 + [900])) == (3, 900)

@@ -24,10 +24,11 @@ ENOUGH = 64  # pixels: a size that passes, of a file too short to tell
 # A marker of a JPEG: 0xFF stuffed with a zero, fill bytes and restarts are part of the picture's own data.
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 SIZE_BOX = re.compile(rb"ispe\0\0\0\0")
+LS = 0xF7  # the marker of the frame of a JPEG-LS
 # How a JPEG codes its picture, by the last digit of the marker of its frame.
 CODED = {
     0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive", 0xC3: "lossless", 0xC9: "arithmetic",
-    0xCA: "progressive arithmetic", 0xCB: "lossless arithmetic",
+    0xCA: "progressive arithmetic", 0xCB: "lossless arithmetic", LS: "coded as JPEG-LS",
 }  # fmt: skip
 COMMON = {0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA}
 
@@ -65,7 +66,7 @@ def jpeg_frame(data: bytes) -> Frame | None:
         kind, body = data[marker.end() - 1], data[marker.end() : marker.end() + 8]
         if kind in (0xD9, 0xDA) or len(body) < 8:
             return None
-        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
+        if kind == LS or (0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC)):
             return Frame(kind, body[2], body[7])
         at = marker.end() + int.from_bytes(body[:2], "big")
     return None

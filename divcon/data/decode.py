@@ -24,7 +24,8 @@ from .containers import (
     png_rows_are_missing,
     webp_size,
 )
-from .formats import DECODING, EXTRA, FORMATS, OPENED, UNREAD, WEBP, blanks, foreign
+from .formats import DECODING, EXTRA, FORMATS, OPENED, UNREAD, blanks, foreign, is_webp
+from .notes import kind_and_frames
 from .ranges import eight_bits
 from .reasons import Rejected, judged
 from .turning import Picture, orientation, turned, upright
@@ -67,8 +68,13 @@ def seen(data: bytes) -> Seen:
     found = _strict(data)
     first = found.picture[0, 0]
     if all((row == first).all() for row in found.picture):
-        raise Rejected("one_color", f"#{bytes(first).hex()} all over")
+        raise Rejected("one_color", f"#{bytes(first).hex()} all over{_of_frames(data)}")
     return found
+
+
+def _of_frames(data: bytes) -> str:
+    _, count = kind_and_frames(data)
+    return f", the first of {count} frames" if count > 1 else ""
 
 
 def _strict(data: bytes) -> Seen:
@@ -168,7 +174,7 @@ def _shrunk_jpeg(data: bytes, side: int) -> Picture:
 def _opened(data: bytes) -> Image.Image:
     """The file with its header read, and nothing of its pixels: what follows from the header is decided here."""
     _check_bytes(data)
-    if data.startswith(WEBP):  # opening one takes the memory for its canvas
+    if is_webp(data):  # opening one takes the memory for its canvas
         _check_size(*webp_size(data))
     if is_boxed(data):
         _check_boxes(data)

@@ -11,6 +11,7 @@ from PIL import AvifImagePlugin, TiffImagePlugin, WebPImagePlugin, features
 from .containers import JPEG, PNG
 
 WEBP = b"RIFF"
+WEBP_FORM = b"WEBP"  # behind the length; sound and films lie in a RIFF too
 HEADER = 32
 # Named so that all are registered before threads begin to open files.
 PLUGINS = (AvifImagePlugin, TiffImagePlugin, WebPImagePlugin)
@@ -32,7 +33,7 @@ FORMATS_SAID = f"{', '.join(FORMATS[:-1])} and {FORMATS[-1]}"
 OPENED = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *["AVIF"] * bool(AVIF), *["HEIF"] * bool(HEIF)]
 # What is kept of an earlier decoding is only good for the libraries that did it.
 DECODING = ", ".join(
-    ["6", f"Pillow {PIL.__version__}", f"simplejpeg {simplejpeg.__version__}", f"AVIF {AVIF}", f"HEIC {HEIF}"]
+    ["7", f"Pillow {PIL.__version__}", f"simplejpeg {simplejpeg.__version__}", f"AVIF {AVIF}", f"HEIC {HEIF}"]
 )
 UNREAD = {"HEIC", "AVIF"}  # read where a decoder is there
 EXTRA = {
@@ -51,6 +52,7 @@ FOREIGN = {
     b"\0\0\0\x0cjP  ": "JPEG 2000", b"\xff\x4f\xff\x51": "JPEG 2000", b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL",
     b"P7\n": "PAM", b"Pf\n": "PFM", b"PF\n": "PFM", b"v/1\1": "OpenEXR", b"#?RADIANCE": "Radiance HDR", b"DDS ": "DDS",
     b"II\xbc\1": "JPEG XR", b"gimp xcf": "XCF", b"qoif": "QOI", b"icns": "ICNS",
+    b"/* XPM */": "XPM", b"\x01\xda\0\1": "SGI", b"\x01\xda\1\1": "SGI", b"\x01\xda\0\2": "SGI", b"\x01\xda\1\2": "SGI",
     b"IIRO": "camera RAW (ORF)", b"IIRS": "camera RAW (ORF)", b"MMOR": "camera RAW (ORF)", b"IIU\0": "camera RAW (RW2)",
     b"FUJIFILMCCD-RAW": "camera RAW (RAF)", b"FOVb": "camera RAW (X3F)", b"\0MRM": "camera RAW (MRW)",
     b"II\x1a\0\0\0HEAPCCDR": "camera RAW (CRW)",
@@ -64,6 +66,16 @@ SVG = re.compile(
 def one_thread() -> None:
     """Decode AVIF by one thread: a process of our own that decodes has one core, and little memory for stacks."""
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+
+def begins_as_one_of_ours(data: bytes) -> bool:
+    """Whether a file begins as the formats do that are read."""
+    return data.startswith(SIGNATURES) and (not data.startswith(WEBP) or is_webp(data))
+
+
+def is_webp(data: bytes) -> bool:
+    """Whether it is a WebP, and no sound or film in the same kind of container."""
+    return data.startswith(WEBP) and data[8:12] == WEBP_FORM
 
 
 def blanks(data: bytes) -> int:

@@ -22,11 +22,7 @@ def notes(data: bytes, path: bytes) -> list[str]:
     `broken_exif`, `leading_bytes`."""
     before = blanks(data)
     data = data[before:]
-    frames, kind = 1, "PPM" if pnm.is_pnm(data) else ""
-    with contextlib.suppress(Exception):  # what comes behind the first picture may be damaged
-        image = Image.open(io.BytesIO(data), formats=OPENED)
-        kind = str(image.format)
-        frames = int(getattr(image, "n_frames", 1))
+    kind, frames = kind_and_frames(data)
     found = {
         f"frames={frames}": frames > 1,
         "trailing_bytes": _picture_ends(data, kind) < len(data),
@@ -35,6 +31,16 @@ def notes(data: bytes, path: bytes) -> list[str]:
         "leading_bytes": before > 0,
     }
     return [note for note, holds in found.items() if holds]
+
+
+def kind_and_frames(data: bytes) -> tuple[str, int]:
+    """The name of its format, and the number of pictures in it, as far as they can be told."""
+    kind, frames = "PPM" if pnm.is_pnm(data) else "", 1
+    with contextlib.suppress(Exception):  # what comes behind the first picture may be damaged
+        image = Image.open(io.BytesIO(data), formats=OPENED)
+        kind = str(image.format)
+        frames = int(getattr(image, "n_frames", 1))
+    return kind, frames
 
 
 def _picture_ends(data: bytes, kind: str) -> int:

@@ -1,7 +1,8 @@
-"""Values of up to 16 bits in 8: by the range that the picture uses, where that is far below what its type could hold.
+"""Values of up to 16 bits in 8: by the range that the picture uses, where that is far less than what its type could hold.
 
-A camera of 12 bits writes 0..4,095 into samples that hold 65,535: scaled by those, it is nearly black. So what is white
-follows from the header and from the picture's own values, and from nothing else: it is the same wherever it is decoded.
+A camera of 12 bits writes 0..4,095 into samples that hold 65,535: scaled by those, it is nearly black. A thermal camera
+writes 29,000..31,000: scaled by those, it is one gray. So what is black and white follows from the header and from the
+picture's own values, and from nothing else: it is the same wherever it is decoded.
 """
 
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from . import grounds
 
 DEPTHS = (255, 1023, 4095, 16383, 65535)  # the whites of 8, 10, 12, 14 and 16 bits
 FAR_BELOW = 4  # as a part of white: two bits are not used
+SHADES = 255  # the least width of a window that is not near black: in a narrower one, noise would become a picture
 PER_MILLE = 1  # of the values, at either end, that do not count: a hot pixel hides nothing
 ROWS = 256  # that are in work at a time
 
@@ -42,15 +44,24 @@ def eight_bits(deep: Deep) -> grounds.Flat:
 
 def window(counts: Counts, white: int) -> tuple[int, int]:
     """The values that become black and white: 0 and white, or the least depth that holds all values, or the picture's
-    own 0.1 % and 99.9 % where even of that depth three quarters are not used."""
+    own 0.1 % and 99.9 % where three quarters of even that depth are not used between them."""
     present = np.flatnonzero(counts)
     least, most = int(present[0]), int(present[-1])
     white = white if most <= white else 65535
     depth = min(white, next(depth for depth in DEPTHS if depth >= most))
     low, high = _rank(counts, PER_MILLE), _rank(counts, 1000 - PER_MILLE)
-    if FAR_BELOW * high >= depth or least == most:
+    is_dark = FAR_BELOW * high < depth
+    low, high = (low, high) if low < high else (least, most)
+    if least == most or not (is_dark or FAR_BELOW * (high - low) < depth):
         return 0, depth
-    return (low, high) if low < high else (least, most)
+    return (low, high) if is_dark else _widened(low, high, depth)
+
+
+def _widened(low: int, high: int, depth: int) -> tuple[int, int]:
+    """A window with at least one value for each of the shades there are, so that none is spread over several."""
+    width = max(high - low, min(SHADES, depth))
+    low = min(max(0, (low + high - width) // 2), depth - width)
+    return low, low + width
 
 
 def _rank(counts: Counts, per_mille: int) -> int:
@@ -62,11 +73,15 @@ def _rank(counts: Counts, per_mille: int) -> int:
 def _counts(deep: Deep) -> Counts:
     """How many samples have each value: of what shows, if anything does."""
     counts = np.zeros(65536, np.int64)
-    shows = None if deep.alpha is None or not deep.alpha.any() else deep.alpha > 0
+    shows = None if deep.alpha is None or _is_faint(deep.alpha) else deep.alpha > 0
     for row in range(0, len(deep.values), ROWS):
         block = deep.values[row : row + ROWS]
         counts += np.bincount((block if shows is None else block[shows[row : row + ROWS]]).ravel(), minlength=65536)
     return counts
+
+
+def _is_faint(alpha: UInt8[np.ndarray, "h w"]) -> bool:
+    return grounds.is_faint(np.array(Image.fromarray(alpha).histogram(), np.int64))
 
 
 def _shades(low: int, high: int) -> UInt8[np.ndarray, "65536"]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from PIL import Image, UnidentifiedImageError
 
 from .containers import JPEG, PNG, jpeg_frame
-from .formats import EXTRA, FORMATS_SAID, HEADER, SIGNATURES, UNREAD, foreign, hidden_jpeg
+from .formats import EXTRA, FORMATS_SAID, HEADER, UNREAD, begins_as_one_of_ours, foreign, hidden_jpeg
 
 UNSUPPORTED = ("unsupported", "cannot handle", "unknown raw mode", "unknown pixel mode", "not supported")
 
@@ -52,7 +52,7 @@ def _unidentified(data: bytes) -> Rejected:
         return Rejected("vector_image" if kind == "SVG" else "format_not_allowed", f"{kind}; {FORMATS_SAID} are read")
     if at := hidden_jpeg(data):
         return Rejected("corrupt", f"a JPEG begins behind {at} other bytes")
-    if len(data) < HEADER or not data.startswith(SIGNATURES) or empty_png:
+    if len(data) < HEADER or not begins_as_one_of_ours(data) or empty_png:
         return Rejected("not_an_image", f"begins with {data[:16]!r}")
     return _unread(data)
 
