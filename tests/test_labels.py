@@ -177,6 +177,11 @@ def test_what_a_refusal_says_to_name_can_be_opened(tmp_path: Path, cache: Path) 
     with pytest.raises(UsageError, match=r"Name .*/train, which will be split 70/30"):
         opened(folder, cache)
     assert opened(folder / "train", cache).classes == ["n0", "n1"]
+    deep = split_of(filled(tmp_path / "deep", "test/test"), "train/train")
+    with pytest.raises(UsageError, match=r"Name .*deep/train, which will be split 70/30"):
+        opened(deep, cache)
+    with pytest.raises(UsageError, match=r"Name .*deep/train/train, which will be split 70/30"):
+        opened(deep / "train", cache)
     for split in ("train,val", "train,test"):
         with pytest.raises(DataError, match=r"Name .*/train, which will be split 70/30"):
             opened(folder, cache, split=split)

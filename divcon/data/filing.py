@@ -36,14 +36,19 @@ class Filed:
 
     def seen_through(self) -> "Filed":
         """Without a lone folder inside a part, as an archive unpacked into its own name leaves it (train/train/cat): there
-        is one where the folders in it are also those of another part."""
+        is one where it has the part's name, or the folders in it are also those of another part."""
         lone = {first: min(below) for first, below in self.inside.items() if len(below) == 1}
         below = {first: set(names) for first, names in self.inside.items() if first not in lone}
         for steps in set(self.folders):
             if len(steps) > 2 and steps[0] in lone:
                 below.setdefault(steps[0], set()).add(steps[2])
         held = Counter(name for names in below.values() for name in {alike(each) for each in names})
-        through = {first for first in lone if sum(held[alike(name)] > 1 for name in below.get(first, ())) > 1}
+        unpacked = {first for first, name in lone.items() if alike(first) == alike(name)}
+        through = {
+            first
+            for first in lone
+            if sum(first in unpacked or held[alike(name)] > 1 for name in below.get(first, ())) > 1
+        }
         return replace(self, folders=[(*f[:1], *f[2:]) if f and f[0] in through else f for f in self.folders])
 
 
