@@ -133,14 +133,6 @@ def test_parts_without_folders_of_classes_have_no_classes(tmp_path: Path, cache:
         opened(folder, cache)
 
 
-def test_classes_that_lie_too_deep_below_parts_are_said_to(tmp_path: Path, cache: Path) -> None:
-    folder = split_of(tmp_path, "train/images", "test/images")
-    with pytest.raises(
-        DataError, match="All is in images/ there: put the folders of the classes right below test/, train/"
-    ):
-        opened(folder, cache)
-
-
 @pytest.mark.parametrize("above", ["", "train/"])
 @pytest.mark.parametrize(("pictures", "masks"), [("images", "masks"), ("JPEGImages", "SegmentationClass")])
 def test_a_folder_of_masks_beside_the_pictures_makes_no_two_classes(

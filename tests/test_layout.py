@@ -105,6 +105,7 @@ def test_a_real_class_may_be_called_train() -> None:
     assert [layout(vehicles, None).class_of((name,)) for name in vehicles] == list(vehicles)
     inner = layout({"train": {"plane", "train"}, "test": {"plane", "train"}})
     assert inner.class_of(("test", "train")) == "train"
+    assert layout(vehicles, "none") == layout(vehicles, None)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,90 @@ def test_a_real_class_may_be_called_train() -> None:
 def test_a_class_with_such_a_word_in_its_name_is_a_class(names: tuple[str, ...]) -> None:
     found = layout(flat(*names))
     assert found.train == () and [found.class_of((name,)) for name in names] == list(names)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("TrainPhotos", "TestPhotos"), ("MyTrain", "MyTest"), ("trainA", "testA"), ("SEGTrain", "SEGTest"), ("TrainVal", "Test"), ("dataTrain1", "dataTest1")],
+)  # fmt: skip
+def test_a_part_is_known_in_words_that_capitals_part(train: str, test: str) -> None:
+    assert both(train, test) == ((train,), (test,))
+
+
+@pytest.mark.parametrize("names", [("trainA", "trainB", "testA", "testB"), ("trainA", "testB")])
+def test_parts_of_two_domains_are_no_classes(names: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="split=none"):
+        layout(flat(*names))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Trainingsdaten", "Testdaten"), ("entrenamiento", "prueba"), ("训练集", "测试集"), ("tr", "te"), ("trn", "tst"),
+        ("fold0", "fold1", "fold2"), ("part1", "part2"), ("gallery", "probe"), ("source", "target"), ("2023", "2024"),
+        ("photo", "sketch", "art"), ("обучение", "тест"), ("camera_1", "camera_2", "camera_3"),
+    ],
+)  # fmt: skip
+def test_folders_that_hold_the_same_classes_are_refused_whatever_they_are_called(names: tuple[str, ...]) -> None:
+    nearly = {**parts(*names), names[0]: {"Bird", "cat", "dog", "frog"}}
+    for inside in (parts(*names), nearly, {**parts(*names), "unlabeled": set()}):
+        with pytest.raises(UsageError, match=r"the same folders .*split=none.*split=\S+,\S+ to name.*like pile/\S+$"):
+            layout(inside)
+        assert layout(inside, None).train == ()
+    assert layout(parts(*names), f"{names[0]},{names[1]}").test == (names[1],)
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        {"cat": {"a", "b"}, "dog": {"c", "d"}}, {"cat": {"raw"}, "dog": {"raw"}},
+        {"covid": {"images", "masks"}, "normal": {"images", "masks"}},
+        {"cat": {"a", "b"}, "dog": {"a", "b"}, "bird": set(), "frog": set()},
+        {"cat": {"a", "b", "c", "d"}, "dog": {"a", "b", "e", "f"}},
+    ],
+)  # fmt: skip
+def test_classes_that_share_few_folders_are_classes(inside: dict[str, set[str]]) -> None:
+    assert layout(inside).class_of((min(inside), "a")) == min(inside)
+
+
+@pytest.mark.parametrize("below", [set[str](), {"images"}, {"unknown"}])
+def test_where_test_has_no_classes_val_is_tested_on(below: set[str]) -> None:
+    found = layout({**parts("train", "val"), "test": below, "sample_submission": set()})
+    assert (found.train, found.test, found.untestable) == (("train",), ("val",), "test")
+    assert layout({**parts("train", "val"), "test": {"cat"}}).test == ("test",)
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        {**parts("train"), "test": set()}, {**parts("train"), "test": {"images"}, "val": {"images"}},
+        {**parts("train"), "valid": set()}, {**parts("train"), "test": {"test"}},
+    ],
+)  # fmt: skip
+def test_a_test_part_without_classes_is_refused_by_naming_what_has_some(inside: dict[str, set[str]]) -> None:
+    with pytest.raises(UsageError, match=r"nothing to test on\. Name pile/train, which will be split 70/30"):
+        layout(inside)
+
+
+@pytest.mark.parametrize(
+    ("inside", "split"),
+    [
+        (parts("train_v1", "test_v1", "train_v2", "test_v2"), "train_v1,test_v1"),
+        (parts("dog_train", "cat_train", "dog_test", "cat_test"), "cat_train,cat_test"),
+        (parts("train.X1", "train.X2", "val.X"), "train.X1+train.X2,val.X"),
+        (parts("train", "test_a", "test_b"), "train,test_a+test_b"), (parts("val", "test"), "val,test"),
+        (parts("train a", "test a", "train b", "test b"), "'train a,test a'"),
+        ({**parts("train_v2", "test_v2"), **flat("train_v1", "test_v1")}, "train_v2,test_v2"),
+        (flat("train_v1", "test_v1", "train_v2", "test_v2"), "LEARN,TEST"), (flat("cat", "dog", "test"), "LEARN,TEST"),
+        (parts("train", "training"), "LEARN,TEST"), (parts("train,1", "test,1", "train,2", "test,2"), "LEARN,TEST"),
+    ],
+)  # fmt: skip
+def test_a_split_is_suggested_that_would_do_when_typed(inside: dict[str, set[str]], split: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        layout(inside)
+    assert f"split={split} to name the parts" in str(refused.value)
+    if split != "LEARN,TEST":
+        assert layout(inside, split.strip("'")).train
 
 
 def test_parts_below_the_classes_are_not_mixed_unasked() -> None:

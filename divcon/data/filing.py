@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..artifacts import show
 from .files import Files
 from .images import Images
 from .layout import Inside, Layout, listed
-from .names import folders_of, hidden
+from .names import alike, folders_of, hidden
 from .parts import roles_of
 
 FEW = 3  # examples in a message
@@ -33,6 +33,23 @@ class Filed:
         for first, *below in filter(None, set(self.folders)):
             inside[first].update(below[:1])
         return inside
+
+    def seen_through(self) -> "Filed":
+        """Without a lone folder inside a part, as an archive unpacked into its own name leaves it (train/train/cat): there
+        is one where it has the part's name, or the folders in it are also those of another part."""
+        lone = {first: min(below) for first, below in self.inside.items() if len(below) == 1}
+        below = {first: set(names) for first, names in self.inside.items() if first not in lone}
+        for steps in set(self.folders):
+            if len(steps) > 2 and steps[0] in lone:
+                below.setdefault(steps[0], set()).add(steps[2])
+        held = Counter(name for names in below.values() for name in {alike(each) for each in names})
+        unpacked = {first for first, name in lone.items() if alike(first) == alike(name)}
+        through = {
+            first
+            for first in lone
+            if sum(first in unpacked or held[alike(name)] > 1 for name in below.get(first, ())) > 1
+        }
+        return replace(self, folders=[(*f[:1], *f[2:]) if f and f[0] in through else f for f in self.folders])
 
 
 def filed(images: Images) -> Filed:
@@ -67,11 +84,34 @@ class Filing:
         names = self._classes_of(set(self.certain))
         return sorted(names, key=lambda name: name.encode("utf-8", "surrogateescape"))
 
+    @property
+    def learned_classes(self) -> set[str]:
+        return self._classes_of(self.learned - self.tested)
+
+    @property
+    def tested_classes(self) -> set[str]:
+        return self._classes_of(self.tested)
+
+    @property
+    def nothing_learned(self) -> bool:
+        """Whether no class that is tested has a picture to learn from, though other classes have."""
+        return bool(self.learned_classes) and not self.learned_classes & self.tested_classes
+
+    def near_names(self) -> str:
+        """Classes that are learned under one name and tested under another one, which people take for the same."""
+        learned = {alike(name): name for name in sorted(self.learned_classes)}
+        unlearned = sorted(self.tested_classes - self.learned_classes)
+        near = [f"'{show(learned[alike(name)])}' and '{show(name)}'" for name in unlearned if alike(name) in learned]
+        more = f" and {len(near) - FEW:,} more" if len(near) > FEW else ""
+        return f". Give each class one name: there are {', '.join(near[:FEW])}{more}" if near else ""
+
     def _classes_of(self, pictures: set[int]) -> set[str]:
         return {min(self.classes[at]) for at in pictures}
 
     def tell(self, layout: Layout, images: Images) -> None:
         """Say what is left out, and what is not as it should be."""
+        if layout.untestable is not None:
+            log.warn(f"{show(layout.untestable)}/ has no folders of classes, so {listed(layout.test)} is tested on")
         _tell_left_out(self.left_out, layout)
         if self.contradictory:
             log.warn(
@@ -84,11 +124,11 @@ class Filing:
                 f"pictures in {listed(layout.train)} and in {listed(layout.test)}: {len(both):,}. They are tested on, and not learned "
                 f"from: {_examples(both, images)}"
             )
-        unlearned = self._classes_of(self.tested) - self._classes_of(self.learned - self.tested)
-        if unlearned:
+        unlearned = self.tested_classes - self.learned_classes
+        if unlearned and not self.nothing_learned:
             log.warn(
                 f"classes without a picture to learn from in {listed(layout.train)}: {len(unlearned):,}. All their pictures in "
-                f"{listed(layout.test)} count as told wrong: {listed(unlearned)}"
+                f"{listed(layout.test)} count as told wrong: {listed(unlearned)}{self.near_names()}"
             )
 
 

@@ -12,11 +12,9 @@ from ..artifacts import digest, show
 from ..errors import DataError, UsageError
 from .filing import Filing, file_by, filed
 from .images import Images, Positions, open_images
-from .layout import Layout, Split, laid_out, listed
+from .layout import HOLDERS, Layout, Split, laid_out, listed
 from .names import printed
 from .shards import Shards
-
-HOLDERS = {"images", "imgs", "img", "jpegimages"}  # folders of all pictures, beside which their masks may lie
 
 
 @dataclass(frozen=True)
@@ -57,12 +55,13 @@ def open_labelled(
         raise UsageError(
             f"{show(images.source.root)}: a labelled folder is wanted, and these are tar shards: unpack them"
         )
-    files = filed(images)
+    files = filed(images).seen_through()
     layout = laid_out(Path(folder), files.inside, split)
     filing = file_by(layout, files)
     filing.tell(layout, images)
     _refuse_few(Path(folder), layout, filing)
     _refuse_pictures_as_class(Path(folder), layout, filing)
+    _refuse_nothing_learned(Path(folder), layout, filing)
     return _labelled(images, layout, filing)
 
 
@@ -111,4 +110,17 @@ def _refuse_pictures_as_class(root: Path, layout: Layout, filing: Filing) -> Non
     raise UsageError(
         f"{show(root)}: {listed(odd)} seems to hold the pictures of several classes, and {listed({*filing.names} - {*odd})} "
         f"something else. Type split={show(split)} if they are classes{inner}"
+    )
+
+
+def _refuse_nothing_learned(root: Path, layout: Layout, filing: Filing) -> None:
+    """Where no class that is tested was learned, each score would be 0."""
+    if not layout.train or not filing.nothing_learned:
+        return
+    learned, tested = filing.learned_classes, filing.tested_classes
+    alone = f"Name {show(root / layout.train[0])}, which will be split 70/30, or type" if len(learned) > 1 else "Type"
+    mend = filing.near_names() or f". {alone} split= with two folders of the same classes"
+    raise DataError(
+        f"{show(root)}: no class of {listed(layout.test)} ({listed(tested) or 'none'}) is one of {listed(layout.train)} "
+        f"({listed(learned)}), so all would be told wrong{mend}"
     )

@@ -3,6 +3,8 @@
 Parts are known by their usual names. Where these may be classes as well, nothing is guessed: UsageError says what to type.
 """
 
+import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +12,15 @@ from pathlib import Path
 from ..artifacts import show
 from ..config import unknown
 from ..errors import UsageError
-from .names import composed, printed
-from .parts import Roles, certain, doubtful, roles_of
+from .names import alike, composed, printed
+from .parts import Role, Roles, certain, doubtful, pairs, roles_of
 
 # "auto": by the names. None: each folder is a class. "train,val": learn from the one, test on the other.
 Split = str | tuple[str, str] | None
 Inside = Mapping[str, Set[str]]  # the folders that hold pictures, and for each the folders in it that do
 UNLABELED = {"unlabeled", "unlabelled", "unsup", "unsupervised"}  # never a class, unless split= is typed
 EXTRA = {*UNLABELED, "extra"}  # never a class beside parts
+HOLDERS = {"images", "imgs", "img", "jpegimages"}  # folders of all pictures, beside which their masks may lie
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Layout:
     test: tuple[str, ...] = ()
     left_out: frozenset[str] = frozenset()
     guessed: bool = False
+    untestable: str | None = None  # a folder that is called test, and has no classes to test on
 
     @property
     def depth(self) -> int:
@@ -54,7 +58,7 @@ class Layout:
 
 def laid_out(root: Path, inside: Inside, split: Split) -> Layout:
     """The layout that split= asks for; with "auto" the one that names tell."""
-    if split is None:
+    if split is None or split == "none":
         return Layout()
     return _by_names(root, inside) if split == "auto" else _asked(root, inside, split)
 
@@ -68,13 +72,30 @@ def _by_names(root: Path, inside: Inside) -> Layout:
         if doubtful(roles, len(inside)):
             raise _doubt(root, inside, roles)
         _refuse_parts_below(root, inside)
+        _refuse_the_same_below(root, inside)
         return Layout(guessed=True)
-    train, test = parts["train"], parts.get("test") or parts["val"]
+    train, test = parts["train"], _testable(inside, parts)
     others = {name for name in inside if name not in parts.values() and name.casefold() not in EXTRA}
     # Where train/ and test/ have the classes, no folder beside them is one.
     if others and len(inside[train] & inside[test]) < 2:
         raise _doubt(root, inside, roles)
-    return Layout((train,), (test,), frozenset(inside) - {train, test}, guessed=True)
+    if len(inside[train]) > 1 and _unsorted(inside[test], inside[train]):
+        raise _nothing_to_test_on(root, parts)
+    untestable = parts["test"] if parts.get("test", test) != test else None
+    return Layout((train,), (test,), frozenset(inside) - {train, test}, True, untestable)
+
+
+def _testable(inside: Inside, parts: Mapping[Role, str]) -> str:
+    """Competitions keep the classes of test/ to themselves: then val/ is tested on."""
+    named = [parts[role] for role in ("test", "val") if role in parts]
+    with_classes = [name for name in named if not _unsorted(inside[name], inside[parts["train"]])]
+    return [*with_classes, *named][0] if len(inside[parts["train"]]) > 1 else named[0]
+
+
+def _unsorted(below: Set[str], learned: Set[str]) -> bool:
+    """Whether these are no classes: no folder, one for all pictures, or one that nothing is learned of."""
+    names = {alike(name) for name in below if name.casefold() not in HOLDERS | EXTRA}
+    return len(names) < 2 and not names & {alike(name) for name in learned}
 
 
 def _asked(root: Path, inside: Inside, split: str | tuple[str, str]) -> Layout:
@@ -112,6 +133,32 @@ def _refuse_parts_below(root: Path, inside: Inside) -> None:
         )
 
 
+def _refuse_the_same_below(root: Path, inside: Inside) -> None:
+    """Parts have the same classes, whatever they are called, in any language: years, folds, domains."""
+    deep = {name: {alike(each) for each in below} for name, below in inside.items() if below}
+    held = Counter(each for below in deep.values() for each in below)
+    usual = {each for each, folders in held.items() if 2 * folders > len(deep)}
+    others = {name for name in inside if name not in deep and name.casefold() not in EXTRA}
+    if len(deep) < 2 or len(others) >= len(deep) or usual & HOLDERS:
+        return
+    most = min(len(below) for below in deep.values()) // 2 + 1
+    if all(len(below & usual) >= max(2, most) for below in deep.values()):
+        first = min(deep)
+        same = listed(name for name in inside[first] if alike(name) in usual)
+        raise UsageError(
+            f"{show(root)} holds {listed(inside)}, and these hold the same folders ({same}): it is not clear whether they are "
+            f"classes or parts (to learn from, to test on). {_ways(root, inside, roles_of(inside), [first])}"
+        )
+
+
+def _nothing_to_test_on(root: Path, parts: Mapping[Role, str]) -> UsageError:
+    test = [name for role, name in parts.items() if role != "train"]
+    return UsageError(
+        f"{show(root)}: there are no classes of {show(parts['train'])}/ in {listed(test)}, so there is nothing to test on. Name "
+        f"{show(root / parts['train'])}, which will be split 70/30, or type split=none if each folder is a class"
+    )
+
+
 def _alone(root: Path, part: str) -> UsageError:
     return UsageError(
         f"{show(root)} holds {listed([part])} alone, and no other part to learn from or to test on. Name {show(root / part)}, "
@@ -120,16 +167,41 @@ def _alone(root: Path, part: str) -> UsageError:
 
 
 def _doubt(root: Path, inside: Inside, roles: Roles) -> UsageError:
-    train = [name for name, (role, _) in roles.items() if role == "train"]
-    test = [name for kind in ("val", "test") for name, (role, _) in roles.items() if role == kind]
-    learn, *rest = [*train[:1], *test] if train or len(test) > 1 else ["LEARN", *test]
-    inner = [name for name in (*train, *test) if len(inside[name]) > 1]
-    name = f", or name the folder whose subfolders are the classes, like {show(root / inner[0])}" if inner else ""
+    inner = [
+        name
+        for name, (role, _) in sorted(roles.items(), key=lambda item: item[1][0] != "train")
+        if len(inside[name]) > 1
+    ]
     are = "is a class or a part" if len(roles) == 1 else "are classes or parts"
     return UsageError(
-        f"{show(root)} holds {listed(inside)}: it is not clear whether {listed(roles)} {are} (to learn from, to test on). Type "
-        f"split=none if each folder is a class, split={show(learn)},{show(rest[-1]) if rest else 'TEST'} to name the parts{name}"
+        f"{show(root)} holds {listed(inside)}: it is not clear whether {listed(roles)} {are} (to learn from, to test on). "
+        f"{_ways(root, inside, roles, inner)}"
     )
+
+
+def _ways(root: Path, inside: Inside, roles: Roles, inner: Sequence[str]) -> str:
+    """Words that settle a doubt."""
+    name = f", or name the folder whose subfolders are the classes, like {show(root / inner[0])}" if inner else ""
+    return f"Type split=none if each folder is a class, split={_split(inside, roles)} to name the parts{name}"
+
+
+def _split(inside: Inside, roles: Roles) -> str:
+    """The split that the names speak for, where it would do; else the general form."""
+    for learn, test in pairs(roles):
+        if _would_do(inside, learn, test):
+            return shlex.quote(f"{'+'.join(learn)},{'+'.join(test)}")
+    return "LEARN,TEST"
+
+
+def _would_do(inside: Inside, learn: Sequence[str], test: Sequence[str]) -> bool:
+    """Whether these can be typed, and have classes that are learned and tested."""
+    typed = all(
+        show(name) == name and "," not in name and (len(side) == 1 or "+" not in name)
+        for side in (learn, test) for name in side
+    )  # fmt: skip
+    learned = set[str]().union(*(inside[name] for name in learn))
+    tested = set[str]().union(*(inside[name] for name in test))
+    return typed and len(learned) > 1 and all(inside[name] for name in (*learn, *test)) and len(learned & tested) > 1
 
 
 def listed(folders: Iterable[str], most: int = 3) -> str:

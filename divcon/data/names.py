@@ -24,6 +24,11 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def alike(name: str) -> str:
+    """What names have in common that people take for one: "Cat", "cat " and "ｃａｔ"; "red fox" and "red_fox"."""
+    return " ".join(re.split(r"[\s_-]+", unicodedata.normalize("NFKC", name).casefold())).strip()
+
+
 def folders_of(path: bytes) -> tuple[str, ...]:
     """The folders above a file, composed; bytes that are not UTF-8 are kept, as Python keeps them."""
     above = path.rpartition(b"/")[0].decode("utf-8", "surrogateescape")

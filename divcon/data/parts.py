@@ -14,6 +14,9 @@ WORDS: dict[Role, str] = {
     "test": "test|testing|holdout|heldout",
 }
 PART = {role: re.compile(f"(?:{words})(set|data|split|images|imgs)?") for role, words in WORDS.items()}
+CAMEL = re.compile(
+    r"(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
+)  # between the words of TrainPhotos and of trainA
 
 
 def roles_of(names: Iterable[str]) -> Roles:
@@ -23,6 +26,10 @@ def roles_of(names: Iterable[str]) -> Roles:
 
 def role_of(name: str) -> tuple[Role, str] | None:
     """The part, and the rest of the name, which "train_images" and "test_images" have in common."""
+    return _role_in(name) or _role_in(CAMEL.sub(" ", name))
+
+
+def _role_in(name: str) -> tuple[Role, str] | None:
     words = re.findall(r"[^\W\d_]+|\d+", name.casefold())
     found = [
         (role, [*words[:i], match[1] or "", *words[i + 1 :]])
@@ -51,9 +58,22 @@ def doubtful(roles: Roles, folders: int) -> bool:
     return every or bool(_sets(roles)) or any(not rest for _, rest in roles.values())
 
 
+def pairs(roles: Roles) -> list[tuple[list[str], list[str]]]:
+    """What may be meant to learn from and to test on: folders whose names differ by the role alone, and then all."""
+    every: dict[Role, list[str]] = defaultdict(list)
+    for name, (role, _) in roles.items():
+        every[role].append(name)
+    return [sides for named in [*_sets(roles), every] if all(sides := _sides(named))]
+
+
+def _sides(named: Mapping[Role, list[str]]) -> tuple[list[str], list[str]]:
+    train, val, test = (named.get(role, []) for role in WORDS)
+    return (train, test or val) if train else (val, test)
+
+
 def _sets(roles: Roles) -> list[dict[Role, list[str]]]:
     """Folders whose names differ by the role alone; each set has some to learn from and some to test on."""
     sets: dict[str, dict[Role, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name, (role, rest) in roles.items():
         sets[rest][role].append(name)
-    return [named for named in sets.values() if set(named) > {"train"}]
+    return [named for _, named in sorted(sets.items()) if set(named) > {"train"}]

@@ -1,5 +1,5 @@
 """The door of each verb. What a host program hands over is understood as if it were typed: `~` in a path is home, numbers
-of NumPy are numbers. What the host has set for its own work is as before afterwards (ambient.py)."""
+of NumPy are numbers, and split="none" is None. What the host has set for its own work is as before afterwards (ambient.py)."""
 
 import contextlib
 import functools
@@ -48,9 +48,12 @@ def _behind(function: Callable[P, R], inside: Callable[[], contextlib.AbstractCo
 
 
 def understood(name: str, value: Any) -> Any:
-    """The value that is meant under this name, `base.lr` or `out`; what is neither path nor number stays as it is."""
+    """The value that is meant under this name, `base.lr` or `out`. All that is no path, no number and no split="none" stays
+    as it is."""
     if isinstance(value, Mapping):
         return {key: understood(str(key), each) for key, each in value.items()}
+    if name.rpartition(".")[2] == "split":  # a tuple names folders, and one of them may be called none
+        return None if isinstance(value, str) and value.casefold() == "none" else value
     if isinstance(value, list | tuple):
         return type(value)([understood(name, each) for each in value])
     if isinstance(value, str | Path) and name.rpartition(".")[2] in PATHS:
