@@ -3,6 +3,7 @@ of NumPy are numbers. What the host has set for its own work is as before afterw
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -39,12 +40,14 @@ def understood(name: str, value: Any) -> Any:
         return {key: understood(str(key), each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return type(value)([understood(name, each) for each in value])
-    if isinstance(value, str | Path) and name.rpartition(".")[2] in PATHS:
+    if isinstance(value, str | bytes | os.PathLike) and name.rpartition(".")[2] in PATHS:
         return _path(value)
     return value.tolist() if hasattr(value, "tolist") else value  # arrays, and the numbers in them
 
 
-def _path(value: str | Path) -> str | Path:
+def _path(value: str | bytes | os.PathLike[str]) -> str | Path:
+    if not isinstance(value, str | Path):
+        value = os.fsdecode(value)
     if isinstance(value, str) and value.startswith(UNTRAINED):
         return f"{UNTRAINED}{meant(value.removeprefix(UNTRAINED))}"
     return meant(value)
