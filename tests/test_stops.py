@@ -55,7 +55,6 @@ def test_a_second_ctrl_c_ends_it_at_once_and_what_was_saved_before_is_kept(photo
     words = command(photos, tmp_path / "run", "save_every=0")
     code, said = stopped(words, tmp_path / "run/base", signal.SIGINT, signal.SIGINT)
     assert code == 130 and "Traceback" not in said, said
-    assert "divcon: stopped at once by a second Ctrl-C: all that was saved before is kept" in said, said
     (*_, newest) = sorted((tmp_path / "run/base/checkpoints").glob("step-????????"))
     assert damage(newest / "MANIFEST.json") == []
     assert divcon.status(tmp_path / "run")["stages"]["base"]["state"] == "interrupted"
