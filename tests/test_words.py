@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import io
+import json
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 from test_cli import told
+from test_cli import typed as command
 
 import divcon
 from divcon.cli import _worded
@@ -143,6 +145,20 @@ def test_a_stage_that_is_not_there_is_refused_in_a_plan_too(
     words = ["run", str(photos), f"out={tmp_path / 'run'}", "encoder=slim10_w8", "size=16", "clusters.k=2", "limit=32"]
     code, line = told([*words, "clusters.smallest=8", "--only", only, "--plan"], capsys)
     assert code == 64 and f"unknown stage '{only}'" in line
+
+
+def test_a_plan_of_one_stage_is_of_that_stage(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "run",
+        str(photos),
+        f"out={tmp_path / 'run'}",
+        "encoder=slim10_w8",
+        "size=16",
+        "limit=32",
+        "recipe=clusterfit",
+    ]
+    assert command([*words, "--only", "base", "--plan", "--json"]) == 0
+    assert [stage["stage"] for stage in json.loads(capsys.readouterr().out)["stages"]] == ["base"]
 
 
 def test_a_second_ctrl_c_says_what_is_kept() -> None:
