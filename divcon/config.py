@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any, TypeVar, cast, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
@@ -89,7 +89,8 @@ def check(kind: type[R], fields: Mapping[str, Any], place: str = "") -> R:
     try:
         checked: R = _checker(cast(Any, kind)).validate_python(fields)
     except ValidationError as error:
-        raise UsageError(few((_explained(kind, place, problem) for problem in error.errors()), "; ")) from None
+        said = dict.fromkeys(_explained(kind, place, problem) for problem in error.errors())
+        raise UsageError(few(list(said), "; ")) from None
     return checked
 
 
@@ -123,7 +124,19 @@ def _explained(kind: type, place: str, problem: Any) -> str:
     where = place + ".".join(str(step) for step in problem["loc"])
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return unknown("option", where, [f"{place}{name}" for name in leaves(kind)])
+    numbers = _numbers(kind, problem)
+    if numbers:
+        return f"{place}{problem['loc'][0]}={_short(problem['input'])}: {numbers} numbers are wanted, like {list(range(1, numbers + 1))}"
     return f"{where}={_short(problem['input'])}: {problem['msg'].lower()}"
+
+
+def _numbers(kind: type, problem: Any) -> int:
+    """As many as are wanted, where the problem is that there are more or fewer; else 0."""
+    if problem["type"] not in ("missing", "too_long", "tuple_type"):
+        return 0
+    hint = get_type_hints(kind).get(str(problem["loc"][0]))
+    each = get_args(hint) if get_origin(hint) is tuple else ()
+    return 0 if Ellipsis in each else len(each)
 
 
 def _short(value: Any) -> str:

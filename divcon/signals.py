@@ -11,6 +11,7 @@ from typing import Any
 from .errors import InterruptError, StoppedError
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+AT_ONCE = "stopped at once by a second Ctrl-C: all that was saved before is kept; type the same command again to go on"
 _asked: list[int] = []  # the signals received while `listening`
 
 
@@ -61,5 +62,5 @@ def stop_here(saved: str) -> None:
 
 def _remember(number: int, frame: FrameType | None) -> None:
     if number == signal.SIGINT and number in _asked:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(AT_ONCE)
     _asked.append(number)

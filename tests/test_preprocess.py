@@ -147,7 +147,7 @@ def test_a_file_that_embed_rejects_is_refused_with_the_reason(pile: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "image", [None, 3, np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32), np.zeros((3, 8, 8), np.uint8)]
+    "image", [None, 3, np.zeros((8, 8, 2), np.uint8), np.zeros((8, 8, 3), np.float32), np.zeros((3, 8, 8), np.uint8)]
 )
 def test_what_is_no_picture_is_refused_with_what_is(image: Any) -> None:
     with pytest.raises(UsageError, match=r"an image is a path, .*not an (object|array) of"):

@@ -463,7 +463,7 @@ def test_a_pattern_that_fits_nothing_or_too_much_is_refused(
 def test_tars_in_a_folder_are_named_and_not_looked_into(tmp_path: Path, cache: Path) -> None:
     place = shard(tmp_path / "shards", packed(PICTURES))
     with pytest.raises(
-        DataError, match=rf"what is in 1 tar shards there is read when they are named, as in '{place.parent}/\*\.tar'"
+        DataError, match=rf"what is in 1 tar shard there is read when it is named, as in '{place.parent}/\*\.tar'"
     ):
         open_images(place.parent, cache=cache)
 

@@ -46,9 +46,11 @@ def _worded(verb: Callable[..., None]) -> Callable[..., None]:
     def called(**words: Any) -> None:
         try:
             verb(**words)
-        except InterruptError as interrupt:
+        except KeyboardInterrupt as interrupt:
+            if not str(interrupt):  # nothing of ours was at work
+                raise
             error = StoppedError(str(interrupt))
-            error.code = interrupt.code
+            error.code = InterruptError.code
             raise error from interrupt
 
     return called

@@ -30,7 +30,7 @@ def run(
     if plan:
         from ..verbs import orders, planning
 
-        account = planning.plan(orders.prepare(piles, out, pairs))
+        account = planning.plan(orders.prepare(piles, out, pairs), only)
         answer(account, json, planned(account))
         return
     from ..verbs import running

@@ -187,8 +187,13 @@ def _hint(images: Images) -> str:
     if not isinstance(images.source, Tree):
         return ""
     names = images.index.table["source"]
-    tars = names.filter(pc.ends_with(names, ".tar")).to_pylist()
+    tars = [Path(os.fsdecode(name)) for name in names.filter(pc.ends_with(names, ".tar")).to_pylist()]
     if not tars:
         return ""
-    where = (images.source.root / os.fsdecode(tars[0])).parent / "*.tar"
-    return f"; what is in {len(tars):,} tar shards there is read when they are named, as in {typable(where)}"
+    folder = tars[0].parent
+    here = sum(tar.parent == folder for tar in tars)
+    shards = (
+        f"{here:,} tar shard{'' if here == 1 else 's'} there is read when {'it is' if here == 1 else 'they are'} named"
+    )
+    others = f" (and {len(tars) - here:,} in other folders)" if here < len(tars) else ""
+    return f"; what is in {shards}, as in {typable(images.source.root / folder / '*.tar')}{others}"

@@ -53,5 +53,10 @@ def check(seen: Seen | None) -> None:
     positions = ", ".join(str(i) for i in seen.index[:8].tolist())
     raise FaultError(
         f"loss {float(seen.loss):.4g}, gradient {float(seen.size):.4g} at step {seen.at.step}; the weights were not moved. "
-        f"The batch began with the images at positions {positions}. Lower the stage's lr, or set precision=fp32"
+        f"The batch began with the images at positions {positions}. {_what_helps(seen.at)}"
     )
+
+
+def _what_helps(at: At) -> str:
+    """Before the first move of the weights, how far they move does not matter."""
+    return "Set precision=fp32" if at.step == 0 else "Lower the stage's lr, or set precision=fp32"

@@ -22,7 +22,7 @@ from ..nets.net import width
 from ..nets.trained import Sight
 from .looking import normalised
 
-Picture = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
 AS_PNG = {"1", "L", "LA", "I;16", "P", "RGB", "RGBA"}  # modes that it keeps as they are; TIFF keeps the others
 ONE = np.zeros(1, np.int64)
 
@@ -34,7 +34,8 @@ class Preprocess:
     sight: Sight
 
     def __call__(self, image: Picture) -> Float[Tensor, "3 size size"]:
-        """The image is a path, the bytes of a file, one of Pillow's, or an array of bytes [h, w, 3] (RGB). Of a path or bytes
+        """The image is a path, the bytes of a file, one of Pillow's, or an array of uint8: [h, w] (gray), [h, w, 3] (RGB) or
+        [h, w, 4] (RGBA). Of a path or bytes
         the pixels are those of `embed`, bit for bit, and a file that `embed` rejects is an InputError."""
         return normalised(self.view(image)[None], self.sight)[0]
 
@@ -86,16 +87,17 @@ def _prefixed(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any)
 def _encoded(image: Picture) -> bytes:
     """A picture as a file of it."""
     match image:
-        case bytes():
-            return image
+        case bytes() | bytearray() | memoryview():
+            return bytes(image)
         case str() | os.PathLike():
             return _read(meant(Path(image)))
         case Image.Image():
             return _saved(image)
-        case np.ndarray() if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+        case np.ndarray() if image.dtype == np.uint8 and (image.ndim == 2 or image.shape[2:] in ((3,), (4,))):
             return _saved(Image.fromarray(image))
     raise UsageError(
-        f"an image is a path, the bytes of a file, an image of Pillow's, or an array of uint8 [h, w, 3]; not {_named(image)}"
+        f"an image is a path, the bytes of a file, an image of Pillow's, or an array of uint8 [h, w], [h, w, 3] or "
+        f"[h, w, 4]; not {_named(image)}"
     )
 
 

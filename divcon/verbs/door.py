@@ -4,6 +4,7 @@ of NumPy are numbers, and split="none" is None. What the host has set for its ow
 import contextlib
 import functools
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -56,12 +57,14 @@ def understood(name: str, value: Any) -> Any:
         return None if isinstance(value, str) and value.casefold() == "none" else value
     if isinstance(value, list | tuple):
         return type(value)([understood(name, each) for each in value])
-    if isinstance(value, str | Path) and name.rpartition(".")[2] in PATHS:
+    if isinstance(value, str | bytes | os.PathLike) and name.rpartition(".")[2] in PATHS:
         return _path(value, name)
     return value.tolist() if hasattr(value, "tolist") else value  # arrays, and the numbers in them
 
 
-def _path(value: str | Path, name: str) -> str | Path:
+def _path(value: str | bytes | os.PathLike[str], name: str) -> str | Path:
+    if not isinstance(value, str | Path):
+        value = os.fsdecode(value)
     if name in WRITTEN and ADDRESS.match(str(value)):
         raise UsageError(
             f"{name}={show(value)} is an address; results are written to a folder of this machine: name one, or type "

@@ -15,7 +15,7 @@ from ..data.index import Near
 from ..data.rejected import sample
 from ..errors import DamagedError, InputError, UsageError
 from ..fit.journal import lines
-from ..paths import Data
+from ..paths import Data, refuse_inside
 from .door import glance, verb
 
 NAMED = 10  # of the rejected, in what `look` says
@@ -36,6 +36,8 @@ def look(
             raise UsageError(f"{name}={show(path)}: let the name end in {ending}")
         if path is not None:
             refuse_unwritable(Path(path))
+    if sheet is not None:
+        refuse_inside(data, "sheet", Path(sheet))
     images = look_through(
         data,
         include=include,

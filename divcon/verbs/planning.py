@@ -9,7 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..book import expected
+from ..config import unknown
 from ..dnc import DnC
+from ..errors import UsageError
 from ..fit.factoring import solver
 from ..fit.looking import as_input
 from ..fit.loop import train_step
@@ -46,9 +49,11 @@ class Part:
         return max(2, min(self.recipe.batch_size, self.images // 8))
 
 
-def plan(order: Order) -> dict[str, Any]:
-    """Images, and for each stage its images, steps, batch and expected seconds; the disk that is needed and free."""
-    parts = trainings(order)
+def plan(order: Order, only: str | None = None) -> dict[str, Any]:
+    """Images, and for each stage, or the `only` one, its images, steps, batch and expected seconds; the disk that is needed
+    and free."""
+    _refuse_unknown(order, only)
+    parts = [part for part in trainings(order) if only in (None, *_names(part.stage))]
     costs = _costs(parts, order.machine)
     stages = [_row(part, costs[_kind(part)]) for part in parts]
     disk = disk_bytes(order.recipe, order.images, len(stages), order.cache_gb) / 1e6
@@ -57,6 +62,17 @@ def plan(order: Order) -> dict[str, Any]:
         "images": len(order.images), "stages": stages, "seconds": round(sum(stage["seconds"] for stage in stages), 1),
         "disk_mb": round(disk, 1), "free_mb": round(free_bytes(order.folder) / 1e6, 1), "why": why, "machine": order.book.machine,
     }  # fmt: skip
+
+
+def _refuse_unknown(order: Order, only: str | None) -> None:
+    stages = expected(order.folder, order.book)
+    if only is not None and only not in {name for stage in stages for name in _names(stage)}:
+        raise UsageError(unknown("stage", only, stages))
+
+
+def _names(stage: str) -> tuple[str, str]:
+    """As a stage may be asked for: with its number, or all of them."""
+    return stage, stage.split("/")[0]
 
 
 def trainings(order: Order) -> list[Part]:

@@ -17,6 +17,7 @@ from ..nets.trained import Trained
 from ..recipes import Recipe
 from ..rivals import ClusterFit
 from ..stages import FEWEST, Distillation, Divide, Learning, Pretrain
+from .trying import placed
 
 Shapes = dict[str, torch.Size]
 
@@ -40,9 +41,13 @@ def _refuse_too_few(recipe: Recipe, n: int, asked_for_k: bool) -> None:
         raise DataError(f"clusters.k={k}, but there are {n} different images; lower it")
     if asked_for_k and k > remaining(recipe.clusters, n):
         raise DataError(
-            f"clusters.k={k}, but of {n:,} images at most {remaining(recipe.clusters, n):,} clusters can have "
+            f"clusters.k={k}, but of {n:,} images at most {_counted(remaining(recipe.clusters, n))} can have "
             f"{smallest:,} (clusters.smallest), and smaller ones are merged; lower one of the two"
         )
+
+
+def _counted(clusters: int) -> str:
+    return f"{clusters:,} cluster{'' if clusters == 1 else 's'}"
 
 
 def remaining(clusters: Divide, n: int) -> int:
@@ -65,7 +70,8 @@ def _refuse_alone(name: str, learning: Learning) -> None:
             f"{name}.batch_size={learning.batch_size}: it can't be shared by {dist.world()} ranks alike; type a multiple"
         )
     if learning.recompute or learning.encoder.init not in ("random", "timm"):
-        encoder = build(learning.encoder, learning.sight.size)
+        with placed(name):
+            encoder = build(learning.encoder, learning.sight.size)
         if learning.recompute:
             recomputing(encoder, learning.encoder.name)
 
@@ -74,8 +80,8 @@ def _refuse_misfits(recipe: DnC, base: Path | None) -> None:
     """Networks that are to start from the base's, or to teach beside it, and have another shape."""
     if base is None and _alike(recipe.base, recipe.expert, recipe.student):
         return
-    theirs = Trained.load(base).net if base is not None else _net(recipe.base)
-    expert, student, place = _net(recipe.expert), recipe.student, recipe.student.place
+    theirs = Trained.load(base).net if base is not None else _net("base", recipe.base)
+    expert, student, place = _net("expert", recipe.expert), recipe.student, recipe.student.place
     if recipe.expert.start == "base":
         _refuse_start("expert", _shapes(theirs), _shapes(expert))
     if place == "projection" and not theirs.shape["dim"]:
@@ -88,7 +94,7 @@ def _refuse_misfits(recipe: DnC, base: Path | None) -> None:
         )
     if student.start == "base":
         shape = {"hidden": theirs.shape["hidden"], "dim": theirs.shape["dim"]} if place == "projection" else {}
-        own = Net(_built(student), **shape)
+        own = Net(_built("student", student), **shape)
         _refuse_start("student", _shapes(theirs if place == "projection" else Net(theirs.encoder)), _shapes(own))
 
 
@@ -99,12 +105,13 @@ def _alike(base: Pretrain, expert: Pretrain, student: Distillation) -> bool:
     return same and student.encoder == base.encoder and taught
 
 
-def _net(learning: Pretrain) -> Net:
-    return named(learning.method)(_built(learning), FEWEST, **learning.options).net
+def _net(name: str, learning: Pretrain) -> Net:
+    return named(learning.method)(_built(name, learning), FEWEST, **learning.options).net
 
 
-def _built(learning: Learning) -> torch.nn.Module:
-    return build(replace(learning.encoder, init="random"), learning.sight.size)
+def _built(name: str, learning: Learning) -> torch.nn.Module:
+    with placed(name):
+        return build(replace(learning.encoder, init="random"), learning.sight.size)
 
 
 def _shapes(net: Net) -> Shapes:

@@ -1,11 +1,13 @@
 """Every encoder of a recipe is tried before any work begins, on images of each size that it will be shown."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 
 import torch
 from torch import nn
 
+from ..artifacts import show
 from ..data.views import PRESETS
 from ..errors import UsageError
 from ..method import Method, named
@@ -29,13 +31,25 @@ def check_encoders(recipe: Recipe) -> None:
     """UsageError, unless every training's encoder can be built and takes the images it will be shown."""
     tried: set[str] = set()
     for place, training in _trainings(recipe):
-        check_spec(training.encoder)
         spec, size, sizes = training.encoder, training.sight.size, _sizes(training)
         case = f"{spec} {size} {sorted(sizes(size))}"
-        failed = trial.failure(spec, size, sorted(sizes(size), reverse=True)) if case not in tried else None
+        with placed(place):
+            check_spec(spec)
+            failed = trial.failure(spec, size, sorted(sizes(size), reverse=True)) if case not in tried else None
         tried.add(case)
         if failed is not None:
-            raise UsageError(_refusal(place, training, sizes, *failed))
+            raise UsageError(_refusal(recipe, place, training, *failed))
+
+
+@contextlib.contextmanager
+def placed(place: str) -> Iterator[None]:
+    """An encoder knows its options without the training it is for; within, an error names them as they are typed."""
+    try:
+        yield
+    except UsageError as error:
+        if not str(error).startswith("encoder."):
+            raise
+        raise UsageError(f"{place}.{error}") from error
 
 
 def _trainings(recipe: Recipe) -> Iterator[tuple[str, Learning | Factoring]]:
@@ -64,36 +78,76 @@ def _asked(training: Pretrain) -> Method:
         return named(training.method)(_NoEncoder(), FEW, **training.options)
 
 
-def _refusal(place: str, training: Learning | Factoring, sizes: trial.Sizes, side: int, why: str) -> str:
-    spec, size = training.encoder, training.sight.size
+def _refusal(recipe: Recipe, place: str, training: Learning | Factoring, side: int, why: str) -> str:
+    spec, size, sizes = training.encoder, training.sight.size, _sizes(training)
     what = f"encoder={spec.name} does not take images of {side} pixels ({why})"
-    ways = _ways_out(place, training, sizes)
+    to_blame = _to_blame(spec, size, sizes)
+    if to_blame:
+        options = " and ".join(f"{place}.encoder.options.{show(option)}" for option in to_blame)
+        return f"with {options}, {what}; leave {'it' if len(to_blame) == 1 else 'them'} out, and it does"
+    ways = _ways_out(place, training, _failing(recipe))
     if side == size:
         return f"{what}; {ways}"
     method = f"{place}.method={training.method}" if isinstance(training, Pretrain) else place
     return f"{what}, and at size={size} {method} shows it such; {ways}"
 
 
-def _ways_out(place: str, training: Learning | Factoring, sizes: trial.Sizes) -> str:
-    """What can be typed instead; each was tried."""
+def _to_blame(spec: EncoderSpec, size: int, sizes: trial.Sizes) -> list[str]:
+    """The options without which the encoder takes these images: the one, or all of them."""
+    alone = [[option] for option in spec.options]
+    for options in (*alone, list(spec.options)):
+        kept = {name: value for name, value in spec.options.items() if name not in options}
+        if options and trial.takes(replace(spec, options=kept), size, sizes):
+            return options
+    return []
+
+
+def _failing(recipe: Recipe) -> dict[str, Learning | Factoring]:
+    """All trainings whose encoder does not take what it is shown, by their places: they have to be mended together."""
+    return {
+        place: training
+        for place, training in _trainings(recipe)
+        if not trial.takes(training.encoder, training.sight.size, _sizes(training))
+    }
+
+
+def _ways_out(place: str, training: Learning | Factoring, failing: Mapping[str, Learning | Factoring]) -> str:
+    """What can be typed instead; each was tried, for every training that fails."""
+    together = {place: training, **failing}
     spec, size = training.encoder, training.sight.size
+
+    def sizes(size: int) -> set[int]:
+        return set().union(*(_sizes(each)(size) for each in together.values()))
+
     work = trial.sizes_that_work(spec, size, sizes, _usual(spec))
     ways = [f"{' or '.join(f'size={side}' for side in work)} would do"] if work else []
-    padded = replace(spec, options={**spec.options, "dynamic_img_pad": True})
-    if trial.takes(padded, size, sizes):
-        ways.append(f"""'{place}.encoder.options={{"dynamic_img_pad":true}}' fills images up to whole patches""")
+    if all(trial.takes(_padded(each.encoder), each.sight.size, _sizes(each)) for each in together.values()):
+        typed = " ".join(f"{its}.encoder.options.dynamic_img_pad=true" for its in together)
+        ways.append(f"{typed}{' (all of them)' if len(together) > 1 else ''} would fill images up to whole patches")
     if isinstance(training, Pretrain):
-        ways.extend(f"{place}.options.{option} would do at this size" for option in _options(training)[:1])
+        ways.extend(f"{typed} would do at this size" for typed in _options(training, together)[:1])
     return "; ".join(ways) or "name another encoder: docs/encoders.md says which take what"
 
 
-def _options(training: Pretrain) -> list[str]:
-    """Options of the method with which it shows images that the encoder takes."""
-    ways = [
-        (f"{name}={value}", replace(training, options={**training.options, name: value}))
+def _padded(spec: EncoderSpec) -> EncoderSpec:
+    return replace(spec, options={**spec.options, "dynamic_img_pad": True})
+
+
+def _options(training: Pretrain, together: Mapping[str, Learning | Factoring]) -> list[str]:
+    """Options of the method with which it shows images that the encoder takes: to be typed for each training."""
+    alike = {place: each for place, each in together.items() if isinstance(each, Pretrain)}
+    if len(alike) < len(together) or {each.method for each in alike.values()} != {training.method}:
+        return []
+    return [
+        " ".join(f"{place}.options.{name}={value}" for place in alike)
         for name, value in named(training.method).sizes_by
+        if all(_works_with(each, name, value) for each in alike.values())
     ]
-    return [typed for typed, way in ways if trial.takes(way.encoder, way.sight.size, _sizes(way))]
+
+
+def _works_with(training: Pretrain, name: str, value: object) -> bool:
+    way = replace(training, options={**training.options, name: value})
+    return trial.takes(way.encoder, way.sight.size, _sizes(way))
 
 
 def _usual(spec: EncoderSpec) -> int:
