@@ -48,13 +48,10 @@ def disk(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        way = (
-            "make room, then type the same command again"
-            if error.errno in FULL - {errno.EROFS}
-            else "look at it with `ls -ld`"
-        )
+        room = "What was finished is kept; make room, then type the same command again"
+        way = room if error.errno in FULL - {errno.EROFS} else "Look at it with `ls -ld`"
         raise DiskError(
-            f"can't write {show(path)}: {error.strerror}; {way}, or name another place (out=, cache=)"
+            f"can't write {show(path)}: {error.strerror}. {way}, or name another place (out=, cache=)"
         ) from error
 
 

@@ -123,16 +123,16 @@ def test_where_nothing_can_be_written_no_image_is_looked_at(
     Path("file").touch()
     Path("folder/e.parquet").mkdir(parents=True)
     monkeypatch.setattr(models, "open_images", lambda *_, **__: pytest.fail("looked"))
-    with pytest.raises(DiskError, match=f"{why}; look at it") as error:
+    with pytest.raises(DiskError, match=f"{why}. Look at it") as error:
         divcon.embed("random:slim10_w8", "~/photos", out=out)
     assert "make room" not in str(error.value)
 
 
-@pytest.mark.parametrize("cache", ["/dev/null", "file"])
-def test_a_cache_that_is_no_folder_is_named(home: Path, cache: str) -> None:
+@pytest.mark.parametrize("named", ["/dev/null", "file"])
+def test_a_cache_that_is_no_folder_is_named(home: Path, named: str) -> None:
     Path("file").touch()
     with pytest.raises(InputError, match="is no folder; name a folder by cache="):
-        divcon.look("~/photos", cache=cache)
+        divcon.look("~/photos", cache=named)
 
 
 def test_look_answers_where_no_cache_can_be_made(home: Path) -> None:

@@ -24,7 +24,7 @@ from numba.core.caching import IndexDataCacheFile
 from numpy.typing import NDArray
 
 from ...artifacts import cache_folder, end, read_ended
-from ...errors import DamagedError
+from ...errors import DamagedError, InputError
 from ...log import warn
 
 P = ParamSpec("P")
@@ -40,14 +40,14 @@ Floats = NDArray[np.float32]
 
 def compiled_folder() -> str:
     """Where compiled code is kept: a folder of this user alone, if need be one that goes when this process goes."""
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or cache_folder() / "numba") / contents(Path(__file__).parent)
     try:
+        folder = Path(os.environ.get("NUMBA_CACHE_DIR") or cache_folder() / "numba") / contents(Path(__file__).parent)
         folder.mkdir(0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
         if is_private(folder):
             return str(folder)
-    except OSError:
+    except (OSError, InputError):  # the verb that needs a cache says what is wrong with it
         pass
     own = tempfile.mkdtemp(prefix="divcon-numba-")
     atexit.register(shutil.rmtree, own, ignore_errors=True)
