@@ -17,6 +17,7 @@ from ..method import named
 from ..nets.encoder import build
 from ..nets.net import width
 from ..nets.trained import Sight
+from ..paths import nearest
 from ..recipes import Recipe
 from ..stages import Learning, Pretrain
 
@@ -42,7 +43,7 @@ def refuse_without_room(folder: Path, cache: Path, recipe: Recipe, images: Image
     }
     disks = dict[int, float]()
     for place, need in needs.items():
-        disk = _existing(place).stat().st_dev
+        disk = nearest(place).stat().st_dev
         disks[disk] = disks.get(disk, 0.0) + need
         free = free_bytes(place)
         if need > 0 and disks[disk] > free:
@@ -78,7 +79,7 @@ def _kept(recipe: Recipe, n: int) -> float:
 def _pixels(cache: Path, sight: Sight, images: Images, gb: float) -> float:
     """Bytes of the pixel cache that is still to be made."""
     side = sight.short_side
-    if place_of(images, side, cache).exists() or not os.access(_existing(cache), os.W_OK):
+    if place_of(images, side, cache).exists() or not os.access(nearest(cache), os.W_OK):
         return 0.0
     size = pixel_bytes(images, side)
     begun = sum(
@@ -95,7 +96,7 @@ def pixel_bytes(images: Images, side: int) -> float:
 
 def free_bytes(path: Path) -> int:
     """On the disk that a path is on, or will be."""
-    return shutil.disk_usage(_existing(path)).free
+    return shutil.disk_usage(nearest(path)).free
 
 
 def _written(folder: Path) -> float:
@@ -105,8 +106,3 @@ def _written(folder: Path) -> float:
 def _files(folder: Path, pattern: str) -> Iterator[Path]:
     """Every file in the folders below that match."""
     return (path for below in folder.glob(pattern) for path in below.rglob("*") if path.is_file())
-
-
-def _existing(path: Path) -> Path:
-    """The nearest folder above that is there."""
-    return next(above for above in (path.absolute(), *path.absolute().parents) if above.exists())
