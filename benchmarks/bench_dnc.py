@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from divcon.artifacts import read_json
-from divcon.data import made
+from divcon.data import synthetic
+from divcon.files.integrity import read_json
 
 from .pairs import Row, over, row, save
 
@@ -25,7 +25,7 @@ IMAGES = 1500
 EPOCHS = 30.0
 KINDS = {
     "moclr": {"recipe": "moclr"},
-    "kept": {"recipe": "dnc", "student.teacher_view": "centre"},
+    "kept": {"recipe": "dnc", "student.teacher_view": "center"},
     "asked": {"recipe": "dnc"},
 }
 OPTIONS = {"encoder": "slim10", "size": 32, "batch_size": 32}  # small, so that no expert needs a smaller one
@@ -36,7 +36,7 @@ Stages = dict[str, float]  # seconds
 def measure(images: int = IMAGES, epochs: float = EPOCHS, pairs: int = PAIRS) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        made.make(place / "images", images, size=48)
+        synthetic.make_collection(place / "images", images, size=48)
         for kind in KINDS:
             ran(place, kind, epochs=1)
         rounds = [{kind: ran(place, kind, epochs) for kind in turned(i)} for i in range(pairs)]

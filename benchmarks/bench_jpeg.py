@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from divcon.data.images import open_images
-from divcon.data.pixels import open_pixels
-from divcon.data.views import byol, views_of
+from divcon.data.pixels.cache import open_pixels
+from divcon.data.views.presets import byol
+from divcon.data.views.render import views_of
 
 from .pairs import Row, Work, interleaved, save
 from .view_peers import photo, torchvision
@@ -43,7 +44,7 @@ def written(folder: Path, height: int, width: int, n: int) -> list[Path]:
 
 def ours(folder: Path, place: Path, size: int) -> Work:
     images = open_images(folder, cache=place / "cache")
-    pixels = open_pixels(images, 2 * size, cache=place / "cache", cache_gb=0, threads=1)
+    pixels = open_pixels(images, 2 * size, cache=place / "cache", cache_gb=0, workers=1)
     at = np.arange(len(images))
 
     def make() -> list[object]:

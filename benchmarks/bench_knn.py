@@ -3,7 +3,7 @@
     python -m benchmarks.bench_knn
 
 Against faiss-cpu's flat index of inner products with its fastest BLAS kernel. Both sides begin with rows as an encoder
-gives them, and neither's time has the vote in it; the labels that both sides' neighbours vote for are compared.
+gives them, and neither's time has the vote in it; the labels that both sides' neighbors vote for are compared.
 """
 
 import tempfile
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from divcon.clustering.neighbours import nearest
+from divcon.clustering.neighbors import nearest
 from divcon.evals.knn import votes
 from divcon.machine import Precision
 

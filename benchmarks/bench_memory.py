@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from divcon.artifacts import write_json
 from divcon.data.images import Images
-from divcon.data.index import SCHEMA, Index
-from divcon.data.pixels import BLOCK
-from divcon.data.tree import Tree
+from divcon.data.index.index import SCHEMA, Index
+from divcon.data.pixels.cache import BLOCK
+from divcon.data.sources.folder import Folder
+from divcon.files.integrity import write_json
 
 from .pairs import Row, row, save
 
@@ -62,7 +62,7 @@ PARTS = {
 
 def write_collection(folder: Path, n: int) -> None:
     """The index of n images, and the cache of their pixels, as if there had been files."""
-    images = Images(Tree(folder), Index(table(n)))
+    images = Images(Folder(folder), Index(table(n)))
     images.index.save(folder / "images")
     cache = cache_of(images, folder)
     cache.mkdir(parents=True)
@@ -96,10 +96,10 @@ def table(n: int) -> pa.Table:
 
 
 def cache_of(images: Images, folder: Path) -> Path:
-    """Where `divcon.data.pixels` looks for these images' pixels."""
-    from divcon.artifacts import digest
-    from divcon.data.decode import DECODING
-    from divcon.data.pixels import LAYOUT
+    """Where `divcon.data.pixels.cache` looks for these images' pixels."""
+    from divcon.data.decoding.decode import DECODING
+    from divcon.data.pixels.cache import LAYOUT
+    from divcon.files.integrity import digest
 
     return folder / "cache" / "pixels" / digest(f"{images.fingerprint} {SIDE} {LAYOUT} {DECODING}")
 
@@ -115,22 +115,22 @@ def held(folder: Path) -> Peaks:
 
 def trained(folder: Path) -> Peaks:
     """Open the collection and train on it, as a run does."""
-    from divcon.data.pixels import open_pixels
-    from divcon.data.views import mild
-    from divcon.fit.loop import Training, fit
+    from divcon.data.pixels.cache import open_pixels
+    from divcon.data.views.presets import mild
     from divcon.machine import Machine
     from divcon.methods.simclr import SimCLR
     from divcon.nets.encoder import EncoderSpec, build
-    from divcon.nets.trained import Sight
-    from divcon.runs import Work
+    from divcon.nets.trained import InputSpec
+    from divcon.runs.run import StageContext
+    from divcon.train.loop import Training, fit
 
     with Peak() as opening:
-        images = Images(Tree(folder), Index.load(folder / "images"))
-        pixels = open_pixels(images, SIDE, cache=folder / "cache", cache_gb=100, threads=1)
+        images = Images(Folder(folder), Index.load(folder / "images"))
+        pixels = open_pixels(images, SIDE, cache=folder / "cache", cache_gb=100, workers=1)
     with Peak() as training, tempfile.TemporaryDirectory() as place, Machine().use():
-        work = Work(Path(place), "base", Machine(), folder / "cache")
+        work = StageContext(Path(place), "base", Machine(), folder / "cache")
         method = SimCLR(build(EncoderSpec("slim10_w8"), 16), len(images), hidden=64, dim=32)
-        fit(work, method, pixels, Training(STEPS * BATCH, BATCH, "sgd"), mild(16), Sight(16))
+        fit(work, method, pixels, Training(STEPS * BATCH, BATCH, "sgd"), mild(16), InputSpec(16))
     return {"opening": opening.most, "training": training.most, "whole": max(opening.most, training.most)}
 
 

@@ -23,7 +23,7 @@ CASE = Case(
     name="ResNet-18 step, small stem, 32 px, batch 256", method="simclr", encoder="resnet18", stem="small", size=32,
     picture=32, batch=256,
 )  # fmt: skip
-PRODUCT = "_Product"  # the autograd function of divcon.nets.small_maps
+PRODUCT = "_Product"  # the autograd function of divcon.nets.fast_small_maps
 PEAKS = ((64, 32), (128, 16), (256, 8), (512, 4))  # channels, side: the convolutions of that network
 IMAGES = 512  # both views of a batch
 
@@ -70,7 +70,7 @@ def by_operation(profiled: Any) -> dict[str, float]:
 
 
 def _stands_for_one(event: Any) -> bool:
-    """Whether this is the product itself, done by `divcon.nets.small_maps`."""
+    """Whether this is the product itself, done by `divcon.nets.fast_small_maps`."""
     above = event.cpu_parent
     while above is not None and PRODUCT not in above.name:
         above = above.cpu_parent

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from divcon.data import made
+from divcon.data import synthetic
 
 from .pairs import Row, row, save, seconds
 
@@ -20,8 +20,8 @@ CLI = ("-m", "divcon.cli")
 RUN = ("recipe=moclr", "epochs=1", "encoder=slim10_w8", "size=16", "precision=fp32")
 FIRST_BATCH = """
 import numpy as np
-from divcon.data.ragged import Ragged
-from divcon.data.views import PRESETS, views_of
+from divcon.data.pixels.packed import Ragged
+from divcon.data.views.view import PRESETS, views_of
 for preset in PRESETS.values():
     for view in preset(32):
         views_of(view, Ragged.of([np.zeros((48, 40, 3), np.uint8)] * 64), np.arange(64), (0,), np.arange(64), 2)
@@ -35,7 +35,7 @@ def measure(times: int = TIMES) -> Iterator[Row]:
         yield clock("import divcon", ("-c", "import divcon"), place, times)
         yield clock("divcon --help", (*CLI, "--help"), place, times)
         yield from views(place, times)
-        images = made.make(place / "images", 160, size=32)
+        images = synthetic.make_collection(place / "images", 160, size=32)
         run = (*CLI, "run", str(images), f"out={place / 'run'}", *RUN)
         yield clock("divcon run on a folder that is finished", run, place, times)
 

@@ -72,7 +72,7 @@ def waiting(case: Case, found: dict[str, float]) -> Row:
     share = 100 * found["data_wait"]
     return row(
         f"{case.name}: time waiting for data", "the step", share, share, share, 3, unit="%", at_most=True,
-        note=f"views are made between steps: all of it is that; to normalise them takes {found['normalising']:.1%} more",
+        note=f"views are made between steps: all of it is that; to normalize them takes {found['normalizing']:.1%} more",
     )  # fmt: skip
 
 

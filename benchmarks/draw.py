@@ -133,9 +133,9 @@ def picture(results: list[Result], file: Path = PICTURE) -> None:
 
 
 def mark(axes: Any, height: int, row: Row) -> None:
-    colour, shape = (MET, "o") if met(row) else (MISSED, "X")
-    axes.plot([row["low"], row["high"]], [height, height], color=colour, linewidth=1.5)
-    axes.plot(row["ratio"], height, shape, color=colour, markersize=7)
+    color, shape = (MET, "o") if met(row) else (MISSED, "X")
+    axes.plot([row["low"], row["high"]], [height, height], color=color, linewidth=1.5)
+    axes.plot(row["ratio"], height, shape, color=color, markersize=7)
     axes.plot([row["aim"]] * 2, [height - 0.35, height + 0.35], color=INK, linewidth=2)
 
 

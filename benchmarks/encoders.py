@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from divcon.artifacts import write_text
-from divcon.method import At, Batch
+from divcon.files.atomic import write_text
+from divcon.methods.contract import At, Batch
 from divcon.methods.moclr import MoCLR
 from divcon.nets.encoder import EncoderSpec, build
+from divcon.nets.encoder_trial import objection, takes
 from divcon.nets.timm_models import designed_size
-from divcon.nets.trained import Sight, Trained
-from divcon.nets.trial import objection, takes
+from divcon.nets.trained import InputSpec, Trained
 
 ROOT = Path(__file__).parents[1]
 ROWS, PAGE = ROOT / "benchmarks" / "encoders.json", ROOT / "docs" / "encoders.md"
@@ -56,7 +56,9 @@ def main() -> None:
 
     only = dict(word.split("=", 1) for word in sys.argv[1:]).get("only")
     rows: dict[str, Any] = json.loads(ROWS.read_text()) if only and ROWS.exists() else {}
-    PROCESSES.set_forkserver_preload(["timm", "torch._meta_registrations", "divcon.methods.moclr", "divcon.nets.trial"])
+    PROCESSES.set_forkserver_preload(
+        ["timm", "torch._meta_registrations", "divcon.methods.moclr", "divcon.nets.encoder_trial"]
+    )
     for family in only.split(",") if only else timm.list_modules():
         rows[family] = _alone(family)
         write_text(ROWS, json.dumps(dict(sorted(rows.items())), indent=1) + "\n")
@@ -125,14 +127,14 @@ def outcome(spec: EncoderSpec, size: int) -> str:
     gradients = [p.grad for p in method.net.encoder.parameters() if p.grad is not None]
     if not gradients or not all(bool(torch.isfinite(g).all()) for g in (loss.detach(), *gradients)):
         return "a loss or gradient that is not finite"
-    model = Trained(spec, Sight(size), method.net.eval())
+    model = Trained(spec, InputSpec(size), method.net.eval())
     return "trains" if _comes_back(model) else "not the same once it is read back"
 
 
 def _comes_back(model: Trained) -> bool:
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         model.save(Path(folder))
-        images = _noise(model.sight.size, 3)
+        images = _noise(model.input_spec.size, 3)
         return torch.equal(Trained.load(Path(folder)).net(images), model.net(images))
 
 
@@ -156,7 +158,7 @@ def _line(family: str, row: dict[str, Any]) -> str:
 
 
 def _ranges(sizes: list[int]) -> str:
-    """Neighbours in the list of sizes as a range: 64-512."""
+    """Neighbors in the list of sizes as a range: 64-512."""
     runs: list[list[int]] = []
     for size in sizes:
         if runs and SIZES.index(size) == SIZES.index(runs[-1][-1]) + 1:

@@ -26,10 +26,12 @@ from PIL import Image
 
 from benchmarks.machines import cores, machine
 from divcon import recipes
-from divcon.artifacts import cache_folder, write_json, write_text
+from divcon.api import demo
 from divcon.config import typed
+from divcon.files.atomic import write_text
+from divcon.files.caches import cache_folder
+from divcon.files.integrity import write_json
 from divcon.rng import uniforms
-from divcon.verbs import demo
 
 ROOT = Path(__file__).parents[1]
 ROWS, PAGE = ROOT / "benchmarks" / "rivals.json", ROOT / "docs" / "results.md"
@@ -62,13 +64,13 @@ def main(words: list[str]) -> None:
 def measure_on(options: Mapping[str, Any], rows: Rows, collection: str) -> list[str]:
     """Every row of a collection that is not there yet; the names of those that failed, which keep no other from being
     measured."""
-    data, labelled = COLLECTIONS[collection](cache_folder())
+    data, labeled = COLLECTIONS[collection](cache_folder())
     failed, folder = [], Path(options["runs"]) / collection.replace(" ", "-").lower()
     for name, own in trained().items():
         if name in rows[collection]:
             continue
         try:
-            row = measured(data, labelled, folder / name.replace(" ", "-"), options, own)
+            row = measured(data, labeled, folder / name.replace(" ", "-"), options, own)
         except subprocess.CalledProcessError as error:
             failed.append(f"{collection}: {name} ({error})")
             continue
@@ -86,17 +88,17 @@ def trained() -> dict[str, dict[str, Any]]:
     return {UNTRAINED: {}, **alone, **mixed}
 
 
-def measured(data: Path, labelled: Path, out: Path, options: Mapping[str, Any], own: Mapping[str, Any]) -> Row:
+def measured(data: Path, labeled: Path, out: Path, options: Mapping[str, Any], own: Mapping[str, Any]) -> Row:
     """Train in a process of its own, unless nothing is to be trained; then the scores, on the same split for all."""
     if not own:
-        return scores(f"random:{NETWORK['encoder']}", labelled)
+        return scores(f"random:{NETWORK['encoder']}", labeled)
     n = said("look", data)["used"]
     words = {"epochs": options["images"] / n, "seed": options["seed"], **own}
     if own["recipe"] == "supervised":
-        words["labels"] = labelled
+        words["labels"] = labeled
     flags = ["--allow-collapse"]  # that is a result too
     said("run", data, f"out={out}", *(f"{key}={value}" for key, value in words.items()), *flags)
-    return {**spent(said("status", out)["stages"]), **scores(str(out), labelled)}
+    return {**spent(said("status", out)["stages"]), **scores(str(out), labeled)}
 
 
 def said(verb: str, *words: object) -> dict[str, Any]:
@@ -115,8 +117,8 @@ def spent(stages: Mapping[str, Mapping[str, Any]]) -> Row:
     return {"seconds": sum(stage["seconds"] for stage in stages.values()), "images": seen, "images_per_second": rate}
 
 
-def scores(model: str, labelled: Path) -> Row:
-    account = said("eval", model, labelled)
+def scores(model: str, labeled: Path) -> Row:
+    account = said("eval", model, labeled)
     return {"knn": account["knn"]["k20"], "linear": account["linear"]["top1"], "test": account["test"]}
 
 
@@ -193,7 +195,7 @@ def page(options: Mapping[str, Any], rows: Rows) -> str:
         f"{about['versions']['torch']}; one run of each, the two collections side by side, each on half of the cores.",
         "",
         f"Each recipe is shown {options['images']:,} images over all of its stages, whatever the collection; the encoder is",
-        f"{NETWORK['encoder']} at {NETWORK['size']} pixels, but for nmf, which has no network. Scores are of `divcon eval`: 20 nearest neighbours,",
+        f"{NETWORK['encoder']} at {NETWORK['size']} pixels, but for nmf, which has no network. Scores are of `divcon eval`: 20 nearest neighbors,",
         "and a linear classifier, by what the encoder sees (the pool), on the same split for all. `supervised` learned from the",
         "labels of the training part; no other recipe saw a label. Seconds are those of all stages, images a second those of",
         "the trainings alone, where an image counts once however many views of it are made. The load before this was begun was",
@@ -204,7 +206,7 @@ def page(options: Mapping[str, Any], rows: Rows) -> str:
 
 
 def table(rows: Rows) -> list[str]:
-    """A line for each that was trained, the best by nearest neighbours on the first collection at the top."""
+    """A line for each that was trained, the best by nearest neighbors on the first collection at the top."""
     names = sorted({name for its in rows.values() for name in its}, key=lambda name: -_first(rows, name))
     lines = ["| | " + " | ".join(f"{name}: 20-NN | linear | seconds | images/s" for name in rows) + " |"]
     lines.append("|---|" + "---:|" * 4 * len(rows))

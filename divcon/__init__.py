@@ -11,10 +11,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .verbs.demo import demo
-    from .verbs.folders import look, redo, status
-    from .verbs.models import embed, evaluate, load
-    from .verbs.running import run
+    from .api.demo import demo
+    from .api.embed import embed
+    from .api.evaluate import evaluate
+    from .api.load import load
+    from .api.look import look
+    from .api.redo import redo
+    from .api.run import run
+    from .api.status import status
 
 __version__ = "0.1.0"
 __all__ = ["demo", "embed", "evaluate", "load", "look", "redo", "run", "status"]

@@ -18,7 +18,7 @@ from .errors import UsageError, few
 R = TypeVar("R")
 LISTED = 30  # names, when none is near: of methods and recipes all, of the experts of a large run a few
 SHOWN = 80  # letters of a value that will not do
-Threads = Annotated[int, Field(ge=1, le=4096)]
+Workers = Annotated[int, Field(ge=1, le=4096)]
 Gigabytes = Annotated[float, Field(ge=0, le=1e9)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 

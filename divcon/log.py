@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 logger = logging.getLogger("divcon")
-say = logger.info
-warn = logger.warning
+info = logger.info
+warning = logger.warning
 
 
 @dataclass(frozen=True)
-class Tick:
+class Progress:
     """How far a piece of work is: `done` of `total`, in `unit`s; `note` is worth showing beside the bar."""
 
     what: str
@@ -23,12 +23,12 @@ class Tick:
     note: str = ""
 
 
-def nobody(tick: Tick) -> None:
+def nobody(tick: Progress) -> None:
     """The watcher while no one watches."""
 
 
-watch: Callable[[Tick], None] = nobody
+watch: Callable[[Progress], None] = nobody
 
 
-def tick(what: str, done: int, total: int, unit: str = "images", note: str = "") -> None:
-    watch(Tick(what, done, total, unit, note))
+def progress(what: str, done: int, total: int, unit: str = "images", note: str = "") -> None:
+    watch(Progress(what, done, total, unit, note))

@@ -88,15 +88,15 @@ def instance_softmax(
 @in_float32
 def instance_nce(
     z: Float[Tensor, "b d"], bank: Float[Tensor, "n d"], index: Int64[Tensor, "b"], noise: Int64[Tensor, "b m"],
-    temperature: float, normaliser: float,
+    temperature: float, normalizer: float,
 ) -> Float[Tensor, ""]:  # fmt: skip
-    """Tell each image's own row of a bank from m rows at random (NPID equations 4 to 7); `normaliser` is Z / n.
+    """Tell each image's own row of a bank from m rows at random (NPID equations 4 to 7); `normalizer` is Z / n.
 
     h = P / (P + m / n) with P = exp(s / t) / Z is the logistic function of s / t - log(m Z / n).
     """
     rows = bank[torch.cat([index[:, None], noise], 1)]
     scores = torch.einsum("bd,bmd->bm", F.normalize(z.float(), dim=1), rows) / temperature
-    odds = scores - math.log(noise.shape[1] * normaliser)
+    odds = scores - math.log(noise.shape[1] * normalizer)
     return (F.softplus(-odds[:, 0]) + F.softplus(odds[:, 1:]).sum(1)).mean()
 
 
@@ -113,7 +113,7 @@ def squared_distance(guess: Float[Tensor, "b d"], truth: Float[Tensor, "b d"]) -
 def regression(guess: Float[Tensor, "b d"], truth: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
     """Squared distance to the truth on the unit sphere (DnC equation 2).
 
-    Only the truth is normalised; a guess has to find the length 1 itself.
+    Only the truth is normalized; a guess has to find the length 1 itself.
     """
     return squared_distance(guess, F.normalize(truth.float(), dim=1))
 

@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from . import ambient
+from . import host_settings
 from .allocator import keeping_memory
-from .artifacts import digest, read_json, write_json
-from .caches import if_it_can_be_written
 from .errors import DamagedError, UsageError, no_memory
-from .log import say, warn
+from .files.caches import unless_closed
+from .files.integrity import digest, read_json, write_json
+from .log import info, warning
 
 if TYPE_CHECKING:
     import torch
 
 M = TypeVar("M", bound="torch.nn.Module")
 Precision = Literal["bf16", "fp32"]
-Layout = Literal["auto", "last", "first"]
+Choice = bool | Literal["auto"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 Way = tuple[Precision, bool]  # and whether channels are last in memory
 BF16_GAIN, FIRST_GAIN = 1.5, 1.25  # times as fast: less may be noise
@@ -36,30 +36,30 @@ NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a memor
 
 @dataclass(frozen=True)
 class Machine:
-    """`threads` compute; `readers` decode and make views, and change no bit; nor does keeping freed memory.
+    """`threads` compute; `workers` decode and make views, and change no bit; nor does keeping freed memory.
 
-    `shortcuts` stand for the same network in a quicker form: small maps convolved as products, batch norms of teachers
+    `fast_small_maps` stand for the same network in a quicker form: small maps convolved as products, batch norms of teachers
     folded. `compiled` hands each method to torch.compile (docs/speed.md).
     """
 
     device: str = "cpu"
     precision: Precision = "fp32"
     channels_last: bool = True
-    threads: int = 1
-    readers: int = 1
-    shortcuts: bool = True
+    compute_threads: int = 1
+    workers: int = 1
+    fast_small_maps: bool = True
     compiled: bool = False
     keep_memory: bool = True
 
     @property
-    def layout(self) -> "torch.memory_format":
+    def memory_format(self) -> "torch.memory_format":
         import torch
 
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def put(self, module: M) -> M:
         """The module, moved to the device and into the layout."""
-        return module.to(self.device).to(memory_format=self.layout)
+        return module.to(self.device).to(memory_format=self.memory_format)
 
     def autocast(self) -> "torch.autocast":
         import torch
@@ -72,9 +72,13 @@ class Machine:
         import torch
 
         before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(self.compute_threads)
         try:
-            with ambient.ours(), _within_memory(), keeping_memory() if self.keep_memory else contextlib.nullcontext():
+            with (
+                host_settings.ours(),
+                _within_memory(),
+                keeping_memory() if self.keep_memory else contextlib.nullcontext(),
+            ):
                 yield
         finally:
             torch.set_num_threads(before)
@@ -99,8 +103,8 @@ def cores() -> int:
 
 
 def choose(
-    cache: Path, *, device: str = "auto", precision: str = "auto", layout: Layout = "auto", shortcuts: bool = True,
-    compiled: bool = False, readers: int | None = None, keep_memory: bool = True,
+    cache: Path, *, device: str = "auto", precision: str = "auto", channels_last: Choice = "auto", fast_small_maps: bool = True,
+    compiled: bool = False, workers: int | None = None, keep_memory: bool = True,
 ) -> Machine:  # fmt: skip
     """The machine as asked for; what is left at "auto" is chosen by a short measurement, remembered in the cache."""
     import torch
@@ -112,10 +116,8 @@ def choose(
         _try_compiling(device)
     found = _remembered(cache, device, keep_memory) if precision == "auto" else {"precision": precision}
     fast = {"channels_last": True, **found}
-    channels_last = fast["channels_last"] if layout == "auto" else layout == "last"
-    return Machine(
-        device, fast["precision"], channels_last, cores(), readers or cores(), shortcuts, compiled, keep_memory
-    )
+    last = bool(fast["channels_last"]) if channels_last == "auto" else channels_last
+    return Machine(device, fast["precision"], last, cores(), workers or cores(), fast_small_maps, compiled, keep_memory)
 
 
 def _try(device: str) -> None:
@@ -150,7 +152,7 @@ def _remembered(cache: Path, device: str, keep_memory: bool) -> dict[str, Any]:
     known = _known(path)
     if name not in known:
         known[name] = measured(device)
-        with if_it_can_be_written(cache):
+        with unless_closed(cache):
             write_json(path, known)
     return dict(known[name])
 
@@ -161,7 +163,7 @@ def _known(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, DamagedError) as error:
-        warn(f"{error}. This machine is measured again")
+        warning(f"{error}. This machine is measured again")
         return {}
     return known if isinstance(known, dict) else {}
 
@@ -177,7 +179,7 @@ def measured(device: str) -> dict[str, Any]:
         seconds = _shortest({way: _step(machine) for way, machine in ways.items()}, device)
     precision, channels_last = fastest(seconds)
     gain = seconds["fp32", False] / seconds[precision, channels_last]
-    say(
+    info(
         f"{precision}, {'channels last' if channels_last else 'channels first'}: {gain:.1f} times plain fp32 on this machine"
     )
     return {"precision": precision, "channels_last": channels_last, **_rounded(seconds)}
@@ -212,7 +214,7 @@ def _step(machine: Machine) -> Callable[[], None]:
     generator = torch.Generator().manual_seed(0)
     net = nn.Sequential(nn.Conv2d(32, 64, 3, 1, 1), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 64, 3, 1, 1))
     machine.put(net)
-    x = torch.rand(8, 32, 16, 16, generator=generator).to(machine.device).to(memory_format=machine.layout)
+    x = torch.rand(8, 32, 16, 16, generator=generator).to(machine.device).to(memory_format=machine.memory_format)
 
     def step() -> None:
         with machine.autocast():

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import torch
 
 import divcon
-from divcon.artifacts import show
 from divcon.errors import Error
+from divcon.files.text import printable
 
 
 def embeddings(model: str, folder: str) -> tuple[list[str], np.ndarray]:
@@ -27,7 +27,7 @@ def embeddings(model: str, folder: str) -> tuple[list[str], np.ndarray]:
     _, firsts = np.unique(read["picture"].to_numpy(), return_index=True)
     read = read.take(firsts)
     vectors = np.stack(read["embedding"].to_numpy())
-    paths = [show(path) for path in read["path_bytes"].to_pylist()]  # safe for a terminal; programs take `path`
+    paths = [printable(path) for path in read["path_bytes"].to_pylist()]  # safe for a terminal; programs take `path`
     return paths, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 

@@ -1,6 +1,6 @@
-"""Train on images without labels, by Divide and Contrast and by MoCLR alone at the same budget; score both on labelled ones.
+"""Train on images without labels, by Divide and Contrast and by MoCLR alone at the same budget; score both on labeled ones.
 
-python examples/train_and_score.py FOLDER LABELLED RUNS [epochs=60 encoder=slim10 ...]
+python examples/train_and_score.py FOLDER LABELED RUNS [epochs=60 encoder=slim10 ...]
 
 Typed again, it goes on where it was stopped. What is trained on and what is scored on should be different images. Options
 are those that both recipes know.
@@ -14,10 +14,10 @@ from divcon.config import typed
 from divcon.errors import Error
 
 
-def main(folder: str, labelled: str, runs: str, *words: str) -> None:
+def main(folder: str, labeled: str, runs: str, *words: str) -> None:
     for recipe in ("dnc", "moclr"):
         ran = divcon.run(folder, out=Path(runs) / recipe, recipe=recipe, **typed(words))
-        scores = divcon.evaluate(ran.model, labelled)
+        scores = divcon.evaluate(ran.model, labeled)
         linear = scores["linear"]["top1"]  # None where the images are too few
         said = f", linear {linear:.1%}" if linear is not None else ""
         sys.stdout.write(f"{recipe}: 20-NN {scores['knn']['k20']:.1%}{said}\n")

@@ -212,12 +212,12 @@ def main() -> None:
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     from conftest import TINY
 
-    from divcon.data.made import make
+    from divcon.data.synthetic import make_collection
 
     if sys.argv[1:] == ["strace"] and shutil.which("strace") is None:
         sys.exit("strace is not there: apt-get install strace")
     with tempfile.TemporaryDirectory() as folder:
-        photos = make(Path(folder) / "photos", 160, size=32)
+        photos = make_collection(Path(folder) / "photos", 160, size=32)
         watch = Watch(photos, Path(folder) / "work", {**TINY, "epochs": 2})
         (by_kernel if sys.argv[1:] == ["strace"] else by_python)(watch)
 

@@ -83,7 +83,7 @@ def logistic_loss(x: Array, y: Sequence[int], weight: Array, bias: Array, penalt
     return loss / len(x) + penalty / 2 * sum(float(w) ** 2 for w in weight.ravel())
 
 
-def neighbour_agreement(a: Array, b: Array, k: int) -> float:
+def neighbor_agreement(a: Array, b: Array, k: int) -> float:
     """The mean share of a row's k nearest others in a that are among its k nearest others in b."""
     shares = []
     for i in range(len(a)):
@@ -200,15 +200,15 @@ def shown_alike(labels: list[int], rng: np.random.Generator) -> list[int]:
 
 
 def edges(images: Array) -> Array:
-    """Sobel's two derivatives of grey, pixel by pixel, with black around."""
+    """Sobel's two derivatives of gray, pixel by pixel, with black around."""
     n, _, h, w = images.shape
     weights = [(-1, 1), (0, 2), (1, 1)]
     found = np.zeros((n, 2, h, w))
     for b in range(n):
-        grey = images[b].mean(0)
+        gray = images[b].mean(0)
 
-        def at(y: int, x: int, grey: Array = grey) -> float:
-            return float(grey[y, x]) if 0 <= y < h and 0 <= x < w else 0.0
+        def at(y: int, x: int, gray: Array = gray) -> float:
+            return float(gray[y, x]) if 0 <= y < h and 0 <= x < w else 0.0
 
         for y in range(h):
             for x in range(w):
@@ -241,12 +241,12 @@ def instance_softmax(z: Array, bank: Array, index: Sequence[int], temperature: f
 
 
 def instance_nce(
-    z: Array, bank: Array, index: Sequence[int], noise: Sequence[Sequence[int]], temperature: float, normaliser: float
+    z: Array, bank: Array, index: Sequence[int], noise: Sequence[Sequence[int]], temperature: float, normalizer: float
 ) -> float:
     """-log h(i, v) - sum over the noise of log(1 - h(j, v)), h = P / (P + m / n), P = exp(v_j . v / t) / Z."""
     n, m, losses = len(bank), len(noise[0]), []
     for row, image, others in zip(z, index, noise):
-        p = [score / (normaliser * n) for score in exp_scores(row, bank, temperature)]
+        p = [score / (normalizer * n) for score in exp_scores(row, bank, temperature)]
         h = [share / (share + m / n) for share in p]
         losses.append(-math.log(h[image]) - sum(math.log(1 - h[other]) for other in others))
     return sum(losses) / len(losses)
@@ -255,7 +255,7 @@ def instance_nce(
 def local_aggregation(
     z: Array, bank: Array, index: Sequence[int], labels: Sequence[Sequence[int]], k: int, temperature: float
 ) -> float:
-    """-log(P(C and B | v) / P(B | v)), mean over the batch: C are the images that any labelling puts with the image, B the
+    """-log(P(C and B | v) / P(B | v)), mean over the batch: C are the images that any labeling puts with the image, B the
     k nearest rows, the image itself being one of them."""
     losses = []
     for row, image in zip(z, index):

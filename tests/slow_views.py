@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 
-from divcon.data.views import Draws, Style
+from divcon.data.views.draw import Draws
+from divcon.data.views.view import Style
 
 Image = Float[np.ndarray, "h w 3"]
 LUMA = np.array([0.2989, 0.5870, 0.1140])
@@ -20,7 +21,7 @@ def slow_view(picture: UInt8[np.ndarray, "h w 3"], draws: Draws, i: int, size: i
     if draws.jitter[i]:
         for step in draws.order[i]:
             image = slow_step(image, int(step), float(draws.factors[i, step]), draws.style).clip(0, 1)
-    image = grey(image) if draws.grey[i] else image
+    image = gray(image) if draws.gray[i] else image
     image = slow_blur(image, float(draws.sigma[i]), draws.style) if draws.sigma[i] else image
     image = np.where(image < 0.5, image, 1 - image) if draws.solarize[i] else image
     return 255 * image
@@ -50,7 +51,7 @@ def keys(x: float, a: float = -0.5) -> float:
     return a * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0.0
 
 
-def grey(image: Image) -> Image:
+def gray(image: Image) -> Image:
     return np.repeat((image @ LUMA)[..., None], 3, axis=2)
 
 
@@ -58,10 +59,10 @@ def slow_step(image: Image, step: int, factor: float, style: Style) -> Image:
     if step == 0:
         return image + factor if style == "byol" else image * factor
     if step == 1:
-        mean = image.mean((0, 1)) if style == "byol" else grey(image).mean()
+        mean = image.mean((0, 1)) if style == "byol" else gray(image).mean()
         return factor * image + (1 - factor) * mean
     if step == 2 and style == "torchvision":
-        return factor * image + (1 - factor) * grey(image)
+        return factor * image + (1 - factor) * gray(image)
     return np.array([[in_hsv(pixel, step, factor) for pixel in row] for row in image])
 
 

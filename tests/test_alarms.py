@@ -11,8 +11,8 @@ from sklearn.decomposition import PCA
 from test_methods import trained
 from torch import Tensor
 
-from divcon.fit.alarms import PATIENCE, Alarms, spread_and_rank
-from divcon.method import At, Outcome
+from divcon.methods.contract import At, Outcome
+from divcon.train.collapse import PATIENCE, CollapseMonitor, spread_and_effective_rank
 
 LATE = At(50, 100, 1)
 
@@ -22,7 +22,7 @@ def normal(n: int, d: int, seed: int = 0) -> Tensor:
 
 
 def said(outcome: Outcome, caplog: pytest.LogCaptureFixture, at: At = LATE, times: int = 3 * PATIENCE) -> list[str]:
-    alarms = Alarms("base", "do this")
+    alarms = CollapseMonitor("base", "do this")
     with caplog.at_level(logging.WARNING, "divcon"):
         for _ in range(times):
             alarms.watch(outcome, at)
@@ -39,13 +39,13 @@ def test_a_loss_below_chance_is_left_alone(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_a_young_network_may_know_nothing_and_a_bad_moment_is_forgiven(caplog: pytest.LogCaptureFixture) -> None:
-    degenerate = Outcome(torch.tensor(4.0), chance=4.0, seen=torch.ones(32, 8))
+    degenerate = Outcome(torch.tensor(4.0), chance=4.0, features=torch.ones(32, 8))
     assert said(degenerate, caplog, At(10, 100, 0)) == [] == said(degenerate, caplog, times=PATIENCE - 1)
     assert said(degenerate, caplog, At(10, 20, 0)) == []  # half of a training of a few steps
 
 
 def test_a_loss_that_has_no_chance_any_more_is_not_judged_by_what_it_was(caplog: pytest.LogCaptureFixture) -> None:
-    alarms = Alarms("base", "do this")
+    alarms = CollapseMonitor("base", "do this")
     for _ in range(PATIENCE):
         alarms.watch(Outcome(torch.tensor(4.0), chance=4.0), At(10, 100, 0))
     alarms.watch(Outcome(torch.tensor(0.3)), LATE)
@@ -55,18 +55,18 @@ def test_a_loss_that_has_no_chance_any_more_is_not_judged_by_what_it_was(caplog:
 def test_a_point_and_a_line_are_noticed_and_a_cloud_is_not(caplog: pytest.LogCaptureFixture) -> None:
     point = torch.ones(64, 16) + 1e-3 * normal(64, 16)
     line = normal(64, 1) * torch.ones(64, 16) + 1e-3 * normal(64, 16)
-    assert "nearly the same in all images" in said(Outcome(torch.tensor(1.0), seen=point), caplog)[0]
+    assert "nearly the same in all images" in said(Outcome(torch.tensor(1.0), features=point), caplog)[0]
     caplog.clear()
-    assert "come down to 1.0 dimensions" in said(Outcome(torch.tensor(1.0), seen=line), caplog)[0]
+    assert "come down to 1.0 dimensions" in said(Outcome(torch.tensor(1.0), features=line), caplog)[0]
     caplog.clear()
-    assert said(Outcome(torch.tensor(1.0), seen=normal(64, 16)), caplog) == []
+    assert said(Outcome(torch.tensor(1.0), features=normal(64, 16)), caplog) == []
 
 
 def test_rank_is_that_of_the_shares_of_variance() -> None:
     x = normal(200, 6) * torch.tensor([5.0, 3, 1, 1, 0.1, 0.1])
     unit = (x / x.norm(dim=1, keepdim=True)).numpy()
     shares = PCA().fit(unit).explained_variance_ratio_
-    spread, rank = spread_and_rank(x)
+    spread, rank = spread_and_effective_rank(x)
     assert rank == pytest.approx(math.exp(-(shares * np.log(shares)).sum()), rel=1e-4)
     assert spread == pytest.approx(math.sqrt(unit.var(0).sum()), rel=1e-4)
 

@@ -14,9 +14,9 @@ from benchmarks.bench_step import CASES
 from benchmarks.sides import Side
 from benchmarks.steps import Case, Ours
 from divcon import allocator
-from divcon.data.pixels import Cached
+from divcon.api.run_plan import prepare_run
+from divcon.data.pixels.cache import Cached
 from divcon.machine import Machine
-from divcon.verbs.orders import prepare
 
 
 def tiny(case: Case) -> Case:
@@ -61,7 +61,7 @@ def test_our_side_of_every_step_still_runs(case: Case) -> None:
     ours = Ours(tiny(case), Machine())
     ours.steps()
     figures = ours.figures()
-    assert figures["images_per_second"] > 0 and 0 < figures["data_wait"] + figures["normalising"] < 1
+    assert figures["images_per_second"] > 0 and 0 < figures["data_wait"] + figures["normalizing"] < 1
 
 
 def test_products_that_stand_for_convolutions_count_as_convolutions() -> None:
@@ -92,7 +92,7 @@ def test_a_stage_that_goes_on_says_what_its_steps_took() -> None:
 @pytest.mark.parametrize("kind", bench_dnc.KINDS)
 def test_every_kind_of_run_can_be_asked_for(kind: str, photos: Path, tmp_path: Path, cache: Path) -> None:
     asked: dict[str, Any] = {**bench_dnc.OPTIONS, **bench_dnc.KINDS[kind], "precision": "fp32", "cache": cache}
-    assert prepare(photos, tmp_path / "run", asked).book.options["encoder"] == "slim10"
+    assert prepare_run(photos, tmp_path / "run", asked).record.options["encoder"] == "slim10"
 
 
 def test_the_first_batch_of_views_is_still_made_so() -> None:

@@ -15,10 +15,11 @@ from test_collection import obey_permissions
 from test_host import STEPS, trained
 
 import divcon
-from divcon import artifacts, caches, machine
-from divcon.data import pixels
+from divcon import machine
+from divcon.api import disk_space, plan, run_plan
+from divcon.data.pixels import cache
 from divcon.errors import DiskError
-from divcon.verbs import orders, planning, room
+from divcon.files import atomic, caches, integrity
 
 Close = Callable[[Path, int], None]
 
@@ -26,7 +27,7 @@ Close = Callable[[Path, int], None]
 @pytest.fixture
 def close(monkeypatch: pytest.MonkeyPatch) -> Close:
     """Make writing below a folder fail, as the system does it."""
-    make_folder, access = artifacts.make_folder, os.access
+    make_folder, access = atomic.make_folder, os.access
     monkeypatch.setattr(machine, "measured", lambda *_: {"precision": "fp32", "channels_last": True})
     monkeypatch.setattr(caches, "_told", set())
 
@@ -39,7 +40,7 @@ def close(monkeypatch: pytest.MonkeyPatch) -> Close:
         def may(path: Any, how: int) -> bool:
             return access(path, how) and not (how == os.W_OK and Path(path).is_relative_to(folder))
 
-        for module in (artifacts, pixels.artifacts):
+        for module in (artifacts, cache.artifacts):
             monkeypatch.setattr(module, "make_folder", refuse)
         monkeypatch.setattr(os, "access", may)
 
@@ -56,12 +57,12 @@ def all_verbs(photos: Path, where: Path, cache: Path) -> list[Any]:
     answers: list[Any] = [divcon.look(photos, cache=cache)]
     answers.append(divcon.evaluate("random:slim10_w8", photos, tasks="knn", cache=cache))
     answers.append(divcon.embed("random:slim10_w8", photos, out=where / "e.parquet", cache=cache))
-    answers.append([row["stage"] for row in planning.plan(orders.prepare(photos, where / "run", options))["stages"]])
+    answers.append([row["stage"] for row in plan.plan(run_plan.prepare_run(photos, where / "run", options))["stages"]])
     answers.append(divcon.run(photos, out=where / "run", **options).did)
     return [
         *answers,
-        artifacts.sha256(where / "e.parquet"),
-        artifacts.sha256(where / "run/student/encoder.safetensors"),
+        integrity.sha256(where / "e.parquet"),
+        integrity.sha256(where / "run/student/encoder.safetensors"),
     ]
 
 
@@ -86,7 +87,7 @@ def test_what_a_closed_cache_holds_is_used(
     expected = all_verbs(photos, tmp_path / "run", tmp_path / "cache")
     before = {path: path.read_bytes() for path in files(tmp_path / "cache")}
     close(tmp_path / "cache", errno.EROFS)
-    monkeypatch.setattr(pixels, "shrunk", None)  # nothing is decoded again
+    monkeypatch.setattr(cache, "shrunk", None)  # nothing is decoded again
     assert divcon.embed("random:slim10_w8", photos, out=tmp_path / "e.parquet", cache=tmp_path / "cache") == expected[2]
     assert "can't be written" not in caplog.text
     assert {path: path.read_bytes() for path in files(tmp_path / "cache")} == before
@@ -97,7 +98,7 @@ def test_a_damaged_cache_that_can_not_be_mended_is_passed_over(
 ) -> None:
     def embedded(name: str) -> str:
         divcon.embed("random:slim10_w8", photos, out=tmp_path / name, cache=tmp_path / "cache")
-        return artifacts.sha256(tmp_path / name)
+        return integrity.sha256(tmp_path / name)
 
     expected = embedded("before.parquet")
     (file,) = (tmp_path / "cache").rglob("pixels.u8")
@@ -120,7 +121,7 @@ def test_no_room_is_asked_for_on_a_disk_that_nothing_is_written_to(
 ) -> None:
     (tmp_path / "cache").mkdir()
     close(tmp_path / "cache", errno.EROFS)
-    monkeypatch.setattr(room, "free_bytes", lambda path: 0 if path.name == "cache" else 10**12)
+    monkeypatch.setattr(disk_space, "free_bytes", lambda path: 0 if path.name == "cache" else 10**12)
     stat = Path.stat
 
     def apart(path: Path, **how: Any) -> os.stat_result:
@@ -128,9 +129,9 @@ def test_no_room_is_asked_for_on_a_disk_that_nothing_is_written_to(
         return os.stat_result([*found[:2], 7, *found[3:]]) if path.name == "cache" else os.stat_result(found)
 
     monkeypatch.setattr(Path, "stat", apart)
-    room.refuse_without_room(
-        tmp_path / "run", tmp_path / "cache", orders.prepare(photos, tmp_path / "run", dict(STEPS)).recipe,
-        orders.open_images(photos, cache=tmp_path / "other"), 1, 8.0,
+    disk_space.refuse_without_room(
+        tmp_path / "run", tmp_path / "cache", run_plan.prepare_run(photos, tmp_path / "run", dict(STEPS)).recipe,
+        run_plan.open_images(photos, cache=tmp_path / "other"), 1, 8.0,
     )  # fmt: skip
 
 

@@ -14,10 +14,10 @@ from sklearn.cluster import KMeans as PeerKMeans
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from divcon.clustering import neighbours
+from divcon.clustering import neighbors
 from divcon.clustering.clusters import Clusters, Sample
 from divcon.clustering.kmeans import KMeans, _fit, _seeds, assign, kmeans
-from divcon.clustering.neighbours import nearest
+from divcon.clustering.neighbors import nearest
 from divcon.clustering.rows import SCALE, Rows
 from divcon.errors import DataError
 from divcon.machine import Precision
@@ -51,7 +51,7 @@ def bits(fit: KMeans) -> tuple[bytes, ...]:
 
 
 def same_division(a: Tensor, b: Tensor) -> bool:
-    """Whether two labellings differ in nothing but the clusters' numbers."""
+    """Whether two labelings differ in nothing but the clusters' numbers."""
     return len(set(zip(a.tolist(), b.tolist()))) == len(set(a.tolist())) == len(set(b.tolist()))
 
 
@@ -59,7 +59,7 @@ def same_division(a: Tensor, b: Tensor) -> bool:
 
 
 @pytest.mark.parametrize("spherical", [True, False])
-def test_each_row_is_labelled_by_its_nearest_centroid(spherical: bool) -> None:
+def test_each_row_is_labeled_by_its_nearest_centroid(spherical: bool) -> None:
     x = heaps(200, 7, 4)
     fit = kmeans(x, 4, seed=0, spherical=spherical)
     labels, distances = slow.nearest_centroids(x.double().numpy(), fit.centroids.double().numpy(), spherical)
@@ -400,11 +400,11 @@ def test_a_renamed_file_leaves_the_fingerprint_and_a_moved_image_does_not() -> N
     assert len({c.fingerprint, moved.fingerprint, shifted.fingerprint}) == 3
 
 
-# neighbours
+# neighbors
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 1024])
-def test_neighbours_are_those_of_the_loop_in_any_chunks(chunk: int) -> None:
+def test_neighbors_are_those_of_the_loop_in_any_chunks(chunk: int) -> None:
     queries, bank = normal(20, 5), normal(70, 5, seed=1)
     similarity, index = nearest(queries, bank, 9, chunk)
     expected = [slow.nearest_rows(query, bank.double().numpy(), 9) for query in queries.double().numpy()]
@@ -413,7 +413,7 @@ def test_neighbours_are_those_of_the_loop_in_any_chunks(chunk: int) -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 1024])
-def test_of_equal_neighbours_the_first_come_first(chunk: int) -> None:
+def test_of_equal_neighbors_the_first_come_first(chunk: int) -> None:
     bank = torch.tensor([[0.0, 1], [1, 0], [0, 1], [-1, 0], [1, 0]]).repeat(8, 1)
     index = nearest(torch.tensor([[1.0, 0], [0.0, 1.0]]), bank, 19, chunk)[1]
     expected = [slow.nearest_rows(query, bank.double().numpy(), 19) for query in np.eye(2)]
@@ -427,7 +427,7 @@ def test_all_rows_of_the_bank_can_be_asked_for() -> None:
 
 @pytest.mark.parametrize("of", ["noise", "cone", "copies", "one row", "tiny"])
 @pytest.mark.parametrize("k", [1, 7, 600])
-def test_the_precision_of_the_search_changes_no_neighbour(of: str, k: int) -> None:
+def test_the_precision_of_the_search_changes_no_neighbor(of: str, k: int) -> None:
     bank, queries = {
         "noise": (normal(3000, 32), normal(20, 32, seed=1)),
         "cone": (50 + normal(3000, 32), 50 + normal(20, 32, seed=1)),
@@ -456,7 +456,7 @@ def test_a_bank_in_any_order_is_searched_to_the_end(precision: Precision) -> Non
 def test_a_guess_that_was_too_good_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
     queries, bank = normal(30, 12), normal(6000, 12, seed=1)
     found = nearest(queries, bank, 15)
-    monkeypatch.setattr(neighbours.Bank, "_rank", lambda bank, k: 1)
+    monkeypatch.setattr(neighbors.SearchIndex, "_rank", lambda bank, k: 1)
     assert torch.equal(found[1], nearest(queries, bank, 15)[1])
 
 
@@ -471,7 +471,7 @@ def test_rows_closer_than_any_bound_fill_no_list_for_good() -> None:
     assert torch.allclose(similarity.double(), best, atol=2e-7)
 
 
-def test_the_number_of_threads_changes_no_neighbour() -> None:
+def test_the_number_of_threads_changes_no_neighbor() -> None:
     queries, bank = normal(1500, 40), normal(3000, 40, seed=1)
     found = []
     for threads in (1, 3):
@@ -482,7 +482,7 @@ def test_the_number_of_threads_changes_no_neighbour() -> None:
 
 
 @pytest.mark.parametrize("where", ["query", "bank"])
-def test_neighbours_of_what_is_not_finite_are_refused(where: str) -> None:
+def test_neighbors_of_what_is_not_finite_are_refused(where: str) -> None:
     queries, bank = normal(10, 17), normal(300, 17)
     (queries if where == "query" else bank)[7, 3] = torch.nan
     with pytest.raises(DataError, match=r"image 7 are not finite numbers \(1 such"):

@@ -17,17 +17,17 @@ from test_pipeline import typed
 from torch import nn
 
 import divcon
-from divcon import stages
 from divcon.errors import FaultError
-from divcon.fit import checkpoints
-from divcon.fit.alarms import ALIKE, ENDURANCE, Alarms, spread_and_rank
-from divcon.fit.loop import Training, fit
-from divcon.fit.optimisers import optimiser
 from divcon.machine import Machine
-from divcon.method import At, Batch, Method, Outcome
+from divcon.methods.contract import At, Batch, Method, Outcome
 from divcon.methods.simclr import SimCLR
 from divcon.nets.encoder import EncoderSpec, build
-from divcon.runs import Work
+from divcon.runs.run import StageContext
+from divcon.stages import pretrain
+from divcon.train import checkpoints
+from divcon.train.collapse import ALIKE, ENDURANCE, CollapseMonitor, spread_and_effective_rank
+from divcon.train.loop import Training, fit
+from divcon.train.optimizers import make_optimizer
 
 M = TypeVar("M", bound=nn.Module)
 STEPS = 600
@@ -62,7 +62,7 @@ def training(
     method: Method, folder: Path, steps: int = STEPS, *, save_every: float = 1e9, allow: bool = False, lr: float = 0.03
 ) -> list[dict[str, float]]:
     """Train as a stage does; the journal's lines."""
-    work = Work(folder, "base", Machine(), folder, save_every=save_every, allow_collapse=allow)
+    work = StageContext(folder, "base", Machine(), folder, save_every=save_every, allow_collapse=allow)
     how = Training(images=steps * BATCH, batch_size=BATCH, optimizer="adamw", lr=lr, weight_decay=1e-2)
     fit(work, method, toy_pixels(), how, PAIR, SIGHT)
     return journal(folder)
@@ -99,7 +99,7 @@ def test_an_encoder_that_says_nothing_is_stopped_within_600_steps_and_what_was_s
     step = stopped_at(zeroed(built("simclr")), tmp_path, save_every=0.05)
     assert step < STEPS // 2
     method = built("simclr")
-    newest = checkpoints.load(tmp_path / "checkpoints", method, optimiser("adamw", method, 0.0))
+    newest = checkpoints.load(tmp_path / "checkpoints", method, make_optimizer("adamw", method, 0.0))
     assert 0 < newest <= step
     saved = load_file(tmp_path / "checkpoints" / f"step-{newest:08d}" / "model.safetensors")
     assert all(torch.equal(value, saved[name]) for name, value in method.state_dict().items())
@@ -109,7 +109,7 @@ def test_the_message_says_what_helps_and_how_to_go_on(tmp_path: Path) -> None:
     method = zeroed(light())
     with pytest.raises(FaultError) as error:
         training(method, tmp_path)
-    for part in (method.mend, "with another out=, or after `divcon redo`", "--allow-collapse"):
+    for part in (method.advice, "with another out=, or after `divcon redo`", "--allow-collapse"):
         assert part in str(error.value)
 
 
@@ -137,7 +137,7 @@ def test_what_was_stopped_goes_on_once_it_is_allowed(tmp_path: Path) -> None:
 def test_a_command_is_stopped_says_so_in_its_status_and_goes_on_with_the_flag(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(stages, "build", lambda *of: zeroed(build(*of)))
+    monkeypatch.setattr(pretrain, "build", lambda *of: zeroed(build(*of)))
     options = {key: value for key, value in TINY.items() if "." not in key} | {"recipe": "simclr", "epochs": 20}
     words = [
         "run",
@@ -159,14 +159,14 @@ class Readings:
 
     def __init__(self, steps: int):
         self.steps, self.every = steps, max(1, steps // 200)
-        self.alarms, self.next = Alarms("base", "do this"), 0
+        self.alarms, self.next = CollapseMonitor("base", "do this"), 0
 
     def until(self, fraction: float, spread: float) -> bool:
         """Whether it was stopped before that part of the training was over."""
         seen = torch.eye(4) * spread + 1
         while self.next < fraction * self.steps:
             at, self.next = At(self.next, self.steps, 0), self.next + self.every
-            self.alarms.watch(Outcome(torch.tensor(1.0), seen=seen), at)
+            self.alarms.watch(Outcome(torch.tensor(1.0), features=seen), at)
             try:
                 self.alarms.check(at)
             except FaultError:
@@ -191,10 +191,10 @@ def test_one_reading_that_tells_images_apart_begins_the_count_anew() -> None:
 
 
 def test_few_dimensions_and_a_loss_of_chance_stop_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    alarms = Alarms("base", "do this")
+    alarms = CollapseMonitor("base", "do this")
     line = torch.linspace(-1, 1, 32)[:, None] * torch.ones(32, 8)
     for step in range(1000):
-        alarms.watch(Outcome(torch.tensor(4.0), seen=line, chance=4.0), At(step, 1000, 0))
+        alarms.watch(Outcome(torch.tensor(4.0), features=line, chance=4.0), At(step, 1000, 0))
         alarms.check(At(step, 1000, 0))
     assert len(caplog.records) == 2
 
@@ -218,5 +218,5 @@ def test_what_a_random_network_sees_is_not_called_the_same(name: str) -> None:
     torch.manual_seed(0)
     encoder = build(EncoderSpec(name), 64).train()
     views = torch.nn.functional.interpolate(toy_batch("simclr").views[0], scale_factor=4)
-    spread, _ = spread_and_rank(encoder(views))
+    spread, _ = spread_and_effective_rank(encoder(views))
     assert spread > 2 * ALIKE

@@ -18,16 +18,17 @@ from PIL import Image
 from test_decode import encoded, flipped, png, scene
 
 from divcon import log
-from divcon.data import child, pixels, scan
-from divcon.data.child import judged
-from divcon.data.decode import Picture
+from divcon.data.decoding.decode import Picture
 from divcon.data.images import Images, Positions, open_images
-from divcon.data.index import Found, Index
-from divcon.data.judging import Verdict
-from divcon.data.made import KINDS, class_sizes, make
-from divcon.data.pixels import Cached, Decoded, open_pixels
-from divcon.data.places import Place
-from divcon.data.tree import Tree
+from divcon.data.index import decode_worker, scan
+from divcon.data.index.decode_worker import judged
+from divcon.data.index.index import Found, Index
+from divcon.data.index.validate import Verdict
+from divcon.data.pixels import cache
+from divcon.data.pixels.cache import Cached, Decoded, open_pixels
+from divcon.data.sources.byte_range import ByteRange
+from divcon.data.sources.folder import Folder
+from divcon.data.synthetic import KINDS, class_sizes, make_collection
 from divcon.errors import DataError, DiskError, Error, InputError, ResourceError
 
 
@@ -41,7 +42,7 @@ def aged(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return aged(make(tmp_path_factory.mktemp("good") / "made", n=300, seed=1, size=32))
+    return aged(make_collection(tmp_path_factory.mktemp("good") / "made", n=300, seed=1, size=32))
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +60,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The files that are given to decoding processes."""
     paths = list[bytes]()
 
-    def noted(places: Sequence[Place], *, threads: int) -> Generator[tuple[Place, Verdict], None, None]:
+    def noted(places: Sequence[ByteRange], *, workers: int) -> Generator[tuple[ByteRange, Verdict], None, None]:
         paths.extend(place.file for place in places)
-        return judged(places, threads=threads)
+        return judged(places, workers=workers)
 
     monkeypatch.setattr(scan, "judged", noted)
     return paths
@@ -74,7 +75,7 @@ def turned() -> bytes:
 
 
 def animated() -> bytes:
-    frames = [Image.new("RGB", (40, 30), colour) for colour in ("green", "blue")]
+    frames = [Image.new("RGB", (40, 30), color) for color in ("green", "blue")]
     return encoded("GIF", Image.fromarray(scene(30, 40)), save_all=True, append_images=frames)
 
 
@@ -172,7 +173,7 @@ def test_sizes_are_those_of_the_upright_picture(index: Index) -> None:
 
 
 def test_strange_names_are_read_by_their_bytes_and_shown_escaped(littered: Path, index: Index, tmp_path: Path) -> None:
-    folder = Images(Tree(littered), index)
+    folder = Images(Folder(littered), index)
     names = folder.names(np.arange(len(folder)))
     for name, red in ((b"odd/two\nlines.png", 2), (b"odd/\xff\xfe.png", 3)):
         assert folder.read(np.array([names.index(name)])) == [tinted(red)]
@@ -209,7 +210,7 @@ def test_names_order_and_times_change_no_position_and_no_fingerprint(
 
 
 def test_a_rejected_file_changes_no_fingerprint_and_an_image_does(cache: Path, tmp_path: Path) -> None:
-    make(tmp_path / "few", n=12, size=16)
+    make_collection(tmp_path / "few", n=12, size=16)
     before = open_images(tmp_path / "few", cache=cache).fingerprint
     (tmp_path / "few" / "notes.txt").write_text("not an image")
     assert open_images(tmp_path / "few", cache=cache).fingerprint == before
@@ -224,7 +225,7 @@ def test_a_second_scan_decodes_nothing(littered: Path, index: Index, cache: Path
 
 
 def test_only_what_changed_is_decoded_again(cache: Path, tmp_path: Path, asked: list[bytes]) -> None:
-    folder = aged(make(tmp_path / "some", n=20, size=16))
+    folder = aged(make_collection(tmp_path / "some", n=20, size=16))
     open_images(folder, cache=cache)
     asked.clear()
     changed = folder / "disc" / "00000.png"
@@ -263,7 +264,7 @@ def test_a_memory_of_another_version_is_made_anew(
 
 
 def test_an_interrupted_scan_keeps_what_it_did(good: Path, tmp_path: Path, asked: list[bytes]) -> None:
-    def interrupt(tick: log.Tick) -> None:
+    def interrupt(tick: log.Progress) -> None:
         if tick.done == 100:
             raise KeyboardInterrupt
 
@@ -276,7 +277,7 @@ def test_an_interrupted_scan_keeps_what_it_did(good: Path, tmp_path: Path, asked
 
 
 def test_links_to_folders_are_followed_each_folder_once(cache: Path, tmp_path: Path) -> None:
-    make(tmp_path / "elsewhere", n=12, size=16)
+    make_collection(tmp_path / "elsewhere", n=12, size=16)
     root = tmp_path / "root"
     (root / "a" / "b").mkdir(parents=True)
     for name, target in {"one": "../elsewhere", "two": "../elsewhere", "a/up": "..", "a/b/up": "../.."}.items():
@@ -306,8 +307,8 @@ def test_a_limit_keeps_the_first_positions(index: Index, littered: Path, images:
 WITHOUT_RIGHTS = """
 import json, sys
 from pathlib import Path
-from divcon.data.scan import scan
-from divcon.data.tree import Tree
+from divcon.data.index.scan import scan
+from divcon.data.sources.folder import Tree
 table = scan(Tree(Path(sys.argv[1])), cache=Path(sys.argv[2])).table.to_pylist()
 print(json.dumps({row["source"].decode(): row["reason"] for row in table}))
 """
@@ -337,16 +338,16 @@ def test_what_can_not_be_read_is_listed(tmp_path: Path) -> None:
 
 def served(judge: str) -> tuple[str, ...]:
     """A command that serves verdicts of this kind."""
-    code = f"import os, time\nfrom divcon.data import child, judging\nfrom divcon.data.judging import Verdict\n{judge}\nchild.serve(judge)"
+    code = f"import os, time\nfrom divcon.data import child, judging\nfrom divcon.data.index.validate import Verdict\n{judge}\nchild.serve(judge)"
     return (sys.executable, "-c", code)
 
 
-PLACES = [Place(b"%d" % i) for i in range(30)]
+PLACES = [ByteRange(b"%d" % i) for i in range(30)]
 
 
 def test_a_decoder_that_hangs_is_killed_and_costs_one_file() -> None:
     hangs = served("def judge(place):\n time.sleep(1000 * (place.file == b'3'))\n return Verdict(size=int(place.file))")
-    verdicts = dict(judged(PLACES, threads=2, command=hangs, seconds=1.0))
+    verdicts = dict(judged(PLACES, workers=2, command=hangs, seconds=1.0))
     assert [verdict.reason for verdict in verdicts.values() if verdict.reason] == ["timeout"]
     assert [verdicts[place].size for place in PLACES] == [0 if i == 3 else i for i in range(30)]
     assert verdicts[PLACES[3]].reason == "timeout"
@@ -354,7 +355,7 @@ def test_a_decoder_that_hangs_is_killed_and_costs_one_file() -> None:
 
 def test_a_decoder_that_crashes_is_replaced_and_costs_one_file() -> None:
     crashes = served("def judge(place):\n if place.file in (b'0', b'11', b'29'): os.abort()\n return Verdict()")
-    verdicts = dict(judged(PLACES, threads=2, command=crashes))
+    verdicts = dict(judged(PLACES, workers=2, command=crashes))
     crashed = {place.file for place in PLACES if verdicts[place].reason == "decoder_crashed"}
     assert crashed == {b"0", b"11", b"29"}
     assert sum(bool(verdict.reason) for verdict in verdicts.values()) == 3
@@ -367,7 +368,7 @@ def judge(place):
         open(f"{tmp_path}/{{place.file.decode()}}", "x")
         os.kill(os.getpid(), 9)
     return Verdict(size=int(place.file))"""
-    verdicts = dict(judged(PLACES, threads=2, command=served(once)))
+    verdicts = dict(judged(PLACES, workers=2, command=served(once)))
     assert [verdicts[place].size for place in PLACES] == list(range(30)) and len(list(tmp_path.iterdir())) == 3
 
 
@@ -376,21 +377,21 @@ def test_a_decoder_that_takes_too_much_memory_costs_one_file(tmp_path: Path) -> 
     heights = {"a": 10, "b": 10**9, "c": 20}
     for name, height in heights.items():
         (tmp_path / name).write_text(str(height))
-    files = [Place(os.fsencode(tmp_path / name)) for name in heights]
-    verdicts = [verdict for _, verdict in judged(files, threads=1, command=served(greedy))]
+    files = [ByteRange(os.fsencode(tmp_path / name)) for name in heights]
+    verdicts = [verdict for _, verdict in judged(files, workers=1, command=served(greedy))]
     assert [verdict.reason for verdict in verdicts] == ["", "memory", ""]
     assert [verdict.height for verdict in verdicts] == [10, 0, 20]
 
 
 def test_a_decoder_that_can_not_start_is_an_error_of_its_own() -> None:
     with pytest.raises(ResourceError, match="can't be started"):
-        list(judged(PLACES, threads=2, command=(sys.executable, "-c", "raise SystemExit(3)")))
+        list(judged(PLACES, workers=2, command=(sys.executable, "-c", "raise SystemExit(3)")))
 
 
 def test_a_child_knows_no_torch_ignores_ctrl_c_and_ends_with_its_input() -> None:
     asks = "import sys\ndef judge(place):\n os.kill(os.getpid(), 2)\n return Verdict(size=int('torch' in sys.modules))"
-    one = child.Child(served(asks))
-    assert list(one.judge([Place(b"a"), Place(b"b")])) == [Verdict(), Verdict()]
+    one = decode_worker.Child(served(asks))
+    assert list(one.judge([ByteRange(b"a"), ByteRange(b"b")])) == [Verdict(), Verdict()]
     assert one.process.stdin
     one.process.stdin.close()
     assert one.process.wait(10) == 0
@@ -422,7 +423,7 @@ def test_what_is_not_there_is_said_with_the_right_code(tmp_path: Path) -> None:
 def test_a_socket_is_never_opened(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "s"))
-        assert [entry.reason for entry in Tree(tmp_path).entries()] == ["not_a_regular_file"]
+        assert [entry.reason for entry in Folder(tmp_path).entries()] == ["not_a_regular_file"]
 
 
 def test_a_subset_numbers_its_images_from_0(images: Images) -> None:
@@ -436,7 +437,7 @@ def test_a_subset_numbers_its_images_from_0(images: Images) -> None:
 
 @pytest.mark.parametrize("change", ["grown", "gone"])
 def test_a_file_that_changed_after_the_scan_is_named(tmp_path: Path, cache: Path, change: str) -> None:
-    folder = make(tmp_path / "photos", n=12, size=16)
+    folder = make_collection(tmp_path / "photos", n=12, size=16)
     images = open_images(folder, cache=cache)
     victim = folder / "disc" / "00000.png"
     victim.unlink() if change == "gone" else victim.write_bytes(victim.read_bytes() + b"x")
@@ -445,8 +446,8 @@ def test_a_file_that_changed_after_the_scan_is_named(tmp_path: Path, cache: Path
 
 
 def test_cached_and_decoded_pixels_are_the_same(images: Images, cache: Path) -> None:
-    cached = open_pixels(images, 20, cache=cache, cache_gb=1, threads=2)
-    fresh = open_pixels(images, 20, cache=cache, cache_gb=0, threads=2)
+    cached = open_pixels(images, 20, cache=cache, cache_gb=1, workers=2)
+    fresh = open_pixels(images, 20, cache=cache, cache_gb=0, workers=2)
     assert isinstance(cached, Cached) and isinstance(fresh, Decoded)
     some = np.random.default_rng(0).integers(0, len(images), 90)
     for a, b in ((cached, fresh), (cached.subset(some), fresh.subset(some))):
@@ -457,9 +458,9 @@ def test_cached_and_decoded_pixels_are_the_same(images: Images, cache: Path) -> 
 
 
 def test_pixels_are_decoded_once_and_shared(images: Images, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    open_pixels(images, 24, cache=cache, cache_gb=1, threads=2)
-    monkeypatch.setattr(pixels, "decoded", None)
-    assert len(open_pixels(images, 24, cache=cache, cache_gb=1, threads=2)) == len(images)
+    open_pixels(images, 24, cache=cache, cache_gb=1, workers=2)
+    monkeypatch.setattr(cache, "decoded", None)
+    assert len(open_pixels(images, 24, cache=cache, cache_gb=1, workers=2)) == len(images)
 
 
 KILLED = """
@@ -471,14 +472,14 @@ from divcon.data.images import open_images
 images = open_images(sys.argv[1], cache=Path(sys.argv[2]))
 pixels.BLOCK = 64
 log.watch = lambda tick: os.kill(os.getpid(), 9) if tick.what == "pixels" and tick.done == 192 else None
-pixels.open_pixels(images, 16, cache=Path(sys.argv[2]), cache_gb=1, threads=2)
+pixels.open_pixels(images, 16, cache=Path(sys.argv[2]), cache_gb=1, workers=2)
 """
 
 
 @pytest.fixture
 def killed(good: Path, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache in which a build was killed after the third of its five blocks."""
-    monkeypatch.setattr(pixels, "BLOCK", 64)
+    monkeypatch.setattr(cache, "BLOCK", 64)
     done = subprocess.run([sys.executable, "-c", KILLED, good, tmp_path], check=False)
     assert done.returncode == -signal.SIGKILL
     return tmp_path
@@ -498,14 +499,14 @@ def test_a_killed_build_goes_on_where_it_was(
             byte = file.read(1)
             file.seek(0)
             file.write(bytes([byte[0] ^ 1]))
-    counted, decode = list[int](), pixels.decoded
+    counted, decode = list[int](), cache.decoded
 
     def counting(images: Images, positions: Positions, side: int) -> list[Picture]:
         counted.append(len(positions))
         return decode(images, positions, side)
 
-    monkeypatch.setattr(pixels, "decoded", counting)
-    built = open_pixels(images, 16, cache=killed, cache_gb=1, threads=2)
+    monkeypatch.setattr(cache, "decoded", counting)
+    built = open_pixels(images, 16, cache=killed, cache_gb=1, workers=2)
     assert sum(counted) == left
     pictures, at = built.at(np.arange(300))
     fresh, _ = Decoded(images, 16, 2).at(np.arange(300))
@@ -514,17 +515,17 @@ def test_a_killed_build_goes_on_where_it_was(
 
 
 def test_a_build_that_comes_second_takes_the_first_ones(images: Images, tmp_path: Path) -> None:
-    first = open_pixels(images, 16, cache=tmp_path, cache_gb=1, threads=2)
+    first = open_pixels(images, 16, cache=tmp_path, cache_gb=1, workers=2)
     (folder,) = (tmp_path / "pixels").iterdir()
-    pixels.Build(folder, images, 16, int(first.at(np.arange(1))[0].flat.size)).make(2)
+    cache.Build(folder, images, 16, int(first.at(np.arange(1))[0].flat.size)).make(2)
     assert list((tmp_path / "pixels").iterdir()) == [folder]
 
 
 def test_a_pixel_cache_of_the_wrong_length_is_made_anew(images: Images, tmp_path: Path) -> None:
-    before = open_pixels(images, 16, cache=tmp_path, cache_gb=1, threads=2).at(np.arange(1))[0].flat.copy()
+    before = open_pixels(images, 16, cache=tmp_path, cache_gb=1, workers=2).at(np.arange(1))[0].flat.copy()
     (file,) = (tmp_path / "pixels").glob("*/pixels.u8")
     os.truncate(file, 100)
-    after = open_pixels(images, 16, cache=tmp_path, cache_gb=1, threads=2).at(np.arange(1))[0].flat
+    after = open_pixels(images, 16, cache=tmp_path, cache_gb=1, workers=2).at(np.arange(1))[0].flat
     assert np.array_equal(before, after)
 
 
@@ -532,13 +533,13 @@ def test_a_full_disk_is_said_before_anything_is_decoded(
     images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
-    monkeypatch.setattr(pixels, "decoded", None)
+    monkeypatch.setattr(cache, "decoded", None)
     with pytest.raises(DiskError, match=r"GB more than is free.*cache="):
-        open_pixels(images, 16, cache=tmp_path, cache_gb=1, threads=2)
+        open_pixels(images, 16, cache=tmp_path, cache_gb=1, workers=2)
 
 
 def test_an_image_of_equal_length_and_other_content_is_named(tmp_path: Path, cache: Path) -> None:
-    folder = make(tmp_path / "photos", n=12, size=16)
+    folder = make_collection(tmp_path / "photos", n=12, size=16)
     images = open_images(folder, cache=cache)
     victim = folder / "disc" / "00000.png"
     victim.write_bytes(b"?" * victim.stat().st_size)
@@ -550,8 +551,11 @@ def test_a_made_collection_is_the_same_for_the_same_seed(good: Path, tmp_path: P
     def contents(folder: Path) -> dict[str, bytes]:
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
-    assert contents(make(tmp_path / "again", n=300, seed=1, size=32)) == contents(good)
-    few, other = contents(make(tmp_path / "few", n=30, seed=1, size=32)), contents(make(tmp_path / "o", 30, 2, 32))
+    assert contents(make_collection(tmp_path / "again", n=300, seed=1, size=32)) == contents(good)
+    few, other = (
+        contents(make_collection(tmp_path / "few", n=30, seed=1, size=32)),
+        contents(make_collection(tmp_path / "o", 30, 2, 32)),
+    )
     assert few.items() <= contents(good).items()
     assert not set(few.values()) & set(other.values())
 

@@ -14,7 +14,7 @@ from divcon.errors import UsageError
 class Part:
     lr: float = 0.1
     rounds: int = 3
-    place: Literal["pool", "hidden"] = "pool"
+    layer: Literal["pool", "hidden"] = "pool"
     options: dict[str, Any] = field(default_factory=lambda: {"temperature": 0.1})
 
 
@@ -106,7 +106,7 @@ def test_an_unknown_field_in_python_is_refused_like_one_that_is_typed() -> None:
 def test_every_field_is_in_the_description() -> None:
     account = described(Whole())
     assert account == {"base": described(Part()), "student": described(Part()), "k": 5}
-    assert described(Part()) == {"lr": 0.1, "rounds": 3, "place": "pool", "options": {"temperature": 0.1}}
+    assert described(Part()) == {"lr": 0.1, "rounds": 3, "layer": "pool", "options": {"temperature": 0.1}}
 
 
 def test_an_artifact_is_described_by_its_fingerprint() -> None:
@@ -130,8 +130,8 @@ def test_differences_are_found_at_their_dotted_places() -> None:
 
 
 def test_a_verbs_options_are_checked_by_its_own_signature() -> None:
-    def verb(data: str, *, threads: int | None = None, place: Literal["pool", "hidden"] = "pool") -> None: ...
+    def verb(data: str, *, workers: int | None = None, layer: Literal["pool", "hidden"] = "pool") -> None: ...
 
-    assert arguments(verb, {"threads": "3", "place": "hidden"}) == {"threads": 3, "place": "hidden"}
-    for key, value in {"threads": "many", "place": "nose"}.items():
+    assert arguments(verb, {"workers": "3", "layer": "hidden"}) == {"workers": 3, "layer": "hidden"}
+    for key, value in {"workers": "many", "layer": "nose"}.items():
         assert f"{key}={value}: " in refusal(lambda key=key, value=value: arguments(verb, {key: value}))

@@ -19,15 +19,16 @@ from conftest import TINY
 from test_damage import TOLD, flipped, spoilt
 
 import divcon
-from divcon import faults, locks, machine
-from divcon.artifacts import sealed
-from divcon.data import pixels
+from divcon import failpoints, machine
 from divcon.data.images import Images, open_images
-from divcon.data.kernel import compiled_folder
-from divcon.data.kernel.compiling import Ended
-from divcon.data.pixels import open_pixels
-from divcon.data.scan import Memory
+from divcon.data.index.scan import Memory
+from divcon.data.pixels import cache
+from divcon.data.pixels.cache import open_pixels
+from divcon.data.views.kernel import compiled_folder
+from divcon.data.views.kernel.compiling import Ended
 from divcon.errors import OwnedError
+from divcon.files.integrity import seal
+from divcon.runs import owner
 
 SIDE, SOME = 16, 48  # images in three blocks
 MEASURED = {"precision": "fp32", "channels_last": False, "fp32 last seconds": 0.00123}
@@ -44,7 +45,7 @@ def some(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixels, "BLOCK", 16)
+    monkeypatch.setattr(cache, "BLOCK", 16)
     monkeypatch.setattr(machine, "measured", lambda *_: MEASURED)
 
 
@@ -52,7 +53,7 @@ Read = Callable[[Images, Path], object]
 
 
 def decoded(images: Images, cache: Path) -> object:
-    pictures, rows = open_pixels(images, SIDE, cache=cache, cache_gb=1, threads=1).at(np.arange(SOME))
+    pictures, rows = open_pixels(images, SIDE, cache=cache, cache_gb=1, workers=1).at(np.arange(SOME))
     return pictures.flat.tobytes(), rows.tolist()
 
 
@@ -107,7 +108,7 @@ def half_made(images: Images, cache: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-        patch.setattr(faults, "at", die)
+        patch.setattr(failpoints, "at", die)
         decoded(images, cache)
 
 
@@ -182,7 +183,7 @@ def test_all_code_of_ours_is_kept_so() -> None:
     import numba
 
     from divcon.clustering import kernels
-    from divcon.data import kernel
+    from divcon.data.views import kernel
 
     for module in (kernel, kernels):
         found = [value for value in vars(module).values() if isinstance(value, numba.core.dispatcher.Dispatcher)]
@@ -197,7 +198,7 @@ os.environ["NUMBA_CACHE_DIR"] = sys.argv[1]
 import doubling
 print(doubling.twice(21.0), sum(doubling.twice.stats.cache_hits.values()))
 """
-DOUBLING = "from divcon.data.kernel import compiled\n\n\n@compiled\ndef twice(x):\n    return 2 * x\n"
+DOUBLING = "from divcon.data.views.kernel import compiled\n\n\n@compiled\ndef twice(x):\n    return 2 * x\n"
 
 
 def test_a_function_whose_kept_code_is_damaged_says_so_and_does_what_it_did(tmp_path: Path) -> None:
@@ -223,20 +224,20 @@ def test_a_function_whose_kept_code_is_damaged_says_so_and_does_what_it_did(tmp_
 @pytest.mark.parametrize("owner", ["alive", "gone", "elsewhere"])
 def test_a_damaged_lock_is_nobodys_until_it_is_stolen(tmp_path: Path, owner: str) -> None:
     who = {
-        "alive": locks.me(),
-        "gone": locks.me() | {"started": "0"},
-        "elsewhere": locks.me() | {"host": "other 12345678"},
+        "alive": owner.this_process(),
+        "gone": owner.this_process() | {"started": "0"},
+        "elsewhere": owner.this_process() | {"host": "other 12345678"},
     }
     file = tmp_path / "lock"
-    for bad in spoilt(sealed(json.dumps(who[owner])).encode(), 2):
+    for bad in spoilt(seal(json.dumps(who[owner])).encode(), 2):
         file.write_bytes(bad)
-        with pytest.raises(OwnedError, match=r"is in use by process .*--steal-lock"), locks.owned(tmp_path):
+        with pytest.raises(OwnedError, match=r"is in use by process .*--steal-lock"), owner.owned(tmp_path):
             pass
         assert file.read_bytes() == bad
         with pytest.raises(OwnedError, match="was taken over by"):
-            locks.check(tmp_path)
-    with locks.owned(tmp_path, steal=True):
-        locks.check(tmp_path)
+            owner.check(tmp_path)
+    with owner.owned(tmp_path, steal=True):
+        owner.check(tmp_path)
     assert not file.exists()
 
 
@@ -245,7 +246,7 @@ def test_a_run_with_a_damaged_lock_says_what_to_type_and_goes_on_once_it_is_stol
 ) -> None:
     run = tmp_path / "run"
     (run / "base").mkdir(parents=True)
-    whole = sealed(json.dumps(locks.me() | {"started": "0"})).encode()
+    whole = seal(json.dumps(owner.this_process() | {"started": "0"})).encode()
     (run / "base/lock").write_bytes(whole[:-20])
     options: dict[str, Any] = {**TINY, "epochs": 1}
     options = {key: value for key, value in options.items() if "." not in key} | {"recipe": "simclr"}

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from divcon.data import containers, decode
-from divcon.data.decode import Rejected, fitted, rgb, shrunk
+from divcon.data.decoding import decode, headers
+from divcon.data.decoding.decode import Rejected, fitted, rgb, shrunk
 
 H, W = 60, 90
 
@@ -34,8 +34,8 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, *between: bytes) -> bytes:
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+def png(width: int, height: int, depth: int, color: int, rows: bytes, *between: bytes) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
     return decode.PNG + header + b"".join(between) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
@@ -118,16 +118,16 @@ def test_half_transparency_is_half_white() -> None:
     assert np.abs(half - np.round(scene() * (128 / 255) + 127)).max() <= 1
 
 
-def test_palette_grey_and_one_bit_become_rgb() -> None:
-    grey = Image.fromarray(scene()[:, :, 0])
-    assert np.array_equal(rgb(encoded("PNG", grey)), np.dstack([scene()[:, :, 0]] * 3))
-    assert set(np.unique(rgb(encoded("PNG", grey.convert("1"))))) == {0, 255}
+def test_palette_gray_and_one_bit_become_rgb() -> None:
+    gray = Image.fromarray(scene()[:, :, 0])
+    assert np.array_equal(rgb(encoded("PNG", gray)), np.dstack([scene()[:, :, 0]] * 3))
+    assert set(np.unique(rgb(encoded("PNG", gray.convert("1"))))) == {0, 255}
     palette = Image.fromarray(scene()).quantize(64)
     assert np.array_equal(rgb(encoded("PNG", palette)), np.asarray(palette.convert("RGB")))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_deep_grey_is_scaled_and_not_clipped(kind: str) -> None:
+def test_deep_gray_is_scaled_and_not_clipped(kind: str) -> None:
     levels = np.linspace(0, 65535, W).round().astype(np.uint16)
     got = rgb(encoded(kind, Image.fromarray(np.broadcast_to(levels, (H, W)).copy())))
     assert np.array_equal(got[0, :, 0], np.round(levels / 257).astype(np.uint8))
@@ -135,18 +135,18 @@ def test_deep_grey_is_scaled_and_not_clipped(kind: str) -> None:
     assert set(np.unique(rgb(encoded(kind, Image.fromarray(thirds))))) == {0, 128, 255}
 
 
-def test_deep_colour_is_scaled() -> None:
+def test_deep_color_is_scaled() -> None:
     rows = (b"\0" + struct.pack(">HHHHHH", 0, 32768, 65535, 65535, 0, 0) * 10) * 20
     assert (rgb(png(20, 20, 16, 2, rows))[:, ::2] == (0, 128, 255)).all()
 
 
-def test_deep_grey_knows_its_transparent_level() -> None:
+def test_deep_gray_knows_its_transparent_level() -> None:
     rows = (b"\0" + struct.pack(">HHHH", 20000, 20001, 20000, 60000) * 5) * 20
     got = rgb(png(20, 20, 16, 0, rows, chunk(b"tRNS", struct.pack(">H", 20000))))
     assert (got[:, ::2] == 255).all() and (got[:, 1::4] == 78).all() and (got[:, 3::4] == 233).all()
 
 
-def test_cmyk_keeps_its_colours() -> None:
+def test_cmyk_keeps_its_colors() -> None:
     cmyk = Image.fromarray(scene()).convert("CMYK")
     assert close(rgb(encoded("JPEG", cmyk, quality=95)), scene(), 3)
     assert close(shrunk(encoded("JPEG", cmyk, quality=95), 30), shrunk(encoded("PNG"), 30), 3)
@@ -154,7 +154,7 @@ def test_cmyk_keeps_its_colours() -> None:
 
 def test_only_the_first_frame_is_shown() -> None:
     first = Image.fromarray(np.where(HALF[:, :, None] == 0, (255, 0, 0), (255, 255, 0)).astype(np.uint8))
-    others = [Image.new("RGB", (W, H), colour) for colour in ("green", "blue")]
+    others = [Image.new("RGB", (W, H), color) for color in ("green", "blue")]
     for kind in ("GIF", "WEBP", "TIFF", "PNG"):
         how = {"lossless": True} if kind == "WEBP" else {}
         assert (rgb(encoded(kind, first, save_all=True, append_images=others, **how)) == np.asarray(first)).all()
@@ -212,7 +212,7 @@ def test_a_png_without_its_very_end_is_truncated() -> None:
 
 def webp_canvas(width: int, height: int) -> bytes:
     """A WebP of two frames that says it is as large as that."""
-    frames = [Image.new("RGB", (W, H), colour) for colour in ("red", "green")]
+    frames = [Image.new("RGB", (W, H), color) for color in ("red", "green")]
     data = encoded("WEBP", frames[0], save_all=True, append_images=frames[1:])
     assert data[12:16] == b"VP8X"
     return data[:24] + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little") + data[30:]
@@ -230,8 +230,8 @@ def test_a_bomb_is_refused_by_its_header(data: bytes) -> None:
 
 @pytest.mark.parametrize("lossless", [True, False])
 def test_the_size_in_a_webp_header_is_read_right(lossless: bool) -> None:
-    assert containers.webp_size(encoded("WEBP", lossless=lossless)) == (W, H)
-    assert containers.webp_size(webp_canvas(700, 300)) == (700, 300)
+    assert headers.webp_size(encoded("WEBP", lossless=lossless)) == (W, H)
+    assert headers.webp_size(webp_canvas(700, 300)) == (700, 300)
 
 
 def test_shapes_that_no_view_can_be_cut_from_are_refused() -> None:
@@ -312,7 +312,7 @@ def test_shrinking_twice_gives_the_same_bytes() -> None:
         assert np.array_equal(shrunk(data, 64), shrunk(data, 64))
 
 
-def test_a_grey_jpeg_shrinks_to_rgb() -> None:
+def test_a_gray_jpeg_shrinks_to_rgb() -> None:
     assert shrunk(encoded("JPEG", Image.fromarray(scene()[:, :, 0])), 30).shape == (30, 45, 3)
 
 
@@ -323,8 +323,8 @@ def interlaced(picture: NDArray[np.uint8]) -> bytes:
     return b"".join(b"\0" + row.tobytes() for part in passes if part.shape[1] for row in part)
 
 
-def png_of(width: int, height: int, depth: int, colour: int, rows: bytes, interlace: int) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
+def png_of(width: int, height: int, depth: int, color: int, rows: bytes, interlace: int) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlace)
     return decode.PNG + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
@@ -338,15 +338,15 @@ def test_an_interlaced_png_is_whole_with_all_of_its_rows_and_not_with_fewer(size
 
 
 @pytest.mark.parametrize(
-    ("depth", "colour"), [(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2), (8, 4), (16, 4), (8, 6), (16, 6)]
+    ("depth", "color"), [(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2), (8, 4), (16, 4), (8, 6), (16, 6)]
 )
 @pytest.mark.parametrize("width", [8, 13, 31])
 def test_a_png_of_any_depth_is_whole_with_all_of_its_rows_and_not_with_fewer(
-    depth: int, colour: int, width: int
+    depth: int, color: int, width: int
 ) -> None:
-    row = b"\0" + np.random.default_rng(0).bytes(-(-width * depth * containers.PNG_CHANNELS[colour] // 8))
-    assert rgb(png_of(width, 10, depth, colour, row * 10, 0)).shape == (10, width, 3)
-    assert reason(png_of(width, 10, depth, colour, row * 9, 0)) == "truncated"
+    row = b"\0" + np.random.default_rng(0).bytes(-(-width * depth * headers.PNG_CHANNELS[color] // 8))
+    assert rgb(png_of(width, 10, depth, color, row * 10, 0)).shape == (10, width, 3)
+    assert reason(png_of(width, 10, depth, color, row * 9, 0)) == "truncated"
 
 
 def test_a_jpeg_that_ends_anywhere_before_its_picture_does_is_truncated() -> None:

@@ -29,15 +29,15 @@ from torch import Tensor, nn
 
 from divcon import dist
 from divcon.errors import FaultError
-from divcon.fit import checkpoints
-from divcon.fit.journal import lines
-from divcon.fit.loop import Training, fit, train_step
-from divcon.fit.optimisers import optimiser
 from divcon.losses import info_nce, nt_xent
 from divcon.machine import Machine
-from divcon.method import Batch
-from divcon.nets.norm import BatchNorm
-from divcon.runs import Work
+from divcon.methods.contract import Batch
+from divcon.nets.batch_norm import BatchNorm
+from divcon.runs.metrics_file import read_lines
+from divcon.runs.run import StageContext
+from divcon.train import checkpoints
+from divcon.train.loop import Training, fit, train_step
+from divcon.train.optimizers import make_optimizer
 
 WORLD = 2
 MAPS = torch.randn(6, 4, 5, 5, generator=torch.Generator().manual_seed(0)) * 3 + 2
@@ -106,7 +106,7 @@ def of_loss(name: str) -> dict[str, Tensor]:
 
 def of_training(folder: Path, steps: int = STEPS) -> dict[str, Tensor]:
     """The state after so many steps of the loop, from the checkpoint that is in the folder."""
-    method, work = built("moclr"), Work(folder, "base", Machine(), folder)
+    method, work = built("moclr"), StageContext(folder, "base", Machine(), folder)
     training = Training(steps * BATCH, BATCH, optimizer="sgd", lr=0.02, warmup=0)
     fit(work, method, toy_pixels(), training, PAIR, SIGHT)
     return state(method)
@@ -118,7 +118,7 @@ def alone_at_fault(where: int) -> str:
     views = [mine(view) * (float("nan") if dist.rank() == where else 1.0) for view in whole.views]
     before = [p.clone() for p in trainable(method).values()]
     try:
-        train_step(method, optimiser("sgd", method, 0.0), Batch(views, mine(whole.index)), AT, 0.1, Machine())
+        train_step(method, make_optimizer("sgd", method, 0.0), Batch(views, mine(whole.index)), AT, 0.1, Machine())
     except FaultError as error:
         assert all(torch.equal(a, b) for a, b in zip(before, trainable(method).values()))
         return str(error)
@@ -234,7 +234,7 @@ def test_the_journal_of_two_ranks_has_each_step_once(
     two: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = next(path for path in tmp_path_factory.getbasetemp().glob("ranks*") if (path / "run").is_dir())
-    journal = lines(folder / "run" / "metrics.jsonl")
+    journal = read_lines(folder / "run" / "metrics.jsonl")
     assert [line["step"] for line in journal] == list(range(2 * STEPS)) and journal[-1]["batch_size"] == BATCH
     assert [p.name for p in (folder / "run" / "checkpoints").iterdir() if checkpoints.damaged(p)] == []
     assert (

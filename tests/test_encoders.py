@@ -11,18 +11,18 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import divcon
-from divcon.artifacts import write_tensors
+from divcon.api.encoder_check import check_encoders
+from divcon.api.models import find_model
 from divcon.errors import InputError, UsageError
-from divcon.method import At, Batch, named
+from divcon.files.tensors import write_tensors
+from divcon.methods.contract import At, Batch, method_named
 from divcon.methods.moclr import MoCLR
 from divcon.nets.encoder import EncoderSpec, build, check_spec
+from divcon.nets.encoder_trial import failure, objection, sizes_that_work
 from divcon.nets.net import Net, width
-from divcon.nets.trained import Sight, Trained
-from divcon.nets.trial import failure, objection, sizes_that_work
+from divcon.nets.trained import InputSpec, Trained
 from divcon.recipes import Options
 from divcon.recipes import named as recipe_named
-from divcon.verbs.models import find_model
-from divcon.verbs.trying import check_encoders
 
 SMALL = [
     "test_vit", "test_vit2", "test_vit_relpos", "test_resnet", "test_convnext", "test_efficientnet", "test_byobnet",
@@ -54,7 +54,7 @@ def test_a_network_of_every_kind_trains_at_the_default_size_and_comes_back_from_
     method(Batch([noise(4, 64), noise(4, 64, 1)], torch.arange(4)), At(0, 1, 0)).loss.backward()
     gradients = [p.grad for p in method.net.encoder.parameters() if p.grad is not None]
     assert gradients and all(bool(g.isfinite().all()) for g in gradients)
-    model = Trained(spec, Sight(64), method.net.eval())
+    model = Trained(spec, InputSpec(64), method.net.eval())
     model.save(tmp_path)
     with torch.no_grad():
         assert torch.equal(Trained.load(tmp_path).net(noise(2, 64)), model.net(noise(2, 64)))
@@ -184,7 +184,7 @@ def test_a_method_says_how_wide_the_images_are_that_its_encoder_is_shown(method:
     shown: set[int] = set()
     encoder = build(EncoderSpec("slim10_w8"), 32)
     encoder.register_forward_pre_hook(lambda module, given: shown.add(given[0].shape[-1]))
-    one = named(method)(encoder, 64, **({"permutations": 8} if method == "jigsaw" else {}))
+    one = method_named(method)(encoder, 64, **({"permutations": 8} if method == "jigsaw" else {}))
     pair = Options(recipe="moclr", encoder="slim10_w8", size=32, batch_size=16, views="mild")
     views = recipe_named("moclr").recipe(pair, 64).base.pair()
     batch = Batch([noise(8, view.size) for view in one.views(views)], torch.arange(8))
@@ -197,20 +197,20 @@ def test_a_method_says_how_wide_the_images_are_that_its_encoder_is_shown(method:
 
 def test_a_model_at_a_size_its_network_does_not_take_is_refused_in_words(photos: Path, tmp_path: Path) -> None:
     spec = EncoderSpec("test_vit")
-    Trained(spec, Sight(30), Net(build(spec, 30))).save(tmp_path)
+    Trained(spec, InputSpec(30), Net(build(spec, 30))).save(tmp_path)
     with pytest.raises(UsageError, match=r"test_vit does not take images of 30 pixels.*patch size"):
         divcon.embed(tmp_path, photos, out=tmp_path / "photos.parquet")
 
 
 def test_an_untrained_network_of_a_fixed_size_is_shown_images_of_that_size() -> None:
     model = find_model("random:test_vit_relpos")
-    assert model.sight.size == 160 and objection(model.net.encoder, 160) is None
-    assert find_model("random:test_resnet").sight.size == 224
+    assert model.input_spec.size == 160 and objection(model.net.encoder, 160) is None
+    assert find_model("random:test_resnet").input_spec.size == 224
 
 
 def test_weights_of_a_network_for_another_size_are_refused_before_work_begins(photos: Path, tmp_path: Path) -> None:
     spec = EncoderSpec("test_vit")
-    Trained(spec, Sight(64), Net(build(spec, 64))).save(tmp_path / "stage")
+    Trained(spec, InputSpec(64), Net(build(spec, 64))).save(tmp_path / "stage")
     said = refusal(photos, tmp_path / "run", encoder="test_vit", size=32, init=str(tmp_path / "stage"))
     assert "images of another size" in said and "pos_embed" in said
 

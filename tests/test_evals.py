@@ -13,12 +13,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from divcon.errors import DataError
-from divcon.evals.agreement import agreement, effective_rank
 from divcon.evals.knn import knn
 from divcon.evals.linear import CHOOSING, accuracy, fit_logistic, linear
 from divcon.evals.logistic import Problem
 from divcon.evals.scores import Probe, Shares
 from divcon.evals.split import stratified
+from divcon.evals.unlabeled import agreement, effective_rank
 from divcon.machine import Precision
 
 LIMITS = importlib.import_module("threadpoolctl").threadpool_limits  # it has no types
@@ -38,18 +38,18 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-Labelled = tuple[Tensor, Tensor, Tensor, Tensor]
+Labeled = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @pytest.fixture(scope="module")
-def digits() -> Labelled:
+def digits() -> Labeled:
     """Training and test images of ten handwritten digits."""
     x, y = load_digits(return_X_y=True)
     rows, labels = torch.tensor(x).float(), torch.tensor(y).long()
     return rows[:1200], labels[:1200], rows[1200:], labels[1200:]
 
 
-# nearest neighbours
+# nearest neighbors
 
 
 @pytest.mark.parametrize("temperature", [0.07, 1.0])
@@ -61,7 +61,7 @@ def test_the_vote_is_that_of_the_loop(temperature: float) -> None:
     assert knn(x, y, queries, torch.tensor(winners), ks=(7,), temperature=temperature) == {7: 1.0}
 
 
-def test_scikit_learn_votes_the_same(digits: Labelled) -> None:
+def test_scikit_learn_votes_the_same(digits: Labeled) -> None:
     x, y, test_x, _ = digits
 
     def weights(distance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -70,17 +70,17 @@ def test_scikit_learn_votes_the_same(digits: Labelled) -> None:
     for k in (20, 200):
         peer = KNeighborsClassifier(k, metric="cosine", weights=weights).fit(x.double().numpy(), y.numpy())
         predicted = torch.from_numpy(peer.predict(test_x.double().numpy()))
-        assert knn(x, y, test_x, predicted, ks=(k,))[k] > 0.998  # float32 may choose another 200th neighbour
+        assert knn(x, y, test_x, predicted, ks=(k,))[k] > 0.998  # float32 may choose another 200th neighbor
 
 
-def test_more_neighbours_than_images_are_all_the_images() -> None:
+def test_more_neighbors_than_images_are_all_the_images() -> None:
     x, y, test_x, test_y = normal(30, 4), torch.arange(30) % 3, normal(40, 4, seed=1), torch.arange(40) % 3
     scores = knn(x, y, test_x, test_y)
     assert set(scores) == {20, 200}
     assert scores[200] == knn(x, y, test_x, test_y, ks=(30,))[30]
 
 
-def test_the_lengths_of_features_do_not_matter_to_neighbours(digits: Labelled) -> None:
+def test_the_lengths_of_features_do_not_matter_to_neighbors(digits: Labeled) -> None:
     x, y, test_x, test_y = digits
     assert knn(x, y, test_x, test_y) == pytest.approx(knn(x * (1 + y[:, None]), y, 0.01 * test_x, test_y), abs=0.003)
 
@@ -110,7 +110,7 @@ def loss_of(weights: tuple[Tensor, Tensor], x: Tensor, y: Tensor, penalty: float
 
 
 @pytest.mark.parametrize("penalty", [1e-4, 1e-2, 1.0])
-def test_scikit_learn_finds_the_same_minimum(digits: Labelled, penalty: float) -> None:
+def test_scikit_learn_finds_the_same_minimum(digits: Labeled, penalty: float) -> None:
     x, y, test_x, test_y = (part / 6.6 if part.is_floating_point() else part for part in digits)
     ours = fit_logistic(x, y, 10, penalty)
     peer = LogisticRegression(C=1 / (len(x) * penalty), tol=1e-8, solver="newton-cholesky")
@@ -125,7 +125,7 @@ def test_scikit_learn_finds_the_same_minimum(digits: Labelled, penalty: float) -
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_each_penalty_of_a_path_ends_where_scikit_learn_does(digits: Labelled, precision: Precision) -> None:
+def test_each_penalty_of_a_path_ends_where_scikit_learn_does(digits: Labeled, precision: Precision) -> None:
     x, y = digits[0] / 6.6, digits[1]
     path = [1.0, 0.1, 0.01, 1e-3, 1e-4]
     for penalty, ours in zip(path, Problem(x, y, 10, precision).path(path, CHOOSING)):
@@ -135,7 +135,7 @@ def test_each_penalty_of_a_path_ends_where_scikit_learn_does(digits: Labelled, p
         assert loss_of(ours, x, y, penalty) <= loss_of(theirs, x, y, penalty) * (1 + 1e-4)
 
 
-def test_steps_in_low_precision_end_where_float32_is_level(digits: Labelled) -> None:
+def test_steps_in_low_precision_end_where_float32_is_level(digits: Labeled) -> None:
     x, y, test_x, test_y = digits
     x, problem = x / 6.6, Problem(x / 6.6, y, 10)
     for penalty in (1.0, 1e-2, 1e-4):
@@ -145,7 +145,7 @@ def test_steps_in_low_precision_end_where_float32_is_level(digits: Labelled) -> 
         assert accuracy(plain, test_x / 6.6, test_y) == pytest.approx(accuracy(quick, test_x / 6.6, test_y), abs=2e-3)
 
 
-def test_the_number_of_threads_changes_no_weight(digits: Labelled) -> None:
+def test_the_number_of_threads_changes_no_weight(digits: Labeled) -> None:
     x, y, found = digits[0] / 6.6, digits[1], []
     for threads in (1, 3):
         torch.set_num_threads(threads)
@@ -159,13 +159,13 @@ def test_features_that_are_all_alike_can_be_fitted_to() -> None:
     assert weight.isfinite().all() and bias.isfinite().all()
 
 
-def test_where_the_search_starts_changes_nothing(digits: Labelled) -> None:
+def test_where_the_search_starts_changes_nothing(digits: Labeled) -> None:
     x, y = digits[0] / 6.6, digits[1]
     cold, warm = fit_logistic(x, y, 10, 0.1), fit_logistic(x, y, 10, 0.1, (normal(10, 64), normal(10)))
     assert torch.allclose(cold[0], warm[0], atol=2e-3)
 
 
-def test_a_shift_of_all_features_changes_the_bias_alone(digits: Labelled) -> None:
+def test_a_shift_of_all_features_changes_the_bias_alone(digits: Labeled) -> None:
     x, y = digits[0] / 6.6, digits[1]
     here, there = fit_logistic(x, y, 10, 0.1), fit_logistic(x + 3, y, 10, 0.1)
     assert torch.allclose(here[0], there[0], atol=2e-3)
@@ -174,7 +174,7 @@ def test_a_shift_of_all_features_changes_the_bias_alone(digits: Labelled) -> Non
 PENALTIES = (1e-3, 1e-2, 1e-1, 10.0)
 
 
-def test_the_probe_scores_alike_whatever_the_features_are_measured_in(digits: Labelled) -> None:
+def test_the_probe_scores_alike_whatever_the_features_are_measured_in(digits: Labeled) -> None:
     x, y, test_x, test_y = digits
     plain = linear(x, y, test_x, test_y, penalties=PENALTIES)
     large = linear(1000 * x, y, 1000 * test_x, test_y, penalties=PENALTIES)
@@ -182,7 +182,7 @@ def test_the_probe_scores_alike_whatever_the_features_are_measured_in(digits: La
     assert plain.top1 > 0.9 and plain.penalty < 1
 
 
-def test_the_test_images_choose_nothing(digits: Labelled) -> None:
+def test_the_test_images_choose_nothing(digits: Labeled) -> None:
     x, y, test_x, test_y = digits
     one = linear(x, y, test_x, test_y, penalties=PENALTIES)
     other = linear(x, y, test_x.flip(0)[:50], 9 - test_y[:50], penalties=PENALTIES)
@@ -190,7 +190,7 @@ def test_the_test_images_choose_nothing(digits: Labelled) -> None:
     assert one.validation[one.penalty] == max(one.validation.values())
 
 
-def test_the_final_fit_uses_the_held_out_images_too(digits: Labelled) -> None:
+def test_the_final_fit_uses_the_held_out_images_too(digits: Labeled) -> None:
     x, y, test_x, test_y = digits
     score = linear(x, y, test_x, test_y, penalties=(0.01,))
     scale = x.double().square().mean().sqrt().float()
@@ -199,7 +199,7 @@ def test_the_final_fit_uses_the_held_out_images_too(digits: Labelled) -> None:
 
 @pytest.mark.parametrize(("least", "used"), [(1200 * 64, "bf16"), (1200 * 64 + 1, "fp32")])
 def test_few_images_are_fitted_in_float32(
-    least: int, used: Precision, digits: Labelled, monkeypatch: pytest.MonkeyPatch
+    least: int, used: Precision, digits: Labeled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 
@@ -254,7 +254,7 @@ def test_every_image_is_tested_on_under_some_seed() -> None:
 def test_agreement_is_that_of_the_loop() -> None:
     a = normal(40, 5)
     b = torch.cat([a + 0.5 * normal(40, 5, seed=1), normal(40, 1, seed=2)], 1)
-    expected = slow.neighbour_agreement(a.double().numpy(), b.double().numpy(), 6)
+    expected = slow.neighbor_agreement(a.double().numpy(), b.double().numpy(), 6)
     assert agreement(a, b, 6) == pytest.approx(expected, abs=1e-9)
 
 
@@ -294,7 +294,7 @@ def test_a_class_that_is_not_tested_on_has_no_share_and_weighs_nothing() -> None
     assert shares == Shares(0.5, (2 / 3 + 0) / 2, [2 / 3, None, 0.0, None])
 
 
-def test_both_scores_have_shares_by_class(digits: Labelled) -> None:
+def test_both_scores_have_shares_by_class(digits: Labeled) -> None:
     x, y = (torch.cat(pair) for pair in (digits[::2], digits[1::2]))
     probe = Probe.of(x, y.numpy(), np.arange(400), np.arange(400, 600), [f"digit {i}" for i in range(10)])
     scores = probe.scores(("knn", "linear"), 0, "fp32")

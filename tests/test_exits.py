@@ -12,9 +12,10 @@ import torch
 from test_pipeline import command, finished, typed
 from torch import nn
 
-from divcon import errors, signals, stages
-from divcon.data import child
+from divcon import errors, signals
+from divcon.data.index import decode_worker
 from divcon.nets.encoder import build
+from divcon.stages import pretrain
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,12 @@ def conditions(row: Row) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if row.code == 71:
             patch.setattr(
-                child.judged, "__kwdefaults__", {**(child.judged.__kwdefaults__ or {}), "command": ("false",)}
+                decode_worker.judged,
+                "__kwdefaults__",
+                {**(decode_worker.judged.__kwdefaults__ or {}), "command": ("false",)},
             )
         if "the same in all images" in row.what:
-            patch.setattr(stages, "build", lambda *of: blank(build(*of)))
+            patch.setattr(pretrain, "build", lambda *of: blank(build(*of)))
         if row.what == "File too large":
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         for number, code in ((15, 75), (2, 130)):

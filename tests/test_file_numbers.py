@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from divcon.data import scan as scanning
-from divcon.data import tree
 from divcon.data.images import open_images
-from divcon.data.places import Entry, Place
-from divcon.data.tree import walk
+from divcon.data.index import scan as scanning
+from divcon.data.sources import folder
+from divcon.data.sources.byte_range import ByteRange, Entry
+from divcon.data.sources.folder import walk
 
 
 def noise(path: Path, seed: int) -> None:
@@ -26,7 +26,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     found: list[bytes] = []
     judged = scanning.judged
 
-    def counted(places: list[Place], **how: int) -> Iterator[object]:
+    def counted(places: list[ByteRange], **how: int) -> Iterator[object]:
         found.extend(place.file for place in places)
         yield from judged(places, **how)
 
@@ -37,13 +37,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 @pytest.fixture
 def numbered_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system on which all files have the same number."""
-    entry = tree._entry
+    entry = folder._entry
 
     def alike(path: bytes, item: "os.DirEntry[bytes]") -> "Entry | os.DirEntry[bytes]":
         found = entry(path, item)
         return found._replace(inode=7, device=7) if isinstance(found, Entry) else found
 
-    monkeypatch.setattr(tree, "_entry", alike)
+    monkeypatch.setattr(folder, "_entry", alike)
 
 
 @pytest.mark.usefixtures("numbered_alike")

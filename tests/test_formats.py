@@ -42,10 +42,11 @@ from formats_made import (
 )
 from PIL import Image
 
-from divcon.data import formats, judging
-from divcon.data.decode import Rejected, fitted, seen, shrunk
-from divcon.data.relaid import rewritten
-from divcon.data.tiff import directory as directory_of
+from divcon.data.decoding import formats
+from divcon.data.decoding.decode import Rejected, fitted, seen, shrunk
+from divcon.data.decoding.tiff_directory import directory as directory_of
+from divcon.data.decoding.tiff_rewrite import rewritten
+from divcon.data.index import validate
 
 DOCS = Path(__file__).parents[1] / "docs/formats.md"
 Reader = Callable[[bytes], Pixels]
@@ -411,7 +412,7 @@ def test_a_file_becomes_the_picture_that_was_written_and_that_another_reader_see
     assert row.picture is not None
     picture = seen(row.data).picture
     assert apart(picture, row.picture) <= row.within
-    assert row.notes in judging._judge_bytes(row.data, b"", judging.Verdict()).detail
+    assert row.notes in validate._judge_bytes(row.data, b"", validate.Verdict()).detail
     if row.other:
         assert apart(picture, row.other(row.data)) <= min(row.within, 2)
 
@@ -533,5 +534,5 @@ def test_no_flipped_byte_of_a_new_format_gets_past_the_reasons() -> None:
         for at in rng.integers(0, len(row.data), 10):
             data = bytearray(row.data)
             data[at] ^= 1 << rng.integers(8)
-            verdict = judging._judge_bytes(bytes(data), b"", judging.Verdict())
+            verdict = validate._judge_bytes(bytes(data), b"", validate.Verdict())
             assert verdict.looks or verdict.reason.isidentifier()

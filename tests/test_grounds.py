@@ -8,7 +8,7 @@ import pytest
 from formats_made import COLOR, DISC, GRAY, Pixels, deep, on, png, saved, tiff
 from PIL import Image, ImageDraw
 
-from divcon.data.decode import Rejected, rgb, seen, shrunk
+from divcon.data.decoding.decode import Rejected, rgb, seen, shrunk
 from divcon.data.images import open_images
 
 CLEAR = 0 * GRAY
@@ -32,7 +32,7 @@ def test_white_glyphs_on_nothing_stay_as_many_as_they_are(tmp_path: Path, cache:
     (tmp_path / "icons").mkdir()
     for i in range(40):
         (tmp_path / "icons" / f"{i}.png").write_bytes(saved("PNG", of((255, 255, 255), glyph(i))))
-    index = open_images(tmp_path / "icons", near_duplicates="drop", cache=cache, threads=1).index
+    index = open_images(tmp_path / "icons", near_duplicates="drop", cache=cache, workers=1).index
     assert (index.used, index.near_duplicates, index.notes) == (40, 0, {"ground": 40})
 
 
@@ -152,7 +152,7 @@ def test_white_shapes_with_a_dark_mark_stay_as_many_as_they_are(tmp_path: Path, 
     (tmp_path / "marked").mkdir()
     for i in range(40):
         (tmp_path / "marked" / f"{i}.png").write_bytes(saved("PNG", marked(i, 0.02)))
-    index = open_images(tmp_path / "marked", near_duplicates="drop", cache=cache, threads=1).index
+    index = open_images(tmp_path / "marked", near_duplicates="drop", cache=cache, workers=1).index
     assert (index.used, index.near_duplicates, index.notes) == (40, 0, {"ground": 40})
 
 

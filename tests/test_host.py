@@ -20,9 +20,9 @@ from conftest import TINY
 from PIL import Image, ImageFile
 
 import divcon
-from divcon import ambient, log
-from divcon.artifacts import sha256
+from divcon import host_settings, log
 from divcon.errors import DataError, InputError, InterruptError, StoppedError, UsageError
+from divcon.files.integrity import sha256
 from divcon.signals import listening, stop_here
 
 STEPS = {**TINY, "recipe": "moclr", "epochs": 0.2}
@@ -106,7 +106,7 @@ def test_weights_that_were_cast_are_not_used_again_after_a_step_inside_the_hosts
         with torch.autocast("cpu", torch.bfloat16):
             return layer(x).float()
 
-    with torch.autocast("cpu", torch.bfloat16), ambient.ours():
+    with torch.autocast("cpu", torch.bfloat16), host_settings.ours():
         first = step()
         with torch.no_grad():
             layer.weight += 1
@@ -184,7 +184,7 @@ class Interrupting:
     def __init__(self, number: int):
         self.number, self.pressed = number, False
 
-    def __call__(self, tick: log.Tick) -> None:
+    def __call__(self, tick: log.Progress) -> None:
         if not self.pressed and tick.what.startswith("base"):
             self.pressed = True
             os.kill(os.getpid(), self.number)
@@ -240,11 +240,11 @@ def test_a_signal_that_the_host_ignores_stays_ignored() -> None:
 
 def test_numbers_of_numpy_and_torch_are_numbers(photos: Path, tmp_path: Path) -> None:
     plain: dict[str, Any] = {
-        "seed": 1, "base.lr": 0.5, "epochs": 0.1, "mean": [0.5, 0.25, 0.5], "shortcuts": True, "save_every": 3,
+        "seed": 1, "base.lr": 0.5, "epochs": 0.1, "mean": [0.5, 0.25, 0.5], "fast_small_maps": True, "save_every": 3,
     }  # fmt: skip
     theirs = {
         "seed": np.arange(3)[1], "base.lr": np.float32(0.5), "epochs": np.float64(0.1), "mean": np.array([0.5, 0.25, 0.5]),
-        "shortcuts": np.bool_(True), "save_every": torch.tensor(3),
+        "fast_small_maps": np.bool_(True), "save_every": torch.tensor(3),
     }  # fmt: skip
     assert trained(photos, tmp_path / "plain", **plain) == trained(photos, tmp_path / "theirs", **theirs)
     again = divcon.run(photos, out=tmp_path / "theirs", **{**STEPS, **plain})
@@ -252,7 +252,7 @@ def test_numbers_of_numpy_and_torch_are_numbers(photos: Path, tmp_path: Path) ->
 
 
 def test_verbs_take_numbers_of_numpy_wherever_they_take_numbers(photos: Path, tmp_path: Path) -> None:
-    scores = divcon.evaluate("random:slim10_w8", photos, tasks=("knn",), seed=np.int64(1), threads=np.int32(1))
+    scores = divcon.evaluate("random:slim10_w8", photos, tasks=("knn",), seed=np.int64(1), workers=np.int32(1))
     assert scores == divcon.evaluate("random:slim10_w8", photos, tasks="knn", seed=1)
     options = {**STEPS, "base.options.temperature": np.float32(0.25), "base.encoder.options": {}}
     assert divcon.run(photos, out=tmp_path / "run", **{**options, "base.options.dim": np.int16(16)}).done
@@ -281,7 +281,7 @@ def test_two_verbs_in_two_threads_do_not_mix_their_random_numbers() -> None:
     inside: list[str] = []
 
     def draws(name: str) -> list[float]:
-        with ambient.ours():
+        with host_settings.ours():
             torch.manual_seed(1)
             inside.append(name)
             found = [float(torch.rand(())) for _ in range(200)]
@@ -296,7 +296,7 @@ def test_two_verbs_in_two_threads_do_not_mix_their_random_numbers() -> None:
 
 def test_one_can_ask_how_a_run_goes_while_it_is_at_work_in_another_thread(photos: Path, tmp_path: Path) -> None:
     divcon.run(photos, out=tmp_path / "run", **STEPS)
-    with ThreadPoolExecutor(1) as pool, ambient.ours():
+    with ThreadPoolExecutor(1) as pool, host_settings.ours():
         assert pool.submit(divcon.status, tmp_path / "run").result(timeout=60)["images"] == 160
 
 

@@ -11,8 +11,8 @@ import pytest
 from conftest import TINY
 from test_collection import REASONS, aged, litter, obey_permissions
 
-from divcon.artifacts import show
-from divcon.data.made import make
+from divcon.data.synthetic import make_collection
+from divcon.files.text import printable
 
 GOOD = 300
 ODD = 9  # of what litter() leaves, these are pictures of their own: strange, but whole
@@ -21,7 +21,7 @@ ODD = 9  # of what litter() leaves, these are pictures of their own: strange, bu
 @pytest.fixture(scope="module")
 def pile(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """300 pictures, and one of each of what goes wrong; one of them may not be read."""
-    folder = make(tmp_path_factory.mktemp("hostile") / "pile", GOOD, size=32)
+    folder = make_collection(tmp_path_factory.mktemp("hostile") / "pile", GOOD, size=32)
     litter(folder, folder / "disc" / "00000.png")
     secret = folder / "bad" / "secret.png"
     secret.write_bytes((folder / "disc" / "00001.jpg").read_bytes())
@@ -64,9 +64,9 @@ def test_the_pile_is_trained_on_and_what_was_left_out_is_listed(pile: Path, tmp_
     assert "permission_denied 1" in done.stderr and "too_many_pixels 1" in done.stderr
     images = tmp_path / "run" / "images"
     rejected = {row["path"]: row["reason"] for row in listed(images / "rejected.csv")}
-    assert rejected == {show(path): reason for path, reason in REJECTED.items()}
+    assert rejected == {printable(path): reason for path, reason in REJECTED.items()}
     duplicates = {row["path"]: row["same_as"] for row in listed(images / "duplicates.csv") if row["kind"] == "copy"}
-    assert duplicates == {show(path): "disc/00000.png" for path in DUPLICATES}
+    assert duplicates == {printable(path): "disc/00000.png" for path in DUPLICATES}
     assert json.loads((tmp_path / "run" / "run.json").read_text())["used"] == GOOD + ODD
 
 

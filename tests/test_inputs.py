@@ -32,18 +32,20 @@ from test_collection import aged, served
 from test_decode import chunk, close, encoded, flipped, png, scene, stored
 from test_hostile import by_anyone
 
-from divcon.artifacts import show
-from divcon.data import child, images, judging, patience
-from divcon.data.child import judged
-from divcon.data.decode import rgb, shrunk
-from divcon.data.formats import HEIF
+from divcon.data import images
+from divcon.data.decoding.decode import rgb, shrunk
+from divcon.data.decoding.formats import HEIF
 from divcon.data.images import Images, open_images
-from divcon.data.index import Index
-from divcon.data.made import make
-from divcon.data.pixels import open_pixels
-from divcon.data.places import Place
-from divcon.data.tree import Tree
+from divcon.data.index import decode_worker, validate
+from divcon.data.index.decode_worker import judged
+from divcon.data.index.index import Index
+from divcon.data.pixels.cache import open_pixels
+from divcon.data.sources import retry
+from divcon.data.sources.byte_range import ByteRange
+from divcon.data.sources.folder import Folder
+from divcon.data.synthetic import make_collection
 from divcon.errors import DataError
+from divcon.files.text import printable
 
 Pixels = NDArray[np.uint8]
 
@@ -73,7 +75,7 @@ def saved(kind: str, n: int, **options: Any) -> bytes:
 
 
 def deep_tiff(n: int, strip: int = 60) -> bytes:
-    """A picture in 16 bits a colour, as Pillow does not write them; its one strip has so many of its 60 rows."""
+    """A picture in 16 bits a color, as Pillow does not write them; its one strip has so many of its 60 rows."""
     wide = np.repeat(own(n).astype("<u2") * 257, 1)
     height, width = own(n).shape[:2]
     entries = [
@@ -129,7 +131,7 @@ def dng() -> bytes:
     return tags(preview, [own(39).tobytes()])
 
 
-JPEG, SCANS, GREY = saved("JPEG", 5), saved("JPEG", 5, progressive=True), own(20)[:, :, 0]
+JPEG, SCANS, GRAY = saved("JPEG", 5), saved("JPEG", 5, progressive=True), own(20)[:, :, 0]
 DEEP = np.broadcast_to(np.linspace(0, 65535, 90).round().astype(np.uint16), (60, 90)).copy()
 CLEAR, WINDOW = own(21) // 2, own(21) // 2
 CLEAR[:, :30], WINDOW[:, :30] = (255, 0, 255), 255
@@ -168,9 +170,9 @@ ROWS = [
     Row(18, b"long.JPEG", saved("JPEG", 21), picture=own(21)),
     Row(18, b"upper.JPG", saved("JPEG", 22), picture=own(22)),
     Row(19, b"cmyk.jpg", encoded("JPEG", Image.fromarray(own(19)).convert("CMYK"), quality=95), picture=own(19)),
-    Row(20, b"grey.jpg", encoded("JPEG", Image.fromarray(GREY), quality=95), picture=np.dstack([GREY] * 3)),
-    Row(20, b"la.png", encoded("PNG", Image.merge("LA", [Image.fromarray(GREY), Image.new("L", (90, 60), 128)])),
-        picture=on_white(np.dstack([GREY] * 3), 128)),
+    Row(20, b"gray.jpg", encoded("JPEG", Image.fromarray(GRAY), quality=95), picture=np.dstack([GRAY] * 3)),
+    Row(20, b"la.png", encoded("PNG", Image.merge("LA", [Image.fromarray(GRAY), Image.new("L", (90, 60), 128)])),
+        picture=on_white(np.dstack([GRAY] * 3), 128)),
     Row(20, b"bit.png", encoded("PNG", Image.fromarray(own(23)).convert("1")),
         picture=np.asarray(Image.fromarray(own(23)).convert("1").convert("RGB"))),
     Row(21, b"palette.png", cut_out(CLEAR), picture=WINDOW),
@@ -178,9 +180,9 @@ ROWS = [
     Row(22, b"rgba.png", encoded("PNG", Image.fromarray(np.dstack([own(24), np.full((60, 90), 64, np.uint8)]))),
         picture=on_white(own(24), 64)),
     Row(23, b"deep.png", encoded("PNG", Image.fromarray(DEEP)), picture=np.dstack([(DEEP / 257).round().astype(np.uint8)] * 3)),
-    Row(24, b"deep-colour.png", png(90, 60, 16, 2, b"".join(b"\0" + row.tobytes() for row in own(25).astype(">u2") * 257)),
+    Row(24, b"deep-color.png", png(90, 60, 16, 2, b"".join(b"\0" + row.tobytes() for row in own(25).astype(">u2") * 257)),
         picture=own(25)),
-    Row(24, b"deep-colour.tif", deep_tiff(27), picture=own(27)),
+    Row(24, b"deep-color.tif", deep_tiff(27), picture=own(27)),
     Row(25, b"float.tif", encoded("TIFF", Image.fromarray(own(1)[:, :, 0]).convert("F")), "unsupported_mode"),
     Row(26, b"moving.gif", moving("GIF", 300), picture=np.asarray(Image.fromarray(own(26)).quantize(64).convert("RGB")),
         notes="frames=300"),
@@ -279,20 +281,20 @@ def row_of(index: Index, path: bytes) -> dict[str, Any]:
     return {name: index.table[name][at].as_py() for name in index.table.column_names}
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number}-{show(row.name)[:30]}")
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number}-{printable(row.name)[:30]}")
 def test_a_file_is_used_or_rejected_for_its_reason(pile: Pile, row: Row) -> None:
     found = row_of(pile.index, row.path)
     assert (found["status"], found["reason"]) == ("rejected" if row.reason else "used", row.reason)
     assert row.notes in found["detail"]
 
 
-@pytest.mark.parametrize("row", USED, ids=lambda row: f"{row.number}-{show(row.name)[:30]}")
+@pytest.mark.parametrize("row", USED, ids=lambda row: f"{row.number}-{printable(row.name)[:30]}")
 def test_a_used_picture_is_whole_upright_and_neither_white_nor_black(pile: Pile, row: Row, cache: Path) -> None:
     """As training gets it: through the same folder, decoded and shrunk."""
     assert row.picture is not None
-    found, folder = row_of(pile.index, row.path), Images(Tree(pile.folder), pile.index)
+    found, folder = row_of(pile.index, row.path), Images(Folder(pile.folder), pile.index)
     (at,) = np.flatnonzero((pile.index.hashes == np.frombuffer(found["hash"], np.uint8)).all(1))
-    pictures, where = open_pixels(folder.subset(np.array([at])), 64, cache=cache, cache_gb=0, threads=1).at(
+    pictures, where = open_pixels(folder.subset(np.array([at])), 64, cache=cache, cache_gb=0, workers=1).at(
         np.arange(1)
     )
     seen = pictures[int(where[0])]
@@ -320,10 +322,12 @@ def test_every_reason_is_in_rejected_csv_and_every_twin_in_duplicates_csv(pile: 
     with (pile.out / "rejected.csv").open(newline="", encoding="utf-8") as file:
         rejected = {line["path"]: line["reason"] for line in csv.DictReader(file)}
     reasons = {row.path: row.reason for row in ROWS if row.reason} | LINKS | FORBIDDEN
-    assert rejected == {show(path): reason for path, reason in reasons.items()}
+    assert rejected == {printable(path): reason for path, reason in reasons.items()}
     with (pile.out / "duplicates.csv").open(newline="", encoding="utf-8") as file:
         twins = {line["path"]: (line["same_as"], line["kind"]) for line in csv.DictReader(file)}
-    assert {path: twins[show(path)] for path in COPIES} == {path: (show(a), "copy") for path, a in COPIES.items()}
+    assert {path: twins[printable(path)] for path in COPIES} == {
+        path: (printable(a), "copy") for path, a in COPIES.items()
+    }
     again = {"47/saved.png", "47/resaved.jpg"}
     assert {frozenset((path, twins[path][0])) for path in twins if path in again} == {frozenset(again)}
 
@@ -336,7 +340,7 @@ def test_no_name_reaches_a_table_raw_or_as_a_formula(pile: Pile) -> None:
 
 
 def test_names_of_any_bytes_are_found_again(pile: Pile) -> None:
-    folder = Images(Tree(pile.folder), pile.index)
+    folder = Images(Folder(pile.folder), pile.index)
     names = folder.names(np.arange(len(folder)))
     for i, name in enumerate(NAMES.values()):
         assert folder.read(np.array([names.index(b"41/" + name)])) == [whole(40 + i)]
@@ -352,8 +356,8 @@ def test_bombs_are_judged_in_64_mb(tmp_path: Path) -> None:
     for i, row in enumerate(bombs):
         (tmp_path / str(i)).write_bytes(row.data)
     command = served("judging.MEMORY = 64 * 2**20\njudge = judging.judge")
-    places = [Place(os.fsencode(tmp_path / str(i))) for i in range(len(bombs))]
-    found = {places.index(place): verdict.reason for place, verdict in judged(places, threads=1, command=command)}
+    places = [ByteRange(os.fsencode(tmp_path / str(i))) for i in range(len(bombs))]
+    found = {places.index(place): verdict.reason for place, verdict in judged(places, workers=1, command=command)}
     assert [found[i] for i in range(len(bombs))] == [row.reason for row in bombs]
 
 
@@ -361,7 +365,7 @@ def test_the_memory_limit_of_a_decoder_is_real(tmp_path: Path) -> None:
     """Nine tenths of the pixels that are allowed take 240 MB: with 64, the picture is rejected for that."""
     (tmp_path / "large").write_bytes(png(8_900, 8_900, 8, 2, bytes(8_900 * (3 * 8_900 + 1))))
     command = served("judging.MEMORY = 64 * 2**20\njudge = judging.judge")
-    ((_, verdict),) = judged([Place(os.fsencode(tmp_path / "large"))], threads=1, command=command)
+    ((_, verdict),) = judged([ByteRange(os.fsencode(tmp_path / "large"))], workers=1, command=command)
     assert verdict.reason == "memory"
 
 
@@ -436,18 +440,18 @@ CHANGES = [grown, cut, flip, as_fifo, Path.unlink]
 def test_a_file_that_changed_after_the_scan_is_named_at_its_use(
     tmp_path: Path, cache: Path, change: Callable[[Path], None], cached: bool
 ) -> None:
-    folder = open_images(make(tmp_path / "photos", 20, size=16), cache=cache)
+    folder = open_images(make_collection(tmp_path / "photos", 20, size=16), cache=cache)
     change(tmp_path / "photos/disc/00001.jpg")
     with pytest.raises(
         DataError, match=r"disc/00001\.jpg in .* has changed since the folder was looked through"
     ) as error:
-        open_pixels(folder, 8, cache=cache, cache_gb=float(cached), threads=2).at(np.arange(20))
+        open_pixels(folder, 8, cache=cache, cache_gb=float(cached), workers=2).at(np.arange(20))
     assert error.value.code == 65 and "Put it back and type the same command again" in str(error.value)
 
 
 def test_a_file_that_was_found_changed_is_looked_at_again(tmp_path: Path, cache: Path) -> None:
     """Its size and its times are those of before: it would be believed for ever."""
-    aged(make(tmp_path / "photos", 20, size=16))
+    aged(make_collection(tmp_path / "photos", 20, size=16))
     before = open_images(tmp_path / "photos", cache=cache)
     flip(tmp_path / "photos/disc/00001.jpg")
     assert open_images(tmp_path / "photos", cache=cache).fingerprint == before.fingerprint
@@ -471,8 +475,8 @@ def failing(times: int, then: Callable[[], bytes]) -> Callable[..., bytes]:
 def test_a_disk_that_fails_for_a_moment_is_asked_three_times(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "WAITS", (0, 0))
-    folder = open_images(make(tmp_path / "photos", 20, size=16), cache=cache)
+    monkeypatch.setattr(retry, "WAITS", (0, 0))
+    folder = open_images(make_collection(tmp_path / "photos", 20, size=16), cache=cache)
     (content,) = folder.read(np.array([3]))
     monkeypatch.setattr(images, "content", failing(2, lambda: content))
     assert folder.read(np.array([3])) == [content]
@@ -482,9 +486,9 @@ def test_a_disk_that_fails_for_a_moment_is_asked_three_times(
 
 
 def test_a_file_that_can_not_be_read_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "WAITS", (0, 0))
-    monkeypatch.setattr(judging, "_judge_file", failing(3, bytes))
-    assert judging.judge(Place(b"anything")).reason == "io_error"
+    monkeypatch.setattr(retry, "WAITS", (0, 0))
+    monkeypatch.setattr(validate, "_judge_file", failing(3, bytes))
+    assert validate.check_file(ByteRange(b"anything")).reason == "io_error"
 
 
 def children() -> list[int]:
@@ -506,14 +510,14 @@ def harm(seed: int, times: int, done: threading.Event) -> None:
 def test_decoders_killed_and_stopped_at_random_cost_what_they_were_at(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places, done = [Place(b"%d" % i) for i in range(150)], threading.Event()
+    places, done = [ByteRange(b"%d" % i) for i in range(150)], threading.Event()
     slowly = served("def judge(place):\n time.sleep(0.02)\n return Verdict(size=int(place.file))")
     hand = threading.Thread(target=harm, args=(seed, 5, done))
-    monkeypatch.setattr(child, "START_SECONDS", 5.0)
-    monkeypatch.setattr(child, "STARTS", 10)  # chance may hit one several times as it starts
+    monkeypatch.setattr(decode_worker, "START_SECONDS", 5.0)
+    monkeypatch.setattr(decode_worker, "STARTS", 10)  # chance may hit one several times as it starts
     hand.start()
     try:
-        verdicts = dict(judged(places, threads=2, command=slowly, seconds=1.0))
+        verdicts = dict(judged(places, workers=2, command=slowly, seconds=1.0))
     finally:
         done.set()
         hand.join()
@@ -534,7 +538,7 @@ def many(folder: Path, n: int) -> Path:
 def test_a_listed_file_takes_less_than_a_kilobyte(tmp_path: Path) -> None:
     folder = many(tmp_path / "many", 5_000)
     tracemalloc.start()
-    entries = list(Tree(folder).entries())
+    entries = list(Folder(folder).entries())
     memory = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(entries) == 5_000 and memory < 1_000 * 5_000
@@ -543,8 +547,8 @@ def test_a_listed_file_takes_less_than_a_kilobyte(tmp_path: Path) -> None:
 MILLION = """
 import resource, sys
 from pathlib import Path
-from divcon.data.scan import scan
-from divcon.data.tree import Tree
+from divcon.data.index.scan import scan
+from divcon.data.sources.folder import Tree
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 index = scan(Tree(Path(sys.argv[1])), cache=Path(sys.argv[2]))
 print(index.found, index.duplicates, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -7,9 +7,9 @@ import pytest
 from test_labels import CLASSES, asked, filled, opened, split_of
 
 import divcon
+from divcon.api import run_plan
+from divcon.api.entry import normalized
 from divcon.errors import DataError, UsageError
-from divcon.verbs import orders
-from divcon.verbs.door import understood
 
 
 def fullwidth(name: str) -> str:
@@ -66,12 +66,12 @@ def test_what_a_refusal_says_to_name_can_be_opened(tmp_path: Path, cache: Path) 
 
 def test_none_is_none_from_python_too(tmp_path: Path) -> None:
     folder = filled(tmp_path / "pile", "plane", "car", "train", each=8)
-    scores = divcon.evaluate("random:slim10", folder, tasks="knn", split="none", threads=1)
+    scores = divcon.evaluate("random:slim10", folder, tasks="knn", split="none", workers=1)
     assert scores["classes"] == 3
     for option in ({"split": "none"}, {"split": "None"}, {"checks.split": "none"}):
-        order = orders.prepare(folder, tmp_path / "run", asked("dnc", folder) | option)
-        assert order.book.options["checks.split"] is None
-    assert understood("split", ("none", "all")) == ("none", "all")
+        order = run_plan.prepare_run(folder, tmp_path / "run", asked("dnc", folder) | option)
+        assert order.record.options["checks.split"] is None
+    assert normalized("split", ("none", "all")) == ("none", "all")
 
 
 @pytest.mark.parametrize("name", [str.upper, str.title, "{} ".format, fullwidth, "_{}".format])

@@ -12,14 +12,14 @@ from PIL import Image
 from test_pipeline import typed
 
 import divcon
-from divcon.data.index import Found, Index
-from divcon.data.labelled import Labelled, open_labelled
-from divcon.data.layout import Split
-from divcon.data.names import hidden
+from divcon.api import run_plan
+from divcon.data.index.index import Found, Index
+from divcon.data.labeled.labeled import Labeled, open_labeled
+from divcon.data.labeled.layout import Split
+from divcon.data.sources.names import hidden
 from divcon.errors import DataError, UsageError
 from divcon.evals.split import split as divided
-from divcon.rivals import Truth, to_learn_from
-from divcon.verbs import orders
+from divcon.pipelines.supervised import Truth, to_learn_from
 
 CLASSES = ("bird", "cat", "dog")
 LITTER = (
@@ -47,15 +47,15 @@ def split_of(root: Path, *parts: str, each: int = 4) -> Path:
     return filled(root, *(f"{part}/{name}" for part in parts for name in CLASSES), each=each)
 
 
-def opened(folder: Path, cache: Path, split: Split = "auto") -> Labelled:
-    return open_labelled(folder, split=split, cache=cache, threads=1)
+def opened(folder: Path, cache: Path, split: Split = "auto") -> Labeled:
+    return open_labeled(folder, split=split, cache=cache, workers=1)
 
 
 def asked(recipe: str, labels: Path, **options: Split) -> dict[str, object]:
     return {"recipe": recipe, "labels": str(labels), "encoder": "slim10_w8", "size": 16, "epochs": 1, **options}
 
 
-def sizes(data: Labelled) -> dict[str, int]:
+def sizes(data: Labeled) -> dict[str, int]:
     return dict(zip(data.classes, np.bincount(data.labels, minlength=len(data.classes)).tolist()))
 
 
@@ -105,17 +105,17 @@ def test_what_a_run_learns_with_labels_is_laid_out_as_its_evaluation(tmp_path: P
     folder = split_of(tmp_path / "pile", "2023", "2024")
     known = to_learn_from(Truth(labels=str(folder), split="2023,2024"), cache, 1)
     assert {name.split(b"/")[0] for name in known.images.names(np.arange(12))} == {b"2023"}
-    order = orders.prepare(folder, tmp_path / "run", asked("supervised", folder, split="2023,2024"))
-    assert order.book.options["truth.split"] == "2023,2024"
-    checked = orders.prepare(folder, tmp_path / "run", asked("dnc", folder, split=None))
-    assert checked.book.options["checks.split"] is None
+    order = run_plan.prepare_run(folder, tmp_path / "run", asked("supervised", folder, split="2023,2024"))
+    assert order.record.options["truth.split"] == "2023,2024"
+    checked = run_plan.prepare_run(folder, tmp_path / "run", asked("dnc", folder, split=None))
+    assert checked.record.options["checks.split"] is None
 
 
 def test_a_run_with_a_doubtful_folder_of_labels_is_refused_before_it_begins(photos: Path, tmp_path: Path) -> None:
     folder = filled(tmp_path / "pile", "cat", "dog", "train")
     for recipe in ("supervised", "dnc"):
         with pytest.raises(UsageError, match="split=none"):
-            orders.prepare(photos, tmp_path / "run", asked(recipe, folder))
+            run_plan.prepare_run(photos, tmp_path / "run", asked(recipe, folder))
     assert not (tmp_path / "run").exists()
 
 
@@ -252,8 +252,8 @@ def test_a_class_whose_name_is_no_text_can_be_scored(tmp_path: Path, capsys: pyt
 
 def test_an_evaluation_takes_patterns_of_paths(tmp_path: Path) -> None:
     folder = filled(tmp_path, *CLASSES, "noise")
-    without = divcon.evaluate("random:slim10", folder, tasks="knn", exclude="noise/*", threads=1)
-    only = divcon.evaluate("random:slim10", folder, tasks="knn", include=("cat/*", "dog/*"), threads=1)
+    without = divcon.evaluate("random:slim10", folder, tasks="knn", exclude="noise/*", workers=1)
+    only = divcon.evaluate("random:slim10", folder, tasks="knn", include=("cat/*", "dog/*"), workers=1)
     assert (without["classes"], only["classes"]) == (3, 2)
 
 

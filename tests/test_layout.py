@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from divcon.data.layout import Layout, Split, laid_out
+from divcon.data.labeled.layout import Layout, Split, laid_out
 from divcon.errors import UsageError
 
 CLASSES = {"bird", "cat", "dog"}
@@ -53,7 +53,7 @@ def test_of_three_parts_the_validation_one_is_neither_learned_from_nor_tested_on
 
 
 @pytest.mark.parametrize(
-    "beside", ["unlabeled", "Unlabelled", "extra", "unsup", "seg_pred", "sample_submission", "docs"]
+    "beside", ["unlabeled", "Unlabeled", "extra", "unsup", "seg_pred", "sample_submission", "docs"]
 )
 def test_a_folder_beside_the_parts_makes_no_classes_of_them(beside: str) -> None:
     found = layout({**parts("train", "test"), beside: set()})

@@ -48,10 +48,10 @@ def test_the_c_library_takes_every_setting() -> None:
 
 def test_what_is_asked_for_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "measured", lambda *_: pytest.fail("measured"))
-    asked: dict[str, Any] = {"precision": "bf16", "layout": "first", "shortcuts": False, "readers": 3}
+    asked: dict[str, Any] = {"precision": "bf16", "channels_last": False, "fast_small_maps": False, "workers": 3}
     chosen = choose(tmp_path, device="cpu", **asked)
-    assert (chosen.precision, chosen.layout, chosen.readers) == ("bf16", torch.contiguous_format, 3)
-    assert not chosen.shortcuts and not chosen.compiled and chosen.keep_memory
+    assert (chosen.precision, chosen.memory_format, chosen.workers) == ("bf16", torch.contiguous_format, 3)
+    assert not chosen.fast_small_maps and not chosen.compiled and chosen.keep_memory
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def times(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_machine_is_measured_once_and_a_layout_that_is_asked_for_is_obeyed(tmp_path: Path, times: list[str]) -> None:
-    machines = [choose(tmp_path, device="cpu", layout=layout) for layout in ("auto", "first", "last")]
+    machines = [choose(tmp_path, device="cpu", channels_last=last) for last in ("auto", False, True)]
     assert times == ["cpu"] and [m.channels_last for m in machines] == [True, False, True]
 
 

@@ -14,29 +14,29 @@ from test_decode import encoded
 from test_pipeline import typed
 
 import divcon
-from divcon.data import near
-from divcon.data.decode import rgb
+from divcon.data.decoding.decode import rgb
 from divcon.data.images import open_images
-from divcon.data.index import Index
-from divcon.data.near import LOOKS, looks, twins
+from divcon.data.index import near_duplicates
+from divcon.data.index.index import Index
+from divcon.data.index.near_duplicates import LOOKS, find_near_duplicates, thumbnails
 from divcon.errors import UsageError
 
 Pixels = NDArray[np.uint8]
 
 
 def cloudy(seed: int, height: int = 120, width: int = 160) -> Image.Image:
-    """Soft colours, as different from those of another seed as photographs are."""
+    """Soft colors, as different from those of another seed as photographs are."""
     coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def summary(data: bytes) -> bytes:
-    return looks(rgb(data))
+    return thumbnails(rgb(data))
 
 
 def alike(a: bytes, b: bytes, shapes: tuple[float, float] = (4 / 3, 4 / 3)) -> bool:
     sums = np.frombuffer(a + b, np.uint8).reshape(2, LOOKS)
-    return bool(twins(sums, np.array(shapes))[1] == 0)
+    return bool(find_near_duplicates(sums, np.array(shapes))[1] == 0)
 
 
 AGAIN: dict[str, Callable[[Image.Image], bytes]] = {
@@ -56,7 +56,7 @@ def test_a_picture_saved_again_looks_like_itself(how: str) -> None:
 
 def test_other_pictures_look_like_none() -> None:
     sums = np.frombuffer(b"".join(summary(encoded("PNG", cloudy(i))) for i in range(200)), np.uint8).reshape(200, LOOKS)
-    assert (twins(sums, np.ones(200)) == -1).all()
+    assert (find_near_duplicates(sums, np.ones(200)) == -1).all()
 
 
 OTHERS: dict[str, Callable[[Image.Image], Image.Image]] = {
@@ -71,16 +71,16 @@ OTHERS: dict[str, Callable[[Image.Image], Image.Image]] = {
 @pytest.mark.parametrize("how", OTHERS)
 def test_what_looks_different_is_no_near_duplicate(how: str) -> None:
     assert not any(
-        alike(summary(encoded("PNG", cloudy(i))), looks(np.asarray(OTHERS[how](cloudy(i))))) for i in range(20)
+        alike(summary(encoded("PNG", cloudy(i))), thumbnails(np.asarray(OTHERS[how](cloudy(i))))) for i in range(20)
     )
 
 
-def test_plain_pictures_of_different_colours_are_different() -> None:
+def test_plain_pictures_of_different_colors_are_different() -> None:
     plain = [
-        looks(np.full((20, 20, 3), colour, np.uint8))
-        for colour in ((255, 0, 0), (0, 130, 0), (0, 0, 255), (90, 90, 90))
+        thumbnails(np.full((20, 20, 3), color, np.uint8))
+        for color in ((255, 0, 0), (0, 130, 0), (0, 0, 255), (90, 90, 90))
     ]
-    assert (twins(np.frombuffer(b"".join(plain), np.uint8).reshape(4, LOOKS), np.ones(4)) == -1).all()
+    assert (find_near_duplicates(np.frombuffer(b"".join(plain), np.uint8).reshape(4, LOOKS), np.ones(4)) == -1).all()
 
 
 def test_a_picture_of_another_shape_is_another_picture() -> None:
@@ -98,16 +98,16 @@ def test_twins_are_those_of_the_loop() -> None:
     for i, row in enumerate(sums.astype(int)):
         for j in range(i):
             apart = np.abs(row - sums[j].astype(int))
-            greys, colours = apart[: near.GREYS], apart[near.GREYS :]
-            if expected[j] < 0 and greys.mean() <= 2 and greys.max() <= 12 and colours.max() <= 8:
+            grays, colors = apart[: near_duplicates.GRAYS], apart[near_duplicates.GRAYS :]
+            if expected[j] < 0 and grays.mean() <= 2 and grays.max() <= 12 and colors.max() <= 8:
                 expected[i] = j
                 break
-    assert twins(sums, np.ones(len(sums))).tolist() == expected and min(expected) < max(expected)
+    assert find_near_duplicates(sums, np.ones(len(sums))).tolist() == expected and min(expected) < max(expected)
 
 
 def test_a_thousand_savings_of_one_picture_leave_one() -> None:
     sums = np.clip(128 + np.random.default_rng(0).integers(-1, 2, (1000, LOOKS)), 0, 255).astype(np.uint8)
-    assert (twins(sums, np.ones(1000)) >= 0).mean() > 0.8
+    assert (find_near_duplicates(sums, np.ones(1000)) >= 0).mean() > 0.8
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from test_damage import FILES, OPTIONS, UNFINISHED, interrupted, undisturbed
 from test_pipeline import command, finished, stable, typed
 
 import divcon
-from divcon.artifacts import read_json, write_json
 from divcon.clustering.clusters import Clusters
 from divcon.data.images import open_images
 from divcon.errors import DamagedError, DiskError
+from divcon.files.integrity import read_json, write_json
 
 SECONDS = 20  # that a verb may take on a machine at work; a FIFO has no end
 LAST = ["student/encoder.safetensors", "student/encoder.json"]  # what a model is read from

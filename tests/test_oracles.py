@@ -13,8 +13,8 @@ from test_losses import normal, slope_of
 from timm.optim import Lars
 from torch import Tensor, nn
 
-from divcon.fit.optimisers import LARS
 from divcon.losses import cosine_miss, info_nce_of_queue, nt_xent
+from divcon.train.optimizers import LARS
 
 TEMPERATURES = [0.07, 0.1, 0.2, 1.0]
 

@@ -12,9 +12,10 @@ from test_cli import told, typed
 from test_host import STEPS
 
 import divcon
-from divcon.artifacts import cache_folder, meant
+from divcon.api import models
 from divcon.errors import DiskError, InputError, UsageError
-from divcon.verbs import models
+from divcon.files.caches import cache_folder
+from divcon.files.paths import expand_home
 
 WORDS = [f"{key}={value}" for key, value in {**STEPS, "epochs": 0.1}.items()]
 
@@ -100,8 +101,8 @@ def test_a_home_of_nobody_is_refused_with_a_way_on(
 
 def test_a_path_that_is_understood_twice_is_the_same(home: Path) -> None:
     for path in ("~", "~/x", "./~", "./~/x", "a/~", "~root", "s3:x"):
-        once = meant(path)
-        assert meant(once) == once and not once.startswith("~")
+        once = expand_home(path)
+        assert expand_home(once) == once and not once.startswith("~")
     with pytest.raises(InputError, match="cache="):
         cache_folder("~nobody-of-that-name")
     assert str(cache_folder("~/c")) == os.path.join(home, "c")  # noqa: PTH118

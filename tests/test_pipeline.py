@@ -144,7 +144,7 @@ def test_ctrl_c_and_sigterm_save_and_end_with_their_codes(photos: Path, tmp_path
     assert stable(run) == stable(finished(photos))
 
 
-@pytest.mark.parametrize("options", [{}, {"threads": 3, "cache_gb": 0}])
+@pytest.mark.parametrize("options", [{}, {"workers": 3, "cache_gb": 0}])
 def test_a_second_run_in_one_process_gives_the_same_bytes_with_any_threads_and_cache(
     photos: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:

@@ -16,11 +16,11 @@ from test_runs import Recipe, Text, base, begun, student
 from torch import nn
 
 import divcon
-from divcon import locks
 from divcon.errors import Error
-from divcon.fit import checkpoints
-from divcon.fit.optimisers import optimiser
-from divcon.runs import Run
+from divcon.runs import owner
+from divcon.runs.run import Run
+from divcon.train import checkpoints
+from divcon.train.optimizers import make_optimizer
 
 Names = dict[int, dict[str, int]]  # of each folder, by number: what is in it
 
@@ -137,13 +137,13 @@ def test_after_a_power_cut_at_any_moment_the_newest_checkpoint_that_was_committe
         disk = watched(tmp_path / "disk", patch)
         for step in range(1, 6):
             net = net_at(step)
-            checkpoints.save(tmp_path / "disk/base/checkpoints", step, net, optimiser("adamw", net, 0.0))
+            checkpoints.save(tmp_path / "disk/base/checkpoints", step, net, make_optimizer("adamw", net, 0.0))
             disk.done = step
         disk.look()
     cuts = list(disk.cuts())
     for i, (moment, names) in enumerate(cuts):
         folder, net = disk.left(moment, names, tmp_path / f"cut{i}"), net_at(0)
-        step = checkpoints.load(folder / "base/checkpoints", net, optimiser("adamw", net, 0.0))
+        step = checkpoints.load(folder / "base/checkpoints", net, make_optimizer("adamw", net, 0.0))
         assert moment.done <= step <= moment.done + 1
         assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), net_at(step).state_dict().values()))
     assert len(cuts) > 80
@@ -166,7 +166,7 @@ def test_after_a_power_cut_at_any_moment_a_run_goes_on_and_ends_as_it_would_have
         disk.done = 1
         disk.look()
     wanted = {name: Text.load(tmp_path / "disk" / name).text for name in ("base", "student")}
-    monkeypatch.setattr(locks, "host", lambda: f"{socket.gethostname()} 00000000")  # it was started again
+    monkeypatch.setattr(owner, "host", lambda: f"{socket.gethostname()} 00000000")  # it was started again
     cuts = list(disk.cuts())
     for i, (moment, names) in enumerate(cuts):
         run = disk.left(moment, names, tmp_path / f"cut{i}")
@@ -182,7 +182,7 @@ def test_the_model_notices_what_is_not_synced(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         disk = watched(tmp_path / "disk", patch)
-        patch.setattr("divcon.artifacts.sync", lambda path: None)
+        patch.setattr("divcon.files.atomic.fsync", lambda path: None)
         two_stages(tmp_path / "disk")
         disk.look()
     run = disk.left(disk.moments[-1], disk.moments[-1].now, tmp_path / "cut")

@@ -15,16 +15,18 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 import divcon
-from divcon.artifacts import read_json, write_json
 from divcon.data.images import open_images
-from divcon.data.pixels import open_pixels
-from divcon.data.views import CENTRE_SHARE, centre, views_of
+from divcon.data.pixels.cache import open_pixels
+from divcon.data.views.draw import CENTER_SHARE
+from divcon.data.views.presets import center
+from divcon.data.views.render import views_of
 from divcon.errors import DamagedError, InputError, UsageError
-from divcon.fit.loaded import Encoder, Preprocess
+from divcon.files.integrity import read_json, write_json
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.net import Net
 from divcon.nets.preprocessing import PREPROCESSING
-from divcon.nets.trained import Sight, Trained
+from divcon.nets.trained import InputSpec, Trained
+from divcon.train.pretrained import Encoder, Preprocess
 
 SIZE = 32
 TURNED = 0x0112, 6  # EXIF's note of a camera that was held upright
@@ -70,7 +72,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(5)
     spec = EncoderSpec("slim10_w8")
-    Trained(spec, Sight(SIZE), Net(build(spec, SIZE)).eval()).save(folder)
+    Trained(spec, InputSpec(SIZE), Net(build(spec, SIZE)).eval()).save(folder)
     return folder
 
 
@@ -86,10 +88,10 @@ def test_every_picture_gets_the_row_that_embed_gives_it(pile: Path, model: Path,
 
 
 def test_of_a_path_and_of_its_bytes_the_pixels_are_those_of_embed_bit_for_bit(pile: Path, cache: Path) -> None:
-    images, preprocess = open_images(pile, cache=cache), Preprocess(Sight(SIZE))
-    pixels = open_pixels(images, Sight(SIZE).short_side, cache=cache, cache_gb=1.0, threads=1)
+    images, preprocess = open_images(pile, cache=cache), Preprocess(InputSpec(SIZE))
+    pixels = open_pixels(images, InputSpec(SIZE).short_side, cache=cache, cache_gb=1.0, workers=1)
     every = np.arange(len(images))
-    shown = views_of(centre(SIZE), *pixels.at(every), (), every)
+    shown = views_of(center(SIZE), *pixels.at(every), (), every)
     for view, name in zip(shown, images.names(every), strict=True):
         path = pile / name.decode() if isinstance(name, bytes) else pile / name
         assert np.array_equal(preprocess.view(path), view), name
@@ -99,7 +101,7 @@ def test_of_a_path_and_of_its_bytes_the_pixels_are_those_of_embed_bit_for_bit(pi
 
 @pytest.mark.parametrize("name", ["small.png", "glyph.png", "palette.gif", "gray.png", "print.tif"])
 def test_an_image_of_pillows_is_shown_as_the_file_it_was_opened_from(name: str, pile: Path) -> None:
-    preprocess = Preprocess(Sight(SIZE))
+    preprocess = Preprocess(InputSpec(SIZE))
     with Image.open(pile / name) as image:
         assert torch.equal(preprocess(image), preprocess(pile / name))
 
@@ -107,7 +109,7 @@ def test_an_image_of_pillows_is_shown_as_the_file_it_was_opened_from(name: str, 
 @pytest.mark.parametrize("name", ["photo.jpg", "large.jpg", "upright.jpg"])
 def test_of_a_jpeg_opened_by_pillow_the_pixels_are_nearly_those_of_the_file(name: str, pile: Path) -> None:
     """A file is decoded at a part of its size where that is enough, an image at all of it."""
-    preprocess = Preprocess(Sight(SIZE))
+    preprocess = Preprocess(InputSpec(SIZE))
     with Image.open(pile / name) as image:
         seen, truth = preprocess(image), preprocess(pile / name)
     assert F.cosine_similarity(seen.flatten(), truth.flatten(), dim=0) > 0.995
@@ -115,14 +117,14 @@ def test_of_a_jpeg_opened_by_pillow_the_pixels_are_nearly_those_of_the_file(name
 
 
 def test_an_array_is_shown_as_a_file_of_the_same_pixels(pile: Path) -> None:
-    preprocess = Preprocess(Sight(SIZE))
+    preprocess = Preprocess(InputSpec(SIZE))
     pixels = np.asarray(Image.open(pile / "small.png"))
     assert torch.equal(preprocess(pixels), preprocess(pile / "small.png"))
     assert torch.equal(preprocess(pixels[:, ::-1]), preprocess(np.ascontiguousarray(pixels[:, ::-1])))
 
 
 def test_images_are_float32_of_one_shape_whatever_the_default_is(pile: Path) -> None:
-    preprocess, before = Preprocess(Sight(SIZE)), torch.get_default_dtype()
+    preprocess, before = Preprocess(InputSpec(SIZE)), torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
         batch = torch.stack([preprocess(path) for path in sorted(pile.iterdir())])
@@ -132,7 +134,7 @@ def test_images_are_float32_of_one_shape_whatever_the_default_is(pile: Path) -> 
 
 
 def test_a_file_that_embed_rejects_is_refused_with_the_reason(pile: Path, tmp_path: Path) -> None:
-    preprocess = Preprocess(Sight(SIZE))
+    preprocess = Preprocess(InputSpec(SIZE))
     whole = (pile / "photo.jpg").read_bytes()
     half = tmp_path / "half.jpg"
     half.write_bytes(whole[: len(whole) // 2])
@@ -151,12 +153,12 @@ def test_a_file_that_embed_rejects_is_refused_with_the_reason(pile: Path, tmp_pa
 )
 def test_what_is_no_picture_is_refused_with_what_is(image: Any) -> None:
     with pytest.raises(UsageError, match=r"an image is a path, .*not an (object|array) of"):
-        Preprocess(Sight(SIZE))(image)
+        Preprocess(InputSpec(SIZE))(image)
 
 
 def test_a_mode_that_no_file_keeps_is_refused_with_a_way_out(pile: Path) -> None:
     with Image.open(pile / "small.png") as image, pytest.raises(UsageError, match=r"HSV.*convert\('RGB'\)"):
-        Preprocess(Sight(SIZE))(image.convert("HSV"))
+        Preprocess(InputSpec(SIZE))(image.convert("HSV"))
 
 
 # the encoder around it
@@ -165,10 +167,10 @@ def test_a_mode_that_no_file_keeps_is_refused_with_a_way_out(pile: Path) -> None
 def test_a_loaded_encoder_has_the_weights_names_of_the_network_itself(tmp_path: Path) -> None:
     spec = EncoderSpec("test_resnet", stem="own")
     torch.manual_seed(0)
-    ours, timms = Encoder(build(spec, 64), Sight(64)), timm.create_model("test_resnet", num_classes=0)
+    ours, timms = Encoder(build(spec, 64), InputSpec(64)), timm.create_model("test_resnet", num_classes=0)
     assert list(ours.state_dict()) == list(timms.state_dict())
     timms.load_state_dict(ours.state_dict())
-    other = Encoder(build(spec, 64), Sight(64))
+    other = Encoder(build(spec, 64), InputSpec(64))
     other.load_state_dict(timms.state_dict())
     assert all(torch.equal(value, ours.state_dict()[name]) for name, value in other.state_dict().items())
 
@@ -197,8 +199,8 @@ def test_the_preprocessing_alone_can_be_handed_to_a_loaders_process(model: Path,
 
 def test_encoder_json_says_how_pictures_are_shown(model: Path) -> None:
     assert read_json(model / "encoder.json")["preprocess"] == PREPROCESSING
-    assert PREPROCESSING["center"] == CENTRE_SHARE
-    assert PREPROCESSING["short_side"] * SIZE == Sight(SIZE).short_side
+    assert PREPROCESSING["center"] == CENTER_SHARE
+    assert PREPROCESSING["short_side"] * SIZE == InputSpec(SIZE).short_side
 
 
 @pytest.mark.parametrize(

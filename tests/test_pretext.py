@@ -11,14 +11,15 @@ from test_methods import AT, PAIR, SIZE, built, toy_batch
 from torch import Tensor
 
 from divcon import dist
-from divcon.data.views import View, plain
+from divcon.data.views.presets import plain
+from divcon.data.views.view import View
 from divcon.methods.adversarial_autoencoder import AdversarialAutoencoder
-from divcon.methods.context import SIDES, faded, measures, neighbours
+from divcon.methods.context import SIDES, faded, measures, neighbors
 from divcon.methods.denoising_autoencoder import DenoisingAutoencoder
 from divcon.methods.jigsaw import Jigsaw, far_apart, shuffled, tiles_of
 from divcon.methods.rotation import Rotation, turned
 from divcon.nets.decoder import Decoder, sides
-from divcon.nets.patches import PATCHES, ROW, corners, cut, standardised
+from divcon.nets.patches import PATCHES, ROW, corners, cut, standardized
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -26,7 +27,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def map_of(size: int, b: int = 64) -> Tensor:
-    """Images whose first two colours are the pixel's row and column."""
+    """Images whose first two colors are the pixel's row and column."""
     row = torch.arange(size).float().expand(size, size)
     return torch.stack([row.T, row, torch.zeros(size, size)]).expand(b, 3, size, size)
 
@@ -34,14 +35,14 @@ def map_of(size: int, b: int = 64) -> Tensor:
 # views
 
 
-def test_a_plain_view_changes_neither_colour_nor_sharpness() -> None:
+def test_a_plain_view_changes_neither_color_nor_sharpness() -> None:
     view = plain(View(40, blur=1.0, solarize=0.5, flip=0.25))
     assert (view.size, view.flip) == (40, 0.25)
-    assert view.jitter == view.grey == view.blur == view.solarize == 0
+    assert view.jitter == view.gray == view.blur == view.solarize == 0
 
 
 @pytest.mark.parametrize("name", ["rotation", "jigsaw", "context", "denoising_autoencoder", "adversarial_autoencoder"])
-def test_each_image_is_shown_once_in_its_own_colours_and_puzzles_are_cut_from_a_larger_view(name: str) -> None:
+def test_each_image_is_shown_once_in_its_own_colors_and_puzzles_are_cut_from_a_larger_view(name: str) -> None:
     (view,) = built(name).views(PAIR)
     assert view.size == (2 * SIZE if name in ("jigsaw", "context") else SIZE) and view.jitter == view.blur == 0
 
@@ -87,14 +88,14 @@ def test_corners_lie_on_the_grid_and_reach_all_of_their_slack() -> None:
 
 def test_a_patch_has_no_tone_of_its_own() -> None:
     patches = noise(4, 9, 3, 8, 8) * 3 + noise(4, 9, 3, 1, 1, seed=1) * 5
-    found = standardised(patches)
+    found = standardized(patches)
     assert found.mean((3, 4)).abs().max() < 1e-5 and (found.std((3, 4), correction=0) - 1).abs().max() < 1e-4
-    torch.testing.assert_close(standardised(2 * patches + 7), found, atol=1e-4, rtol=0)
+    torch.testing.assert_close(standardized(2 * patches + 7), found, atol=1e-4, rtol=0)
 
 
-def test_a_patch_of_one_colour_stays_flat() -> None:
+def test_a_patch_of_one_color_stays_flat() -> None:
     flat = torch.ones(1, 9, 3, 4, 4) + 1e-4 * noise(1, 9, 3, 4, 4)
-    assert standardised(flat).abs().max() < 0.02
+    assert standardized(flat).abs().max() < 0.02
 
 
 # jigsaw
@@ -131,7 +132,7 @@ def test_tiles_come_from_their_own_cells_and_keep_the_papers_proportions(size: i
     torch.manual_seed(0)
     at = corners(torch.rand(64, 9, 2), size // 3, size // 3 - side)
     torch.manual_seed(0)
-    assert torch.equal(tiles_of(plane), standardised(cut(plane, at, side)))
+    assert torch.equal(tiles_of(plane), standardized(cut(plane, at, side)))
     assert (at // (size // 3)).max() <= 2 and ((at + side - 1) // (size // 3) == at // (size // 3)).all()
 
 
@@ -152,8 +153,8 @@ def test_jigsaw_classifies_by_all_nine_tiles_side_by_side() -> None:
 
 
 @pytest.mark.parametrize("size", [24, 32, 64, 448])
-def test_the_two_patches_are_neighbours_as_labelled(size: int) -> None:
-    patches, which = neighbours(map_of(size))
+def test_the_two_patches_are_neighbors_as_labeled(size: int) -> None:
+    patches, which = neighbors(map_of(size))
     away = (patches[:, 1] - patches[:, 0]).mean((2, 3))[:, :2]
     side, step, slack = measures(size)
     toward = torch.tensor([(y, x) for y, x in itertools.product((-1, 0, 1), repeat=2) if (y, x) != (0, 0)])[which]
@@ -168,7 +169,7 @@ def test_the_patches_fit_into_the_view_with_the_papers_gap(size: int) -> None:
     assert size < 50 or (0.4 < (step - side) / side < 0.6 and side > 0.21 * size and slack > 0)
 
 
-def test_a_faded_patch_keeps_one_colour_and_the_others_are_faint_noise() -> None:
+def test_a_faded_patch_keeps_one_color_and_the_others_are_faint_noise() -> None:
     torch.manual_seed(0)
     patches = noise(40, 2, 3, 16, 16) * 2
     found = faded(patches, 1.0)

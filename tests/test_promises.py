@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_inputs import ROWS
 
-from divcon.data import decode
+from divcon.data.decoding import decode
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs/promises.md").read_text()

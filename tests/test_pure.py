@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from divcon.artifacts import show
 from divcon.clustering.kmeans import assign, kmeans
 from divcon.config import changed, check, described, differences, literal, typed
-from divcon.data.index import Found, Index
-from divcon.data.near import LOOKS, twins
-from divcon.data.order import Order, shuffled
-from divcon.data.scan import wanted
+from divcon.data.index.index import Found, Index
+from divcon.data.index.near_duplicates import LOOKS, find_near_duplicates
+from divcon.data.index.scan import wanted
+from divcon.data.sampler import Sampler, shuffled
 from divcon.errors import DataError, Error, UsageError
+from divcon.files.text import printable
 from divcon.recipes import Options
 from divcon.rng import seed_for, uniforms
 
@@ -80,7 +80,7 @@ def test_each_pass_shows_every_image_once(n: int, key: int) -> None:
 @BOUNDED
 @given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 2**40), st.integers(0, 10**6))
 def test_any_batches_are_a_part_of_one_endless_order(n: int, batch: int, seed: int, step: int) -> None:
-    order = Order(n, batch, seed)
+    order = Sampler(n, batch, seed)
     positions, epochs = (np.concatenate(parts) for parts in zip(order.batch(step), order.batch(step + 1)))
     slots = np.arange(2 * batch) + step * batch
     assert np.array_equal(epochs, slots // n) and positions.min() >= 0 and positions.max() < n
@@ -144,7 +144,7 @@ def test_a_value_in_json_is_read_as_it_is(value: Any) -> None:
 @BOUNDED
 @given(st.lists(st.sampled_from(["base", "lr", "evil", "", "options", "x"]), min_size=1, max_size=4), JSON)
 def test_any_dotted_change_is_made_or_refused_in_words(steps: list[str], value: Any) -> None:
-    from divcon.stages import Divide
+    from divcon.stages.cluster import Divide
 
     with contextlib.suppress(UsageError):
         after = changed(Divide(), {".".join(steps): value})
@@ -176,7 +176,7 @@ def test_any_rows_are_divided_so_that_none_is_nearer_to_another_or_refused_in_wo
 @BOUNDED
 @given(arrays(np.uint8, st.tuples(st.integers(0, 30), st.just(LOOKS)), elements=st.integers(99, 104)))
 def test_a_twin_comes_before_and_has_none_itself(sums: np.ndarray) -> None:
-    of = twins(sums, np.ones(len(sums)))
+    of = find_near_duplicates(sums, np.ones(len(sums)))
     for i, first in enumerate(of.tolist()):
         assert first < i and (first < 0 or of[first] < 0)
 
@@ -184,7 +184,7 @@ def test_a_twin_comes_before_and_has_none_itself(sums: np.ndarray) -> None:
 @BOUNDED
 @given(st.binary(max_size=40) | st.text(max_size=40))
 def test_anything_can_be_shown(name: bytes | str) -> None:
-    shown = show(name)
+    shown = printable(name)
     assert shown == "" or shown.isprintable()
     shown.encode()
 

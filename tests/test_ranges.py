@@ -8,9 +8,9 @@ from formats_made import COLOR, DISC, GRAY, deep, plain, png, saved, tiff
 from numpy.typing import NDArray
 from PIL import Image
 
-from divcon.data.decode import rgb, seen
+from divcon.data.decoding.decode import rgb, seen
+from divcon.data.decoding.tone_range import window
 from divcon.data.images import open_images
-from divcon.data.ranges import window
 
 
 def micrograph(seed: int) -> NDArray[np.uint16]:
@@ -27,7 +27,7 @@ def test_different_micrographs_stay_different_and_are_noted(tmp_path: Path, cach
     (tmp_path / "micro").mkdir()
     for i in range(40):
         (tmp_path / "micro" / f"{i}.tif").write_bytes(saved("TIFF", micrograph(i)))
-    index = open_images(tmp_path / "micro", near_duplicates="drop", cache=cache, threads=1).index
+    index = open_images(tmp_path / "micro", near_duplicates="drop", cache=cache, workers=1).index
     assert (index.used, index.near_duplicates, index.notes) == (40, 0, {"range_stretched": 40})
 
 
@@ -83,7 +83,7 @@ def test_narrow_ranges_far_above_black_stay_different_and_are_noted(tmp_path: Pa
     (tmp_path / "thermal").mkdir()
     for i in range(40):
         (tmp_path / "thermal" / f"{i}.png").write_bytes(png(thermal(29_000, 8, i), 16, 0))
-    index = open_images(tmp_path / "thermal", near_duplicates="drop", cache=cache, threads=1).index
+    index = open_images(tmp_path / "thermal", near_duplicates="drop", cache=cache, workers=1).index
     assert (index.used, index.near_duplicates, index.notes) == (40, 0, {"range_stretched": 40})
 
 

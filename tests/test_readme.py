@@ -14,12 +14,13 @@ import pytest
 import typer
 
 import divcon
-from divcon import cli, method, recipes
-from divcon.book import Book
-from divcon.cli import lists
-from divcon.data.index import Index
+from divcon import cli, recipes
+from divcon.api import demo, models, run_plan
+from divcon.cli import recipes
+from divcon.data.index.index import Index
 from divcon.machine import Machine
-from divcon.verbs import demo, folders, models, orders, planning
+from divcon.methods import contract
+from divcon.runs.records import RunRecord
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -82,17 +83,17 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
     monkeypatch.chdir(tmp_path)
     run = Path("runs/photos")
     run.mkdir(parents=True)
-    Book({}, {}, {}, "", 6900, ["base"], "student").write(run)  # for those that name a run to do alike
+    RunRecord({}, {}, {}, "", 6900, ["base"], "student").write(run)  # for those that name a run to do alike
     begins = {
-        folders: ("look_through", "open_images", "_book"), models: ("open_images", "open_labelled", "find_model"), lists: ("_list",),
+        folders: ("look_through", "open_images", "_book"), models: ("open_images", "open_labeled", "find_model"), lists: ("_list",),
         orders: ("carry_out",), planning: ("plan",),
     }  # fmt: skip
     for module, names in begins.items():
         for name in names:
             monkeypatch.setattr(module, name, reached)
-    monkeypatch.setattr(orders, "open_images", lambda *_, **__: Found())
-    monkeypatch.setattr(orders, "_machine", lambda *_: Machine())
-    monkeypatch.setattr(orders, "_base", lambda *_: None)
+    monkeypatch.setattr(run_plan, "open_images", lambda *_, **__: Found())
+    monkeypatch.setattr(run_plan, "_machine", lambda *_: Machine())
+    monkeypatch.setattr(run_plan, "_base", lambda *_: None)
     monkeypatch.setattr(demo, "collection", lambda cache: tmp_path / "collection")
     command = typer.main.get_command(cli.app)
     return lambda line: command.main(shlex.split(line)[1:], standalone_mode=False)
@@ -141,4 +142,4 @@ def test_the_documented_method_and_recipe_can_be_run(
     options = {key: value for key, value in tiny.items() if not key.startswith("clusters.")}
     ran = divcon.run(photos, out=tmp_path / "run", recipe="simsiam", epochs=1, **options)
     assert ran.did == ["base"]
-    assert method.options_of(method.named("simsiam")) == {"hidden": 2048, "dim": 2048, "narrow": 512}
+    assert contract.options_of(contract.method_named("simsiam")) == {"hidden": 2048, "dim": 2048, "narrow": 512}

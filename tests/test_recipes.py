@@ -12,16 +12,17 @@ import pytest
 import divcon
 from divcon import recipes
 from divcon.config import check, described, typed
-from divcon.dnc import DnC
 from divcon.errors import UsageError
-from divcon.fit.schedules import IMAGENET, steps_for
+from divcon.pipelines.dnc import DnC
 from divcon.recipes import Options, Recipe
-from divcon.stages import Factoring, Learning
+from divcon.stages.factorize import Factorization
+from divcon.stages.learning import NetworkTraining
+from divcon.train.schedules import IMAGENET, steps_for
 
 PAPERS = {"dnc_1000": ((200, 600, 200), 5, 0.5), "dnc_3000": ((1000, 1500, 500), 5, 0.3), "dnc_4500": ((1000, 3000, 500), 10, 0.3)}  # fmt: skip
 
 
-NEEDS: dict[str, dict[str, object]] = {key: {"labels": "labelled"} for key in ("supervised", "supervised_paper")}
+NEEDS: dict[str, dict[str, object]] = {key: {"labels": "labeled"} for key in ("supervised", "supervised_paper")}
 OWN = {"nmf": {"encoder", "init", "mean", "std", "views"}}  # what a recipe has no choice of
 
 
@@ -34,7 +35,7 @@ def built(name: str, n: int = 10_000, **options: object) -> Recipe:
 def trainings(recipe: Recipe) -> list[Any]:
     """The stages of the pipeline that are shown images."""
     stages = [getattr(recipe, field.name) for field in dataclasses.fields(recipe)]
-    return [stage for stage in stages if isinstance(stage, Learning | Factoring)]
+    return [stage for stage in stages if isinstance(stage, NetworkTraining | Factorization)]
 
 
 def images(recipe: Recipe) -> list[float]:
@@ -71,14 +72,14 @@ def test_the_papers_recipes_are_the_papers(name: str, paper: tuple[tuple[int, in
     recipe = built(name, 1_281_167, encoder="resnet50", size=224, batch_size=4096, views="byol")
     assert isinstance(recipe, DnC)
     assert images(recipe) == pytest.approx([share * IMAGENET for share in shares])
-    assert recipe.clusters.k == k and recipe.clusters.place == "hidden" and recipe.clusters.sample == 1_500_000
+    assert recipe.clusters.k == k and recipe.clusters.layer == "hidden" and recipe.clusters.sample == 1_500_000
     for part in (recipe.base, recipe.expert, recipe.student):
         assert (part.optimizer, part.lr, part.weight_decay, part.batch_size) == ("lars", lr, 1.5e-6, 4096)
         assert part.start == "scratch" and part.views == "byol" and part.encoder.name == "resnet50"
     for part in (recipe.base, recipe.expert):
         assert part.method == "moclr"
         assert part.options == {"temperature": 0.1, "momentum": 0.996, "hidden": 4096, "dim": 256}
-    assert (recipe.student.hidden, recipe.student.base_share, recipe.student.place) == (4096, 0.5, "projection")
+    assert (recipe.student.hidden, recipe.student.base_share, recipe.student.layer) == (4096, 0.5, "projection")
     assert recipe.clusters.smallest == 16  # the paper merges nothing; but fewer images can't be trained on
 
 
@@ -111,8 +112,8 @@ def test_each_stage_draws_its_own_random_numbers() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "places"),
     [
-        ("encoder", "resnet18", ["encoder.name"]), ("init", "timm", ["encoder.init"]), ("size", 96, ["sight.size"]),
-        ("mean", (0.4, 0.5, 0.6), ["sight.mean"]), ("std", (0.1, 0.2, 0.3), ["sight.std"]), ("batch_size", 48, ["batch_size"]),
+        ("encoder", "resnet18", ["encoder.name"]), ("init", "timm", ["encoder.init"]), ("size", 96, ["input_spec.size"]),
+        ("mean", (0.4, 0.5, 0.6), ["input_spec.mean"]), ("std", (0.1, 0.2, 0.3), ["input_spec.std"]), ("batch_size", 48, ["batch_size"]),
         ("views", "simclr", ["views"]),
     ],
 )  # fmt: skip

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks import results
 from divcon import recipes
-from divcon.data.labelled import open_labelled
+from divcon.data.labeled.labeled import open_labeled
 
 ROW = {"knn": 0.5, "linear": 0.61, "seconds": 1234.0, "images_per_second": 99.6, "test": 10, "images": 320}
 
@@ -77,7 +77,7 @@ def test_what_is_measured_is_not_measured_again_and_what_fails_keeps_nothing_fro
 ) -> None:
     done: list[tuple[Path, Any]] = []
 
-    def measured(data: Path, labelled: Path, out: Path, options: Any, own: Any) -> dict[str, float]:
+    def measured(data: Path, labeled: Path, out: Path, options: Any, own: Any) -> dict[str, float]:
         done.append((out, own))
         if own.get("recipe") == "moclr" and "open-clip-art" in str(out) and not (tmp_path / "failed").exists():
             (tmp_path / "failed").touch()
@@ -105,7 +105,7 @@ def test_a_table_has_a_column_for_each_cell() -> None:
 
 @pytest.mark.slow
 def test_fashion_mnist_is_three_thousand_images_to_learn_from_and_as_many_to_score(tmp_path: Path) -> None:
-    train, labelled = results.fashion(tmp_path)
-    folder = open_labelled(labelled, cache=tmp_path / "cache")
+    train, labeled = results.fashion(tmp_path)
+    folder = open_labeled(labeled, cache=tmp_path / "cache")
     assert folder.train is not None and folder.test is not None and len(folder.classes) == 10
-    assert 2990 <= len(folder.train) <= 3000 and 2990 <= len(folder.test) <= 3000 and train == labelled / "train"
+    assert 2990 <= len(folder.train) <= 3000 and 2990 <= len(folder.test) <= 3000 and train == labeled / "train"

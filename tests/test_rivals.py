@@ -13,17 +13,17 @@ from conftest import TINY
 from sklearn.decomposition import MiniBatchNMF
 
 import divcon
-from divcon.artifacts import cache_folder
-from divcon.data.labelled import open_labelled
+from divcon.api import plan, run_plan
+from divcon.data.labeled.labeled import open_labeled
 from divcon.errors import InputError, StoppedError, UsageError
 from divcon.evals.split import split
-from divcon.fit.factoring import LEARNT, solver
+from divcon.files.caches import cache_folder
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.factors import Factors
 from divcon.nets.recompute import recomputing
 from divcon.nets.trained import Trained
-from divcon.rivals import Truth, to_learn_from
-from divcon.verbs import orders, planning
+from divcon.pipelines.supervised import Truth, to_learn_from
+from divcon.train.factorization import LEARNT, solver
 
 SMALL = {key: value for key, value in TINY.items() if "." not in key}
 PIXELS = {"size": 16, "batch_size": 16, "precision": "fp32", "base.encoder.options.components": 6}
@@ -47,7 +47,7 @@ def ran(recipe: str, photos: Path, out: Path, **options: Any) -> Path:
 def test_a_pipeline_spends_the_budget_as_planned_is_used_like_any_other_and_can_be_asked_for_again(
     photos: Path, tmp_path: Path, recipe: str
 ) -> None:
-    plan = planning.plan(orders.prepare(photos, tmp_path / "run", asked(recipe, photos)))
+    plan = plan.plan(run_plan.prepare_run(photos, tmp_path / "run", asked(recipe, photos)))
     run = ran(recipe, photos, tmp_path / "run")
     stages = divcon.status(run)["stages"]
     assert list(stages) == STAGES[recipe] and all(stage["state"] == "done" for stage in stages.values())
@@ -106,13 +106,13 @@ def test_factors_whose_checkpoint_is_damaged_begin_anew_and_end_in_the_same_byte
 
 
 def test_what_is_learned_with_labels_is_nothing_that_an_evaluation_tests_on(photos: Path, tmp_path: Path) -> None:
-    labelled = open_labelled(photos, cache=cache_folder())
+    labeled = open_labeled(photos, cache=cache_folder())
     for seed in (0, 1):
         known = to_learn_from(Truth(labels=str(photos), split_seed=seed), cache_folder(), 1)
-        train, test, _ = split(labelled, seed)
+        train, test, _ = split(labeled, seed)
         named = set(known.images.names(np.arange(len(known.images))))
-        assert not named & set(labelled.images.names(test)) and named == set(labelled.images.names(train))
-        assert known.labels.tolist() == labelled.labels[train].tolist()
+        assert not named & set(labeled.images.names(test)) and named == set(labeled.images.names(train))
+        assert known.labels.tolist() == labeled.labels[train].tolist()
     run = ran("supervised", photos, tmp_path / "run", **{"truth.split_seed": 1})
     assert Trained.load(run / "base").net is not None
     with pytest.raises(UsageError, match="split_seed"):
@@ -125,7 +125,7 @@ def test_clusters_too_many_for_the_images_are_not_planned(photos: Path, tmp_path
         "clusters.smallest": 60,
         "epochs": 2,
     }
-    plan = planning.plan(orders.prepare(photos, tmp_path / "run", some))
+    plan = plan.plan(run_plan.prepare_run(photos, tmp_path / "run", some))
     assert [row["stage"] for row in plan["stages"]] == ["base", "experts/0", "experts/1", "student"]
     assert any("not known yet; 2 of 5 can have 60 images" in why for why in plan["why"])
 

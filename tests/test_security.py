@@ -14,9 +14,9 @@ from conftest import TINY
 from packaging.requirements import Requirement
 
 import divcon
-from divcon.artifacts import show
-from divcon.cli.screen import safe
-from divcon.data.kernel.compiling import is_private
+from divcon.cli.terminal import safe
+from divcon.data.views.kernel.compiling import is_private
+from divcon.files.text import printable
 
 PACKAGE = Path(divcon.__file__).parent
 ROOT = PACKAGE.parent
@@ -127,7 +127,7 @@ def test_nothing_is_removed_or_renamed_outside(events: list[Event], watch: Watch
 
 def test_only_the_processes_that_decode_are_started(events: list[Event]) -> None:
     started = [event for event in events if event.name == "subprocess.Popen"]
-    others = [event for event in started if "'-P', '-m', 'divcon.data.child'" not in str(event.args[1])]
+    others = [event for event in started if "'-P', '-m', 'divcon.data.index.decode_worker'" not in str(event.args[1])]
     # Python's own search for a library of the system
     assert len(others) < len(started)
     assert [event for event in others if not any(file.endswith("ctypes/util.py") for file in event.files)] == []
@@ -194,10 +194,10 @@ def test_compiled_code_of_others_is_not_taken(tmp_path: Path) -> None:
     ],
 )
 def test_no_name_does_anything_to_a_terminal(name: str) -> None:
-    for text in (show(name), safe(f"{name}\n{name}")):
+    for text in (printable(name), safe(f"{name}\n{name}")):
         assert all(c.isprintable() or c == "\n" for c in text)
         text.encode()
-    assert show("naïve 写真 😀.jpg") == "naïve 写真 😀.jpg"
+    assert printable("naïve 写真 😀.jpg") == "naïve 写真 😀.jpg"
 
 
 # The last release with a hole that can be reached from here; docs/promises.md names the advisories.

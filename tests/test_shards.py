@@ -24,16 +24,18 @@ from test_inputs import ROWS, Row, row_of, whole
 from test_pipeline import stable
 
 import divcon
-from divcon.data import patience, scan, tars
+from divcon.api.index import index
+from divcon.api.look import look
 from divcon.data.images import Images, open_images
-from divcon.data.made import make
-from divcon.data.pixels import open_pixels
-from divcon.data.places import Entry, Place
-from divcon.data.shards import Shards, expanded
-from divcon.data.tars import BLOCK, BrokenError, Member, members
-from divcon.data.tree import Tree
+from divcon.data.index import scan
+from divcon.data.pixels.cache import open_pixels
+from divcon.data.sources import retry, tar
+from divcon.data.sources.byte_range import ByteRange, Entry
+from divcon.data.sources.folder import Folder
+from divcon.data.sources.tar import BLOCK, BrokenError, Member, members
+from divcon.data.sources.tar_shards import Shards, expanded
+from divcon.data.synthetic import make_collection
 from divcon.errors import DataError, UsageError
-from divcon.verbs.folders import index, look
 
 GIB = 2**30
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
@@ -158,7 +160,7 @@ def test_a_file_in_a_tar_is_used_or_rejected_for_the_reason_it_has_in_a_folder(f
 def test_a_used_picture_of_a_tar_is_the_one_that_was_put_in(found: Images, cache: Path) -> None:
     names = found.names(np.arange(len(found)))
     rows = {b"000.tar/" + row.path: row for row in ROWS}
-    pictures, where = open_pixels(found, 64, cache=cache, cache_gb=0, threads=1).at(np.arange(len(found)))
+    pictures, where = open_pixels(found, 64, cache=cache, cache_gb=0, workers=1).at(np.arange(len(found)))
     for position, (name, data) in enumerate(zip(names, found.read(np.arange(len(found))))):
         expected = rows[name].picture
         assert data == rows[name].data and expected is not None
@@ -177,10 +179,10 @@ def test_bombs_in_a_tar_are_judged_within_a_gigabyte(tarred: Path, tmp_path: Pat
 
 
 def test_a_folder_and_its_tars_are_the_same_images(tmp_path: Path, cache: Path) -> None:
-    folder = make(tmp_path / "photos", 40, size=16)
+    folder = make_collection(tmp_path / "photos", 40, size=16)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     tars = tmp_path / "shards"
-    tars.mkdir()
+    tar.mkdir()
     for i, name in enumerate(FORMATS):
         some = [(str(path.relative_to(folder)), path.read_bytes()) for path in files[i::3]]
         (tars / f"{name}.tar").write_bytes(packed(some, FORMATS[name]))
@@ -189,7 +191,7 @@ def test_a_folder_and_its_tars_are_the_same_images(tmp_path: Path, cache: Path) 
 
 
 def test_a_run_on_tars_gives_the_bytes_of_one_on_the_folder(tmp_path: Path, cache: Path) -> None:
-    folder = make(tmp_path / "photos", 64, size=16)
+    folder = make_collection(tmp_path / "photos", 64, size=16)
     files = [(str(path.relative_to(folder)), path.read_bytes()) for path in sorted(folder.rglob("*.*"))]
     (tmp_path / "000.tar").write_bytes(packed(files[:30]))
     (tmp_path / "001.tar").write_bytes(packed(files[30:]))
@@ -324,7 +326,7 @@ def test_many_records_and_a_long_list_of_holes_are_read_in_few_pieces() -> None:
 def test_a_name_that_is_too_long_is_skipped() -> None:
     found, why = read(packed([("x" * 5000, whole(1)), ("b.png", whole(2))]))
     assert [one.reason for one in found] == ["name_too_long", ""] and why == ""
-    assert len(found[0].name) == tars.MOST_NAME
+    assert len(found[0].name) == tar.MOST_NAME
 
 
 # As others read them
@@ -346,7 +348,7 @@ def test_members_are_where_the_standard_library_finds_them(files: list[tuple[str
 
 
 def test_what_the_system_s_tar_writes_is_read(tmp_path: Path, cache: Path) -> None:
-    folder = make(tmp_path / "photos", 20, size=16)
+    folder = make_collection(tmp_path / "photos", 20, size=16)
     (folder / ("n" * 120 + ".png")).write_bytes(whole(3))
     for form in ("gnu", "pax", "oldgnu"):
         subprocess.run(["tar", f"--format={form}", "-cf", tmp_path / f"{form}.tar", "-C", folder, "."], check=True)
@@ -384,7 +386,7 @@ def test_nothing_of_a_shard_that_was_seen_is_looked_at_again(
 ) -> None:
     place = shard(tmp_path / "shards", packed(PICTURES))
     first = opened(place, cache).index.table
-    asked, judged = list[Place](), scan.judged
+    asked, judged = list[ByteRange](), scan.judged
     monkeypatch.setattr(scan, "judged", lambda places, **more: judged(asked.extend(places) or places, **more))
     assert opened(place, cache).index.table.equals(first) and asked == []
     shard(place.parent, packed(PICTURES[:3]), "001.tar")
@@ -469,15 +471,15 @@ def test_tars_in_a_folder_are_named_and_not_looked_into(tmp_path: Path, cache: P
 
 
 def test_labels_are_not_read_from_tars(tmp_path: Path, cache: Path) -> None:
-    from divcon.data.labelled import open_labelled
+    from divcon.data.labeled.labeled import open_labeled
 
     place = shard(tmp_path / "shards", packed(PICTURES))
-    with pytest.raises(UsageError, match="labelled folder"):
-        open_labelled(place, cache=cache)
+    with pytest.raises(UsageError, match="labeled folder"):
+        open_labeled(place, cache=cache)
 
 
 def test_a_folder_that_is_called_like_a_pattern_is_that_folder(tmp_path: Path, cache: Path) -> None:
-    folder = make(tmp_path / "a[1]{b,c}.tar", 10, size=16)
+    folder = make_collection(tmp_path / "a[1]{b,c}.tar", 10, size=16)
     assert len(open_images(folder, cache=cache)) == 10
 
 
@@ -485,7 +487,7 @@ def test_what_is_learned_of_shards_is_kept_for_their_folder(tmp_path: Path) -> N
     for name in ("a.tar", "b.tar"):
         shard(tmp_path / "shards", packed(PICTURES), name)
     both, one = Shards(sorted((tmp_path / "shards").iterdir())), Shards([tmp_path / "shards/a.tar"])
-    assert both.key == one.key != Tree(tmp_path / "shards").key and both.root == one.root == tmp_path / "shards"
+    assert both.key == one.key != Folder(tmp_path / "shards").key and both.root == one.root == tmp_path / "shards"
     assert [type(entry) for entry in one.entries()] == [Entry] * 20
 
 
@@ -532,7 +534,7 @@ def test_a_pattern_hides_no_shard_that_can_not_be_read_and_fits_a_name_that_is_t
 
 
 def failing(times: int) -> Any:
-    left, real = [times], tars._some
+    left, real = [times], tar._some
 
     def some(file: Any, at: int, length: int) -> bytes:
         def read() -> bytes:
@@ -541,7 +543,7 @@ def failing(times: int) -> Any:
                 raise OSError(5, "Input/output error")
             return real(file, at, length)
 
-        return patience.patiently(read)
+        return retry.retry(read)
 
     return some
 
@@ -555,14 +557,14 @@ def test_a_disk_that_fails_for_a_moment_loses_no_shard_and_one_that_stays_so_end
     times: int,
     lost: bool,
 ) -> None:
-    monkeypatch.setattr(patience, "WAITS", (0, 0))
-    monkeypatch.setattr(tars, "_some", failing(times))
+    monkeypatch.setattr(retry, "WAITS", (0, 0))
+    monkeypatch.setattr(tar, "_some", failing(times))
     place = shard(tmp_path / "shards", packed(PICTURES))
     if not lost:
         assert len(opened(place, cache)) == 20
         return
     shard(tmp_path / "shards", packed(PICTURES), "001.tar")
-    monkeypatch.setattr(tars, "_some", tars._some)
+    monkeypatch.setattr(tar, "_some", tar._some)
     code, line = told(["run", str(place.with_name("*.tar")), f"out={tmp_path / 'run'}", "include=*.png"], capsys)
     assert code == 65 and "io_error" in line, line
 

@@ -19,15 +19,15 @@ from test_methods import trained
 from test_pipeline import command, finished, typed
 
 import divcon
-from divcon.artifacts import damage, end, read_json, sha256, write_json
 from divcon.clustering.clusters import Clusters
-from divcon.data.index import Found, Index
-from divcon.data.judging import Verdict
-from divcon.data.near import LOOKS
-from divcon.data.scan import Memory
+from divcon.data.index.index import Found, Index
+from divcon.data.index.near_duplicates import LOOKS
+from divcon.data.index.scan import Memory
+from divcon.data.index.validate import Verdict
 from divcon.errors import DamagedError, Error, OwnedError, UsageError
-from divcon.fit.journal import lines
+from divcon.files.integrity import append_digest, mismatches, read_json, sha256, write_json
 from divcon.nets.encoder import EncoderSpec, build
+from divcon.runs.metrics_file import read_lines
 
 Change = Callable[[Path], None]
 
@@ -105,7 +105,7 @@ HOSTILE: dict[str, Change] = {
     **{f"no {field}": without(field) for field in ("encoder", "net", "size", "mean", "std", "sha256")},
     "a size that fills the memory": about(size=10**9),
     "a size that is none": about(size="large"),
-    "no spread of colours": about(std=[0, 1, 1]),
+    "no spread of colors": about(std=[0, 1, 1]),
     "a hidden layer that fills the memory": about(net={"hidden": 10**12, "dim": 10**12}),
     "a hidden layer as large as is allowed": about(net={"hidden": 65_536, "dim": 65_536}),
     "a network of another kind": encoder(name="resnet18"),
@@ -180,7 +180,7 @@ def run(photos: Path, tmp_path: Path) -> Path:
     return shutil.copytree(finished(photos), tmp_path / "run")
 
 
-def book(**changes: Any) -> Change:
+def record(**changes: Any) -> Change:
     def change(run: Path) -> None:
         write_json(run / "run.json", {**read_json(run / "run.json"), **changes})
 
@@ -196,14 +196,14 @@ def record(stage: str, **changes: Any) -> Change:
 
 HOSTILE_RUNS: dict[str, Change] = {
     "a list for a book": lambda run: write_json(run / "run.json", [1]),
-    "stages that lead out": book(stages=["base", "../outside"]),
-    "a final stage that leads out": book(final="../outside"),
-    "an absolute stage": book(stages=["/etc"]),
-    "stages with control characters": book(stages=["base", "\x1b[31mevil"]),
-    "no stages": book(stages=[]),
-    "stages that are numbers": book(stages=[1, 2]),
-    "a count that is none": book(used="many"),
-    "nothing typed": book(typed=None),
+    "stages that lead out": record(stages=["base", "../outside"]),
+    "a final stage that leads out": record(final="../outside"),
+    "an absolute stage": record(stages=["/etc"]),
+    "stages with control characters": record(stages=["base", "\x1b[31mevil"]),
+    "no stages": record(stages=[]),
+    "stages that are numbers": record(stages=[1, 2]),
+    "a count that is none": record(used="many"),
+    "nothing typed": record(typed=None),
 }
 
 
@@ -256,7 +256,7 @@ def test_a_recipe_of_a_run_is_checked_like_what_is_typed(
     photos: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for typed_there in ({"cache": "/"}, {"evil": 1}, {"base.evil": 1}, {"epochs": [[]]}, {"encoder": "hf-hub:evil"}):
-        book(typed=typed_there)(run)
+        record(typed=typed_there)(run)
         code, line = told(["run", str(photos), f"out={tmp_path / 'new'}", f"recipe={run}"], capsys)
         assert code == 64, (typed_there, line)
     assert not (tmp_path / "new").exists()
@@ -301,7 +301,7 @@ def test_a_cache_whose_texts_reach_out_of_it_is_made_anew(tmp_path: Path) -> Non
     kept.save()
     assert set(Memory.load(kept.file).verdicts) == {name}
     kept.file.write_bytes(reaching_out(kept.file.read_bytes()[:-32], len(name)))
-    end(kept.file)
+    append_digest(kept.file)
     assert Memory.load(kept.file).verdicts == {}
 
 
@@ -352,11 +352,11 @@ def test_a_hostile_line_of_a_journal_ends_no_training(tmp_path: Path, line: str)
     text = f"{checked[:-2]}}}"
     (tmp_path / "metrics.jsonl").write_text(f'{checked}"crc": {zlib.crc32(text.encode())}}}\n')
     trained("simclr", tmp_path, 3)
-    assert [found["step"] for found in lines(tmp_path / "metrics.jsonl")][-3:] == [0, 1, 2]
+    assert [found["step"] for found in read_lines(tmp_path / "metrics.jsonl")][-3:] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("name", ["n" * 5000, "../" * 40 + "etc/hostname", "/etc/hostname", "a\0b", "", "."])
 def test_a_manifest_that_names_what_is_not_in_its_folder_finds_no_file_there(tmp_path: Path, name: str) -> None:
     write_json(tmp_path / "MANIFEST.json", {"sha256": {name: "0" * 64}})
-    (line,) = damage(tmp_path / "MANIFEST.json")
+    (line,) = mismatches(tmp_path / "MANIFEST.json")
     assert "expected sha256 000000000000, found no file" in line

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from divcon.artifacts import read_json, write_json
 from divcon.config import described
+from divcon.files.integrity import read_json, write_json
 from studies.instrument import draw, watch
 from studies.instrument.rows import Row, Rows, keep
 from studies.instrument.table import Run, Study

@@ -12,16 +12,17 @@ from lightly.loss.swav_loss import sinkhorn as lightly_sinkhorn
 from test_methods import AT, BATCH, PAIR, N, built, toy_batch
 from torch import Tensor
 
-from divcon.data.views import View, small_crops, swav
+from divcon.data.views.presets import small_crops, swav
+from divcon.data.views.view import View
 from divcon.errors import UsageError
-from divcon.fit.alarms import CHANCE
-from divcon.fit.loop import train_step
-from divcon.fit.optimisers import Name, optimiser
 from divcon.losses import sinkhorn, swapped
 from divcon.machine import Machine
-from divcon.method import At, checked_options
+from divcon.methods.contract import At, checked_options
 from divcon.methods.deepcluster_v2 import DeepClusterV2
 from divcon.methods.swav import SwAV
+from divcon.train.collapse import CHANCE
+from divcon.train.loop import train_step
+from divcon.train.optimizers import Name, make_optimizer
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -116,7 +117,7 @@ def test_prototypes_are_held_still_at_the_start_and_only_then(name: Name) -> Non
     """By any optimizer: a decay must not shrink them either."""
     method = built("swav", hold=0.5)
     assert isinstance(method, SwAV)
-    optimizer, lengths = optimiser(name, method, 1e-2), []
+    optimizer, lengths = make_optimizer(name, method, 1e-2), []
     for step in range(7):
         lengths.append(method.prototypes.weight.norm(dim=1).mean().item())
         train_step(method, optimizer, toy_batch("swav"), At(step, 10, 0), 0.1, Machine())

@@ -15,9 +15,9 @@ from test_labels import picture
 from test_pipeline import typed
 
 import divcon
+from divcon.api.embed import Embedded
 from divcon.clustering.clusters import Clusters
 from divcon.data.images import open_images
-from divcon.verbs.models import Embedded
 
 NAMES = (
     # of screenshots, scripts and emoji
@@ -29,7 +29,7 @@ NAMES = (
 
 
 def embedded(data: Path | str, out: Path) -> dict[str, list[object]]:
-    divcon.embed("random:slim10_w8", data, out=out, threads=1)
+    divcon.embed("random:slim10_w8", data, out=out, workers=1)
     columns: dict[str, list[object]] = pq.read_table(out).to_pydict()
     return columns
 

@@ -20,23 +20,23 @@ from test_cli import told
 from test_cli import typed as command
 
 import divcon
+from divcon.api import index, models, run_plan
+from divcon.api.encoder_check import check_encoders
+from divcon.api.entry import PATHS
+from divcon.api.preflight import refuse_what_fails_later
+from divcon.api.run import Behavior
 from divcon.cli import _worded
 from divcon.config import changed, check, typed
 from divcon.data.images import open_images
 from divcon.errors import DataError, FaultError, StoppedError, UsageError
-from divcon.fit.guard import Seen
-from divcon.fit.guard import check as guard_check
-from divcon.fit.loaded import Preprocess
-from divcon.method import At
-from divcon.nets.trained import Sight
-from divcon.paths import listed
+from divcon.files.paths import as_paths
+from divcon.methods.contract import At
+from divcon.nets.trained import InputSpec
 from divcon.recipes import Options, Recipe, named
 from divcon.signals import listening
-from divcon.verbs import folders, models, orders
-from divcon.verbs.door import PATHS
-from divcon.verbs.refusals import refuse_what_fails_later
-from divcon.verbs.running import Behaviour
-from divcon.verbs.trying import check_encoders
+from divcon.train.nonfinite import StepValues
+from divcon.train.nonfinite import check as guard_check
+from divcon.train.pretrained import Preprocess
 
 
 def recipe(words: list[str], **short: Any) -> Recipe:
@@ -134,7 +134,7 @@ def test_one_cluster_is_not_called_clusters() -> None:
 def test_a_loss_that_is_not_finite_before_any_move_is_not_laid_to_the_rate(step: int, said: str) -> None:
     nan = torch.tensor(float("nan"))
     with pytest.raises(FaultError) as refused:
-        guard_check(Seen(torch.tensor(1.0), nan, nan, torch.arange(2), At(step, 9, 0)))
+        guard_check(StepValues(torch.tensor(1.0), nan, nan, torch.arange(2), At(step, 9, 0)))
     assert str(refused.value).endswith(f". {said}")
 
 
@@ -216,7 +216,7 @@ class Named(os.PathLike[str]):
 
 @pytest.mark.parametrize("kind", [Named, os.fsencode, PurePosixPath, os.fspath])
 def test_a_path_of_any_kind_is_a_path(kind: Any, photos: Path, tmp_path: Path, cache: Path) -> None:
-    assert listed(kind(photos)) == listed([kind(photos)]) == [photos]
+    assert as_paths(kind(photos)) == as_paths([kind(photos)]) == [photos]
     used = divcon.look(photos, cache=cache)["used"]
     assert divcon.look(kind(photos), cache=kind(cache), sheet=kind(tmp_path / "sheet.png"))["used"] == used
     assert divcon.look([kind(photos)], cache=cache)["used"] == used
@@ -225,7 +225,7 @@ def test_a_path_of_any_kind_is_a_path(kind: Any, photos: Path, tmp_path: Path, c
 
 
 def test_gray_and_transparent_arrays_are_shown_as_files_of_the_same_pixels() -> None:
-    preprocess, rng = Preprocess(Sight(16)), np.random.default_rng(0)
+    preprocess, rng = Preprocess(InputSpec(16)), np.random.default_rng(0)
     for shape in ((40, 30), (40, 30, 4)):
         pixels = rng.integers(0, 256, shape, np.uint8)
         file = io.BytesIO()
@@ -234,7 +234,7 @@ def test_gray_and_transparent_arrays_are_shown_as_files_of_the_same_pixels() -> 
 
 
 def test_bytes_of_any_kind_are_the_bytes_of_a_file() -> None:
-    preprocess, file = Preprocess(Sight(16)), io.BytesIO()
+    preprocess, file = Preprocess(InputSpec(16)), io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)).save(file, format="PNG")
     shown = preprocess(file.getvalue())
     assert torch.equal(preprocess(bytearray(file.getvalue())), shown)
@@ -279,7 +279,7 @@ def takes_text(hint: Any) -> bool:
 
 
 def test_every_argument_of_a_verb_that_may_be_a_path_passes_the_door() -> None:
-    for verb in (*VERBS, folders.index, models.find_model, orders.prepare):
+    for verb in (*VERBS, index.index, models.find_model, run_plan.prepare_run):
         hints = get_type_hints(verb)
         for name in inspect.signature(verb).parameters:
             if Path in getattr(hints[name], "__args__", ()):
@@ -287,6 +287,6 @@ def test_every_argument_of_a_verb_that_may_be_a_path_passes_the_door() -> None:
 
 
 def test_every_option_that_may_be_any_text_is_known_to_be_a_path_or_none() -> None:
-    for kind in (Options, Behaviour, *get_args(Recipe)):
+    for kind in (Options, Behavior, *get_args(Recipe)):
         for name, hint in fields(kind):
             assert not takes_text(hint) or name in PATHS | TEXTS, (kind, name)

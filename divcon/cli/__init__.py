@@ -11,8 +11,7 @@ from typing import Any
 
 import typer
 
-from .. import __version__, faults
-from ..artifacts import FULL, UNWRITABLE
+from .. import __version__, failpoints
 from ..errors import (
     DiskError,
     Error,
@@ -24,8 +23,9 @@ from ..errors import (
     UsageError,
     no_memory,
 )
-from . import demo, embed, eval, index, lists, look, redo, run, status
-from .screen import open_streams, safe, screen
+from ..files.atomic import FULL, UNWRITABLE
+from . import demo, embed, eval, index, look, recipes, redo, run, status
+from .terminal import open_streams, safe, screen
 
 app = typer.Typer(
     name="divcon", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -35,7 +35,7 @@ app = typer.Typer(
 NO_MEMORY = re.compile("allocate memory|failed to map segment", re.IGNORECASE)  # as the loader of libraries says it
 VERBS: tuple[Callable[..., None], ...] = (
     index.index, look.look, run.run, status.status, redo.redo, eval.eval, embed.embed,
-    lists.recipes, lists.methods, lists.encoders, demo.demo,
+    recipes.recipes, recipes.methods, recipes.encoders, demo.demo,
 )  # fmt: skip
 
 
@@ -83,8 +83,8 @@ def main() -> None:
         with screen():
             app()
     except SystemExit as end:  # typer's own: 2 is for what was typed wrongly, 1 for a second Ctrl-C
-        if faults.missed():
-            typer.echo(f"divcon: {faults.missed()}", err=True)
+        if failpoints.missed():
+            typer.echo(f"divcon: {failpoints.missed()}", err=True)
         sys.exit({2: 64, 1: 130}.get(end.code if isinstance(end.code, int) else 0, end.code))
     except Exception as error:
         if debug:
@@ -97,16 +97,16 @@ def main() -> None:
 
 def _fault_asked() -> None:
     """DIVCON_FAULT: name the places to die at, or check the one that is named."""
-    name, count = faults.asked()
+    name, count = failpoints.asked()
     if name == "list":
-        typer.echo(faults.told())
+        typer.echo(failpoints.told())
         sys.exit(0)
-    if name and name not in faults.POINTS:
-        near = difflib.get_close_matches(name, faults.POINTS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"{faults.VARIABLE}=list names all there are"
-        raise UsageError(f"{faults.VARIABLE}={name}: there is no such place; {hint}")
+    if name and name not in failpoints.POINTS:
+        near = difflib.get_close_matches(name, failpoints.POINTS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"{failpoints.VARIABLE}=list names all there are"
+        raise UsageError(f"{failpoints.VARIABLE}={name}: there is no such place; {hint}")
     if count < 1:
-        raise UsageError(f"{faults.VARIABLE}={name}: behind the colon stands at which passing, 1 or more")
+        raise UsageError(f"{failpoints.VARIABLE}={name}: behind the colon stands at which passing, 1 or more")
 
 
 def _in_our_words(error: Exception) -> Error:

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from .screen import answer
-from .words import Json, Words, more_data, options, required
+from .options import Json, Words, more_data, options, required
+from .terminal import answer
 
 
 def embed(
@@ -18,10 +18,10 @@ def embed(
 ) -> None:
     """Write what a model sees of each image to a parquet file: columns path, path_bytes, picture, embedding."""
     piles, words = more_data(data, words)
-    pairs = options(words, "out", "include", "exclude", "place", "cache", "cache_gb", "threads")
+    pairs = options(words, "out", "include", "exclude", "layer", "cache", "cache_gb", "workers")
     out = required(pairs, "out", "out=photos.parquet")
+    from ..api.embed import embed as write
     from ..config import arguments
-    from ..verbs.models import embed as write
 
     wrote = write(model, piles, out=out, **arguments(write, pairs))
     account = {"out": out, "files": wrote.files, "pictures": wrote.pictures}

@@ -1,28 +1,28 @@
-"""divcon eval MODEL LABELLED [tasks=knn,linear] [split=train,val]"""
+"""divcon eval MODEL LABELED [tasks=knn,linear] [split=train,val]"""
 
 from typing import Annotated, Any
 
 import typer
 
 from ..errors import few
-from .screen import answer
-from .words import Json, Words, options
+from .options import Json, Words, options
+from .terminal import answer
 
 
 def eval(
     model: Annotated[str, typer.Argument(help="A run, a stage's folder, random:RUN, or random:NAME.")],
-    labelled: Annotated[
+    labeled: Annotated[
         str, typer.Argument(help="A folder whose subfolders are the classes, or train/ and test/ with such subfolders.")
     ],
     words: Words = None,
     json: Json = False,
 ) -> None:
-    """Score a model on labelled images: kNN and a linear classifier on its frozen features."""
-    pairs = options(words, "tasks", "seed", "split", "include", "exclude", "place", "cache", "cache_gb", "threads")
+    """Score a model on labeled images: kNN and a linear classifier on its frozen features."""
+    pairs = options(words, "tasks", "seed", "split", "include", "exclude", "layer", "cache", "cache_gb", "workers")
+    from ..api.evaluate import evaluate
     from ..config import arguments
-    from ..verbs.models import evaluate
 
-    account = evaluate(model, labelled, **arguments(evaluate, pairs))
+    account = evaluate(model, labeled, **arguments(evaluate, pairs))
     answer(account, json, _words(account))
 
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from .screen import answer
-from .words import Json, Words, more_data, options
+from .options import Json, Words, more_data, options
+from .terminal import answer
 
 
 def index(
@@ -17,9 +17,9 @@ def index(
 ) -> None:
     """Read every file once and remember it, so that later commands start at once. out=FOLDER keeps the index there."""
     piles, words = more_data(data, words)
-    pairs = options(words, "out", "include", "exclude", "near_duplicates", "cache", "threads")
+    pairs = options(words, "out", "include", "exclude", "near_duplicates", "cache", "workers")
+    from ..api.index import index as make
     from ..config import arguments
-    from ..verbs.folders import index as make
 
     account = make(piles, **arguments(make, pairs))
     answer(account, json, f"{account['used']:,} images, fingerprint {account['fingerprint']}")

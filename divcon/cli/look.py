@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ..artifacts import show
-from .screen import answer, table
-from .words import Json, Words, more_data, options
+from ..files.text import printable
+from .options import Json, Words, more_data, options
+from .terminal import answer, table
 
 
 def look(
@@ -19,9 +19,9 @@ def look(
     """Say what is in the pile: found, used, duplicates, rejected and why. sheet=FILE.png draws some of the pictures,
     rejected=FILE.csv lists every file that was rejected."""
     piles, words = more_data(data, words)
-    pairs = options(words, "include", "exclude", "near_duplicates", "cache", "threads", "sheet", "rejected")
+    pairs = options(words, "include", "exclude", "near_duplicates", "cache", "workers", "sheet", "rejected")
+    from ..api.look import look as ask
     from ..config import arguments
-    from ..verbs.folders import look as ask
 
     account = ask(piles, **arguments(ask, pairs))
     answer(account, json, _words(account))
@@ -43,7 +43,7 @@ def _notes(account: dict[str, Any]) -> str:
 
 def _some(account: dict[str, Any]) -> str:
     """A few of the rejected by name, where there are any."""
-    rows = [[show(row["path"]), row["reason"], show(row["detail"])] for row in account["rejected_sample"]]
+    rows = [[printable(row["path"]), row["reason"], printable(row["detail"])] for row in account["rejected_sample"]]
     if not rows:
         return ""
     more = account["rejected"] - len(rows)

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from ..errors import few
-from .screen import answer
-from .words import Json
+from .options import Json
+from .terminal import answer
 
 
 def redo(
@@ -15,7 +15,7 @@ def redo(
     json: Json = False,
 ) -> None:
     """Forget a stage and what follows from it, so that the next `divcon run` does them anew."""
-    from ..verbs.folders import redo as forget
+    from ..api.redo import redo as forget
 
     removed = forget(run, stage)
     answer({"removed": removed}, json, f"removed {few(removed)}" if removed else "nothing was there to remove")

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .screen import answer, table
-from .words import Json, Words, more_data, options, required
+from .options import Json, Words, more_data, options, required
+from .terminal import answer, table
 
 
 def run(
@@ -28,14 +28,15 @@ def run(
     pairs = options(words)
     out = required(pairs, "out", "out=runs/photos")
     if plan:
-        from ..verbs import orders, planning
+        from ..api import run_plan
+        from ..api.plan import plan as planning
 
-        account = planning.plan(orders.prepare(piles, out, pairs), only)
+        account = planning(run_plan.prepare_run(piles, out, pairs), only)
         answer(account, json, planned(account))
         return
-    from ..verbs import running
+    from ..api import run
 
-    ran = running.run(piles, out=out, only=only, steal_lock=steal_lock, allow_collapse=allow_collapse, **pairs)
+    ran = run.run(piles, out=out, only=only, steal_lock=steal_lock, allow_collapse=allow_collapse, **pairs)
     account = {"run": str(ran.folder), "did": ran.did, "done": ran.done}
     words_out = f"{ran.folder}: done" if ran.done else f"{ran.folder}: {only} done; other stages are waiting"
     answer(account, json, words_out if ran.did else f"{words_out}; nothing was left to do")

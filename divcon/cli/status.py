@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .screen import answer, table
-from .words import Json, Words, options
+from .options import Json, Words, options
+from .terminal import answer, table
 
 
 def status(
@@ -13,15 +13,15 @@ def status(
 ) -> None:  # fmt: skip
     """Say of each stage: done, running or waiting; how far, how fast, how long still. verify=true checks every hash."""
     pairs = options(words, "verify")
+    from ..api.status import status as ask
     from ..config import arguments
     from ..errors import DataError, few
-    from ..paths import typable
-    from ..verbs.folders import status as ask
+    from ..files.paths import shell_quoted
 
     account = ask(run, **arguments(ask, pairs))
     answer(account, json, _table(account))
     if account.get("damaged"):
-        raise DataError(f"{few(account['damaged'], '; ')}. Make it anew: divcon redo {typable(run)} STAGE")
+        raise DataError(f"{few(account['damaged'], '; ')}. Make it anew: divcon redo {shell_quoted(run)} STAGE")
 
 
 def _table(account: dict[str, Any]) -> str:

@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 from jaxtyping import Float16, Float32, Int64
 from numpy.typing import NDArray
 
-from ..artifacts import digest, show, whole
-from ..data.names import as_text
+from ..data.sources.names import as_text
 from ..errors import DamagedError, few
-from ..log import say
+from ..files.atomic import atomic_write
+from ..files.integrity import digest
+from ..files.text import printable
+from ..log import info
 
 ROW_GROUP = 2**20
 FILES = "clusters.parquet", "centroids.npy", "sample.npy", "sample_positions.npy"
@@ -78,7 +80,7 @@ class Clusters:
         return Clusters(self.centroids[kept], number[target][self.labels], self.distances, self.names, self.sample)
 
     def save(self, folder: Path) -> None:
-        with whole(folder / "clusters.parquet") as part:
+        with atomic_write(folder / "clusters.parquet") as part:
             _write_table(part, self)
         _write_array(folder / "centroids.npy", self.centroids)
         if self.sample is not None:
@@ -100,7 +102,7 @@ class Clusters:
             pa.ArrowException,
         ) as error:  # numpy's parser raises any
             raise DamagedError(
-                f"{show(folder)} holds no clusters that can be read ({show(str(error))}); make them anew"
+                f"{printable(folder)} holds no clusters that can be read ({printable(str(error))}); make them anew"
             ) from error
 
     @classmethod
@@ -137,7 +139,7 @@ def _tell(sizes: NDArray[np.int64], number: NDArray[np.int64], kept: NDArray[np.
         return
     largest = gone[np.argsort(-sizes[gone], kind="stable")]
     moves = few(f"{sizes[old]:,} to cluster {number[old]}" for old in largest)
-    say(f"{len(gone)} of {len(sizes)} clusters had fewer than {minimum:,} images and were merged: {moves}")
+    info(f"{len(gone)} of {len(sizes)} clusters had fewer than {minimum:,} images and were merged: {moves}")
 
 
 def _write_table(path: Path, clusters: Clusters) -> None:
@@ -159,5 +161,5 @@ def _names_in(file: Path, positions: NDArray[np.int64]) -> list[bytes]:
 
 def _write_array(path: Path, array: NDArray[np.generic]) -> None:
     # np.save adds ".npy" to the name of a path, not to that of an open file
-    with whole(path) as part, part.open("wb") as file:
+    with atomic_write(path) as part, part.open("wb") as file:
         np.save(file, array)

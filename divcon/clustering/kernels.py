@@ -2,7 +2,7 @@
 
 What only proposes is `quick`: its additions may be done in any order, as a bound on their rounding is part of what is
 proposed. What decides is `compiled`: it adds up in an order that depends on no thread and no vector width; in float64
-where centroids compete for a row, in float32 where rows compete for a place among neighbours.
+where centroids compete for a row, in float32 where rows compete for a place among neighbors.
 
 A row counts as x * inverse, rounded to float32: `inverse` is one over its length, or 1. Inner functions are given a matrix
 and the number of a row, and no slice of it: to make one, threads would take turns at a count of its users.
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, Shaped, UInt16
 from numpy.typing import NDArray
 
-from ..data.kernel import compiled
+from ..data.views.kernel import compiled
 
 quick = functools.partial(compiled, fastmath={"reassoc", "contract", "nsz", "nnan"})
 

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from ..errors import DataError
-from ..log import say, warn
+from ..log import info, warning
 from ..machine import Precision
 from ..rng import uniforms
 from ..signals import stop_here
@@ -80,7 +80,7 @@ def assign(
     """The nearest centroid to each row and how far it is; of centroids equally near, the first."""
     rows = _rows(x, spherical, precision)
     assert not spherical or (centroids.norm(dim=1) - 1).abs().max() < 1e-3, "centroids of length one are wanted"
-    labels, centroids = _unlabelled(rows), centroids.float()
+    labels, centroids = _unlabeled(rows), centroids.float()
     rows.relabel(centroids, labels)
     return labels, _distances(rows, centroids, labels, spherical)
 
@@ -93,13 +93,13 @@ def _rows(
     return Rows(x, spherical, precision, directed, kept)
 
 
-def _unlabelled(rows: Points) -> Int64[Tensor, " n"]:
+def _unlabeled(rows: Points) -> Int64[Tensor, " n"]:
     return torch.full((len(rows),), -1, device=rows.device)
 
 
 def _fit(rows: Points, centroids: Float32[Tensor, "k d"], rounds: int, spherical: bool) -> KMeans:
     """Lloyd's rounds until no label changes; the labels are those of the centroids returned."""
-    k, labels, done, repaired = len(centroids), _unlabelled(rows), 0, 0
+    k, labels, done, repaired = len(centroids), _unlabeled(rows), 0, 0
     total = torch.zeros(centroids.shape, dtype=torch.int64, device=rows.device)
     moved, sizes = rows.relabel(centroids, labels, total), torch.bincount(labels, minlength=k)
     while moved and (done < rounds or (done < rounds + EXTRA and bool((sizes == 0).any()))):
@@ -110,7 +110,7 @@ def _fit(rows: Points, centroids: Float32[Tensor, "k d"], rounds: int, spherical
         done += 1
         stop_here("this stage will begin again")
     if repaired:
-        say(f"k-means: {repaired} times a cluster was left without images, and took the one furthest from its own")
+        info(f"k-means: {repaired} times a cluster was left without images, and took the one furthest from its own")
     distances = _distances(rows, centroids, labels, spherical)
     # numpy adds up in one order, whatever the number of threads
     return KMeans(centroids, labels, distances, float(distances.double().cpu().numpy().sum()), done)
@@ -189,4 +189,4 @@ def _judge(sizes: Int64[Tensor, " k"]) -> None:
         filled = int((sizes > 0).sum())
         raise DataError(f"{len(sizes) - filled} of {len(sizes)} clusters stayed empty; type clusters.k={filled}")
     if len(sizes) > 1 and (share := float(sizes.max() / sizes.sum())) > 0.9:
-        warn(f"one cluster of {len(sizes)} holds {share:.0%} of the images")
+        warning(f"one cluster of {len(sizes)} holds {share:.0%} of the images")

@@ -13,18 +13,18 @@ import pyarrow.compute as pc
 from jaxtyping import Int32, Int64
 
 from .. import log
-from ..artifacts import show
 from ..errors import NAMED, DataError, InputError, few
-from ..paths import Data, listed, nearest, said, typable
-from .decode import FORMATS
-from .index import Index, Near, fingerprint
-from .patience import patiently
-from .places import Source, content
-from .readers import at_work
-from .rejected import sample
-from .scan import Memory, memory_of, scan
-from .shards import shards_at
-from .tree import Tree
+from ..files.paths import Data, as_paths, nearest_folder, printable_data, shell_quoted
+from ..files.text import printable
+from .decoding.decode import FORMATS
+from .index.index import Index, Near, fingerprint
+from .index.rejected import sample
+from .index.scan import Memory, memory_of, scan
+from .sources.byte_range import Source, read_bytes
+from .sources.folder import Folder
+from .sources.reader_threads import reading
+from .sources.retry import retry
+from .sources.tar_shards import shards_at
 
 Positions = Int64[np.ndarray, "n"]
 
@@ -75,8 +75,8 @@ class Images:
 
     def _read(self, name: bytes, offset: int, size: int, digest: bytes) -> bytes:
         try:
-            with at_work(name):
-                data = patiently(lambda: content(self.source.place(name, offset, size)))
+            with reading(name):
+                data = retry(lambda: read_bytes(self.source.place(name, offset, size)))
         except OSError as error:
             raise self.changed(name, error.strerror or str(error)) from error
         if len(data) != size:
@@ -91,7 +91,7 @@ class Images:
             with _forgetting:
                 Memory.load(self.memory).forget(name)
         return DataError(
-            f"{show(name)} in {show(self.source.root)} has changed since the folder was looked through: {how}. Put it back "
+            f"{printable(name)} in {printable(self.source.root)} has changed since the folder was looked through: {how}. Put it back "
             "and type the same command again, or take another out= to begin with the folder as it is now"
         )
 
@@ -104,7 +104,7 @@ def open_images(
     near_duplicates: Near = "keep",
     limit: int | None = None,
     cache: Path,
-    threads: int | None = None,
+    workers: int | None = None,
 ) -> Images:
     """The images of a folder, or of tar shards, whatever else is in there; what was left out, and why, is in the index.
     InputError where there is none, DataError where none can be used.
@@ -112,7 +112,7 @@ def open_images(
     Of pictures that look alike all are used, unless `near_duplicates` is "drop": then one of them is.
     """
     images = look_through(
-        data, include=include, exclude=exclude, near_duplicates=near_duplicates, cache=cache, threads=threads
+        data, include=include, exclude=exclude, near_duplicates=near_duplicates, cache=cache, workers=workers
     )
     refuse_none(data, images)
     return images if limit is None else Images(images.source, images.index.limited(limit), memory=images.memory)
@@ -125,14 +125,14 @@ def look_through(
     exclude: str | Sequence[str] = (),
     near_duplicates: Near = "keep",
     cache: Path,
-    threads: int | None = None,
+    workers: int | None = None,
 ) -> Images:
     """The same, also where nothing can be used."""
-    source = source_of(listed(data))
+    source = source_of(as_paths(data))
     patterns = {"include": _several(include), "exclude": _several(exclude)}
-    index = scan(source, **patterns, near_duplicates=near_duplicates, threads=threads, cache=cache)
+    index = scan(source, **patterns, near_duplicates=near_duplicates, workers=workers, cache=cache)
     images = Images(source, index, memory=memory_of(source, cache))
-    log.say(index.summary + _hint(images))
+    log.info(index.summary + _hint(images))
     return images
 
 
@@ -147,15 +147,15 @@ def source_of(data: Sequence[Path]) -> Source:
         return shards
     (folder,) = data
     if not folder.exists():
-        above = nearest(folder.parent)
-        raise InputError(f"there is no folder {show(folder)}: look for it with `ls {typable(above)}`")
+        above = nearest_folder(folder.parent)
+        raise InputError(f"there is no folder {printable(folder)}: look for it with `ls {shell_quoted(above)}`")
     if not folder.is_dir():
         raise InputError(
-            f"{show(folder)} is a file, not a folder: name the folder that the images are in, or tar shards"
+            f"{printable(folder)} is a file, not a folder: name the folder that the images are in, or tar shards"
         )
     if not os.access(folder, os.R_OK | os.X_OK):
-        raise InputError(f"the folder {show(folder)} can't be read: try `ls -ld {typable(folder)}`")
-    return Tree(folder)
+        raise InputError(f"the folder {printable(folder)} can't be read: try `ls -ld {shell_quoted(folder)}`")
+    return Folder(folder)
 
 
 def refuse_none(data: Data, images: Images, written: Path | None = None) -> None:
@@ -163,12 +163,12 @@ def refuse_none(data: Data, images: Images, written: Path | None = None) -> None
     index = images.index
     if not index.found:
         raise InputError(
-            f"no images found in {said(data)}; looked for {', '.join(FORMATS)} files by their content, in all folders "
+            f"no images found in {printable_data(data)}; looked for {', '.join(FORMATS)} files by their content, in all folders "
             "below it. Check the folder, and include= and exclude= if you gave them"
         )
     if not index.used:
         raise DataError(
-            f"no image in {said(data)} can be used: {index.summary}. Such as {few(sample(index, NAMED), '; ')}. "
+            f"no image in {printable_data(data)} can be used: {index.summary}. Such as {few(sample(index, NAMED), '; ')}. "
             f"{_all_of_them(data, written)}{_hint(images)}"
         )
 
@@ -176,15 +176,15 @@ def refuse_none(data: Data, images: Images, written: Path | None = None) -> None
 def _all_of_them(data: Data, written: Path | None) -> str:
     """Say which table has each with its reason, or what to type for one."""
     if written is not None:
-        return f"{show(written)} has each with its reason"
-    names = listed(data)
-    words = " ".join(typable(path) for path in names) if len(names) <= NAMED else "DATA"
+        return f"{printable(written)} has each with its reason"
+    names = as_paths(data)
+    words = " ".join(shell_quoted(path) for path in names) if len(names) <= NAMED else "DATA"
     return f"`divcon look {words} rejected=FILE.csv` writes down each with its reason"
 
 
 def _hint(images: Images) -> str:
     """What to type for tars that lie in a folder: what is in them is not looked at unasked."""
-    if not isinstance(images.source, Tree):
+    if not isinstance(images.source, Folder):
         return ""
     names = images.index.table["source"]
     tars = [Path(os.fsdecode(name)) for name in names.filter(pc.ends_with(names, ".tar")).to_pylist()]
@@ -196,4 +196,4 @@ def _hint(images: Images) -> str:
         f"{here:,} tar shard{'' if here == 1 else 's'} there is read when {'it is' if here == 1 else 'they are'} named"
     )
     others = f" (and {len(tars) - here:,} in other folders)" if here < len(tars) else ""
-    return f"; what is in {shards}, as in {typable(images.source.root / folder / '*.tar')}{others}"
+    return f"; what is in {shards}, as in {shell_quoted(images.source.root / folder / '*.tar')}{others}"

@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
 
-from ..log import say
-from .order import Order
-from .pixels import Pixels
-from .views import View, views_of
+from ..log import info
+from .pixels.cache import Pixels
+from .sampler import Sampler
+from .views.render import views_of
+from .views.view import View
 
 SLOW = 5.0  # seconds: no batch takes so long, but for compiling
 
@@ -28,10 +29,10 @@ class Loader:
     """`ahead` makes the next batch in the background: right beside a GPU, wrong where model and views share cores."""
 
     def __init__(
-        self, pixels: Pixels, order: Order, views: tuple[View, ...], *,
-        seed: int, readers: int, rank: int = 0, world: int = 1, ahead: bool = False,
+        self, pixels: Pixels, order: Sampler, views: tuple[View, ...], *,
+        seed: int, workers: int, rank: int = 0, world: int = 1, ahead: bool = False,
     ):  # fmt: skip
-        self.pixels, self.order, self.views, self.seed, self.readers = pixels, order, views, seed, readers
+        self.pixels, self.order, self.views, self.seed, self.workers = pixels, order, views, seed, workers
         self.rank, self.world = rank, world
         self.waited = 0.0  # seconds, views included, that the model waited for its batches
         self._background = ThreadPoolExecutor(1) if ahead else None
@@ -55,7 +56,7 @@ class Loader:
         self._make(step)
         spent = time.perf_counter() - begin
         if spent > SLOW:
-            say(f"views: {spent:.0f} s for the first batch; the kernels that were compiled for it are kept")
+            info(f"views: {spent:.0f} s for the first batch; the kernels that were compiled for it are kept")
 
     def _begun(self, step: int) -> Shown:
         """The batch that was begun a step ago; and the next one is begun."""
@@ -72,7 +73,7 @@ class Loader:
         pictures, rows = self.pixels.at(positions)
         sights = epochs * self.order.n_images + places  # each showing has numbers of its own
         views = [
-            views_of(view, pictures, rows, (self.seed, "view", i), sights, self.readers)
+            views_of(view, pictures, rows, (self.seed, "view", i), sights, self.workers)
             for i, view in enumerate(self.views)
         ]
         return Shown(views, positions)

@@ -1,4 +1,4 @@
-"""Weighted nearest neighbours: what an encoder knows, without training anything on top of it."""
+"""Weighted nearest neighbors: what an encoder knows, without training anything on top of it."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ..clustering.neighbours import nearest
+from ..clustering.neighbors import nearest
 from ..machine import Precision
 
 
@@ -21,7 +21,7 @@ def knn(
     precision: Precision = "fp32",
 ) -> dict[int, float]:
     """For each k, the share of the test images whose class wins the vote of their k nearest training images (of all of
-    them, where there are fewer). `precision` is that of the search, and changes no neighbour."""
+    them, where there are fewer). `precision` is that of the search, and changes no neighbor."""
     told = winners(train_x, train_y, test_x, ks=ks, temperature=temperature, precision=precision)
     return {k: float((told[k] == test_y).double().mean()) for k in ks}
 
@@ -35,7 +35,7 @@ def winners(
     temperature: float = 0.07,
     precision: Precision = "fp32",
 ) -> dict[int, Int64[Tensor, " m"]]:
-    """For each k the class that wins the vote of each test image's neighbours."""
+    """For each k the class that wins the vote of each test image's neighbors."""
     classes = int(train_y.max()) + 1
     similarity, index = nearest(test_x, train_x, min(max(ks), len(train_x)), precision=precision)
     voters = train_y[index]
@@ -45,7 +45,7 @@ def winners(
 def votes(
     similarity: Float[Tensor, "m k"], voters: Int64[Tensor, "m k"], classes: int, temperature: float
 ) -> Int64[Tensor, " m"]:
-    """argmax_c of the sum of exp(s_i / T) over the neighbours i of class c; of equals, the first class.
+    """argmax_c of the sum of exp(s_i / T) over the neighbors i of class c; of equals, the first class.
 
     exp((s_i - 1) / T) has the same winner, and stays finite at any temperature.
     """

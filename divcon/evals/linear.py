@@ -62,7 +62,7 @@ def fit_logistic(
     x: Float[Tensor, "n d"], y: Int64[Tensor, " n"], classes: int, penalty: float, start: Weights | None = None,
     precision: Precision = "fp32",
 ) -> Weights:  # fmt: skip
-    """The weight [classes, d] and bias [classes] that minimise mean cross-entropy + penalty / 2 |weight|^2."""
+    """The weight [classes, d] and bias [classes] that minimize mean cross-entropy + penalty / 2 |weight|^2."""
     return Problem(x, y, classes, precision).minimum(penalty, start)
 
 

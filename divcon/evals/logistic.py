@@ -43,14 +43,14 @@ class State:
 
 
 class Problem:
-    """Features and labels to fit weights to. Memory holds a centred copy of the features, another in bfloat16 if that is
+    """Features and labels to fit weights to. Memory holds a centerd copy of the features, another in bfloat16 if that is
     the precision, and the logits twice."""
 
     def __init__(
         self, x: Float[Tensor, "n d"], y: Int64[Tensor, " n"], classes: int, precision: Precision = "fp32"
     ) -> None:
-        self.y, self.classes, self.centre = y, classes, x.mean(0)
-        self.x = x - self.centre
+        self.y, self.classes, self.center = y, classes, x.mean(0)
+        self.x = x - self.center
         self.low = self.x.bfloat16() if precision == "bf16" else self.x
 
     def path(self, penalties: Sequence[float], tolerance: float) -> list[Weights]:
@@ -61,9 +61,9 @@ class Problem:
         return found
 
     def minimum(self, penalty: float, start: Weights | None = None, tolerance: float = TOLERANCE) -> Weights:
-        """The weights [classes, d] and biases [classes] that minimise mean cross-entropy + penalty / 2 |weight|^2.
+        """The weights [classes, d] and biases [classes] that minimize mean cross-entropy + penalty / 2 |weight|^2.
 
-        The bias is free, so that rows may be centred first: the weight is the same, and is found in far fewer steps.
+        The bias is free, so that rows may be centerd first: the weight is the same, and is found in far fewer steps.
         """
         state = self.at(self._theta(start), penalty)
         curvature = Curvature(self._guess(penalty, state.logits))
@@ -72,7 +72,7 @@ class Problem:
             state = self.at(state.theta, penalty)
         theta = self._descend(state, curvature, penalty, self.x, tolerance).theta.to(self.x.dtype)
         weight = theta[:, :-1].contiguous()
-        return weight, theta[:, -1] - weight @ self.centre
+        return weight, theta[:, -1] - weight @ self.center
 
     def at(self, theta: Float64[Tensor, "classes d1"], penalty: float) -> State:
         zero = self.x.new_zeros(1, 1).expand(len(self.x), self.classes)
@@ -80,7 +80,7 @@ class Problem:
 
     def _theta(self, start: Weights | None) -> Float64[Tensor, "classes d1"]:
         weight, bias = start or (self.x.new_zeros(self.classes, self.x.shape[1]), self.x.new_zeros(self.classes))
-        return torch.cat([weight, (bias + weight @ self.centre)[:, None]], 1).double()
+        return torch.cat([weight, (bias + weight @ self.center)[:, None]], 1).double()
 
     def _guess(self, penalty: float, logits: Tensor) -> Callable[[Tensor], Tensor]:
         """The inverse of the curvature if all classes were alike: that of the mean of x x' p (1 - p), over classes and

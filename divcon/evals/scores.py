@@ -55,7 +55,7 @@ class Probe:
         return cls(x[train], torch.from_numpy(y[train]), x[test], torch.from_numpy(y[test]), names)
 
     def knn(self, precision: Precision) -> dict[str, Any]:
-        """By 20 and 200 neighbours; the shares are those by 20."""
+        """By 20 and 200 neighbors; the shares are those by 20."""
         told = winners(self.train_x, self.train_y, self.test_x, ks=KS, precision=precision)
         shares = {k: Shares.of(told[k], self.test_y, len(self.names)) for k in KS}
         return {"k20": shares[20].top1, "k200": shares[200].top1, **shares[20].account(self.names)}

@@ -4,14 +4,14 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
-from ..data.labelled import Labelled
-from ..data.layout import listed
+from ..data.labeled.labeled import Labeled
+from ..data.labeled.layout import enumerated_names
 from ..errors import DataError
 from ..rng import uniforms
 
 
 def split(
-    data: Labelled, seed: int
+    data: Labeled, seed: int
 ) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"], list[int]]:  # fmt: skip
     """Positions to train and to test on, and the classes left out: the folder's own split, or a stratified 70/30."""
     if data.train is not None and data.test is not None:
@@ -26,9 +26,11 @@ def split(
     return train, test, dropped
 
 
-def _where(data: Labelled) -> str:
+def _where(data: Labeled) -> str:
     layout = data.layout
-    return f" (below {listed(layout.train)} and below {listed(layout.test)})" if layout.train else ""
+    return (
+        f" (below {enumerated_names(layout.train)} and below {enumerated_names(layout.test)})" if layout.train else ""
+    )
 
 
 def stratified(

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from .. import dist
-from ..data.views import View, plain
-from ..method import At, Batch, Method, Outcome
+from ..data.views.presets import plain
+from ..data.views.view import View
 from ..nets.decoder import Decoder
 from ..nets.net import Net
+from .contract import At, Batch, Method, Outcome
 
 
 class AdversarialAutoencoder(Method):
@@ -22,7 +23,7 @@ class AdversarialAutoencoder(Method):
     own; here their losses are added, and `weight`, which stands for those rates, is ours. `channels` are those of the
     decoder's first map."""
 
-    mend = "lower base.options.weight or base.lr: the discriminator may have won"
+    advice = "lower base.options.weight or base.lr: the discriminator may have won"
     about = "reconstruct an image from a code that looks Gaussian to a discriminator"
 
     def __init__(
@@ -46,7 +47,7 @@ class AdversarialAutoencoder(Method):
         missed = F.mse_loss(self.decoder(code, images.shape[-1]), images.float())
         caught, found = self._told_apart(code.detach()), self._given_away(code)
         logs = {"missed": missed.detach(), "caught": caught.detach()}
-        return Outcome(missed + self.weight * (caught + found), logs, seen=code.detach())
+        return Outcome(missed + self.weight * (caught + found), logs, features=code.detach())
 
     def _told_apart(self, code: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
         """The discriminator's loss: to say 1 of codes from the prior, and 0 of the encoder's."""

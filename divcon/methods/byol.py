@@ -3,18 +3,18 @@
 from pydantic import PositiveInt
 from torch import nn
 
-from ..following import Following
 from ..losses import cosine_miss
-from ..method import At, Batch, Outcome, Share
 from ..nets.heads import regressor
 from ..nets.momentum import Momentum
 from ..nets.net import Net
+from .contract import At, Batch, Outcome, Share
+from .momentum_method import MomentumMethod
 
 
-class BYOL(Following):
+class BYOL(MomentumMethod):
     """Neither projector nor predictor ends with batch norm. `momentum=None` starts it by the number of steps."""
 
-    mend = "start with more momentum (base.options.momentum=0.99), or lower base.lr: without negatives, images may come to look alike"
+    advice = "start with more momentum (base.options.momentum=0.99), or lower base.lr: without negatives, images may come to look alike"
     about = "predict a momentum encoder's projection of the other view, without negatives"
 
     def __init__(
@@ -33,4 +33,4 @@ class BYOL(Following):
         loss = cosine_miss(self.predictor(seen), self.target(b)) + cosine_miss(
             self.predictor(self.net(b)), self.target(a)
         )
-        return Outcome(loss, seen=seen.detach())
+        return Outcome(loss, features=seen.detach())

@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from ..clustering.labellings import entropy
-from ..data.views import View
-from ..method import At, Batch, Method, Outcome
+from ..clustering.labelings import entropy
+from ..data.views.view import View
 from ..nets.net import Net, width
+from .contract import At, Batch, Method, Outcome
 
 
 class Classify(Method):
@@ -34,4 +34,4 @@ class Classify(Method):
         truth = self.labels[batch.index]
         right = (logits.argmax(1) == truth).float().mean()
         loss = F.cross_entropy(logits, truth, label_smoothing=self.smoothing)
-        return Outcome(loss, {"accuracy": right.detach()}, seen=pool.detach(), chance=self.chance)
+        return Outcome(loss, {"accuracy": right.detach()}, features=pool.detach(), chance=self.chance)

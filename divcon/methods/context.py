@@ -10,21 +10,22 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from .. import dist
-from ..data.views import View, plain
-from ..method import At, Batch, Method, Outcome, Share
+from ..data.views.presets import plain
+from ..data.views.view import View
 from ..nets.heads import regressor
 from ..nets.net import Net, width
 from ..nets.patches import PATCHES, ROW, corners, cut
+from .contract import At, Batch, Method, Outcome, Share
 
 PATCH, GAP, JITTER = 96, 48, 7  # pixels in the paper, of which the proportions are kept (section 3.1)
 EXTENT = ROW * PATCH + (ROW - 1) * GAP + 2 * JITTER
-CENTRE, SIDES = PATCHES // 2, PATCHES - 1
-FAINT = 0.01  # noise in place of a colour, in spreads of the one that is left
+CENTER, SIDES = PATCHES // 2, PATCHES - 1
+FAINT = 0.01  # noise in place of a color, in spreads of the one that is left
 
 
 class Context(Method):
-    """A patch and one of its eight neighbours, from a view `zoom` times as wide as the recipe's. In a share of `drop` of the
-    patches two colours of three give way to noise, because a lens' colour fringes tell where in a photo a patch lay.
+    """A patch and one of its eight neighbors, from a view `zoom` times as wide as the recipe's. In a share of `drop` of the
+    patches two colors of three give way to noise, because a lens' color fringes tell where in a photo a patch lay.
     Nothing stands for the paper's patches of low resolution."""
 
     about = "tell on which side of a patch of an image another patch lay"
@@ -45,20 +46,20 @@ class Context(Method):
         return {measures(self.views(pair)[0].size)[0]}
 
     def forward(self, batch: Batch, at: At) -> Outcome:
-        patches, truth = neighbours(batch.views[0])
+        patches, truth = neighbors(batch.views[0])
         pools = self.net(faded(patches, self.drop).flatten(0, 1)).unflatten(0, (-1, 2))
         logits = self.classifier(pools.flatten(1)).float()
         right = (logits.argmax(1) == truth).float().mean()
         loss = F.cross_entropy(logits, truth)
-        return Outcome(loss, {"accuracy": right}, seen=pools[:, 0].detach(), chance=math.log(SIDES))
+        return Outcome(loss, {"accuracy": right}, features=pools[:, 0].detach(), chance=math.log(SIDES))
 
 
-def neighbours(images: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b 2 3 side side"], Int64[Tensor, "b"]]:
+def neighbors(images: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b 2 3 side side"], Int64[Tensor, "b"]]:
     """The patch in the middle and one beside it; which of the eight it is, row by row."""
     side, step, slack = measures(images.shape[-1])
     u = dist.drawn(torch.rand, len(images), PATCHES, 2, device=images.device)
     which = (dist.drawn(torch.rand, len(images), device=images.device) * SIDES).long()
-    places = torch.stack([torch.full_like(which, CENTRE), which + (which >= CENTRE)], 1)
+    places = torch.stack([torch.full_like(which, CENTER), which + (which >= CENTER)], 1)
     at = corners(u, step, slack).take_along_dim(places[..., None], 1)
     return cut(images, at, side), which
 
@@ -72,7 +73,7 @@ def measures(size: int) -> tuple[int, int, int]:
 
 
 def faded(patches: Float[Tensor, "b n 3 s s"], share: float) -> Float[Tensor, "b n 3 s s"]:
-    """In about this share of the patches, faint noise in place of two of the three colours."""
+    """In about this share of the patches, faint noise in place of two of the three colors."""
     (b, n), device = patches.shape[:2], patches.device
     u = dist.drawn(torch.rand, b, n, 2, device=device)
     left = torch.arange(3, device=device) == (u[..., :1] * 3).long()

@@ -5,23 +5,23 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from ..clustering.labellings import clustered, shared_information, shown_alike
+from ..clustering.labelings import clustered, shared_information, shown_alike
 from ..clustering.whitening import whitened
-from ..data.views import View
-from ..method import At, Batch, Look, Method, Outcome
+from ..data.views.view import View
 from ..nets.net import Net, width
+from .contract import At, Batch, Encode, Method, Outcome
 
 
 class DeepCluster(Method):
     """k-means at the start of each pass, on whitened pools of length one; then a new classifier learns the clusters, and
-    images are drawn so that each cluster is shown as often as any other. `agreement` in the log is the normalised mutual
+    images are drawn so that each cluster is shown as often as any other. `agreement` in the log is the normalized mutual
     information of a pass's clusters with those of the pass before.
 
-    Of a small collection there is a cluster for eight images at most. The paper's networks see edges, not colours: `base.encoder.colours=edges`.
+    Of a small collection there is a cluster for eight images at most. The paper's networks see edges, not colors: `base.encoder.colors=edges`.
     """
 
     about = "predict k-means clusters of the last pass's features, by a new classifier each pass"
-    mend = "have fewer clusters (base.options.clusters=), or lower base.lr"
+    advice = "have fewer clusters (base.options.clusters=), or lower base.lr"
     labels: Tensor
     shown: Tensor
     agreement: Tensor
@@ -43,20 +43,20 @@ class DeepCluster(Method):
         return pair[:1]
 
     @torch.no_grad()
-    def before_epoch(self, look: Look, at: At) -> None:
+    def before_epoch(self, look: Encode, at: At) -> None:
         seen = F.normalize(whitened(look("pool"), self.components), dim=1)
         k = self.classifier.out_features
-        found = clustered(seen, k, at.epoch, self.rounds, spherical=False, mend=self.mend)
+        found = clustered(seen, k, at.epoch, self.rounds, spherical=False, advice=self.advice)
         self.agreement.fill_(shared_information(self.labels.cpu(), found.labels))
         self.labels.copy_(found.labels)
         self.shown.copy_(shown_alike(found.labels))
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 
-    def sampling(self) -> Tensor:
+    def resampled_indices(self) -> Tensor:
         return self.shown
 
-    def anew(self) -> list[nn.Parameter]:
+    def reset_parameters(self) -> list[nn.Parameter]:
         return [*self.classifier.parameters()]
 
     def forward(self, batch: Batch, at: At) -> Outcome:
@@ -64,4 +64,4 @@ class DeepCluster(Method):
         logits, truth = self.classifier(pool).float(), self.labels[batch.index]
         right = (logits.argmax(1) == truth).float().mean()
         logs = {"accuracy": right.detach(), "agreement": self.agreement}
-        return Outcome(F.cross_entropy(logits, truth), logs, seen=pool.detach())
+        return Outcome(F.cross_entropy(logits, truth), logs, features=pool.detach())

@@ -9,12 +9,13 @@ from jaxtyping import Float
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from ..clustering.labellings import clustered
-from ..data.views import View, small_crops
+from ..clustering.labelings import clustered
+from ..data.views.presets import small_crops
+from ..data.views.view import View
 from ..losses import cosines
-from ..method import At, Batch, Look, Method, Outcome, Share
-from ..nets.bank import Bank
+from ..nets.memory_bank import MemoryBank
 from ..nets.net import Net, by_size
+from .contract import At, Batch, Encode, Method, Outcome, Share
 
 
 class DeepClusterV2(Method):
@@ -36,7 +37,7 @@ class DeepClusterV2(Method):
         super().__init__()
         clusters = min(clusters, max(2, n_images // 8))
         self.net = Net(encoder, hidden=hidden, dim=dim, norm_output=False)
-        self.bank, self.other_bank = Bank(n_images, dim), Bank(n_images, dim)
+        self.bank, self.other_bank = MemoryBank(n_images, dim), MemoryBank(n_images, dim)
         self.temperature, self.rounds, self.crops, self.crop_share = temperature, rounds, crops, crop_share
         self.register_buffer("centroids", F.normalize(torch.randn(heads, clusters, dim), dim=2))
         self.register_buffer("labels", torch.zeros(heads, n_images, dtype=torch.int64))
@@ -45,7 +46,7 @@ class DeepClusterV2(Method):
         return (*pair, *small_crops(pair[0], self.crops, self.crop_share))
 
     @torch.no_grad()
-    def before_epoch(self, look: Look, at: At) -> None:
+    def before_epoch(self, look: Encode, at: At) -> None:
         if at.step == 0:
             seen = F.normalize(look("projection"), dim=1)
             self.bank.rows.copy_(seen)
@@ -53,7 +54,7 @@ class DeepClusterV2(Method):
         for head, centroids in enumerate(self.centroids):
             rows = (self.bank, self.other_bank)[head % 2].rows
             seed = head + len(self.centroids) * at.epoch
-            found = clustered(rows, len(centroids), seed, self.rounds, spherical=True, mend=self.mend)
+            found = clustered(rows, len(centroids), seed, self.rounds, spherical=True, advice=self.advice)
             centroids.copy_(found.centroids)
             self.labels[head] = found.labels
 
@@ -62,7 +63,7 @@ class DeepClusterV2(Method):
         truths = self.labels[:, batch.index]
         losses = [self._miss(part, centroids, truth) for part in z for centroids, truth in zip(self.centroids, truths)]
         return Outcome(
-            torch.stack(losses).mean(), kept=(batch.index, [part.detach() for part in z[:2]]), seen=z[0].detach()
+            torch.stack(losses).mean(), kept=(batch.index, [part.detach() for part in z[:2]]), features=z[0].detach()
         )
 
     def _miss(self, z: Float[Tensor, "b d"], centroids: Float[Tensor, "k d"], truth: Tensor) -> Float[Tensor, ""]:

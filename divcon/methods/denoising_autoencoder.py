@@ -9,14 +9,15 @@ from pydantic import Field, NonNegativeFloat
 from torch import nn
 
 from .. import dist
-from ..data.views import View, plain
-from ..method import At, Batch, Method, Outcome
+from ..data.views.presets import plain
+from ..data.views.view import View
 from ..nets.decoder import Decoder
 from ..nets.net import Net, width
+from .contract import At, Batch, Method, Outcome
 
 
 class DenoisingAutoencoder(Method):
-    """`noise` is Gaussian, in spreads of the colours; `channels` are those of the decoder's first map."""
+    """`noise` is Gaussian, in spreads of the colors; `channels` are those of the decoder's first map."""
 
     about = "reconstruct an image from what is seen of it under noise"
 
@@ -36,4 +37,4 @@ class DenoisingAutoencoder(Method):
         (clean,) = batch.views
         pool = self.net(clean + self.noise * dist.drawn(torch.randn, *clean.shape, device=clean.device))
         loss = F.mse_loss(self.decoder(pool, clean.shape[-1]), clean.float())
-        return Outcome(loss, seen=pool.detach())
+        return Outcome(loss, features=pool.detach())

@@ -14,21 +14,22 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from .. import dist
-from ..data.views import View, plain
-from ..method import At, Batch, Method, Outcome
+from ..data.views.presets import plain
+from ..data.views.view import View
 from ..nets.heads import regressor
 from ..nets.net import Net, width
-from ..nets.patches import PATCHES, ROW, corners, cut, standardised
+from ..nets.patches import PATCHES, ROW, corners, cut, standardized
+from .contract import At, Batch, Method, Outcome
 
 TILE = 64 / 75  # of a cell of the grid; where in its cell a tile lies is left to chance (section 4.2)
-GREY = 0.3  # of the images: colours' fringes are no help there
+GRAY = 0.3  # of the images: colors' fringes are no help there
 
 Permutations = Annotated[int, Field(ge=2, le=math.factorial(PATCHES))]
 
 
 class Jigsaw(Method):
     """The encoder sees each tile by itself; what it makes of the nine is put side by side for the classifier. The view that
-    is cut is `zoom` times as wide as the recipe's. The paper also moves the colour channels against each other; that is
+    is cut is `zoom` times as wide as the recipe's. The paper also moves the color channels against each other; that is
     left out."""
 
     about = "tell in which order nine tiles of an image are shown"
@@ -46,7 +47,7 @@ class Jigsaw(Method):
         self.zoom = zoom
 
     def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
-        return (replace(plain(pair[0]), size=self.zoom * pair[0].size, grey=GREY),)
+        return (replace(plain(pair[0]), size=self.zoom * pair[0].size, gray=GRAY),)
 
     def sides(self, pair: tuple[View, View]) -> set[int]:
         return {tile(self.views(pair)[0].size)}
@@ -59,14 +60,14 @@ class Jigsaw(Method):
         logits = self.classifier(pools.flatten(1)).float()
         right = (logits.argmax(1) == truth).float().mean()
         loss, chance = F.cross_entropy(logits, truth), math.log(len(self.order))
-        return Outcome(loss, {"accuracy": right}, seen=pools.flatten(1).detach(), chance=chance)
+        return Outcome(loss, {"accuracy": right}, features=pools.flatten(1).detach(), chance=chance)
 
 
 def tiles_of(images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 9 3 side side"]:
     """One tile from each cell of a grid of 3 x 3, row by row, without its tone."""
     cell, side = images.shape[-1] // ROW, tile(images.shape[-1])
     u = dist.drawn(torch.rand, len(images), PATCHES, 2, device=images.device)
-    return standardised(cut(images, corners(u, cell, cell - side), side))
+    return standardized(cut(images, corners(u, cell, cell - side), side))
 
 
 def tile(size: int) -> int:

@@ -6,14 +6,14 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from .. import dist
-from ..following import Following
 from ..losses import info_nce
-from ..method import At, Batch, Outcome, Share
 from ..nets.momentum import Momentum
 from ..nets.net import Net
+from .contract import At, Batch, Outcome, Share
+from .momentum_method import MomentumMethod
 
 
-class MoCLR(Following):
+class MoCLR(MomentumMethod):
     """Negatives are the momentum projections of the other view of the other images of the global batch; no queue, no
     predictor. `momentum=None` starts it by the number of steps. The paper gives no temperature: 0.1 is SimCLR's."""
 
@@ -35,4 +35,4 @@ class MoCLR(Following):
         other_way = info_nce(self.net(b), self.target(a), self.temperature)
         chance = 2 * math.log(len(a) * dist.world())
         # the sum, not the mean: DnC equation 1 and the line below it
-        return Outcome(one_way + other_way, seen=seen.detach(), chance=chance)
+        return Outcome(one_way + other_way, features=seen.detach(), chance=chance)

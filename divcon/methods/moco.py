@@ -10,14 +10,14 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from .. import dist
-from ..following import Following
 from ..losses import info_nce_of_queue
-from ..method import At, Batch, Outcome, Share
 from ..nets.momentum import Momentum
 from ..nets.net import Net
+from .contract import At, Batch, Outcome, Share
+from .momentum_method import MomentumMethod
 
 
-class MoCo(Following):
+class MoCo(MomentumMethod):
     """One way only: the first view asks, the second is the key. The negatives are the keys of the last `queue` images,
     never those of the batch itself. Its projector has no batch norm.
 
@@ -47,7 +47,7 @@ class MoCo(Following):
     def forward(self, batch: Batch, at: At) -> Outcome:
         query, key = self.net(batch.views[0]), F.normalize(self.target(batch.views[1]), dim=1)
         loss = info_nce_of_queue(query, key, self.queue, self.temperature)
-        return Outcome(loss, kept=key, seen=query.detach(), chance=math.log(1 + len(self.queue)))
+        return Outcome(loss, kept=key, features=query.detach(), chance=math.log(1 + len(self.queue)))
 
     def momentum_of(self, at: At) -> float:
         return super().momentum_of(at) if self.momentum is None else self.momentum  # the paper's does not rise

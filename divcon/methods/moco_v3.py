@@ -6,15 +6,15 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from .. import dist
-from ..following import Following
 from ..losses import info_nce
-from ..method import At, Batch, Outcome, Share
 from ..nets.heads import regressor
 from ..nets.momentum import Momentum
 from ..nets.net import Net
+from .contract import At, Batch, Outcome, Share
+from .momentum_method import MomentumMethod
 
 
-class MoCoV3(Following):
+class MoCoV3(MomentumMethod):
     """MoCLR with a predictor, for a ResNet: the projector ends with batch norm, the predictor does not. Both ways, over
     the global batch, times 2 temperature (the paper's algorithm 1). `momentum` of 0.99 is for 300 epochs and fewer."""
 
@@ -37,4 +37,4 @@ class MoCoV3(Following):
         other_way = info_nce(self.predictor(self.net(b)), self.target(a), self.temperature)
         scale = 2 * self.temperature
         chance = scale * 2 * math.log(len(a) * dist.world())
-        return Outcome(scale * (one_way + other_way), seen=seen.detach(), chance=chance)
+        return Outcome(scale * (one_way + other_way), features=seen.detach(), chance=chance)

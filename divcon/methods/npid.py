@@ -10,11 +10,11 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from .. import dist
-from ..data.views import View
+from ..data.views.view import View
 from ..losses import instance_nce, instance_softmax
-from ..method import At, Batch, Method, Outcome, Share
-from ..nets.bank import Bank
+from ..nets.memory_bank import MemoryBank
 from ..nets.net import Net
+from .contract import At, Batch, Method, Outcome, Share
 
 
 class NPID(Method):
@@ -22,7 +22,7 @@ class NPID(Method):
     follows what is seen of its image with momentum `inertia`. The projector is linear, unless it is given a `hidden`
     layer.
 
-    `normaliser`, Z / n, is the constant that stands for the mean of exp(cosine / temperature) over the bank. The paper takes
+    `normalizer`, Z / n, is the constant that stands for the mean of exp(cosine / temperature) over the bank. The paper takes
     its first batch's, and None what that is in expectation: 2.21 for 128 dimensions at temperature 0.07.
     """
 
@@ -31,14 +31,14 @@ class NPID(Method):
     def __init__(
         self, encoder: nn.Module, n_images: int, *,
         temperature: PositiveFloat = 0.07, negatives: NonNegativeInt = 4096, inertia: Share = 0.5,
-        normaliser: PositiveFloat | None = None, hidden: NonNegativeInt = 0, dim: PositiveInt = 128,
+        normalizer: PositiveFloat | None = None, hidden: NonNegativeInt = 0, dim: PositiveInt = 128,
     ):  # fmt: skip
         super().__init__()
         self.net = Net(encoder, hidden=hidden, dim=dim, norm_output=False)
-        self.bank = Bank(n_images, dim)
+        self.bank = MemoryBank(n_images, dim)
         self.temperature, self.inertia = temperature, inertia
         self.negatives = min(negatives, n_images // 2)  # noise is of others: the image itself should seldom be in it
-        self.normaliser = normaliser or of_random_directions(dim, temperature)
+        self.normalizer = normalizer or of_random_directions(dim, temperature)
 
     def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         return pair[:1]
@@ -48,10 +48,10 @@ class NPID(Method):
         rows, seen = self.bank.rows, z.detach()
         if self.negatives == 0:
             loss = instance_softmax(z, rows, batch.index, self.temperature)
-            return Outcome(loss, kept=(batch.index, seen), seen=seen, chance=math.log(len(rows)))
+            return Outcome(loss, kept=(batch.index, seen), features=seen, chance=math.log(len(rows)))
         noise = noise_for(batch.index, self.negatives, len(rows))
-        loss = instance_nce(z, rows, batch.index, noise, self.temperature, self.normaliser)
-        return Outcome(loss, kept=(batch.index, seen), seen=seen, chance=nce_by_chance(self.negatives))
+        loss = instance_nce(z, rows, batch.index, noise, self.temperature, self.normalizer)
+        return Outcome(loss, kept=(batch.index, seen), features=seen, chance=nce_by_chance(self.negatives))
 
     @torch.no_grad()
     def after_step(self, kept: Any, at: At) -> None:

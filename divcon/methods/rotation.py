@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from ..data.views import View, plain
-from ..method import At, Batch, Method, Outcome, Share
+from ..data.views.presets import plain
+from ..data.views.view import View
 from ..nets.net import Net, width
+from .contract import At, Batch, Method, Outcome, Share
 
 TURNS = 4
 
@@ -36,7 +37,7 @@ class Rotation(Method):
         right = (logits.argmax(1) == turns).float().mean()
         loss = F.cross_entropy(logits, turns, label_smoothing=self.smoothing)
         upright = pool[: len(batch.index)].detach()
-        return Outcome(loss, {"accuracy": right}, seen=upright, chance=math.log(TURNS))
+        return Outcome(loss, {"accuracy": right}, features=upright, chance=math.log(TURNS))
 
 
 def turned(images: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "n 3 s s"], Int64[Tensor, "n"]]:

@@ -8,8 +8,8 @@ from torch import nn
 
 from .. import dist
 from ..losses import nt_xent
-from ..method import At, Batch, Method, Outcome
 from ..nets.net import Net
+from .contract import At, Batch, Method, Outcome
 
 
 class SimCLR(Method):
@@ -30,4 +30,4 @@ class SimCLR(Method):
     def forward(self, batch: Batch, at: At) -> Outcome:
         a, b = self.net(torch.cat(list(batch.views))).chunk(2)
         chance = math.log(2 * len(a) * dist.world() - 1)
-        return Outcome(nt_xent(a, b, self.temperature), seen=a.detach(), chance=chance)
+        return Outcome(nt_xent(a, b, self.temperature), features=a.detach(), chance=chance)

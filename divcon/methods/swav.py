@@ -11,24 +11,25 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from .. import dist
-from ..data.views import View, small_crops
+from ..data.views.presets import small_crops
+from ..data.views.view import View
 from ..losses import cosines, sinkhorn, swapped
-from ..method import At, Batch, Method, Outcome, Share
 from ..nets.net import Net, by_size
+from .contract import At, Batch, Method, Outcome, Share
 
 
 class SwAV(Method):
     """Two large views, whose clusters are predicted from each other and from `crops` small ones. A small one is `crop_share`
     as wide as a large one, and shows less of the image than any large one does.
 
-    Prototypes are held still for the first `hold` of the training, which in the paper is the first of 800 passes. They are normalised in each forward, and the gradient with them.
+    Prototypes are held still for the first `hold` of the training, which in the paper is the first of 800 passes. They are normalized in each forward, and the gradient with them.
     For batches that are small beside the prototypes, `queue` projections of earlier images take part in the division, from
     the pass `queue_from` on.
     """
 
     about = "predict the online cluster of a view from other views, clusters equally full (multi-crop)"
     sizes_by = (("crops", 0),)
-    mend = "lower epsilon (base.options.epsilon=0.03), hold prototypes longer (base.options.hold=), or have fewer (base.options.prototypes=)"
+    advice = "lower epsilon (base.options.epsilon=0.03), hold prototypes longer (base.options.hold=), or have fewer (base.options.prototypes=)"
     queue: Tensor
     filled: Tensor
 
@@ -54,11 +55,11 @@ class SwAV(Method):
         still = at.fraction < self.hold
         z = [F.normalize(part, dim=1) for part in by_size(self.net, batch.views)]
         weights = F.normalize(self.prototypes.weight.float(), dim=1)
-        scores = [cosines(part, held(weights, still)) for part in z]
+        scores = [cosines(part, frozen(weights, still)) for part in z]
         codes = [self._codes(i, scores[i].detach(), weights.detach(), at) for i in (0, 1)]
         seen = [part.detach() for part in z[:2]]
         chance = None if still else math.log(len(weights))
-        return Outcome(swapped(scores, codes, self.temperature), kept=seen, seen=seen[0], chance=chance)
+        return Outcome(swapped(scores, codes, self.temperature), kept=seen, features=seen[0], chance=chance)
 
     def _codes(self, view: int, scores: Float[Tensor, "b k"], weights: Float[Tensor, "k d"], at: At) -> Tensor:
         """Each image's cluster, softly, by a large view: among the batch, and the queue once it is full."""
@@ -77,6 +78,6 @@ class SwAV(Method):
             self.filled.copy_((self.filled + new.shape[1]).clamp(max=length))
 
 
-def held(x: Tensor, still: bool) -> Tensor:
+def frozen(x: Tensor, still: bool) -> Tensor:
     """The same; with a gradient of zero, not none, while it is to stand still."""
     return x.detach() + 0 * x if still else x

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .norm import BatchNorm
+from .batch_norm import BatchNorm
 
 START = 4  # pixels on a side of the first map
 STAGES = 3

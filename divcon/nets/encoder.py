@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from torch import nn
 
-from ..artifacts import show
 from ..errors import DamagedError, InputError, UsageError
+from ..files.text import printable
 from . import timm_models
-from .edges import SeesEdges
 from .factors import Factors
 from .slim import SlimResNet
+from .sobel import SobelFilter
 
 SLIM = {"slim10": 16, "slim10_w32": 32, "slim10_w8": 8}  # name: width
 FACTORS = "factors"  # what recipe=nmf makes; there is no other way to train it
@@ -22,13 +22,13 @@ SMALL = 48  # pixels: below, a stem that quarters the image leaves too little of
 @dataclass(frozen=True)
 class EncoderSpec:
     """How to build an encoder. `init` is "random", "timm" (its own trained weights), or a folder that a stage wrote. With
-    `colours="edges"` it is shown how grey changes across and down, and no colours."""
+    `colors="edges"` it is shown how gray changes across and down, and no colors."""
 
     name: str = "slim10"
     options: dict[str, Any] = field(default_factory=dict)
     stem: Literal["auto", "small", "own"] = "auto"
     init: str = "random"
-    colours: Literal["rgb", "edges"] = "rgb"
+    colors: Literal["rgb", "edges"] = "rgb"
 
 
 def build(spec: EncoderSpec, size: int) -> nn.Module:
@@ -39,11 +39,11 @@ def build(spec: EncoderSpec, size: int) -> nn.Module:
     if spec.name in SLIM:
         if spec.options:
             raise UsageError(f"encoder.options: {spec.name} has none; there is {spec.options}")
-        encoder: nn.Module = SlimResNet(SLIM[spec.name], small_stem=small, channels=CHANNELS[spec.colours])
+        encoder: nn.Module = SlimResNet(SLIM[spec.name], small_stem=small, channels=CHANNELS[spec.colors])
     else:
         encoder = _from_timm(spec, small, size)
-    if spec.colours == "edges":
-        encoder = SeesEdges(encoder)
+    if spec.colors == "edges":
+        encoder = SobelFilter(encoder)
     if spec.init not in ("random", "timm"):
         load_weights(encoder, Path(spec.init))
     return encoder
@@ -82,7 +82,7 @@ def load_weights(encoder: nn.Module, source: Path) -> None:
         found = load_file(file)
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedError(
-            f"init={show(source)} can't be read ({show(str(error))}); weights are kept as safetensors"
+            f"init={printable(source)} can't be read ({printable(str(error))}); weights are kept as safetensors"
         ) from error
     weights = {k.removeprefix("encoder."): v for k, v in found.items() if not k.startswith("projector.")}
     try:
@@ -99,7 +99,7 @@ def _from_timm(spec: EncoderSpec, small: bool, size: int) -> nn.Module:
     pretrained = spec.init == "timm"
     try:
         encoder = timm_models.created(
-            spec.name, spec.options, size=size, channels=CHANNELS[spec.colours], pretrained=pretrained
+            spec.name, spec.options, size=size, channels=CHANNELS[spec.colors], pretrained=pretrained
         )
     except MemoryError:
         raise

@@ -1,4 +1,4 @@
-"""An image as amounts of non-negative parts: the code of non-negative matrix factorisation, as an encoder."""
+"""An image as amounts of non-negative parts: the code of non-negative matrix factorization, as an encoder."""
 
 import torch
 from jaxtyping import Float

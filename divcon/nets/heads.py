@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from .norm import BatchNorm
+from .batch_norm import BatchNorm
 
 
 class Projector(nn.Module):

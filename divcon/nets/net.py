@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .heads import Projector
 
-Place = Literal["pool", "hidden", "projection"]
+Layer = Literal["pool", "hidden", "projection"]
 
 
 class Net(nn.Module):
@@ -28,7 +28,7 @@ class Net(nn.Module):
         self.shape = {"hidden": hidden, "dim": dim, **kind}
         self.projector = Projector(width(encoder), hidden, dim, **kind) if dim else None
 
-    def forward(self, images: Float[Tensor, "b 3 h w"], at: Place = "projection") -> Float[Tensor, "b d"]:
+    def forward(self, images: Float[Tensor, "b 3 h w"], at: Layer = "projection") -> Float[Tensor, "b d"]:
         pool: Tensor = self.encoder(images)
         if at == "pool" or self.projector is None:
             return pool.float()

@@ -6,7 +6,7 @@ from torch import Tensor
 
 ROW = 3  # patches in a row, and rows
 PATCHES = ROW**2
-FLAT = 0.05  # the least spread that is brought to 1: what is nearly of one colour stays so
+FLAT = 0.05  # the least spread that is brought to 1: what is nearly of one color stays so
 
 
 def corners(u: Float[Tensor, "b 9 2"], step: int, slack: int) -> Int64[Tensor, "b 9 2"]:
@@ -25,7 +25,7 @@ def cut(images: Float[Tensor, "b 3 s s"], at: Int64[Tensor, "b n 2"], side: int)
     return images[image, :, rows[..., None], columns[..., None, :]].permute(0, 1, 4, 2, 3)
 
 
-def standardised(patches: Float[Tensor, "b n 3 side side"]) -> Float[Tensor, "b n 3 side side"]:
+def standardized(patches: Float[Tensor, "b n 3 side side"]) -> Float[Tensor, "b n 3 side side"]:
     """Each patch with mean 0 and spread 1 in each channel, so that its tone does not tell where it lay."""
     spread, mean = torch.std_mean(patches, (3, 4), keepdim=True, correction=0)
     return (patches - mean) / spread.clamp(min=FLAT)

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import show
 from ..errors import DamagedError
+from ..files.text import printable
 
 SHORT_SIDE = 2  # times the size of a view: larger pictures are shrunk to about that before they are cropped
 
@@ -20,10 +20,10 @@ PREPROCESSING: dict[str, Any] = {
 def check_preprocessing(found: Any, file: Path) -> None:
     """DamagedError, if a network wants to be shown pictures in a way that is not ours: what it saw of them would mean little."""
     if not isinstance(found, dict):
-        raise DamagedError(f"{show(file)} is damaged: preprocess is not an object; put back a copy")
+        raise DamagedError(f"{printable(file)} is damaged: preprocess is not an object; put back a copy")
     for name in sorted({*found, *PREPROCESSING}):
         if found.get(name) != PREPROCESSING.get(name):
             raise DamagedError(
-                f"{show(file)}: preprocess.{show(name)} is {show(repr(found.get(name)))}, and this divcon shows pictures with "
+                f"{printable(file)}: preprocess.{printable(name)} is {printable(repr(found.get(name)))}, and this divcon shows pictures with "
                 f"{PREPROCESSING.get(name)!r}; use the version of divcon that wrote it"
             )

@@ -6,31 +6,31 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .net import Net, Place, width
+from .net import Layer, Net, width
 
 
 class Teacher(nn.Module):
     """What a frozen net sees at a place. The projection ends with batch norm as it is (DnC section 3.3); to another place
     the same is done here: each feature minus its `mean`, over its `spread`, as the net usually sees them, where the spread
-    is such that what it sees is of length 1 in the mean (of squares), as normalised projections are."""
+    is such that what it sees is of length 1 in the mean (of squares), as normalized projections are."""
 
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, net: Net, place: Place = "projection", usual: Float[Tensor, "n d"] | None = None):
+    def __init__(self, net: Net, layer: Layer = "projection", usual: Float[Tensor, "n d"] | None = None):
         super().__init__()
-        self.net, self.place = net.requires_grad_(False).eval(), place
-        self.dim = int(net.shape["dim"]) if place == "projection" else width(net.encoder)
-        assert (usual is None) == (place == "projection"), "a projection is normalised already; a pool by what is usual"
+        self.net, self.layer = net.requires_grad_(False).eval(), layer
+        self.dim = int(net.shape["dim"]) if layer == "projection" else width(net.encoder)
+        assert (usual is None) == (layer == "projection"), "a projection is normalized already; a pool by what is usual"
         features = torch.zeros(1, self.dim) if usual is None else usual
         self.register_buffer("mean", features.mean(0))
         self.register_buffer("spread", torch.ones(self.dim) if usual is None else _spread(features))
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         with torch.no_grad():
-            return self.standardised(self.net(images, self.place))
+            return self.standardized(self.net(images, self.layer))
 
-    def standardised(self, seen: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+    def standardized(self, seen: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         return (seen - self.mean) / self.spread
 
 

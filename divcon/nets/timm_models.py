@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..artifacts import show
 from ..errors import InputError, UsageError
-from ..log import warn
+from ..files.text import printable
+from ..log import warning
 
 READING = ("pretrained", "checkpoint", "cache_dir", "num_classes", "hf_")  # beginnings of what timm.create_model takes
 USUAL = 224  # pixels
@@ -50,7 +50,7 @@ def check_options(options: dict[str, Any]) -> None:
     """Refuse options that make timm read files or fetch URLs: an encoder may come from a stranger."""
     reading = [option for option in options if option.startswith(READING)]
     if reading:
-        raise UsageError(f"encoder.options: {show(reading[0])} is not one to set; weights are asked for by init=")
+        raise UsageError(f"encoder.options: {printable(reading[0])} is not one to set; weights are asked for by init=")
 
 
 def created(name: str, options: dict[str, Any], *, size: int, channels: int, pretrained: bool) -> nn.Module:
@@ -106,7 +106,7 @@ def _counted(encoder: Any) -> nn.Module:
 
 def refused(name: str, options: dict[str, Any], error: Exception, *, pretrained: bool) -> Exception:
     """What to raise when timm did not build a network: its code meets sizes and options unchecked, and fails in any way."""
-    why = f"({type(error).__name__}: {show(str(error)[:LETTERS])})"
+    why = f"({type(error).__name__}: {printable(str(error)[:LETTERS])})"
     if "allocate memory" in str(error):
         return error
     if options and not isinstance(error, OSError):
@@ -129,7 +129,7 @@ def small_stem(encoder: Any, name: str, *, asked: bool, pretrained: bool) -> Non
     nn.init.kaiming_normal_(encoder.conv1.weight, mode="fan_out", nonlinearity="relu")
     encoder.maxpool = nn.Identity()
     if pretrained:
-        warn(f"init=timm: the small stem of {name} begins at random; base.encoder.stem=own keeps timm's")
+        warning(f"init=timm: the small stem of {name} begins at random; base.encoder.stem=own keeps timm's")
 
 
 def _is_resnet(encoder: nn.Module) -> bool:

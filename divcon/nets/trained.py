@@ -12,10 +12,14 @@ from pydantic import Field, PositiveFloat
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from .. import ambient, records
-from ..artifacts import differs, digest, sha256, show, whole, write_json, write_tensors
+from .. import host_settings
 from ..config import check
 from ..errors import DamagedError, InputError, UsageError
+from ..files.atomic import atomic_write
+from ..files.integrity import digest, hash_difference, sha256, write_json
+from ..files.tensors import write_tensors
+from ..files.text import printable
+from ..runs import json_files
 from .encoder import SLIM, EncoderSpec, build
 from .net import Net
 from .preprocessing import PREPROCESSING, SHORT_SIDE, check_preprocessing
@@ -25,8 +29,8 @@ MOST = 65_536  # pixels a side, or features: what an encoder.json asks for may b
 
 
 @dataclass(frozen=True)
-class Sight:
-    """How images must be shown to a network: the side of a view in pixels, and the colours' mean and spread."""
+class InputSpec:
+    """How images must be shown to a network: the side of a view in pixels, and the colors' mean and spread."""
 
     size: int = 224
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -65,9 +69,9 @@ class About:
 class Trained:
     """A net and how to rebuild it. Read from disk, its weights are loaded, and checked, when `net` is first asked for."""
 
-    def __init__(self, spec: EncoderSpec, sight: Sight, net: Net | None = None, folder: Path | None = None):
+    def __init__(self, spec: EncoderSpec, input_spec: InputSpec, net: Net | None = None, folder: Path | None = None):
         assert net is not None or folder is not None
-        self.spec, self.sight, self.folder = spec, sight, folder
+        self.spec, self.input_spec, self.folder = spec, input_spec, folder
         if net is not None:
             self.net = net
 
@@ -79,13 +83,13 @@ class Trained:
         read = sha256(file) if file.is_file() else "no file"
         if read != about["sha256"]:
             raise DamagedError(
-                f"{show(file)} is damaged ({differs(str(about['sha256']), read)}); put back a copy, or divcon redo the stage it is of"
+                f"{printable(file)} is damaged ({hash_difference(str(about['sha256']), read)}); put back a copy, or divcon redo the stage it is of"
             )
         found = _shapes(file)
         _check_projector(self.folder, found, about["net"])
         if self.spec.options or self.spec.name not in SLIM:  # those are small, and "meta" takes 2 s at first
             self._check_without_room(found, about["net"])
-        net = rebuilt(self.spec, self.sight, about["net"])
+        net = rebuilt(self.spec, self.input_spec, about["net"])
         _check_shapes(self.folder, found, net)
         net.load_state_dict(load_file(file))
         return net.eval()
@@ -93,7 +97,7 @@ class Trained:
     def _check_without_room(self, found: Shapes, shape: dict[str, Any]) -> None:
         """A stranger's word may ask for a network of any size. Not all of timm's can be built so."""
         with contextlib.nullcontext() if self.spec.options else contextlib.suppress(UsageError):
-            _check_shapes(self.folder or Path(), found, rebuilt(self.spec, self.sight, shape, "meta"))
+            _check_shapes(self.folder or Path(), found, rebuilt(self.spec, self.input_spec, shape, "meta"))
 
     @property
     def fingerprint(self) -> str:
@@ -103,31 +107,33 @@ class Trained:
 
     def save(self, folder: Path) -> None:
         file = folder / "encoder.safetensors"
-        with whole(file) as part:
+        with atomic_write(file) as part:
             write_tensors(part, self.net.state_dict())
-        about = {"encoder": asdict(self.spec), "net": self.net.shape, **asdict(self.sight)}
+        about = {"encoder": asdict(self.spec), "net": self.net.shape, **asdict(self.input_spec)}
         write_json(folder / "encoder.json", {**about, "preprocess": PREPROCESSING, "sha256": sha256(file)})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         about = cls._about(folder)
-        sight = check(Sight, {key: about[key] for key in ("size", "mean", "std")})
-        return cls(check(EncoderSpec, about["encoder"]), sight, folder=folder)
+        input_spec = check(InputSpec, {key: about[key] for key in ("size", "mean", "std")})
+        return cls(check(EncoderSpec, about["encoder"]), input_spec, folder=folder)
 
     @staticmethod
     def _about(folder: Path) -> dict[str, Any]:
         """DamagedError, if encoder.json is not one of ours: it may come from a stranger."""
         if not (folder / "encoder.json").is_file():
-            raise InputError(f"{show(folder)} holds no encoder; name a finished run, or one of its stages (RUN/base)")
-        about = records.read(About, folder / "encoder.json")
+            raise InputError(
+                f"{printable(folder)} holds no encoder; name a finished run, or one of its stages (RUN/base)"
+            )
+        about = json_files.read_record(About, folder / "encoder.json")
         check_preprocessing(about.get("preprocess", PREPROCESSING), folder / "encoder.json")
         return about
 
 
-def rebuilt(spec: EncoderSpec, sight: Sight, shape: dict[str, Any], device: str = "cpu") -> Net:
+def rebuilt(spec: EncoderSpec, input_spec: InputSpec, shape: dict[str, Any], device: str = "cpu") -> Net:
     """The network without its weights; on the device "meta" without room for them either."""
-    with ambient.ours(), torch.device(device):
-        return Net(build(replace(spec, init="random"), sight.size), **shape)
+    with host_settings.ours(), torch.device(device):
+        return Net(build(replace(spec, init="random"), input_spec.size), **shape)
 
 
 def _shapes(file: Path) -> Shapes:
@@ -136,7 +142,7 @@ def _shapes(file: Path) -> Shapes:
         with safe_open(file, framework="pt") as opened:
             return {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, ValueError) as error:
-        raise DamagedError(f"{show(file)} can't be read ({show(str(error))}); get a copy of it") from error
+        raise DamagedError(f"{printable(file)} can't be read ({printable(str(error))}); get a copy of it") from error
 
 
 def _check_projector(folder: Path, found: Shapes, shape: dict[str, Any]) -> None:
@@ -157,13 +163,13 @@ def _check_shapes(folder: Path, found: Shapes, net: Net) -> None:
 
 def _refuse(folder: Path, name: str, found: list[int] | None, expected: list[int] | None) -> NoReturn:
     raise DamagedError(
-        f"{show(folder)}/encoder.safetensors is not of the network in encoder.json: the shape of {show(name)} is {found}, "
+        f"{printable(folder)}/encoder.safetensors is not of the network in encoder.json: the shape of {printable(name)} is {found}, "
         f"not {expected}; get a copy of both"
     )
 
 
-def untrained(spec: EncoderSpec, sight: Sight, seed: int = 0) -> Trained:
+def untrained(spec: EncoderSpec, input_spec: InputSpec, seed: int = 0) -> Trained:
     """The encoder alone, with the random weights of the seed."""
-    with ambient.ours():
+    with host_settings.ours():
         torch.manual_seed(seed)
-        return Trained(spec, sight, Net(build(spec, sight.size)))
+        return Trained(spec, input_spec, Net(build(spec, input_spec.size)))

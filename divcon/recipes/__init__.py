@@ -11,15 +11,18 @@ from typing import Annotated, Any, Literal, Protocol, Self, cast
 from pydantic import Field, PositiveFloat
 
 from ..config import Seed, unknown
-from ..data.index import Near
-from ..data.layout import Split
-from ..dnc import DnC
+from ..data.index.index import Near
+from ..data.labeled.layout import Split
 from ..errors import UsageError
-from ..fit.schedules import IMAGENET
-from ..machine import Layout
+from ..machine import Choice
 from ..nets.encoder import SLIM, EncoderSpec
-from ..nets.trained import MOST, Sight
-from ..rivals import NMF, ClusterFit, Single, Supervised
+from ..nets.trained import MOST, InputSpec
+from ..pipelines.clusterfit import ClusterFit
+from ..pipelines.dnc import DnC
+from ..pipelines.nmf import NMF
+from ..pipelines.single import Single
+from ..pipelines.supervised import Supervised
+from ..train.schedules import IMAGENET
 
 Recipe = DnC | Single | ClusterFit | Supervised | NMF
 Passes = Annotated[float, Field(gt=0, le=1e6)]
@@ -45,13 +48,13 @@ class Options:
     views: str | None = None
     base: str | None = None
     labels: str | None = (
-        None  # a labelled folder, to compare experts with the base by; only supervised ones learn from it
+        None  # a labeled folder, to compare experts with the base by; only supervised ones learn from it
     )
     split: Split = "auto"  # of that folder: none if each folder in it is a class, or its parts, like train,val
     device: str = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    layout: Layout = "auto"  # of a picture's channels in memory
-    shortcuts: bool = True  # the same network, in a quicker form
+    channels_last: Choice = "auto"  # the memory format of images
+    fast_small_maps: bool = True  # the same network, in a quicker form
     compiled: bool = False  # by torch.compile
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
@@ -84,18 +87,18 @@ class Options:
         assert self.encoder is not None
         return EncoderSpec(self.encoder, init=self.init)
 
-    def sight(self) -> Sight:
+    def input_spec(self) -> InputSpec:
         assert self.size is not None
-        return Sight(self.size, self.mean, self.std)
+        return InputSpec(self.size, self.mean, self.std)
 
     def learning(self) -> dict[str, Any]:
         """What every training of a recipe has, as it was typed or derived: batch, seed, encoder, sight, views."""
         assert self.batch_size is not None and self.views is not None
         return {
-            "batch_size": self.batch_size, "seed": self.seed, "encoder": self.spec(), "sight": self.sight(), "views": self.views,
+            "batch_size": self.batch_size, "seed": self.seed, "encoder": self.spec(), "input_spec": self.input_spec(), "views": self.views,
         }  # fmt: skip
 
-    def showings(self, n: int, otherwise: float = 60) -> float:
+    def samples_seen(self, n: int, otherwise: float = 60) -> float:
         """The whole budget: how many images to show, over all stages."""
         if self.imagenet_epochs is not None:
             return self.imagenet_epochs * IMAGENET

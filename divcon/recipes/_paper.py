@@ -3,12 +3,15 @@
 from dataclasses import replace
 from typing import Any
 
-from ..dnc import DnC
 from ..errors import UsageError
-from ..evals.compare import Check
-from ..fit.optimisers import Name
-from ..method import named, options_of
-from ..stages import Classification, Distillation, Divide, Pretrain
+from ..evals.expert_check import ExpertCheck
+from ..methods.contract import method_named, options_of
+from ..pipelines.dnc import DnC
+from ..stages.classify import Classification
+from ..stages.cluster import Divide
+from ..stages.distill import Distillation
+from ..stages.pretrain import Pretrain
+from ..train.optimizers import Name
 from . import Options
 
 DEFAULTS: dict[str, Any] = {"batch_size": 4096, "views": "byol"}  # where nothing else is typed
@@ -21,7 +24,7 @@ def alone(
     """One training by `options.method` with a paper's optimizer; `lr` is for a batch of 256. The budget is the paper's if
     none is typed, and so are the projector's widths, given in `own`. Warm-up: ten ImageNet epochs, or `warmup=0`. The rate
     falls by a cosine, or to a tenth at the shares in `drops`."""
-    known = options_of(named(options.method)).keys() & {"hidden", "dim"}
+    known = options_of(method_named(options.method)).keys() & {"hidden", "dim"}
     typed = {name: value for name in sorted(known) if (value := getattr(options, name)) is not None}
     return Pretrain(
         images=budget(options, n, imagenet_epochs), optimizer=optimizer, lr=lr, weight_decay=weight_decay, warmup=warmup,
@@ -32,7 +35,7 @@ def alone(
 def budget(options: Options, n: int, imagenet_epochs: float) -> float:
     """Images to show: the paper's, if none are typed."""
     typed = options.epochs or options.imagenet_epochs
-    return (options if typed else replace(options, imagenet_epochs=imagenet_epochs)).showings(n)
+    return (options if typed else replace(options, imagenet_epochs=imagenet_epochs)).samples_seen(n)
 
 
 def paper(options: Options, n: int, *, shares: tuple[float, float, float], k: int, lr: float = 0.3) -> DnC:
@@ -41,9 +44,9 @@ def paper(options: Options, n: int, *, shares: tuple[float, float, float], k: in
     total = budget(options, n, sum(shares))
     images = [total * share / sum(shares) for share in shares]
     hidden, dim = options.heads()
-    if "dim" not in options_of(named(options.method)):
+    if "dim" not in options_of(method_named(options.method)):
         raise UsageError(
-            f"recipe={options.recipe} distils projections, and method={options.method} has none; type recipe=dnc, where the "
+            f"recipe={options.recipe} distills projections, and method={options.method} has none; type recipe=dnc, where the "
             "student learns from the pool"
         )
     how: dict[str, Any] = {**options.learning(), "optimizer": "lars", "lr": lr, "weight_decay": 1.5e-6}
@@ -55,7 +58,7 @@ def paper(options: Options, n: int, *, shares: tuple[float, float, float], k: in
         clusters=Divide(k=k, seed=options.seed, smallest=1),
         expert=expert,
         student=student,
-        checks=Check(labels=options.labels, split=options.split),
+        checks=ExpertCheck(labels=options.labels, split=options.split),
     )
 
 

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..method import named, options_of
+from ..methods.contract import method_named, options_of
 from ..nets.encoder import SLIM
-from ..stages import Classification, Pretrain
+from ..stages.classify import Classification
+from ..stages.pretrain import Pretrain
 from . import Options
 
 TEMPERATURE = 0.2  # a small batch holds fewer hard negatives than one of 4096
@@ -39,7 +40,7 @@ def _swav(options: Options, n: int) -> dict[str, Any]:
     """Prototypes as there are clusters; held for a pass, or a tenth of the training; the queue is the paper's 15 batches,
     from the second pass on."""
     assert options.batch_size is not None
-    hold = min(0.1, n / options.showings(n))
+    hold = min(0.1, n / options.samples_seen(n))
     own = {"prototypes": _clusters(n, 3000), "hold": hold, "temperature": 0.1}
     return own | {"queue": min(15 * options.batch_size, n // 2), "queue_from": 1, **SMALL_CROPS}
 
@@ -61,10 +62,10 @@ def _npid(options: Options, n: int) -> dict[str, Any]:
     return {"negatives": 0, "temperature": 0.07}
 
 
-def _localagg(options: Options, n: int) -> dict[str, Any]:
-    """A cluster for as many images as in the paper, and a larger share of them as neighbours."""
+def _local_aggregation(options: Options, n: int) -> dict[str, Any]:
+    """A cluster for as many images as in the paper, and a larger share of them as neighbors."""
     return {
-        **_npid(options, n), "recognition": 0.25, "clusters": max(2, n // 40), "clusterings": 3, "neighbours": max(64, n // 8),
+        **_npid(options, n), "recognition": 0.25, "clusters": max(2, n // 40), "clusterings": 3, "neighbors": max(64, n // 8),
     }  # fmt: skip
 
 
@@ -74,7 +75,7 @@ def _jigsaw(options: Options, n: int) -> dict[str, Any]:
 
 
 def _context(options: Options, n: int) -> dict[str, Any]:
-    """In its colours: a patch of one colour is not what the encoder is asked about later."""
+    """In its colors: a patch of one color is not what the encoder is asked about later."""
     return {"drop": 0.0}
 
 
@@ -89,7 +90,7 @@ SETTINGS: dict[str, Setting] = {
     "denoising_autoencoder": Setting(options=_painted),
     "adversarial_autoencoder": Setting(options=_painted),
     "npid": Setting(options=_npid),
-    "localagg": Setting(options=_localagg),
+    "local_aggregation": Setting(options=_local_aggregation),
     "swav": Setting(lr=0.004, options=_swav),
     "deepcluster": Setting(drops=(), options=_deepcluster),  # level: each pass has a new classifier to teach
     "deepcluster_v2": Setting(options=_deepcluster_v2),
@@ -101,7 +102,7 @@ def alone(options: Options, n: int, *, images: float) -> Pretrain:
     hidden, dim = options.heads()
     setting = SETTINGS.get(options.method, Setting())
     common: dict[str, Any] = {"temperature": TEMPERATURE, "hidden": hidden, "dim": dim, "momentum": None}
-    known = options_of(named(options.method))
+    known = options_of(method_named(options.method))
     given = {name: value for name, value in common.items() if name in known} | setting.options(options, n)
     return Pretrain(
         images=images, optimizer="adamw", lr=setting.lr, weight_decay=DECAY, drops=setting.drops, method=options.method,

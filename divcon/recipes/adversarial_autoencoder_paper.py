@@ -11,7 +11,7 @@ the paper gives them for digits only.
 
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._paper import alone
 

@@ -14,8 +14,8 @@ rows of length one. The look that is clustered is not in the budget.
 
 from typing import Any
 
-from ..rivals import ClusterFit
-from ..stages import Divide
+from ..pipelines.clusterfit import ClusterFit
+from ..stages.cluster import Divide
 from . import Options
 from ._small import SHOWN, alone, by_labels
 
@@ -26,8 +26,8 @@ defaults: dict[str, Any] = {}
 
 
 def recipe(options: Options, n: int) -> ClusterFit:
-    half = options.showings(n) / 2
-    clusters = Divide(k=clusters_for(n), place="pool", rounds=50, restarts=1, smallest=1, seed=options.seed)
+    half = options.samples_seen(n) / 2
+    clusters = Divide(k=clusters_for(n), layer="pool", rounds=50, restarts=1, smallest=1, seed=options.seed)
     refit = by_labels(options, images=half, seed=options.seed + 1)
     return ClusterFit(base=alone(options, n, images=half), clusters=clusters, refit=refit)
 

@@ -1,4 +1,4 @@
-"""Context prediction as in the paper, as far as it says: patches of one colour, SGD.
+"""Context prediction as in the paper, as far as it says: patches of one color, SGD.
 
     divcon run DATA out=RUN recipe=context_paper encoder=resnet50 size=224 batch_size=256
 
@@ -11,7 +11,7 @@ are not known to us: those of recipe=jigsaw_paper stand in for them.
 
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._paper import alone
 

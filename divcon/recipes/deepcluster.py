@@ -8,12 +8,12 @@ ran; all methods side by side in docs/results.md.
 
 The budget counts the images that are learned from. Each pass begins with a look at the whole collection, which is not
 counted and costs about a fifth more time. There is a cluster for 64 images. The paper's networks see edges in the place of
-colours: base.encoder.colours=edges.
+colors: base.encoder.colors=edges.
 """
 
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._small import alone
 
@@ -22,4 +22,4 @@ defaults: dict[str, Any] = {}
 
 
 def recipe(options: Options, n: int) -> Single:
-    return Single(base=alone(options.by("deepcluster"), n, images=options.showings(n)))
+    return Single(base=alone(options.by("deepcluster"), n, images=options.samples_seen(n)))

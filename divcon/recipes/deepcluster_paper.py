@@ -1,4 +1,4 @@
-"""DeepCluster as in the paper: 10,000 clusters, edges for colours, plain views, SGD at a level rate, 200 ImageNet-epochs.
+"""DeepCluster as in the paper: 10,000 clusters, edges for colors, plain views, SGD at a level rate, 200 ImageNet-epochs.
 
     divcon run DATA out=RUN recipe=deepcluster_paper encoder=vgg16_bn size=224 batch_size=256 views=crop
 
@@ -11,7 +11,7 @@ look at the whole collection besides. Not the paper's: what is clustered has gon
 from dataclasses import replace
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._paper import alone
 
@@ -24,4 +24,4 @@ def recipe(options: Options, n: int) -> Single:
         options.by("deepcluster"), n, imagenet_epochs=200, optimizer="sgd", lr=0.05, weight_decay=1e-5,
         warmup=0, drops=(), clusters=min(10_000, max(2, n // 2)), components=256,
     )  # fmt: skip
-    return Single(base=replace(base, encoder=replace(base.encoder, colours="edges")))
+    return Single(base=replace(base, encoder=replace(base.encoder, colors="edges")))

@@ -12,7 +12,7 @@ in the pass before: only the first pass begins with a look of its own, which the
 
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._small import alone
 
@@ -21,4 +21,4 @@ defaults: dict[str, Any] = {}
 
 
 def recipe(options: Options, n: int) -> Single:
-    return Single(base=alone(options.by("deepcluster_v2"), n, images=options.showings(n)))
+    return Single(base=alone(options.by("deepcluster_v2"), n, images=options.samples_seen(n)))

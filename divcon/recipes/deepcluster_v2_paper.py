@@ -8,7 +8,7 @@ paper's rate begins at 0.3 and ends at 0.0048, ours begins and ends at 0.
 
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._paper import DEFAULTS, alone
 

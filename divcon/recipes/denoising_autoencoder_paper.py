@@ -6,12 +6,12 @@ Expected: the papers have no number for large photos, and no settings either: th
 small patches. Not run by us. With epochs=N, another budget; encoder and size are derived from the machine unless they are
 typed.
 
-Noise of half a colour's spread is the largest that the paper of 2010 tries; rate, decay and length are ours.
+Noise of half a color's spread is the largest that the paper of 2010 tries; rate, decay and length are ours.
 """
 
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._paper import alone
 

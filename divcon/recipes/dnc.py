@@ -20,9 +20,10 @@ What differs from the paper's recipes (dnc_1000, dnc_3000, dnc_4500), and why, i
 from dataclasses import replace
 from typing import Any
 
-from ..dnc import DnC
-from ..evals.compare import Check
-from ..stages import Distillation, Divide
+from ..evals.expert_check import ExpertCheck
+from ..pipelines.dnc import DnC
+from ..stages.cluster import Divide
+from ..stages.distill import Distillation
 from . import Options
 from ._small import alone
 
@@ -34,13 +35,13 @@ defaults: dict[str, Any] = {}
 
 
 def recipe(options: Options, n: int) -> DnC:
-    total = options.showings(n)
+    total = options.samples_seen(n)
     base = alone(options, n, images=total / 2)
     expert = replace(base, images=total / 4, start="base", lr=base.lr / 2, seed=options.seed + 1)
     student = Distillation(
         images=total / 4, batch_size=base.batch_size, optimizer="adamw", lr=STUDENT_RATE, weight_decay=1e-4,
-        seed=options.seed + 2, encoder=base.encoder, sight=base.sight, views=base.views, start="base", place="pool",
+        seed=options.seed + 2, encoder=base.encoder, input_spec=base.input_spec, views=base.views, start="base", layer="pool",
         base_share=BASE_SHARE,
     )  # fmt: skip
-    checks = Check(labels=options.labels, split=options.split)
+    checks = ExpertCheck(labels=options.labels, split=options.split)
     return DnC(base=base, clusters=Divide(seed=options.seed), expert=expert, student=student, checks=checks)

@@ -7,7 +7,7 @@ Expected: the paper's linear accuracy on ImageNet is 67.9 after JFT-300M and 74.
 another budget; encoder and size are derived from the machine unless they are typed.
 """
 
-from ..dnc import DnC
+from ..pipelines.dnc import DnC
 from . import Options
 from ._paper import DEFAULTS, paper
 

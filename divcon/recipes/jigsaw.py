@@ -11,7 +11,7 @@ Of 64 orders of the tiles, where the paper has 1,000.
 
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._small import alone
 
@@ -20,4 +20,4 @@ defaults: dict[str, Any] = {}
 
 
 def recipe(options: Options, n: int) -> Single:
-    return Single(base=alone(options.by("jigsaw"), n, images=options.showings(n)))
+    return Single(base=alone(options.by("jigsaw"), n, images=options.samples_seen(n)))

@@ -11,8 +11,8 @@ gives way to any encoder. When the rate falls is not known to us: by a cosine he
 
 from typing import Any
 
-from ..fit.schedules import IMAGENET
-from ..rivals import Single
+from ..pipelines.single import Single
+from ..train.schedules import IMAGENET
 from . import Options
 from ._paper import alone
 

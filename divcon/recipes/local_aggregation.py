@@ -12,7 +12,7 @@ bank clustered three times, into a cluster for 40 images, at the start of each p
 
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._small import alone
 
@@ -21,4 +21,4 @@ defaults: dict[str, Any] = {}
 
 
 def recipe(options: Options, n: int) -> Single:
-    return Single(base=alone(options.by("localagg"), n, images=options.showings(n)))
+    return Single(base=alone(options.by("local_aggregation"), n, images=options.samples_seen(n)))

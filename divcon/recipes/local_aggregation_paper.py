@@ -11,7 +11,7 @@ at the start of each pass. The rate is the paper's 0.03 for its batch of 128.
 
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._paper import alone
 
@@ -21,7 +21,7 @@ defaults: dict[str, Any] = {"batch_size": 128, "views": "npid"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        options.by("localagg"), n, imagenet_epochs=200, optimizer="sgd", lr=0.06, weight_decay=1e-4,
-        warmup=0, drops=(0.8, 0.94), recognition=0.05, normaliser=2876934.2 / 1281167, dim=128,
+        options.by("local_aggregation"), n, imagenet_epochs=200, optimizer="sgd", lr=0.06, weight_decay=1e-4,
+        warmup=0, drops=(0.8, 0.94), recognition=0.05, normalizer=2876934.2 / 1281167, dim=128,
     )  # fmt: skip
     return Single(base=base)

@@ -10,7 +10,7 @@ The paper gives no temperature: 0.1 is SimCLR's.
 
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._paper import alone
 

@@ -10,7 +10,7 @@ Biases and batch norms are not decayed; in the authors' code they are. A small c
 
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._paper import alone
 

@@ -10,7 +10,7 @@ For 300 epochs and fewer the paper has base.options.momentum=0.99 and base.weigh
 
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._paper import alone
 

@@ -1,4 +1,4 @@
-"""Non-negative matrix factorisation of pixels, by scikit-learn: what can be had without a network.
+"""Non-negative matrix factorization of pixels, by scikit-learn: what can be had without a network.
 
     divcon run DATA out=RUN recipe=nmf epochs=15
 
@@ -15,11 +15,11 @@ from typing import Any
 
 from ..errors import UsageError
 from ..nets.encoder import FACTORS
-from ..rivals import NMF
-from ..stages import Factoring
+from ..pipelines.nmf import NMF
+from ..stages.factorize import Factorization
 from . import Options
 
-about = "non-negative matrix factorisation of pixels: without a network"
+about = "non-negative matrix factorization of pixels: without a network"
 defaults: dict[str, Any] = {"encoder": FACTORS, "size": 32, "batch_size": 256, "views": "mild"}
 
 
@@ -27,9 +27,9 @@ def recipe(options: Options, n: int) -> NMF:
     if options.encoder != FACTORS:
         raise UsageError(f"encoder={options.encoder}: recipe=nmf has an encoder of its own; leave encoder= away")
     assert options.batch_size is not None
-    sight = Factoring(images=1).sight
-    base = Factoring(
-        images=options.showings(n), batch_size=options.batch_size, sight=replace(sight, size=options.sight().size),
+    input_spec = Factorization(images=1).input_spec
+    base = Factorization(
+        images=options.samples_seen(n), batch_size=options.batch_size, input_spec=replace(input_spec, size=options.input_spec().size),
         seed=options.seed,
     )  # fmt: skip
     return NMF(base=base)

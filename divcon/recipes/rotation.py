@@ -9,7 +9,7 @@ ran; all methods side by side in docs/results.md.
 
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._small import alone
 
@@ -18,4 +18,4 @@ defaults: dict[str, Any] = {}
 
 
 def recipe(options: Options, n: int) -> Single:
-    return Single(base=alone(options.by("rotation"), n, images=options.showings(n)))
+    return Single(base=alone(options.by("rotation"), n, images=options.samples_seen(n)))

@@ -10,7 +10,7 @@ AlexNet gives way to any encoder. Settings and numbers are cited from memory.
 
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._paper import alone
 

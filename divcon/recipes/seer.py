@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..nets.encoder import SLIM
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._small import alone
 
@@ -26,7 +26,7 @@ defaults: dict[str, Any] = {"encoder": "regnety_002", "size": 64}
 
 
 def recipe(options: Options, n: int) -> Single:
-    base = alone(options.by("swav"), n, images=options.showings(n))
+    base = alone(options.by("swav"), n, images=options.samples_seen(n))
     return Single(
         base=replace(base, lr=base.lr / 2, options={**base.options, **SEER}, recompute=options.encoder not in SLIM)
     )

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..nets.encoder import SLIM
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._paper import alone
 

@@ -8,7 +8,7 @@ size are derived from the machine unless they are typed.
 
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._paper import alone
 

@@ -10,7 +10,7 @@ ran; all methods side by side in docs/results.md.
 from dataclasses import replace
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._small import alone
 
@@ -19,5 +19,5 @@ defaults: dict[str, Any] = {}
 
 
 def recipe(options: Options, n: int) -> Single:
-    base = alone(options.by("simclr"), n, images=options.showings(n))
+    base = alone(options.by("simclr"), n, images=options.samples_seen(n))
     return Single(base=replace(base, options={**base.options, "layers": 3}))

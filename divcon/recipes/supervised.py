@@ -6,7 +6,7 @@ Expected: 25,000 images shown, slim10 at 32 pixels, one core of two: Open Clip A
 63.2 (untrained 56.0 / 54.9); 3,000 of Fashion-MNIST 0.6 minutes, 81.9 / 83.7 (69.1 / 74.8). One seed, while other work
 ran; all methods side by side in docs/results.md.
 
-It learns from the images of the labelled folder, and from the labels, that `divcon eval RUN FOLDER` does not test on: those
+It learns from the images of the labeled folder, and from the labels, that `divcon eval RUN FOLDER` does not test on: those
 in train/, or the same 70 in 100 of each class. With `divcon eval ... split=S` type the same split= here, and with `seed=S`
 type truth.split_seed=S, else it will have seen what it is tested on; it will too where `eval` has other images, by include= or
 exclude=. DATA sets the budget: epochs=60 shows as many images as 60 passes over DATA.
@@ -15,7 +15,7 @@ exclude=. DATA sets the budget: epochs=60 shows as many images as 60 passes over
 from typing import Any
 
 from ..errors import UsageError
-from ..rivals import Supervised, Truth
+from ..pipelines.supervised import Supervised, Truth
 from . import Options
 from ._small import by_labels
 
@@ -24,7 +24,7 @@ defaults: dict[str, Any] = {}
 
 
 def recipe(options: Options, n: int) -> Supervised:
-    return Supervised(truth=truth(options), base=by_labels(options, images=options.showings(n), seed=options.seed))
+    return Supervised(truth=truth(options), base=by_labels(options, images=options.samples_seen(n), seed=options.seed))
 
 
 def truth(options: Options) -> Truth:

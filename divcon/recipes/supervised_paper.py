@@ -6,7 +6,7 @@ Expected: the paper's top-1 accuracy is 76.4 at 256 images a batch. Not run by u
 whatever the budget. What of FOLDER is learned from is said in recipe=supervised.
 """
 
-from ..rivals import Supervised
+from ..pipelines.supervised import Supervised
 from . import Options
 from ._paper import DEFAULTS, budget, by_labels
 from .supervised import truth

@@ -12,7 +12,7 @@ loss stays at that of chance, the log says what helps.
 
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._small import alone
 
@@ -21,4 +21,4 @@ defaults: dict[str, Any] = {}
 
 
 def recipe(options: Options, n: int) -> Single:
-    return Single(base=alone(options.by("swav"), n, images=options.showings(n)))
+    return Single(base=alone(options.by("swav"), n, images=options.samples_seen(n)))

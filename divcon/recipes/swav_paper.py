@@ -9,7 +9,7 @@ base.options.queue=3840, and no warm-up (base.warmup=0) to base.lr=0.6.
 
 from typing import Any
 
-from ..rivals import Single
+from ..pipelines.single import Single
 from . import Options
 from ._paper import DEFAULTS, alone
 

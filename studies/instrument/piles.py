@@ -4,7 +4,7 @@
 |---|---|---|---|
 | openclipart | Debian's openclipart-png (131 MB) | public domain | 6,900 |
 | mixture | the same; the emoji of Debian's ruby-gemojione (5 MB); 4,000 of Debian's dataset-fashion-mnist (31 MB) | public domain; CC-BY-SA 4.0; MIT | 12,700 |
-| made | drawn from a seed (divcon/data/made.py), to try things where there is no Debian | ours | 600 |
+| made | drawn from a seed (divcon/data/synthetic.py), to try things where there is no Debian | ours | 600 |
 """
 
 import json
@@ -20,12 +20,12 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 
 from benchmarks.results import FASHION, KINDS, idx
-from divcon.data.files import Files
+from divcon.api import demo
 from divcon.data.images import Images
-from divcon.data.made import make
+from divcon.data.index.files import Files
+from divcon.data.synthetic import make_collection
 from divcon.errors import InputError
 from divcon.rng import uniforms
-from divcon.verbs import demo
 
 EMOJI, OF_FASHION = "ruby-gemojione", 4000
 
@@ -138,7 +138,7 @@ def mixture(folder: Path, work: Path) -> None:
 
 
 def made(folder: Path, work: Path) -> None:
-    make(folder, 600, size=32)
+    make_collection(folder, 600, size=32)
 
 
 PILES = {

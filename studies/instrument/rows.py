@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from divcon.artifacts import digest, read_json, show, write_json
 from divcon.config import check, described
 from divcon.errors import Error
+from divcon.files.integrity import digest, read_json, write_json
+from divcon.files.text import printable
 
 from .table import Run
 
@@ -68,12 +69,12 @@ class Rows:
             try:
                 row = check(Row, read_json(path))
                 if row.study != folder.name:
-                    raise ValueError(f"it is of study {show(row.study)}")
+                    raise ValueError(f"it is of study {printable(row.study)}")
                 if row.file() != path.name:
-                    raise ValueError(f"it is {show(row.file())} by what is in it")
+                    raise ValueError(f"it is {printable(row.file())} by what is in it")
                 rows.append(row)
             except (Error, ValueError, KeyError, TypeError) as error:
-                wrong.append(f"{show(path.name)}: {error}")
+                wrong.append(f"{printable(path.name)}: {error}")
         return cls(rows, wrong)
 
     def has(self, run: Run, part: str, code: str, processor: str) -> bool:

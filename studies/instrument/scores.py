@@ -14,13 +14,13 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from divcon.api.models import features
 from divcon.data.images import Images
 from divcon.evals.knn import winners
 from divcon.evals.linear import linear
 from divcon.evals.scores import Shares
 from divcon.evals.split import stratified
 from divcon.nets.trained import Trained
-from divcon.verbs.models import features
 
 from .piles import ClassOf, Labels, Pile, labeled
 from .table import TEST
@@ -34,7 +34,7 @@ K = 20
 
 def scored(model: Trained, images: Images, pile: Pile, part: str, cache: Path) -> dict[str, Any]:
     """For each label set its scores, and how many images and classes they are of."""
-    return scores_of(features(model, images, cache=cache, threads=1), images, pile.labels, pile.apart, part)
+    return scores_of(features(model, images, cache=cache, workers=1), images, pile.labels, pile.apart, part)
 
 
 def scores_of(

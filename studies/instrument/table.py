@@ -12,9 +12,9 @@ from types import ModuleType
 from typing import Any
 
 import studies
-from divcon.artifacts import digest
 from divcon.config import unknown
 from divcon.errors import UsageError
+from divcon.files.integrity import digest
 
 UNTRAINED = "untrained"  # in a recipe's place: the encoder as it begins
 VALIDATION, TEST = PARTS = "validation", "test"  # of the images

@@ -14,23 +14,24 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from divcon import artifacts, locks
-from divcon.artifacts import read_json, sealed, sha256, write_json
-from divcon.book import Book, expected, verify
+from divcon.api.status import status
 from divcon.clustering.clusters import Clusters
 from divcon.config import check, typed
-from divcon.data import judging
-from divcon.data.decode import fitted, shrunk
-from divcon.data.index import Found, Index
-from divcon.data.made import make
-from divcon.data.near import LOOKS
-from divcon.data.scan import Memory
-from divcon.data.tars import BrokenError, members
+from divcon.data.decoding.decode import fitted, shrunk
+from divcon.data.index import validate
+from divcon.data.index.index import Found, Index
+from divcon.data.index.near_duplicates import LOOKS
+from divcon.data.index.scan import Memory
+from divcon.data.sources.tar import BrokenError, members
+from divcon.data.synthetic import make_collection
 from divcon.errors import Error
-from divcon.fit import checkpoints, journal
+from divcon.files import integrity
+from divcon.files.integrity import read_json, seal, sha256, write_json
 from divcon.nets.trained import Trained
 from divcon.recipes import Options
-from divcon.verbs.folders import status
+from divcon.runs import metrics_file, owner
+from divcon.runs.records import RunRecord, expected_stages, verify_run
+from divcon.train import checkpoints
 from tests.formats_made import PICTURES, tags
 
 Read = Callable[[bytes], None]
@@ -48,7 +49,7 @@ WORK = Path(tempfile.mkdtemp(prefix="divcon-fuzz-"))
 
 def decoders() -> Target:
     """Any bytes are a picture, whole at any size, or are rejected for a reason in one word."""
-    folder = make(WORK / "pictures", 20, size=24)
+    folder = make_collection(WORK / "pictures", 20, size=24)
     picture = Image.open(folder / "disc" / "00000.png").convert("RGB")
     seeds = [path.read_bytes() for path in sorted(folder.rglob("*.*"))[:6]]
     for kind, options in (("WEBP", {}), ("GIF", {}), ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}),
@@ -76,7 +77,7 @@ def _deep(picture: np.ndarray) -> list[bytes]:
 
 
 def _decode(data: bytes) -> None:
-    verdict = judging._judge_bytes(data, b"photo.jpg", judging.Verdict())
+    verdict = validate._judge_bytes(data, b"photo.jpg", validate.Verdict())
     if verdict.reason:
         assert verdict.reason.replace("_", "").isalpha() and not verdict.looks
         return
@@ -119,17 +120,17 @@ def _options(data: bytes) -> None:
 
 
 def run_json() -> Target:
-    book = Book(
-        {"epochs": 2}, {"epochs": 2.0}, {"threads": 1}, "0" * 16, 160, ["base", "experts/0", "student"], "student"
+    record = RunRecord(
+        {"epochs": 2}, {"epochs": 2.0}, {"workers": 1}, "0" * 16, 160, ["base", "experts/0", "student"], "student"
     )
-    book.write(WORK / "run")
+    record.write(WORK / "run")
     write_json(WORK / "run/clusters/stage.json", {"key": {}, "seconds": 1.0, "notes": {"k": 2}, "sha256": {}})
     return Target([_bare(WORK / "run/run.json")], _run_json)
 
 
 def _run_json(data: bytes) -> None:
     (WORK / "run/run.json").write_bytes(_sealed(data))
-    expected(WORK / "run", Book.read(WORK / "run"))
+    expected_stages(WORK / "run", RunRecord.read(WORK / "run"))
 
 
 def stage_json() -> Target:
@@ -149,13 +150,13 @@ def _stage_json(data: bytes) -> None:
         (WORK / "run" / stage).mkdir(exist_ok=True)
         (WORK / "run" / stage / name).write_bytes(_sealed(data))
     status(WORK / "run")
-    verify(WORK / "run")
+    verify_run(WORK / "run")
 
 
 def metrics() -> Target:
     line = {"step": 3, "steps": 9, "batch_size": 16, "images_per_second": 10.5, "loss": 1.0}
     (WORK / "run/base").mkdir(parents=True, exist_ok=True)
-    return Target([f"{journal._checked(line)}\n".encode() * 2], _metrics)
+    return Target([f"{metrics_file._checked(line)}\n".encode() * 2], _metrics)
 
 
 def _metrics(data: bytes) -> None:
@@ -164,18 +165,18 @@ def _metrics(data: bytes) -> None:
     right = (b'%b, "crc": %d}' % (text, zlib.crc32(text + b"}")) for text in texts)
     for content in (data, b"\n".join([*right, b""])):
         (WORK / "run/base/metrics.jsonl").write_bytes(content)
-        found = journal.lines(WORK / "run/base/metrics.jsonl")
+        found = metrics_file.read_lines(WORK / "run/base/metrics.jsonl")
         assert all(isinstance(line["step"], int) for line in found)
 
 
 def lock() -> Target:
     (WORK / "owned").mkdir(exist_ok=True)
-    return Target([json.dumps(locks.me()).encode(), b"{}", b'{"pid": "x"}'], _lock)
+    return Target([json.dumps(owner.this_process()).encode(), b"{}", b'{"pid": "x"}'], _lock)
 
 
 def _lock(data: bytes) -> None:
-    (WORK / "owned" / locks.NAME).write_bytes(_sealed(data))
-    locks.holder_of(WORK / "owned")
+    (WORK / "owned" / owner.NAME).write_bytes(_sealed(data))
+    owner.holder_of(WORK / "owned")
 
 
 def encoder_json() -> Target:
@@ -197,10 +198,10 @@ def weights() -> Target:
     import torch
 
     from divcon.nets.encoder import EncoderSpec
-    from divcon.nets.trained import Sight, untrained
+    from divcon.nets.trained import InputSpec, untrained
 
     torch.set_num_threads(1)
-    untrained(EncoderSpec("slim10_w8"), Sight(16)).save(WORK / "model")
+    untrained(EncoderSpec("slim10_w8"), InputSpec(16)).save(WORK / "model")
     return Target([(WORK / "model/encoder.safetensors").read_bytes()], _weights)
 
 
@@ -220,7 +221,7 @@ def manifest() -> Target:
 
 def _manifest(data: bytes) -> None:
     (WORK / "checkpoints/step-00000003/MANIFEST.json").write_bytes(_sealed(data))
-    artifacts.damage(WORK / "checkpoints/step-00000003/MANIFEST.json")
+    integrity.mismatches(WORK / "checkpoints/step-00000003/MANIFEST.json")
     checkpoints.damaged(WORK / "checkpoints/step-00000003")
 
 
@@ -239,7 +240,7 @@ def _index(data: bytes) -> None:
 
 
 def memory() -> Target:
-    kept = Memory(WORK / "memory.arrow", {b"a.png": judging.Verdict(1, 2, 3, 9, 9, "00" * 32)}, fresh=True)
+    kept = Memory(WORK / "memory.arrow", {b"a.png": validate.Verdict(1, 2, 3, 9, 9, "00" * 32)}, fresh=True)
     kept.save()
     return Target([kept.file.read_bytes()[:-32]], _memory)
 
@@ -247,7 +248,7 @@ def memory() -> Target:
 def _memory(data: bytes) -> None:
     """Behind the right checksum: of a cache that others can write to."""
     (WORK / "memory.arrow").write_bytes(data)
-    artifacts.end(WORK / "memory.arrow")
+    integrity.append_digest(WORK / "memory.arrow")
     Memory.load(WORK / "memory.arrow")
 
 
@@ -284,7 +285,7 @@ def _bare(path: Path) -> bytes:
 
 def _sealed(data: bytes) -> bytes:
     """The data as it would be under the right seal: what is fuzzed lies behind it."""
-    return sealed(data.decode("utf-8", "replace")).encode() if data.startswith(b"{") else data
+    return seal(data.decode("utf-8", "replace")).encode() if data.startswith(b"{") else data
 
 
 TARGETS: dict[str, Callable[[], Target]] = {

@@ -1,0 +1,170 @@
+"""Every encoder of a recipe is tried before any work begins, on images of each size that it will be shown."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+
+import torch
+from torch import nn
+
+from ..data.views.presets import PRESETS
+from ..errors import UsageError
+from ..files.text import printable
+from ..methods.contract import Method, method_named
+from ..nets import encoder_trial
+from ..nets.encoder import SLIM, EncoderSpec, check_spec
+from ..nets.timm_models import designed_size
+from ..nets.trained import Trained
+from ..recipes import Recipe
+from ..stages.factorize import Factorization
+from ..stages.learning import NetworkTraining
+from ..stages.pretrain import Pretrain
+
+FEW = 64  # images: which views a method wants does not depend on how many there are
+
+
+class _NoEncoder(nn.Module):
+    """Stands for one while a method is asked what it will show."""
+
+    num_features = 8
+
+
+def check_encoders(recipe: Recipe) -> None:
+    """UsageError, unless every training's encoder can be built and takes the images it will be shown."""
+    tried: set[str] = set()
+    for place, training in _trainings(recipe):
+        spec, size, sizes = training.encoder, training.input_spec.size, _sizes(training)
+        case = f"{spec} {size} {sorted(sizes(size))}"
+        with placed(place):
+            check_spec(spec)
+            failed = encoder_trial.failure(spec, size, sorted(sizes(size), reverse=True)) if case not in tried else None
+        tried.add(case)
+        if failed is not None:
+            raise UsageError(_refusal(recipe, place, training, *failed))
+
+
+@contextlib.contextmanager
+def placed(place: str) -> Iterator[None]:
+    """An encoder knows its options without the training it is for; within, an error names them as they are typed."""
+    try:
+        yield
+    except UsageError as error:
+        if not str(error).startswith("encoder."):
+            raise
+        raise UsageError(f"{place}.{error}") from error
+
+
+def _trainings(recipe: Recipe) -> Iterator[tuple[str, NetworkTraining | Factorization]]:
+    for field in fields(recipe):
+        training = getattr(recipe, field.name)
+        if isinstance(training, NetworkTraining | Factorization):
+            yield field.name, training
+
+
+def _sizes(training: NetworkTraining | Factorization) -> encoder_trial.Sizes:
+    """From a size of views to how wide the images are that an encoder is shown: in training, and at the end by `embed`."""
+    method = _asked(training) if isinstance(training, Pretrain) else None
+
+    def sizes(size: int) -> set[int]:
+        if isinstance(training, Factorization):
+            return {size}
+        pair = PRESETS[training.views](size)
+        return {size, *(method.sides(pair) if method else {view.size for view in pair})}
+
+    return sizes
+
+
+def _asked(training: Pretrain) -> Method:
+    """The method, with its options, around no encoder."""
+    with torch.random.fork_rng(devices=[]):
+        return method_named(training.method)(_NoEncoder(), FEW, **training.options)
+
+
+def _refusal(recipe: Recipe, place: str, training: NetworkTraining | Factorization, side: int, why: str) -> str:
+    spec, size, sizes = training.encoder, training.input_spec.size, _sizes(training)
+    what = f"encoder={spec.name} does not take images of {side} pixels ({why})"
+    to_blame = _to_blame(spec, size, sizes)
+    if to_blame:
+        options = " and ".join(f"{place}.encoder.options.{printable(option)}" for option in to_blame)
+        return f"with {options}, {what}; leave {'it' if len(to_blame) == 1 else 'them'} out, and it does"
+    ways = _ways_out(place, training, _failing(recipe))
+    if side == size:
+        return f"{what}; {ways}"
+    method = f"{place}.method={training.method}" if isinstance(training, Pretrain) else place
+    return f"{what}, and at size={size} {method} shows it such; {ways}"
+
+
+def _to_blame(spec: EncoderSpec, size: int, sizes: encoder_trial.Sizes) -> list[str]:
+    """The options without which the encoder takes these images: the one, or all of them."""
+    alone = [[option] for option in spec.options]
+    for options in (*alone, list(spec.options)):
+        kept = {name: value for name, value in spec.options.items() if name not in options}
+        if options and encoder_trial.takes(replace(spec, options=kept), size, sizes):
+            return options
+    return []
+
+
+def _failing(recipe: Recipe) -> dict[str, NetworkTraining | Factorization]:
+    """All trainings whose encoder does not take what it is shown, by their places: they have to be mended together."""
+    return {
+        place: training
+        for place, training in _trainings(recipe)
+        if not encoder_trial.takes(training.encoder, training.input_spec.size, _sizes(training))
+    }
+
+
+def _ways_out(
+    place: str, training: NetworkTraining | Factorization, failing: Mapping[str, NetworkTraining | Factorization]
+) -> str:
+    """What can be typed instead; each was tried, for every training that fails."""
+    together = {place: training, **failing}
+    spec, size = training.encoder, training.input_spec.size
+
+    def sizes(size: int) -> set[int]:
+        return set().union(*(_sizes(each)(size) for each in together.values()))
+
+    work = encoder_trial.sizes_that_work(spec, size, sizes, _usual(spec))
+    ways = [f"{' or '.join(f'size={side}' for side in work)} would do"] if work else []
+    if all(
+        encoder_trial.takes(_padded(each.encoder), each.input_spec.size, _sizes(each)) for each in together.values()
+    ):
+        typed = " ".join(f"{its}.encoder.options.dynamic_img_pad=true" for its in together)
+        ways.append(f"{typed}{' (all of them)' if len(together) > 1 else ''} would fill images up to whole patches")
+    if isinstance(training, Pretrain):
+        ways.extend(f"{typed} would do at this size" for typed in _options(training, together)[:1])
+    return "; ".join(ways) or "name another encoder: docs/encoders.md says which take what"
+
+
+def _padded(spec: EncoderSpec) -> EncoderSpec:
+    return replace(spec, options={**spec.options, "dynamic_img_pad": True})
+
+
+def _options(training: Pretrain, together: Mapping[str, NetworkTraining | Factorization]) -> list[str]:
+    """Options of the method with which it shows images that the encoder takes: to be typed for each training."""
+    alike = {place: each for place, each in together.items() if isinstance(each, Pretrain)}
+    if len(alike) < len(together) or {each.method for each in alike.values()} != {training.method}:
+        return []
+    return [
+        " ".join(f"{place}.options.{name}={value}" for place in alike)
+        for name, value in method_named(training.method).sizes_by
+        if all(_works_with(each, name, value) for each in alike.values())
+    ]
+
+
+def _works_with(training: Pretrain, name: str, value: object) -> bool:
+    way = replace(training, options={**training.options, name: value})
+    return encoder_trial.takes(way.encoder, way.input_spec.size, _sizes(way))
+
+
+def _usual(spec: EncoderSpec) -> int:
+    return designed_size(spec.name) if spec.name not in SLIM else 32
+
+
+def check_input_size(model: Trained) -> None:
+    """UsageError, unless a network takes images of the size that its encoder.json names."""
+    why = encoder_trial.objection(model.net.encoder, model.input_spec.size)
+    if why is not None:
+        raise UsageError(
+            f"encoder={model.spec.name} does not take images of {model.input_spec.size} pixels ({why}); name another model, or "
+            "train one at a size that it takes (docs/encoders.md)"
+        )

@@ -1,0 +1,71 @@
+"""Find a model by its name, and encode images with it."""
+
+from pathlib import Path
+
+import torch
+
+from .. import machine
+from ..config import Gigabytes, Workers
+from ..data.images import Images
+from ..data.pixels.cache import open_pixels
+from ..errors import InputError
+from ..files.text import printable
+from ..nets.encoder import SLIM, EncoderSpec, check_spec
+from ..nets.net import Layer
+from ..nets.timm_models import untyped_size
+from ..nets.trained import InputSpec, Trained, untrained
+from ..runs.records import RunRecord
+from ..train.encode import encode
+from .encoder_check import check_input_size
+from .entry import exclusive
+
+Patterns = str | tuple[str, ...]  # of paths
+
+
+@exclusive
+def find_model(model: str | Path) -> Trained:
+    """What MODEL names."""
+    text = str(model)
+    if text.startswith("random:"):
+        return _untrained(text.removeprefix("random:"))
+    folder = Path(model)
+    if not (folder / "run.json").exists():
+        return Trained.load(folder)
+    final = folder / RunRecord.read(folder).final
+    if not (final / "stage.json").exists():
+        raise InputError(
+            f"{printable(final)} is not done; go on with divcon run, or name a finished stage, like {printable(folder)}/base"
+        )
+    return Trained.load(final)
+
+
+def _untrained(name: str) -> Trained:
+    if (Path(name) / "run.json").exists():
+        trained = Trained.load(_any_finished(Path(name)))
+        return untrained(EncoderSpec(trained.spec.name, trained.spec.options, trained.spec.stem), trained.input_spec)
+    spec = EncoderSpec(name)
+    check_spec(spec)
+    return untrained(spec, InputSpec(32 if name in SLIM else untyped_size(name)))
+
+
+def _any_finished(run: Path) -> Path:
+    for about in sorted(run.rglob("encoder.json")):
+        return about.parent
+    raise InputError(f"{printable(run)} has no finished stage yet, so its architecture is not known")
+
+
+def features(
+    model: Trained,
+    images: Images,
+    *,
+    layer: Layer = "pool",
+    cache: Path,
+    cache_gb: Gigabytes = 8.0,
+    workers: Workers | None = None,
+) -> torch.Tensor:
+    """What the model sees of every image, in order: [N, D], center views, float32."""
+    here = machine.choose(cache, workers=workers)
+    pixels = open_pixels(images, model.input_spec.short_side, cache=cache, cache_gb=cache_gb, workers=here.workers)
+    with here.use():
+        check_input_size(model)
+        return encode(model.net, model.input_spec, pixels, here, layer=layer)

@@ -1,0 +1,14 @@
+"""Forget a stage of a run."""
+
+from pathlib import Path
+
+from ..runs.records import forget_stages
+from .entry import concurrent
+from .status import _book
+
+
+@concurrent
+def redo(run: str | Path, stage: str) -> list[str]:
+    """Forget a stage and what follows from it; the names of what was removed."""
+    _book(Path(run))
+    return forget_stages(Path(run), stage)

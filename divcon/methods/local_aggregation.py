@@ -1,0 +1,80 @@
+"""Local Aggregation (https://arxiv.org/abs/1903.12355): draw an image to its neighbors that clusterings put with it."""
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from ..clustering.labelings import clustered
+from ..losses import alike
+from .contract import At, Batch, Encode, Outcome, Share
+from .npid import NPID
+
+
+class LocalAggregation(NPID):
+    """Begins as instance recognition and goes on with its net and its bank. `recognition` is the share of the training
+    that this takes at least, 10 of the paper's 200 passes; from the pass after that on, the bank is clustered
+    `clusterings` times at the start of each pass.
+
+    Of a small collection there is a cluster for eight images at most, and all of it are neighbors.
+    """
+
+    about = "draw an image to the neighbors that share a cluster with it, in any of several clusterings"
+    advice = "have fewer clusters (base.options.clusters=), or more recognition before (base.options.recognition=)"
+    labels: Tensor
+    divided: Tensor
+
+    def __init__(
+        self, encoder: nn.Module, n_images: int, *,
+        recognition: Share = 0.05, clusters: PositiveInt = 30000, clusterings: PositiveInt = 10, neighbors: PositiveInt = 4096,
+        rounds: PositiveInt = 20, temperature: PositiveFloat = 0.07, negatives: NonNegativeInt = 4096, inertia: Share = 0.5,
+        normalizer: PositiveFloat | None = None, hidden: NonNegativeInt = 0, dim: PositiveInt = 128,
+    ):  # fmt: skip
+        super().__init__(
+            encoder, n_images, temperature=temperature, negatives=negatives, inertia=inertia, normalizer=normalizer,
+            hidden=hidden, dim=dim,
+        )  # fmt: skip
+        self.recognition, self.rounds = recognition, rounds
+        self.clusters, self.neighbors = min(clusters, max(1, n_images // 8)), min(neighbors, n_images)
+        self.register_buffer("labels", torch.zeros(clusterings, n_images, dtype=torch.int64))
+        self.register_buffer("divided", torch.zeros((), dtype=torch.bool))  # whether the labels say anything yet
+
+    def before_epoch(self, look: Encode, at: At) -> None:
+        if at.fraction < self.recognition:
+            return
+        for number, labels in enumerate(self.labels):
+            seed = at.epoch * len(self.labels) + number
+            found = clustered(self.bank.rows, self.clusters, seed, self.rounds, spherical=False, advice=self.advice)
+            labels.copy_(found.labels)
+        self.divided.fill_(True)
+
+    def forward(self, batch: Batch, at: At) -> Outcome:
+        if not self.divided:
+            return super().forward(batch, at)
+        z = self.net(batch.views[0])
+        scores, seen = alike(z, self.bank.rows, self.temperature), z.detach()
+        background = background_neighbors(scores.detach(), batch.index, self.neighbors)
+        close = close_among(background, batch.index, self.labels)
+        loss = aggregation(scores.gather(1, background), close)
+        return Outcome(loss, {"close": close.float().mean()}, (batch.index, seen), features=seen)
+
+
+def background_neighbors(
+    scores: Float[Tensor, "b n"], index: Int64[Tensor, "b"], k: int
+) -> Int64[Tensor, "b k"]:  # fmt: skip
+    """B_i: the k images of the largest scores, with the image itself among them in any case."""
+    own = index[:, None]
+    return scores.scatter(1, own, float("inf")).topk(k, dim=1).indices
+
+
+def close_among(
+    background: Int64[Tensor, "b k"], index: Int64[Tensor, "b"], labels: Int64[Tensor, "h n"]
+) -> Bool[Tensor, "b k"]:  # fmt: skip
+    """Which of the background neighbors are in C_i, the union over clusterings of the clusters that hold the image."""
+    return (labels[:, background] == labels[:, index, None]).any(0)
+
+
+def aggregation(scores: Float[Tensor, "b k"], close: Bool[Tensor, "b k"]) -> Float[Tensor, ""]:
+    """-log of P(C_i and B_i) / P(B_i), mean over the batch (section 3.2): Z cancels; each row has one that is close."""
+    of_close = scores.masked_fill(~close, float("-inf")).logsumexp(1)
+    return (scores.logsumexp(1) - of_close).mean()

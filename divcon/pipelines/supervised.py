@@ -1,0 +1,42 @@
+"""Supervised learning: the upper line of every table."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data.images import Images
+from ..data.labeled.labeled import Labeled, open_labeled
+from ..data.labeled.layout import Split
+from ..evals.split import split
+from ..nets.trained import Trained
+from ..runs.run import Run
+from ..stages.classify import Classification, classify
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """A labeled folder; `split` and `split_seed` are those of the evaluation that is to be honest."""
+
+    labels: str
+    split: Split = "auto"
+    split_seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supervised:
+    """Learning from the labels that people gave."""
+
+    truth: Truth
+    base: Classification
+
+
+def supervised(run: Run, images: Images, recipe: Supervised) -> Trained:
+    """Train an encoder on the labeled images that an evaluation does not test on; `images` only set the budget."""
+    known = to_learn_from(recipe.truth, run.cache, run.machine.workers)
+    return run.stage("base", classify, known.images, known, recipe.base)
+
+
+def to_learn_from(truth: Truth, cache: Path, workers: int) -> Labeled:
+    """The labeled folder without the images that `divcon eval` with the same seed tests on."""
+    labeled = open_labeled(truth.labels, split=truth.split, cache=cache, workers=workers)
+    train, _, _ = split(labeled, truth.split_seed)
+    return labeled.part(train)

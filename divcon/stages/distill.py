@@ -1,0 +1,102 @@
+"""Train a student to predict the features of its teachers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import PositiveInt
+
+from ..clustering.clusters import Clusters
+from ..data.images import Images
+from ..files.integrity import digest
+from ..methods.contract import Method, Share
+from ..methods.distill import Distill
+from ..nets.fast_small_maps import with_fast_small_maps
+from ..nets.fold_batch_norm import fold_batch_norms
+from ..nets.teacher import Teacher
+from ..nets.trained import InputSpec, Trained
+from ..runs.run import StageContext
+from ..train.encode import encode
+from ..train.target_cache import AssignedTeacher, TeacherTargets, cache_targets
+from .learning import NetworkTraining, pixels_of, sample, train_network
+
+USUAL = 65536  # images, at most, that tell what a teacher usually sees
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation(NetworkTraining):
+    """The student's training: at which `place` it meets its teachers, the base's part of the loss, the heads' width.
+
+    Teachers see the `same` view as the student, or always the `center` one, and then each image once in all (DnC table
+    11)."""
+
+    layer: Literal["projection", "pool"] = "projection"
+    teacher_view: Literal["same", "center"] = "same"
+    hidden: PositiveInt = 4096
+    base_share: Share = 0.5
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """The base, the experts in the order of their clusters, and which cluster an image is in."""
+
+    base: Trained
+    experts: Sequence[Trained]
+    clusters: Clusters
+
+    @property
+    def fingerprint(self) -> str:
+        models = " ".join(model.fingerprint for model in (self.base, *self.experts))
+        return digest(f"{models} {self.clusters.fingerprint}")
+
+    def with_positions(self) -> list[tuple[Trained, NDArray[np.int64]]]:
+        """The base with the positions of all images, each expert with those of its own."""
+        everything = np.arange(len(self.clusters.labels))
+        return [(self.base, everything), *zip(self.experts, self.clusters.members(), strict=True)]
+
+
+def distill(context: StageContext, teachers: Teachers, images: Images, recipe: Distillation) -> Trained:
+    """Train a student to predict what its teachers see."""
+    labels = torch.tensor(teachers.clusters.labels)
+    lessons = [
+        _assigned_teacher(context, model, images.subset(at), at, recipe.layer)
+        for model, at in teachers.with_positions()
+    ]
+    given = [lesson.teacher for lesson in lessons]
+    kept = (
+        _cached_targets(context, lessons, images, teachers.base.input_spec) if recipe.teacher_view == "center" else None
+    )
+
+    def method(encoder: torch.nn.Module) -> Method:
+        return Distill(encoder, len(images), given, labels, kept, hidden=recipe.hidden, base_share=recipe.base_share)
+
+    return train_network(context, images, recipe, method, teachers.base)
+
+
+def _assigned_teacher(
+    context: StageContext, model: Trained, images: Images, positions: NDArray[np.int64], layer: Literal["projection", "pool"]
+) -> AssignedTeacher:  # fmt: skip
+    """The model as a teacher of these images, which are at these positions of the whole collection."""
+    net = (
+        with_fast_small_maps(fold_batch_norms(model.net, model.input_spec.size))
+        if context.machine.fast_small_maps
+        else model.net
+    )
+    if layer == "projection":
+        return AssignedTeacher(context.machine.put(Teacher(net)), positions)
+    pixels, some = pixels_of(context, images, model.input_spec), sample(len(images), USUAL, 0)
+    usual = encode(net, model.input_spec, pixels, context.machine, layer=layer, positions=some)
+    teacher = context.machine.put(Teacher(net, layer, usual))
+    return AssignedTeacher(teacher, positions, usual if len(some) == len(positions) else None)
+
+
+def _cached_targets(
+    context: StageContext, lessons: Sequence[AssignedTeacher], images: Images, input_spec: InputSpec
+) -> TeacherTargets:
+    """What each teacher has to say of its own images' center views."""
+    return cache_targets(
+        context.folder / "kept.npy", lessons, input_spec, pixels_of(context, images, input_spec), context.machine
+    )
