@@ -56,7 +56,7 @@ def ran(place: Path, kind: str, epochs: float) -> Stages:
         asked = {**OPTIONS, **KINDS[kind], "epochs": epochs, "cache": place / "cache"}
         words = [f"{name}={value}" for name, value in asked.items()]
         begin = time.perf_counter()
-        command = [sys.executable, "-m", "divcon.cli", "run", place / "images", f"out={out}/run", *words]
+        command = [sys.executable, "-m", "divcon", "run", place / "images", f"out={out}/run", *words]
         done = subprocess.run(command, capture_output=True, text=True)
         whole = time.perf_counter() - begin
         if done.returncode:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from divcon.data.images import open_images
-from divcon.data.pixels.cache import open_pixels
+from divcon.data.pixels.pixel_cache import open_pixels
 from divcon.data.views.presets import byol
 from divcon.data.views.render import views_of
 

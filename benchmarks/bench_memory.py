@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from divcon.data.images import Images
 from divcon.data.index.index import SCHEMA, Index
-from divcon.data.pixels.cache import BLOCK
+from divcon.data.pixels.pixel_cache import BLOCK
 from divcon.data.sources.folder import Folder
 from divcon.files.integrity import write_json
 
@@ -96,9 +96,9 @@ def table(n: int) -> pa.Table:
 
 
 def cache_of(images: Images, folder: Path) -> Path:
-    """Where `divcon.data.pixels.cache` looks for these images' pixels."""
+    """Where `divcon.data.pixels.pixel_cache` looks for these images' pixels."""
     from divcon.data.decoding.decode import DECODING
-    from divcon.data.pixels.cache import LAYOUT
+    from divcon.data.pixels.pixel_cache import LAYOUT
     from divcon.files.integrity import digest
 
     return folder / "cache" / "pixels" / digest(f"{images.fingerprint} {SIDE} {LAYOUT} {DECODING}")
@@ -115,7 +115,7 @@ def held(folder: Path) -> Peaks:
 
 def trained(folder: Path) -> Peaks:
     """Open the collection and train on it, as a run does."""
-    from divcon.data.pixels.cache import open_pixels
+    from divcon.data.pixels.pixel_cache import open_pixels
     from divcon.data.views.presets import mild
     from divcon.machine import Machine
     from divcon.methods.simclr import SimCLR

@@ -16,7 +16,7 @@ from divcon.data import synthetic
 from .pairs import Row, row, save, seconds
 
 TIMES = 7
-CLI = ("-m", "divcon.cli")
+CLI = ("-m", "divcon")
 RUN = ("recipe=moclr", "epochs=1", "encoder=slim10_w8", "size=16", "precision=fp32")
 FIRST_BATCH = """
 import numpy as np

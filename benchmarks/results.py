@@ -103,7 +103,7 @@ def measured(data: Path, labeled: Path, out: Path, options: Mapping[str, Any], o
 
 def said(verb: str, *words: object) -> dict[str, Any]:
     """What `divcon VERB` answers, on this collection's half of the cores."""
-    command = [sys.executable, "-m", "divcon.cli", verb, *map(str, words), "--json"]
+    command = [sys.executable, "-m", "divcon", verb, *map(str, words), "--json"]
     share = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
     answer: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=share).stdout)
     return answer

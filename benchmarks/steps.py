@@ -15,13 +15,14 @@ from torch import nn
 from divcon import machine as machines
 from divcon.data import synthetic
 from divcon.data.loader import Loader
-from divcon.data.pixels.cache import Cached
 from divcon.data.pixels.packed import PackedPictures
+from divcon.data.pixels.pixel_cache import Cached
 from divcon.data.sampler import Sampler
 from divcon.data.views.presets import PRESETS
 from divcon.data.views.view import View
 from divcon.machine import Machine
-from divcon.methods.contract import At, method_named
+from divcon.methods.contract import At
+from divcon.methods.registry import method_named
 from divcon.nets.batch_norm import over_all_ranks
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.fast_small_maps import with_fast_small_maps

@@ -14,22 +14,26 @@ if TYPE_CHECKING:
     from .api.demo import demo
     from .api.embed import embed
     from .api.evaluate import evaluate
+    from .api.index import index
     from .api.load import load
     from .api.look import look
+    from .api.plan import plan
     from .api.redo import redo
     from .api.run import run
     from .api.status import status
 
 __version__ = "0.1.0"
-__all__ = ["demo", "embed", "evaluate", "load", "look", "redo", "run", "status"]
-
-_VERBS = {
-    "demo": "demo", "look": "folders", "redo": "folders", "status": "folders",
-    "embed": "models", "evaluate": "models", "load": "models", "run": "running",
-}  # fmt: skip
+__all__ = ["demo", "embed", "evaluate", "index", "load", "look", "plan", "redo", "run", "status"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _VERBS:
+    """The verb NAME: the function of that name in divcon/api/NAME.py."""
+    try:
+        found = getattr(importlib.import_module(f"{__name__}.api.{name}"), name, None)
+    except ModuleNotFoundError as error:
+        found = None
+        if error.name != f"{__name__}.api.{name}":
+            raise
+    if found is None:
         raise AttributeError(f"module 'divcon' has no attribute {name!r}; its verbs are {', '.join(__all__)}")
-    return getattr(importlib.import_module(f"{__name__}.verbs.{_VERBS[name]}"), name)
+    return found

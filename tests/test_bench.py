@@ -15,7 +15,7 @@ from benchmarks.sides import Side
 from benchmarks.steps import Case, Ours
 from divcon import allocator
 from divcon.api.run_plan import prepare_run
-from divcon.data.pixels.cache import Cached
+from divcon.data.pixels.pixel_cache import Cached
 from divcon.machine import Machine
 
 

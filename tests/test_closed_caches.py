@@ -17,7 +17,7 @@ from test_host import STEPS, trained
 import divcon
 from divcon import machine
 from divcon.api import disk_space, plan, run_plan
-from divcon.data.pixels import cache
+from divcon.data.pixels import pixel_cache
 from divcon.errors import DiskError
 from divcon.files import atomic, caches, integrity
 
@@ -57,7 +57,7 @@ def all_verbs(photos: Path, where: Path, cache: Path) -> list[Any]:
     answers: list[Any] = [divcon.look(photos, cache=cache)]
     answers.append(divcon.evaluate("random:slim10_w8", photos, tasks="knn", cache=cache))
     answers.append(divcon.embed("random:slim10_w8", photos, out=where / "e.parquet", cache=cache))
-    answers.append([row["stage"] for row in plan.plan(run_plan.prepare_run(photos, where / "run", options))["stages"]])
+    answers.append([row["stage"] for row in plan.cost_of(run_plan.prepare_run(photos, where / "run", options))["stages"]])
     answers.append(divcon.run(photos, out=where / "run", **options).did)
     return [
         *answers,
@@ -87,7 +87,7 @@ def test_what_a_closed_cache_holds_is_used(
     expected = all_verbs(photos, tmp_path / "run", tmp_path / "cache")
     before = {path: path.read_bytes() for path in files(tmp_path / "cache")}
     close(tmp_path / "cache", errno.EROFS)
-    monkeypatch.setattr(cache, "shrunk", None)  # nothing is decoded again
+    monkeypatch.setattr(pixel_cache, "shrunk", None)  # nothing is decoded again
     assert divcon.embed("random:slim10_w8", photos, out=tmp_path / "e.parquet", cache=tmp_path / "cache") == expected[2]
     assert "can't be written" not in caplog.text
     assert {path: path.read_bytes() for path in files(tmp_path / "cache")} == before
@@ -146,7 +146,7 @@ def test_a_cache_of_somebody_elses_does_not_end_a_run(photos: Path, tmp_path: Pa
     (tmp_path / "cache").mkdir(mode=0o555)
     words = [f"{key}={value}" for key, value in {**STEPS, "epochs": 0.1}.items()]
     done = subprocess.run(
-        [sys.executable, "-m", "divcon.cli", "run", str(photos), f"out={tmp_path / 'run'}", *words],
+        [sys.executable, "-m", "divcon", "run", str(photos), f"out={tmp_path / 'run'}", *words],
         env={**os.environ, "DIVCON_CACHE": str(tmp_path / "cache")}, capture_output=True, text=True,
         preexec_fn=obey_permissions,
     )  # fmt: skip

@@ -24,8 +24,8 @@ from divcon.data.index import decode_worker, scan
 from divcon.data.index.decode_worker import judged
 from divcon.data.index.index import Found, Index
 from divcon.data.index.validate import Verdict
-from divcon.data.pixels import cache
-from divcon.data.pixels.cache import Cached, Decoded, open_pixels
+from divcon.data.pixels import pixel_cache
+from divcon.data.pixels.pixel_cache import Cached, Decoded, open_pixels
 from divcon.data.sources.byte_range import ByteRange
 from divcon.data.sources.folder import Folder
 from divcon.data.synthetic import KINDS, class_sizes, make_collection
@@ -459,7 +459,7 @@ def test_cached_and_decoded_pixels_are_the_same(images: Images, cache: Path) -> 
 
 def test_pixels_are_decoded_once_and_shared(images: Images, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_pixels(images, 24, cache=cache, cache_gb=1, workers=2)
-    monkeypatch.setattr(cache, "decoded", None)
+    monkeypatch.setattr(pixel_cache, "decoded", None)
     assert len(open_pixels(images, 24, cache=cache, cache_gb=1, workers=2)) == len(images)
 
 
@@ -479,7 +479,7 @@ pixels.open_pixels(images, 16, cache=Path(sys.argv[2]), cache_gb=1, workers=2)
 @pytest.fixture
 def killed(good: Path, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache in which a build was killed after the third of its five blocks."""
-    monkeypatch.setattr(cache, "BLOCK", 64)
+    monkeypatch.setattr(pixel_cache, "BLOCK", 64)
     done = subprocess.run([sys.executable, "-c", KILLED, good, tmp_path], check=False)
     assert done.returncode == -signal.SIGKILL
     return tmp_path
@@ -499,13 +499,13 @@ def test_a_killed_build_goes_on_where_it_was(
             byte = file.read(1)
             file.seek(0)
             file.write(bytes([byte[0] ^ 1]))
-    counted, decode = list[int](), cache.decoded
+    counted, decode = list[int](), pixel_cache.decoded
 
     def counting(images: Images, positions: Positions, side: int) -> list[Picture]:
         counted.append(len(positions))
         return decode(images, positions, side)
 
-    monkeypatch.setattr(cache, "decoded", counting)
+    monkeypatch.setattr(pixel_cache, "decoded", counting)
     built = open_pixels(images, 16, cache=killed, cache_gb=1, workers=2)
     assert sum(counted) == left
     pictures, at = built.at(np.arange(300))
@@ -517,7 +517,7 @@ def test_a_killed_build_goes_on_where_it_was(
 def test_a_build_that_comes_second_takes_the_first_ones(images: Images, tmp_path: Path) -> None:
     first = open_pixels(images, 16, cache=tmp_path, cache_gb=1, workers=2)
     (folder,) = (tmp_path / "pixels").iterdir()
-    cache.Build(folder, images, 16, int(first.at(np.arange(1))[0].flat.size)).make(2)
+    pixel_cache.Build(folder, images, 16, int(first.at(np.arange(1))[0].flat.size)).make(2)
     assert list((tmp_path / "pixels").iterdir()) == [folder]
 
 
@@ -533,7 +533,7 @@ def test_a_full_disk_is_said_before_anything_is_decoded(
     images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
-    monkeypatch.setattr(cache, "decoded", None)
+    monkeypatch.setattr(pixel_cache, "decoded", None)
     with pytest.raises(DiskError, match=r"GB more than is free.*cache="):
         open_pixels(images, 16, cache=tmp_path, cache_gb=1, workers=2)
 

@@ -22,8 +22,8 @@ import divcon
 from divcon import failpoints, machine
 from divcon.data.images import Images, open_images
 from divcon.data.index.scan import Memory
-from divcon.data.pixels import cache
-from divcon.data.pixels.cache import open_pixels
+from divcon.data.pixels import pixel_cache
+from divcon.data.pixels.pixel_cache import open_pixels
 from divcon.data.views.kernel import compiled_folder
 from divcon.data.views.kernel.compiling import Ended
 from divcon.errors import OwnedError
@@ -45,7 +45,7 @@ def some(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "BLOCK", 16)
+    monkeypatch.setattr(pixel_cache, "BLOCK", 16)
     monkeypatch.setattr(machine, "measured", lambda *_: MEASURED)
 
 

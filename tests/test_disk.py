@@ -59,9 +59,9 @@ def test_a_disk_full_at_any_size_ends_a_run_that_then_goes_on_to_the_same_bytes(
 def test_a_log_on_a_full_disk_does_not_end_a_run(photos: Path, tmp_path: Path) -> None:
     words = command(photos, tmp_path / "run", "--only", "base", epochs=0.5)
     with Path("/dev/full").open("w") as full:
-        ended = subprocess.run([sys.executable, "-m", "divcon.cli", *words], stderr=full, stdout=subprocess.PIPE)
+        ended = subprocess.run([sys.executable, "-m", "divcon", *words], stderr=full, stdout=subprocess.PIPE)
         assert ended.returncode == 0 and b"base done" in ended.stdout
-        assert subprocess.run([sys.executable, "-m", "divcon.cli", "look", "nowhere"], stderr=full).returncode == 66
+        assert subprocess.run([sys.executable, "-m", "divcon", "look", "nowhere"], stderr=full).returncode == 66
 
 
 @pytest.mark.parametrize("where", ["run", "cache"])
@@ -116,7 +116,7 @@ def test_a_folder_that_may_not_be_written_is_named(photos: Path, tmp_path: Path)
     (tmp_path / "out").mkdir(0o555)
     words = command(photos, tmp_path / "out" / "run")
     ended = subprocess.run(
-        [sys.executable, "-m", "divcon.cli", *words], capture_output=True, text=True, preexec_fn=obey_permissions
+        [sys.executable, "-m", "divcon", *words], capture_output=True, text=True, preexec_fn=obey_permissions
     )
     (line,) = ended.stderr.splitlines()[-1:]
     assert ended.returncode == 74 and str(tmp_path / "out") in line and "Permission denied" in line, ended.stderr
@@ -134,7 +134,7 @@ def test_a_file_that_may_not_be_read_at_use_is_named(photos: Path, tmp_path: Pat
     options: dict[str, Any] = {**TINY, "epochs": 1, "cache": cache}
     words = [f"{key}={value}" for key, value in options.items()]
     ended = subprocess.run(
-        [sys.executable, "-m", "divcon.cli", "run", str(folder), f"out={tmp_path / 'run'}", *words],
+        [sys.executable, "-m", "divcon", "run", str(folder), f"out={tmp_path / 'run'}", *words],
         capture_output=True, text=True, preexec_fn=obey_permissions,
     )  # fmt: skip
     (line,) = ended.stderr.splitlines()[-1:]

@@ -15,8 +15,9 @@ from divcon.api.encoder_check import check_encoders
 from divcon.api.models import find_model
 from divcon.errors import InputError, UsageError
 from divcon.files.tensors import write_tensors
-from divcon.methods.contract import At, Batch, method_named
+from divcon.methods.contract import At, Batch
 from divcon.methods.moclr import MoCLR
+from divcon.methods.registry import method_named
 from divcon.nets.encoder import EncoderSpec, build, check_spec
 from divcon.nets.encoder_trial import failure, objection, sizes_that_work
 from divcon.nets.net import Net, width

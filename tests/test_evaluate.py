@@ -149,7 +149,7 @@ def test_embeddings_are_what_the_model_sees_of_each_image(photos: Path, cache: P
 
 @pytest.mark.parametrize(("place", "width"), [("pool", 64), ("hidden", 32), ("projection", 16)])
 def test_a_model_is_looked_at_from_three_places(photos: Path, cache: Path, place: Any, width: int) -> None:
-    seen = features(find_model(finished(photos) / "base"), open_images(photos, cache=cache), place=place, cache=cache)
+    seen = features(find_model(finished(photos) / "base"), open_images(photos, cache=cache), layer=place, cache=cache)
     assert seen.shape == (160, width) and torch.isfinite(seen).all()
 
 

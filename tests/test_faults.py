@@ -142,10 +142,10 @@ def test_a_place_that_is_not_there_is_refused_and_one_not_reached_is_said(photos
 def test_every_place_is_in_the_code_once_and_is_called_by_its_name() -> None:
     package = Path(divcon.__file__).parent
     text = "\n".join(path.read_text() for path in package.rglob("*.py"))
-    assert {name: text.count(f'faults.at("{name}")') for name in failpoints.POINTS} == dict.fromkeys(
+    assert {name: text.count(f'failpoints.at("{name}")') for name in failpoints.POINTS} == dict.fromkeys(
         failpoints.POINTS, 1
     )
-    assert text.count('faults.at("') == len(failpoints.POINTS)
+    assert text.count('failpoints.at("') == len(failpoints.POINTS)
 
 
 def test_who_asks_for_no_fault_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_who_asks_for_no_fault_gets_none(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_place_is_died_at_when_it_is_passed_for_the_time_asked_for() -> None:
-    code = "from divcon import faults\nfor i in range(5):\n    print(i, flush=True)\n    faults.at('stage.saved')"
+    code = "from divcon import failpoints\nfor i in range(5):\n    print(i, flush=True)\n    failpoints.at('stage.saved')"
     env: dict[str, Any] = {"PYTHONPATH": ":".join(sys.path), failpoints.VARIABLE: "stage.saved:3"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (KILLED, "0\n1\n2\n")

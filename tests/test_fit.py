@@ -19,8 +19,9 @@ from divcon.errors import DataError, FaultError, StoppedError
 from divcon.files.integrity import read_json
 from divcon.log import Progress
 from divcon.machine import Machine
-from divcon.methods.contract import At, Batch, Outcome, method_named
+from divcon.methods.contract import At, Batch, Outcome
 from divcon.methods.moclr import MoCLR
+from divcon.methods.registry import method_named
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.fast_small_maps import with_fast_small_maps
 from divcon.nets.trained import InputSpec

@@ -31,7 +31,7 @@ def pile(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 
 def by_anyone(*words: str) -> "subprocess.CompletedProcess[str]":
     """A command, by somebody who is not root."""
-    command = [sys.executable, "-m", "divcon.cli", *words]
+    command = [sys.executable, "-m", "divcon", *words]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=120, check=False, preexec_fn=obey_permissions
     )

@@ -39,7 +39,7 @@ from divcon.data.images import Images, open_images
 from divcon.data.index import decode_worker, validate
 from divcon.data.index.decode_worker import judged
 from divcon.data.index.index import Index
-from divcon.data.pixels.cache import open_pixels
+from divcon.data.pixels.pixel_cache import open_pixels
 from divcon.data.sources import retry
 from divcon.data.sources.byte_range import ByteRange
 from divcon.data.sources.folder import Folder
@@ -478,9 +478,9 @@ def test_a_disk_that_fails_for_a_moment_is_asked_three_times(
     monkeypatch.setattr(retry, "WAITS", (0, 0))
     folder = open_images(make_collection(tmp_path / "photos", 20, size=16), cache=cache)
     (content,) = folder.read(np.array([3]))
-    monkeypatch.setattr(images, "content", failing(2, lambda: content))
+    monkeypatch.setattr(images, "read_bytes", failing(2, lambda: content))
     assert folder.read(np.array([3])) == [content]
-    monkeypatch.setattr(images, "content", failing(3, lambda: content))
+    monkeypatch.setattr(images, "read_bytes", failing(3, lambda: content))
     with pytest.raises(DataError, match="Input/output error"):
         folder.read(np.array([3]))
 

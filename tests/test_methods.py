@@ -17,15 +17,15 @@ from torch import Tensor, nn
 
 from divcon import dist
 from divcon.config import typed
-from divcon.data.pixels.cache import Cached
 from divcon.data.pixels.packed import PackedPictures
+from divcon.data.pixels.pixel_cache import Cached
 from divcon.data.views.presets import center
 from divcon.data.views.render import views_of
 from divcon.data.views.view import View
 from divcon.errors import UsageError
 from divcon.files.integrity import read_json
 from divcon.machine import Machine
-from divcon.methods import contract
+from divcon.methods import contract, registry
 from divcon.methods.contract import At, Batch, Method
 from divcon.nets.batch_norm import over_all_ranks
 from divcon.nets.encoder import EncoderSpec, build
@@ -44,7 +44,7 @@ TINY = {
     **SMALL, "queue": 24, "prototypes": 10, "hold": 0.0, "queue_from": 0, "crops": 1, "clusters": 6, "heads": 2, "components": 12,
     "permutations": 4, "channels": 32,
 }  # fmt: skip
-METHODS = contract.method_names()
+METHODS = registry.method_files()
 PUZZLES = {"rotation", "jigsaw", "context"}  # nothing to be learned where all directions are alike
 POOLS, KEPT = "distill of pools", "distill of kept"  # a method of three kinds
 WHOLE, CLOSE = "npid of the whole softmax", "local_aggregation of close neighbors"
@@ -102,7 +102,7 @@ def toy_teachers(place: Layer = "projection") -> list[Teacher]:
                 part.momentum = 1.0
         with torch.no_grad():
             net.train()(mine(images))
-        usual = None if place == "projection" else encode(net, SIGHT, pixels, Machine(), place=place)
+        usual = None if place == "projection" else encode(net, SIGHT, pixels, Machine(), layer=place)
         teachers.append(Teacher(net, place, usual))
     return teachers
 
@@ -114,7 +114,7 @@ SAID = torch.randn(N, 2, SMALL["dim"], generator=torch.Generator().manual_seed(0
 
 def class_of(kind: str) -> type[Method]:
     """Of a method by name, or of a kind of it: "distill of pools"."""
-    return contract.method_named(kind.partition(" of ")[0])
+    return registry.method_named(kind.partition(" of ")[0])
 
 
 def built(name: str, seed: int = 0, **options: Any) -> Method:
@@ -123,7 +123,7 @@ def built(name: str, seed: int = 0, **options: Any) -> Method:
     parameters = list(inspect.signature(of).parameters.values())
     wanted = [p.name for p in parameters[2:] if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
     assert set(wanted) <= set(GIVEN), f"{name} is given {wanted}: say in GIVEN, above, what that is here"
-    small = {key: value for key, value in TINY.items() if key in contract.options_of(of)}
+    small = {key: value for key, value in TINY.items() if key in registry.options_of(of)}
     given = [toy_teachers("pool") if name == POOLS and key == "teachers" else GIVEN[key]() for key in wanted]
     given += [lambda index: SAID[index]] if name == KEPT else []
     torch.manual_seed(seed)
@@ -220,7 +220,7 @@ def test_the_loss_is_one_finite_number_in_float32_and_the_same_each_time(name: s
 
 @every_kind
 def test_the_loss_falls(name: str, tmp_path: Path) -> None:
-    brief: dict[str, Any] = {"momentum": None} if "momentum" in contract.options_of(class_of(name)) else {}
+    brief: dict[str, Any] = {"momentum": None} if "momentum" in registry.options_of(class_of(name)) else {}
     brief |= {"temperature": 0.2} if name == "moco_v3" else {}  # of 1 it leaves the loss little room to fall
     # patches of five pixels are hard to place, and harder in one color; a classifier that begins anew every four steps
     # gets nowhere
@@ -305,7 +305,7 @@ def test_an_epoch_may_begin_with_a_look_at_the_whole_collection(name: str) -> No
 
     def look(place: Any) -> Tensor:
         places.append(place)
-        return encode(method.net, SIGHT, toy_pixels(), Machine(), place=place)
+        return encode(method.net, SIGHT, toy_pixels(), Machine(), layer=place)
 
     method.before_epoch(look, At(0, 10, 0))
     assert set(places) <= {"pool", "hidden", "projection"}
@@ -359,40 +359,40 @@ def test_killed_and_resumed_it_ends_bit_identical(name: str, tmp_path: Path) -> 
 
 @every_method
 def test_a_typo_in_an_option_is_answered_with_what_was_meant(name: str) -> None:
-    options = contract.options_of(contract.method_named(name))
+    options = registry.options_of(registry.method_named(name))
     assert options
     for option in options:
         with pytest.raises(UsageError, match=f"option of {name} '{option}x'; did you mean '{option}'"):
-            contract.checked_options(name, {option + "x": 1})
+            registry.checked_options(name, {option + "x": 1})
 
 
 @every_method
 def test_options_left_out_have_their_defaults(name: str) -> None:
-    options = contract.options_of(contract.method_named(name))
-    assert contract.checked_options(name, {}) == options
+    options = registry.options_of(registry.method_named(name))
+    assert registry.checked_options(name, {}) == options
     changed, before = next(iter(options.items()))
     now = 0.123 if isinstance(before, float) else before + 1
-    assert contract.checked_options(name, {changed: now}) == {**options, changed: now}
+    assert registry.checked_options(name, {changed: now}) == {**options, changed: now}
     json.dumps(options)
 
 
 @pytest.mark.parametrize("option", ["queue=0", "momentum=2", "temperature=0", "hidden=1.5", "dim=many"])
 def test_an_option_that_is_out_of_bounds_is_refused_by_name(option: str) -> None:
     with pytest.raises(UsageError, match=rf"{option}: "):
-        contract.checked_options("moco", typed([option]))
+        registry.checked_options("moco", typed([option]))
 
 
 @every_method
 def test_a_method_says_what_it_is_in_a_line(name: str) -> None:
-    about = contract.method_named(name).about
+    about = registry.method_named(name).about
     assert 10 < len(about) < 100 and "\n" not in about
-    module = inspect.getmodule(contract.method_named(name))
+    module = inspect.getmodule(registry.method_named(name))
     assert module is not None and "https://arxiv.org/abs/" in (module.__doc__ or "")
 
 
 def test_a_method_that_is_not_there_is_answered_with_its_neighbor() -> None:
     with pytest.raises(UsageError, match="unknown method 'moclar'; did you mean 'moclr'"):
-        contract.method_named("moclar")
+        registry.method_named("moclar")
 
 
 @every_kind

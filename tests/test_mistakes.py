@@ -37,7 +37,7 @@ from divcon.api.models import find_model
 from divcon.clustering.clusters import Clusters
 from divcon.clustering.kmeans import assign, kmeans
 from divcon.data.images import Images, open_images
-from divcon.data.pixels.cache import Pixels, open_pixels
+from divcon.data.pixels.pixel_cache import Pixels, open_pixels
 from divcon.data.views.draw import draw
 from divcon.data.views.presets import PRESETS
 from divcon.data.views.view import View
@@ -46,9 +46,10 @@ from divcon.evals.linear import linear
 from divcon.files.integrity import read_json
 from divcon.losses import info_nce, nt_xent, regression
 from divcon.machine import Machine
-from divcon.methods.contract import At, options_of
+from divcon.methods.contract import At
 from divcon.methods.distill import Distill
 from divcon.methods.moclr import MoCLR
+from divcon.methods.registry import options_of
 from divcon.nets.batch_norm import BatchNorm
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.momentum import momentum_at
@@ -96,7 +97,7 @@ class Ran:
 
     def seen(self, place: Any, positions: np.ndarray | None = None) -> Tensor:
         """What the base sees on center views."""
-        return encode(self.base.net, self.base.input_spec, self.pixels, Machine(), place=place, positions=positions)
+        return encode(self.base.net, self.base.input_spec, self.pixels, Machine(), layer=place, positions=positions)
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ def test_where_nothing_can_be_written_is_named_with_its_code(
 def shell(line: str, cache: Path) -> "subprocess.CompletedProcess[str]":
     env = {
         **os.environ,
-        "DIVCON": f"{sys.executable} -m divcon.cli",
+        "DIVCON": f"{sys.executable} -m divcon",
         "DIVCON_CACHE": str(cache),
         "PYTHONPATH": os.pathsep.join(sys.path),
     }

@@ -50,7 +50,7 @@ def command(photos: Path, out: Path, *words: str, epochs: float = EPOCHS) -> lis
 
 
 def started(words: Sequence[str]) -> "subprocess.Popen[str]":
-    return subprocess.Popen([sys.executable, "-m", "divcon.cli", *words], stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-m", "divcon", *words], stderr=subprocess.PIPE, text=True)
 
 
 def typed(words: Sequence[str]) -> int:

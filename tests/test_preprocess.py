@@ -16,7 +16,7 @@ from torch import nn
 
 import divcon
 from divcon.data.images import open_images
-from divcon.data.pixels.cache import open_pixels
+from divcon.data.pixels.pixel_cache import open_pixels
 from divcon.data.views.draw import CENTER_SHARE
 from divcon.data.views.presets import center
 from divcon.data.views.render import views_of

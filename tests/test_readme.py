@@ -15,11 +15,13 @@ import typer
 
 import divcon
 from divcon import cli, recipes
-from divcon.api import demo, models, run_plan
-from divcon.cli import recipes
+from divcon.api import demo, embed, evaluate, index, look, models, plan, redo, run_plan, status
+from divcon.cli import encoders as list_encoders
+from divcon.cli import methods as list_methods
+from divcon.cli import recipes as list_recipes
 from divcon.data.index.index import Index
 from divcon.machine import Machine
-from divcon.methods import contract
+from divcon.methods import registry
 from divcon.runs.records import RunRecord
 
 ROOT = Path(__file__).parent.parent
@@ -85,9 +87,19 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
     run.mkdir(parents=True)
     RunRecord({}, {}, {}, "", 6900, ["base"], "student").write(run)  # for those that name a run to do alike
     begins = {
-        folders: ("look_through", "open_images", "_book"), models: ("open_images", "open_labeled", "find_model"), lists: ("_list",),
-        orders: ("carry_out",), planning: ("plan",),
-    }  # fmt: skip
+        look: ("look_through",),
+        index: ("open_images",),
+        status: ("run_record",),
+        redo: ("run_record",),
+        models: ("find_model",),
+        evaluate: ("open_labeled", "find_model"),
+        embed: ("open_images",),
+        run_plan: ("execute",),
+        plan: ("cost_of",),
+        list_recipes: ("answer_names",),
+        list_methods: ("answer_names",),
+        list_encoders: ("answer_names",),
+    }
     for module, names in begins.items():
         for name in names:
             monkeypatch.setattr(module, name, reached)
@@ -142,4 +154,4 @@ def test_the_documented_method_and_recipe_can_be_run(
     options = {key: value for key, value in tiny.items() if not key.startswith("clusters.")}
     ran = divcon.run(photos, out=tmp_path / "run", recipe="simsiam", epochs=1, **options)
     assert ran.did == ["base"]
-    assert contract.options_of(contract.method_named("simsiam")) == {"hidden": 2048, "dim": 2048, "narrow": 512}
+    assert registry.options_of(registry.method_named("simsiam")) == {"hidden": 2048, "dim": 2048, "narrow": 512}

@@ -47,14 +47,14 @@ def ran(recipe: str, photos: Path, out: Path, **options: Any) -> Path:
 def test_a_pipeline_spends_the_budget_as_planned_is_used_like_any_other_and_can_be_asked_for_again(
     photos: Path, tmp_path: Path, recipe: str
 ) -> None:
-    plan = plan.plan(run_plan.prepare_run(photos, tmp_path / "run", asked(recipe, photos)))
+    planned = plan.cost_of(run_plan.prepare_run(photos, tmp_path / "run", asked(recipe, photos)))
     run = ran(recipe, photos, tmp_path / "run")
     stages = divcon.status(run)["stages"]
     assert list(stages) == STAGES[recipe] and all(stage["state"] == "done" for stage in stages.values())
     notes = {
-        row["stage"]: json.loads((run / row["stage"] / "stage.json").read_text())["notes"] for row in plan["stages"]
+        row["stage"]: json.loads((run / row["stage"] / "stage.json").read_text())["notes"] for row in planned["stages"]
     }
-    for row in plan["stages"]:
+    for row in planned["stages"]:
         assert (row["steps"], row["batch_size"]) == tuple(notes[row["stage"]][name] for name in ("steps", "batch_size"))
     assert sum(note["images_seen"] for note in notes.values()) == pytest.approx(2 * 160, abs=16)
     assert 0 <= divcon.evaluate(run, photos, tasks="knn")["knn"]["top1"] <= 1
@@ -125,9 +125,9 @@ def test_clusters_too_many_for_the_images_are_not_planned(photos: Path, tmp_path
         "clusters.smallest": 60,
         "epochs": 2,
     }
-    plan = plan.plan(run_plan.prepare_run(photos, tmp_path / "run", some))
-    assert [row["stage"] for row in plan["stages"]] == ["base", "experts/0", "experts/1", "student"]
-    assert any("not known yet; 2 of 5 can have 60 images" in why for why in plan["why"])
+    planned = plan.cost_of(run_plan.prepare_run(photos, tmp_path / "run", some))
+    assert [row["stage"] for row in planned["stages"]] == ["base", "experts/0", "experts/1", "student"]
+    assert any("not known yet; 2 of 5 can have 60 images" in why for why in planned["why"])
 
 
 # NMF

@@ -28,7 +28,7 @@ from divcon.api.index import index
 from divcon.api.look import look
 from divcon.data.images import Images, open_images
 from divcon.data.index import scan
-from divcon.data.pixels.cache import open_pixels
+from divcon.data.pixels.pixel_cache import open_pixels
 from divcon.data.sources import retry, tar
 from divcon.data.sources.byte_range import ByteRange, Entry
 from divcon.data.sources.folder import Folder
@@ -169,7 +169,7 @@ def test_a_used_picture_of_a_tar_is_the_one_that_was_put_in(found: Images, cache
 
 def test_bombs_in_a_tar_are_judged_within_a_gigabyte(tarred: Path, tmp_path: Path) -> None:
     """Of address space, for the process that follows the headers; its decoders have limits of their own."""
-    command = [sys.executable, "-m", "divcon.cli", "look", str(tarred), "--json", f"cache={tmp_path}"]
+    command = [sys.executable, "-m", "divcon", "look", str(tarred), "--json", f"cache={tmp_path}"]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=60,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (GIB, GIB)),

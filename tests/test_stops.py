@@ -178,7 +178,7 @@ def test_a_lock_that_can_not_be_read_for_a_moment_is_read_again_and_one_that_sta
 
     (tmp_path / "lock").write_text(seal(json.dumps(owner.this_process() | {"pid": 1, "started": "0"})))
     with monkeypatch.context() as patch:
-        patch.setattr(owner, "read", stale)
+        patch.setattr(owner, "read_regular", stale)
         taken = contextlib.nullcontext() if free else pytest.raises(OwnedError, match="--steal-lock")
         with taken, owner.owned(tmp_path):
             owner.check(tmp_path)
@@ -225,7 +225,7 @@ def test_an_image_that_can_not_be_read_to_its_end_is_named_and_nobody_waits_for_
     photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = open_images(photos, cache=cache)
-    bad, release, read = os.fsdecode(images.names(np.array([17]))[0]), threading.Event(), module.content
+    bad, release, read = os.fsdecode(images.names(np.array([17]))[0]), threading.Event(), module.read_bytes
 
     def slow(place: ByteRange) -> bytes:
         if place.file == os.fsencode(photos / bad):
@@ -237,7 +237,7 @@ def test_an_image_that_can_not_be_read_to_its_end_is_named_and_nobody_waits_for_
 
     monkeypatch.setattr(reader_threads, "HUNG", 0.3)
     monkeypatch.setattr(reader_threads, "LEAVE", 0.1)
-    monkeypatch.setattr(module, "content", slow)
+    monkeypatch.setattr(module, "read_bytes", slow)
     with pytest.raises(ResourceError, match=r"nothing came for 0.3 s, at " + re.escape(bad)) as error:
         reader_threads.parallel_map(look, range(30), 3)
     release.set()
@@ -247,9 +247,10 @@ def test_an_image_that_can_not_be_read_to_its_end_is_named_and_nobody_waits_for_
 HANGS = """
 import sys, time
 from divcon import cli
-from divcon.data import images, readers
-readers.HUNG = readers.LEAVE = 0.5
-images.content = lambda place: time.sleep(1000)
+from divcon.data import images
+from divcon.data.sources import reader_threads
+reader_threads.HUNG = reader_threads.LEAVE = 0.5
+images.read_bytes = lambda place: time.sleep(1000)
 sys.argv = ["divcon", *sys.argv[1:]]
 cli.main()
 """

@@ -187,7 +187,7 @@ def record(**changes: Any) -> Change:
     return change
 
 
-def record(stage: str, **changes: Any) -> Change:
+def stage_record(stage: str, **changes: Any) -> Change:
     def change(run: Path) -> None:
         write_json(run / stage / "stage.json", {**read_json(run / stage / "stage.json"), **changes})
 
@@ -223,8 +223,8 @@ def test_a_hostile_run_is_refused_and_nothing_outside_it_is_touched(
 @pytest.mark.parametrize(
     "change",
     [
-        record("clusters", notes={"k": 10**15}), record("clusters", notes={"k": "many"}), record("clusters", notes=[]),
-        record("base", seconds="long"), record("base", notes={"images_per_second": "fast"}), record("base", notes=None),
+        stage_record("clusters", notes={"k": 10**15}), stage_record("clusters", notes={"k": "many"}), stage_record("clusters", notes=[]),
+        stage_record("base", seconds="long"), stage_record("base", notes={"images_per_second": "fast"}), stage_record("base", notes=None),
     ],
 )  # fmt: skip
 def test_hostile_notes_are_shown_as_damage(run: Path, change: Change, capsys: pytest.CaptureFixture[str]) -> None:

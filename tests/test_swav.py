@@ -17,8 +17,9 @@ from divcon.data.views.view import View
 from divcon.errors import UsageError
 from divcon.losses import sinkhorn, swapped
 from divcon.machine import Machine
-from divcon.methods.contract import At, checked_options
+from divcon.methods.contract import At
 from divcon.methods.deepcluster_v2 import DeepClusterV2
+from divcon.methods.registry import checked_options
 from divcon.methods.swav import SwAV
 from divcon.train.collapse import CHANCE
 from divcon.train.loop import train_step

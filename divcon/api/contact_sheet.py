@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..clustering.clusters import Clusters
 from ..data.images import Images
-from ..data.pixels.cache import decoded
+from ..data.pixels.pixel_cache import decoded
 from ..errors import UsageError
 from ..files.atomic import atomic_write
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ..data.images import Images
-from ..data.pixels.cache import fitted_sizes, place_of
+from ..data.pixels.pixel_cache import fitted_sizes, place_of
 from ..errors import DiskError
 from ..files.paths import nearest_folder
 from ..files.text import printable
-from ..methods.contract import method_named
+from ..methods.registry import method_named
 from ..nets.encoder import build
 from ..nets.net import width
 from ..nets.trained import InputSpec

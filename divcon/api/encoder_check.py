@@ -10,7 +10,8 @@ from torch import nn
 from ..data.views.presets import PRESETS
 from ..errors import UsageError
 from ..files.text import printable
-from ..methods.contract import Method, method_named
+from ..methods.contract import Method
+from ..methods.registry import method_named
 from ..nets import encoder_trial
 from ..nets.encoder import SLIM, EncoderSpec, check_spec
 from ..nets.timm_models import designed_size

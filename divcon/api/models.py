@@ -7,7 +7,7 @@ import torch
 from .. import machine
 from ..config import Gigabytes, Workers
 from ..data.images import Images
-from ..data.pixels.cache import open_pixels
+from ..data.pixels.pixel_cache import open_pixels
 from ..errors import InputError
 from ..files.text import printable
 from ..nets.encoder import SLIM, EncoderSpec, check_spec

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ from torch import nn
 
 from ..config import unknown
 from ..errors import UsageError
+from ..files.paths import Data
 from ..machine import Machine
 from ..methods.classify import Classify
-from ..methods.contract import At, Batch, Method, method_named
+from ..methods.contract import At, Batch, Method
+from ..methods.registry import method_named
 from ..nets.encoder import build
 from ..nets.fast_small_maps import with_fast_small_maps
 from ..nets.net import width
@@ -34,8 +37,9 @@ from ..train.loop import train_step
 from ..train.optimizers import make_optimizer
 from ..train.schedules import steps_for
 from .disk_space import disk_bytes, free_bytes
+from .entry import exclusive
 from .preflight import remaining
-from .run_plan import RunPlan
+from .run_plan import RunPlan, prepare_run
 
 TIMED = 3  # steps, after one that warms up
 
@@ -54,9 +58,15 @@ class Part:
         return max(2, min(self.recipe.batch_size, self.images // 8))
 
 
-def plan(order: RunPlan, only: str | None = None) -> dict[str, Any]:
-    """Images, and for each stage, or the `only` one, its images, steps, batch and expected seconds; the disk that is needed
-    and free."""
+@exclusive
+def plan(data: Data, *, out: str | Path, only: str | None = None, **options: Any) -> dict[str, Any]:
+    """Return what `run` with these arguments would do: its images, and for each stage (or for the stage `only`) the
+    images, steps, batch size and expected seconds; the disk space that is needed and free. Nothing is written."""
+    return cost_of(prepare_run(data, out, options), only)
+
+
+def cost_of(order: RunPlan, only: str | None = None) -> dict[str, Any]:
+    """The answer of `plan` for a prepared run."""
     _refuse_unknown(order, only)
     parts = [part for part in trainings(order) if only in (None, *_names(part.stage))]
     costs = _costs(parts, order.machine)

@@ -8,7 +8,7 @@ import torch
 
 from .. import dist
 from ..errors import DataError, UsageError
-from ..methods.contract import method_named
+from ..methods.registry import method_named
 from ..nets.encoder import build
 from ..nets.net import Net, width
 from ..nets.recompute import recomputing

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from ..runs.records import forget_stages
 from .entry import concurrent
-from .status import _book
+from .status import run_record
 
 
 @concurrent
 def redo(run: str | Path, stage: str) -> list[str]:
     """Forget a stage and what follows from it; the names of what was removed."""
-    _book(Path(run))
+    run_record(Path(run))
     return forget_stages(Path(run), stage)

@@ -18,7 +18,7 @@ UNKNOWN = dict.fromkeys(("images_seen", "images_per_second", "data_wait", "peak_
 def status(run: str | Path, *, verify: bool = False) -> dict[str, Any]:
     """Each stage: waiting, running, interrupted, failed or done; how far, how fast, how long still."""
     folder = Path(run)
-    record = _book(folder)
+    record = run_record(folder)
     stages = {name: stage_status(folder / name) for name in expected_stages(folder, record)}
     result: dict[str, Any] = {"images": record.used, "stages": stages}
     if verify:
@@ -69,7 +69,8 @@ def _rates(notes: dict[str, Any]) -> dict[str, Any]:
     return {key: notes[key] for key in UNKNOWN if key in notes}
 
 
-def _book(folder: Path) -> RunRecord:
+def run_record(folder: Path) -> RunRecord:
+    """The record of a run; InputError where the folder is not a run."""
     if not (folder / "run.json").exists():
         raise InputError(f"{printable(folder)} is not a run: there is no run.json in it")
     return RunRecord.read(folder)

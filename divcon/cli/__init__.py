@@ -1,8 +1,10 @@
-"""The command line: a file a verb. Each says in words what the Python verb of the same name gives."""
+"""The command line: a file for each verb, which has the name of its function in divcon/api."""
 
 import contextlib
 import difflib
 import functools
+import importlib
+import pkgutil
 import re
 import sys
 import traceback
@@ -24,7 +26,6 @@ from ..errors import (
     no_memory,
 )
 from ..files.atomic import FULL, UNWRITABLE
-from . import demo, embed, eval, index, look, recipes, redo, run, status
 from .terminal import open_streams, safe, screen
 
 app = typer.Typer(
@@ -33,10 +34,13 @@ app = typer.Typer(
     "--debug, anywhere, shows tracebacks.",
 )  # fmt: skip
 NO_MEMORY = re.compile("allocate memory|failed to map segment", re.IGNORECASE)  # as the loader of libraries says it
-VERBS: tuple[Callable[..., None], ...] = (
-    index.index, look.look, run.run, status.status, redo.redo, eval.eval, embed.embed,
-    recipes.recipes, recipes.methods, recipes.encoders, demo.demo,
-)  # fmt: skip
+
+
+def verbs() -> dict[str, Callable[..., None]]:
+    """The verbs by name: the function NAME of each file NAME.py of this folder that has one."""
+    modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+    names = {module.__name__.rpartition(".")[2]: module for module in modules}
+    return {name: getattr(module, name) for name, module in sorted(names.items()) if hasattr(module, name)}
 
 
 def _worded(verb: Callable[..., None]) -> Callable[..., None]:
@@ -56,7 +60,7 @@ def _worded(verb: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
-for verb in VERBS:
+for verb in verbs().values():
     app.command()(_worded(verb))
 
 

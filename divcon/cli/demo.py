@@ -1,6 +1,6 @@
 """divcon demo"""
 
-from .options import Json, Words, options
+from .arguments import Json, Words, options
 from .terminal import answer
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import few
-from .options import Json, Words, options
+from .arguments import Json, Words, options
 from .terminal import answer
 
 

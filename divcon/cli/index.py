@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Json, Words, more_data, options
+from .arguments import Json, Words, more_data, options
 from .terminal import answer
 
 

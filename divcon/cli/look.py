@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from ..files.text import printable
-from .options import Json, Words, more_data, options
+from .arguments import Json, Words, more_data, options
 from .terminal import answer, table
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ..errors import few
-from .options import Json
+from .arguments import Json
 from .terminal import answer
 
 

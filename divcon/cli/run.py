@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Json, Words, more_data, options, required
+from .arguments import Json, Words, more_data, options, required
 from .terminal import answer, table
 
 
@@ -28,10 +28,9 @@ def run(
     pairs = options(words)
     out = required(pairs, "out", "out=runs/photos")
     if plan:
-        from ..api import run_plan
-        from ..api.plan import plan as planning
+        from ..api.plan import plan as plan_run
 
-        account = planning(run_plan.prepare_run(piles, out, pairs), only)
+        account = plan_run(piles, out=out, only=only, **pairs)
         answer(account, json, planned(account))
         return
     from ..api import run

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Json, Words, options
+from .arguments import Json, Words, options
 from .terminal import answer, table
 
 

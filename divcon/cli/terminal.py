@@ -117,3 +117,8 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
     )
+
+
+def answer_names(about: dict[str, str], as_json: bool) -> None:
+    """The answer that lists names, each with a line about it."""
+    answer(about, as_json, table(["name", "about"], [[name, line] for name, line in about.items()]))

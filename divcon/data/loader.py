@@ -9,7 +9,7 @@ from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
 
 from ..log import info
-from .pixels.cache import Pixels
+from .pixels.pixel_cache import Pixels
 from .sampler import Sampler
 from .views.render import views_of
 from .views.view import View

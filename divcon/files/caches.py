@@ -11,12 +11,7 @@ from ..errors import DiskError, InputError
 
 if TYPE_CHECKING:
     pass
-import contextlib
-import errno
-from collections.abc import Iterator
-from pathlib import Path
 
-from ..errors import DiskError
 from ..log import warning
 from .paths import expand_home
 from .text import printable

@@ -9,10 +9,8 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     pass
-import os
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 from ..errors import UsageError
 from .atomic import disk_errors

@@ -4,22 +4,17 @@ A method is an nn.Module whose forward IS the loss and whose state_dict is all i
 optimizer or device. Forward reads state and never writes it; what `after_step` needs, forward returns.
 """
 
-import importlib
-import inspect
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, get_type_hints
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..config import check_value, unknown
 from ..data.views.view import View
-from ..errors import UsageError
 from ..nets.net import Layer, Net
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -103,45 +98,3 @@ class Method(nn.Module, ABC):
     @torch.no_grad()
     def after_step(self, kept: Any, at: At) -> None:
         """Called once the optimizer has moved, e.g. to move a momentum target."""
-
-
-def method_names() -> list[str]:
-    """The methods there are: a file each in divcon/methods."""
-    return sorted(module.name for module in pkgutil.iter_modules(importlib.import_module("divcon.methods").__path__))
-
-
-def method_named(name: str) -> type[Method]:
-    """The method that divcon/methods/NAME.py defines."""
-    if name not in method_names():
-        raise UsageError(unknown("method", name, method_names()))
-    module = importlib.import_module(f"divcon.methods.{name}")
-    (found,) = (
-        c
-        for c in vars(module).values()
-        if isinstance(c, type) and issubclass(c, Method) and c.__module__ == module.__name__
-    )
-    return found
-
-
-def options_of(method: type[Method]) -> dict[str, Any]:
-    """The method's options and their defaults."""
-    parameters = inspect.signature(method).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-
-
-def check_learns_alone(name: str) -> None:
-    """Refuse a method that has to be given more than an encoder and images."""
-    parameters = inspect.signature(method_named(name)).parameters.values()
-    needs = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty][2:]
-    if needs:
-        raise UsageError(f"method={name} can't learn from images alone: it needs {' and '.join(needs)}")
-
-
-def checked_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """All options of the method, those given over its defaults; a typo is refused, and what is out of bounds."""
-    known = options_of(method_named(name))
-    for option in options:
-        if option not in known:
-            raise UsageError(unknown(f"option of {name}", option, list(known)))
-    kinds = get_type_hints(method_named(name).__init__, include_extras=True)
-    return {**known, **{option: check_value(kinds[option], value, option) for option, value in options.items()}}

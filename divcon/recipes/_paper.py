@@ -5,7 +5,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..evals.expert_check import ExpertCheck
-from ..methods.contract import method_named, options_of
+from ..methods.registry import method_named, options_of
 from ..pipelines.dnc import DnC
 from ..stages.classify import Classification
 from ..stages.cluster import Divide

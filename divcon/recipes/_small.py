@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..methods.contract import method_named, options_of
+from ..methods.registry import method_named, options_of
 from ..nets.encoder import SLIM
 from ..stages.classify import Classification
 from ..stages.pretrain import Pretrain

@@ -12,7 +12,7 @@ paper's by distance between rows of length one. The look that is clustered is no
 from dataclasses import replace
 from typing import Any
 
-from ..methods.contract import method_named, options_of
+from ..methods.registry import method_named, options_of
 from ..pipelines.clusterfit import ClusterFit
 from ..stages.cluster import Divide
 from . import Options

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from ..data.images import Images
-from ..methods.contract import check_learns_alone, checked_options, method_named
+from ..methods.registry import check_learns_alone, checked_options, method_named
 from ..nets.trained import Trained
 from ..runs.run import StageContext
 from .learning import NetworkTraining, train_network

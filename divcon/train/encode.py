@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import signals
-from ..data.pixels.cache import Pixels
+from ..data.pixels.pixel_cache import Pixels
 from ..data.views.presets import center
 from ..data.views.render import views_of
 from ..data.views.view import View

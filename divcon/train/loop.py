@@ -10,7 +10,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from .. import dist, failpoints
 from ..data.loader import Loader, Shown
-from ..data.pixels.cache import Pixels
+from ..data.pixels.pixel_cache import Pixels
 from ..data.sampler import Sampler
 from ..data.views.view import View
 from ..errors import DataError, UsageError

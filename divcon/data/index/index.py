@@ -20,7 +20,8 @@ from jaxtyping import Int32, Int64, UInt8
 from numpy.typing import NDArray
 
 from ...errors import DamagedError, few
-from ...files import atomic, integrity, text
+from ...files import atomic, integrity
+from ...files.text import printable
 from ..sources.names import hidden
 from .near_duplicates import LOOKS, find_near_duplicates
 
@@ -227,14 +228,14 @@ class Index:
         """Checked against its hashes, then mapped: however long it is, it takes no memory. DamagedError where it differs."""
         wrong = integrity.mismatches(folder / "MANIFEST.json")
         if wrong:
-            raise DamagedError(f"{few(wrong, '; ')}. Make it again: divcon index DATA out={text.printable(folder)}")
+            raise DamagedError(f"{few(wrong, '; ')}. Make it again: divcon index DATA out={printable(folder)}")
         try:
             with pa.memory_map(str((folder / "index.arrow").absolute())) as file:
                 return cls(_sound(pa.ipc.open_file(file).read_all()))
         except (OSError, pa.ArrowException, ValueError) as error:
             raise DamagedError(
-                f"{text.printable(folder)}/index.arrow can't be read ({text.printable(str(error))}). "
-                f"Make it again: divcon index DATA out={text.printable(folder)}"
+                f"{printable(folder)}/index.arrow can't be read ({printable(str(error))}). "
+                f"Make it again: divcon index DATA out={printable(folder)}"
             ) from error
 
     def _same(self) -> Iterable[Sequence[bytes | str]]:
@@ -302,5 +303,5 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[bytes 
 
 def _cell(value: bytes | str) -> str:
     """Safe to show, and no formula to a spreadsheet: a path that begins like one is the same path from here."""
-    text = text.printable(value)
+    text = printable(value)
     return f"./{text}" if text.startswith(FORMULA) else text

@@ -18,7 +18,7 @@ from .parts import Role, Roles, certain, doubtful, pairs, roles_of
 # "auto": by the names. None: each folder is a class. "train,val": learn from the one, test on the other.
 Split = str | tuple[str, str] | None
 Inside = Mapping[str, Set[str]]  # the folders that hold pictures, and for each the folders in it that do
-UNLABELED = {"unlabeled", "unlabeled", "unsup", "unsupervised"}  # never a class, unless split= is typed
+UNLABELED = {"unlabeled", "unsup", "unsupervised"}  # never a class, unless split= is typed
 EXTRA = {*UNLABELED, "extra"}  # never a class beside parts
 HOLDERS = {"images", "imgs", "img", "jpegimages"}  # folders of all pictures, beside which their masks may lie
 

@@ -1,0 +1,64 @@
+"""Methods by name: a file each in divcon/methods."""
+
+import importlib
+import inspect
+import pkgutil
+from typing import Any, get_type_hints
+
+from ..config import check_value, unknown
+from ..errors import UsageError
+from .contract import Method
+
+NOT_METHODS = {"contract", "momentum_method", "registry"}  # files of this room that define no method
+
+
+def method_files() -> list[str]:
+    """The names of all method files."""
+    package = importlib.import_module("divcon.methods")
+    return sorted({module.name for module in pkgutil.iter_modules(package.__path__)} - NOT_METHODS)
+
+
+def method_names() -> list[str]:
+    """The names that `method=` takes: the methods that learn from images alone."""
+    return [name for name in method_files() if not needs(method_named(name))]
+
+
+def method_named(name: str) -> type[Method]:
+    """The method that divcon/methods/NAME.py defines."""
+    if name not in method_files():
+        raise UsageError(unknown("method", name, method_names()))
+    module = importlib.import_module(f"divcon.methods.{name}")
+    (found,) = (
+        c
+        for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, Method) and c.__module__ == module.__name__
+    )
+    return found
+
+
+def options_of(method: type[Method]) -> dict[str, Any]:
+    """The method's options and their defaults."""
+    parameters = inspect.signature(method).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def needs(method: type[Method]) -> list[str]:
+    """The arguments that a method needs besides an encoder and the number of images."""
+    parameters = inspect.signature(method).parameters.values()
+    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty][2:]
+
+
+def check_learns_alone(name: str) -> None:
+    """UsageError for a method that needs more than an encoder and images."""
+    if missing := needs(method_named(name)):
+        raise UsageError(f"method={name} can't learn from images alone: it needs {' and '.join(missing)}")
+
+
+def checked_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """All options of the method, those given over its defaults; a typo is refused, and what is out of bounds."""
+    known = options_of(method_named(name))
+    for option in options:
+        if option not in known:
+            raise UsageError(unknown(f"option of {name}", option, list(known)))
+    kinds = get_type_hints(method_named(name).__init__, include_extras=True)
+    return {**known, **{option: check_value(kinds[option], value, option) for option, value in options.items()}}
