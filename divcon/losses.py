@@ -27,9 +27,7 @@ def in_float32(loss: Callable[Concatenate[Tensor, P], Tensor]) -> Callable[Conca
 
 
 @in_float32
-def info_nce(
-    query: Float[Tensor, "b d"], key: Float[Tensor, "b d"], temperature: float
-) -> Float[Tensor, ""]:  # fmt: skip
+def info_nce(query: Float[Tensor, "b d"], key: Float[Tensor, "b d"], temperature: float) -> Float[Tensor, ""]:
     """Pick out each query's own key among the keys of all ranks, by cosine (DnC equation 1).
 
     No gradient reaches the keys: they are a momentum network's.
@@ -87,9 +85,13 @@ def instance_softmax(
 
 @in_float32
 def instance_nce(
-    z: Float[Tensor, "b d"], bank: Float[Tensor, "n d"], index: Int64[Tensor, "b"], noise: Int64[Tensor, "b m"],
-    temperature: float, normalizer: float,
-) -> Float[Tensor, ""]:  # fmt: skip
+    z: Float[Tensor, "b d"],
+    bank: Float[Tensor, "n d"],
+    index: Int64[Tensor, "b"],
+    noise: Int64[Tensor, "b m"],
+    temperature: float,
+    normalizer: float,
+) -> Float[Tensor, ""]:
     """Tell each image's own row of a bank from m rows at random (NPID equations 4 to 7); `normalizer` is Z / n.
 
     h = P / (P + m / n) with P = exp(s / t) / Z is the logistic function of s / t - log(m Z / n).

@@ -103,9 +103,16 @@ def cores() -> int:
 
 
 def choose(
-    cache: Path, *, device: str = "auto", precision: str = "auto", channels_last: Choice = "auto", fast_small_maps: bool = True,
-    compiled: bool = False, workers: int | None = None, keep_memory: bool = True,
-) -> Machine:  # fmt: skip
+    cache: Path,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    channels_last: Choice = "auto",
+    fast_small_maps: bool = True,
+    compiled: bool = False,
+    workers: int | None = None,
+    keep_memory: bool = True,
+) -> Machine:
     """The machine as asked for; what is left at "auto" is chosen by a short measurement, remembered in the cache."""
     import torch
 

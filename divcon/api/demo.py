@@ -45,9 +45,14 @@ def demo(
     draw_clusters(open_images(folder, cache=cache), clusters, out / "clusters.png")
     used = "every image, those of the test half too, without any label"
     return {
-        "run": str(out), "data": str(folder), "pretrained_on": used, "train": len(train), "test": len(test),
-        "scores": scores, "clusters": contents(clusters, labeled),
-    }  # fmt: skip
+        "run": str(out),
+        "data": str(folder),
+        "pretrained_on": used,
+        "train": len(train),
+        "test": len(test),
+        "scores": scores,
+        "clusters": contents(clusters, labeled),
+    }
 
 
 def _models(run_folder: Path) -> dict[str, str]:

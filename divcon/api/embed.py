@@ -31,9 +31,17 @@ class Embedded:
 
 @exclusive
 def embed(
-    model: str | Path, data: Data, *, out: str | Path, include: Patterns = (), exclude: Patterns = (),
-    layer: Layer = "pool", cache: str | Path | None = None, cache_gb: Gigabytes = 8.0, workers: Workers | None = None,
-) -> Embedded:  # fmt: skip
+    model: str | Path,
+    data: Data,
+    *,
+    out: str | Path,
+    include: Patterns = (),
+    exclude: Patterns = (),
+    layer: Layer = "pool",
+    cache: str | Path | None = None,
+    cache_gb: Gigabytes = 8.0,
+    workers: Workers | None = None,
+) -> Embedded:
     """Write what the model sees of each image to a parquet file, a row for each file that can be read: `path` (null where
     it is not UTF-8), `path_bytes`, `picture` (copies have the same number and vector) and `embedding`."""
     if Path(out).suffix != ".parquet":
@@ -53,8 +61,13 @@ def _write_embeddings(out: Path, files: Files, x: NDArray[np.float32]) -> None:
     import pyarrow.parquet as pq
 
     schema = pa.schema(
-        {"path": pa.string(), "path_bytes": pa.binary(), "picture": pa.int64(), "embedding": pa.list_(pa.float32(), x.shape[1])}
-    )  # fmt: skip
+        {
+            "path": pa.string(),
+            "path_bytes": pa.binary(),
+            "picture": pa.int64(),
+            "embedding": pa.list_(pa.float32(), x.shape[1]),
+        }
+    )
     with (
         atomic_write(out) as part,
         part.open("wb") as file,

@@ -18,9 +18,7 @@ from ..files.text import printable
 P = ParamSpec("P")
 R = TypeVar("R")
 # options and arguments that are paths; `recipe` and `init` have other values too, of which none begins with ~
-PATHS = {
-    "data", "out", "model", "labeled", "run", "cache", "sheet", "rejected", "base", "labels", "init", "recipe",
-}  # fmt: skip
+PATHS = {"data", "out", "model", "labeled", "run", "cache", "sheet", "rejected", "base", "labels", "init", "recipe"}
 WRITTEN = {"out", "sheet", "rejected", "cache"}
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:/{1,2}[^/]|file:/", re.IGNORECASE)  # with slashes that pathlib may have joined
 UNTRAINED = "random:"  # before a path, or a name

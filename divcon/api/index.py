@@ -13,9 +13,15 @@ from .entry import exclusive
 
 @exclusive
 def index(
-    data: Data, *, out: str | Path | None = None, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = (),
-    near_duplicates: Near = "keep", cache: str | Path | None = None, workers: Workers | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    data: Data,
+    *,
+    out: str | Path | None = None,
+    include: str | tuple[str, ...] = (),
+    exclude: str | tuple[str, ...] = (),
+    near_duplicates: Near = "keep",
+    cache: str | Path | None = None,
+    workers: Workers | None = None,
+) -> dict[str, Any]:
     """Read every file once and remember it in the cache; with `out`, also as index.arrow and lists in that folder."""
     made = open_images(
         data,

@@ -20,10 +20,16 @@ NAMED = 10  # of the rejected, in what `look` says
 
 @exclusive
 def look(
-    data: Data, *, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = (),
-    near_duplicates: Near = "keep", cache: str | Path | None = None, workers: Workers | None = None, sheet: str | Path | None = None,
+    data: Data,
+    *,
+    include: str | tuple[str, ...] = (),
+    exclude: str | tuple[str, ...] = (),
+    near_duplicates: Near = "keep",
+    cache: str | Path | None = None,
+    workers: Workers | None = None,
+    sheet: str | Path | None = None,
     rejected: str | Path | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """What is in the pile: how many files were found, used, duplicates, and rejected for what reason; how many look like
     another that is used (near-duplicates: used too, unless they are to be dropped); the middle sizes in pixels; a few of the rejected by name. `sheet` is where to draw a contact sheet, `rejected` where to
     write down all that were rejected, also when no image can be used."""

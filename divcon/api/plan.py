@@ -74,9 +74,14 @@ def cost_of(order: RunPlan, only: str | None = None) -> dict[str, Any]:
     disk = disk_bytes(order.recipe, order.images, len(stages), order.cache_gb) / 1e6
     why = [*order.reasons, *_unknown(order.recipe, len(order.images))]
     return {
-        "images": len(order.images), "stages": stages, "seconds": round(sum(stage["seconds"] for stage in stages), 1),
-        "disk_mb": round(disk, 1), "free_mb": round(free_bytes(order.folder) / 1e6, 1), "why": why, "machine": order.record.machine,
-    }  # fmt: skip
+        "images": len(order.images),
+        "stages": stages,
+        "seconds": round(sum(stage["seconds"] for stage in stages), 1),
+        "disk_mb": round(disk, 1),
+        "free_mb": round(free_bytes(order.folder) / 1e6, 1),
+        "why": why,
+        "machine": order.record.machine,
+    }
 
 
 def _refuse_unknown(order: RunPlan, only: str | None) -> None:
@@ -192,5 +197,9 @@ def _row(part: Part, per_image: float) -> dict[str, Any]:
     steps = steps_for(part.recipe.images, part.batch_size)
     seconds = round(steps * part.batch_size * per_image, 1)
     return {
-        "stage": part.stage, "images": part.images, "steps": steps, "batch_size": part.batch_size, "seconds": seconds,
-    }  # fmt: skip
+        "stage": part.stage,
+        "images": part.images,
+        "steps": steps,
+        "batch_size": part.batch_size,
+        "seconds": seconds,
+    }

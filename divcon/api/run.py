@@ -52,9 +52,14 @@ class Ran:
 
 @exclusive
 def run(
-    data: Data, *, out: str | Path, only: str | None = None, steal_lock: bool = False,
-    allow_collapse: bool = False, **options: Any,
-) -> Ran:  # fmt: skip
+    data: Data,
+    *,
+    out: str | Path,
+    only: str | None = None,
+    steal_lock: bool = False,
+    allow_collapse: bool = False,
+    **options: Any,
+) -> Ran:
     """Train an encoder on a folder of images; what was done before in `out` is not done again.
 
     Options are those of the command line: `epochs=60`, `recipe="moclr"`, `**{"clusters.k": 10}`.

@@ -78,9 +78,14 @@ def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any]) -> RunP
         check_name(short.encoder)
     recipes.named(short.recipe)
     images = open_images(
-        data, include=short.include, exclude=short.exclude, near_duplicates=short.near_duplicates, limit=short.limit,
-        cache=cache, workers=workers,
-    )  # fmt: skip
+        data,
+        include=short.include,
+        exclude=short.exclude,
+        near_duplicates=short.near_duplicates,
+        limit=short.limit,
+        cache=cache,
+        workers=workers,
+    )
     _refuse_a_disk_that_fails(images)
     chosen = _machine(folder, cache, short, behavior)
     full, reasons = recipes.settled(short, len(images), chosen.device)
@@ -103,7 +108,7 @@ def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any]) -> RunP
 
 def execute(
     order: RunPlan, *, only: str | None = None, steal_lock: bool = False, allow_collapse: bool = False
-) -> tuple[list[str], bool]:  # fmt: skip
+) -> tuple[list[str], bool]:
     """Do what is not done yet: which stages were done by this call, and whether all are now."""
     if only is not None and only.split("/")[0] not in STAGES[type(order.recipe)]:
         raise UsageError(unknown("stage", only, STAGES[type(order.recipe)]))
@@ -111,10 +116,17 @@ def execute(
     for reason in order.reasons:
         info(reason)
     run = Run(
-        order.folder, order.machine, order.cache, cache_gb=order.cache_gb, save_every=order.save_every,
-        only=only, taken={"base": order.base} if order.base else {}, steal_lock=steal_lock, allow_collapse=allow_collapse,
+        order.folder,
+        order.machine,
+        order.cache,
+        cache_gb=order.cache_gb,
+        save_every=order.save_every,
+        only=only,
+        taken={"base": order.base} if order.base else {},
+        steal_lock=steal_lock,
+        allow_collapse=allow_collapse,
         changes=_meet_book(order, steal_lock),
-    )  # fmt: skip
+    )
     try:
         PIPELINES[type(order.recipe)](run, order.images, order.recipe)
     except WaitingError:

@@ -29,10 +29,14 @@ from ..files.atomic import FULL, UNWRITABLE
 from .terminal import open_streams, safe, screen
 
 app = typer.Typer(
-    name="divcon", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    name="divcon",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="Divide and Contrast: one good image encoder from images nobody curated. Options are typed key=value; "
     "--debug, anywhere, shows tracebacks.",
-)  # fmt: skip
+)
 NO_MEMORY = re.compile("allocate memory|failed to map segment", re.IGNORECASE)  # as the loader of libraries says it
 
 

@@ -8,9 +8,7 @@ from .arguments import Json, Words, options
 from .terminal import answer, table
 
 
-def status(
-    run: Annotated[str, typer.Argument(help="A run folder.")], words: Words = None, json: Json = False
-) -> None:  # fmt: skip
+def status(run: Annotated[str, typer.Argument(help="A run folder.")], words: Words = None, json: Json = False) -> None:
     """Say of each stage: done, running or waiting; how far, how fast, how long still. verify=true checks every hash."""
     pairs = options(words, "verify")
     from ..api.status import status as ask
@@ -27,11 +25,15 @@ def status(
 def _table(account: dict[str, Any]) -> str:
     rows = [
         [
-            name, stage["state"], f"{stage['progress']:.0%}", f"{stage['seconds']:.0f} s",
-            f"{stage['eta']:.0f} s" if stage["eta"] else "", f"{stage['images_per_second']:,.0f}" if stage["images_per_second"] else "",
+            name,
+            stage["state"],
+            f"{stage['progress']:.0%}",
+            f"{stage['seconds']:.0f} s",
+            f"{stage['eta']:.0f} s" if stage["eta"] else "",
+            f"{stage['images_per_second']:,.0f}" if stage["images_per_second"] else "",
         ]
         for name, stage in account["stages"].items()
-    ]  # fmt: skip
+    ]
     wrong = account.get("damaged")
     damaged = "\nevery hash is right" if wrong == [] else "".join(f"\n{each}" for each in wrong or [])
     return table(["stage", "state", "done", "took", "left", "images/s"], rows) + damaged

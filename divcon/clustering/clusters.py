@@ -22,9 +22,7 @@ from ..log import info
 
 ROW_GROUP = 2**20
 FILES = "clusters.parquet", "centroids.npy", "sample.npy", "sample_positions.npy"
-TABLE = pa.schema(
-    {"path": pa.string(), "path_bytes": pa.binary(), "label": pa.int64(), "distance": pa.float32()}
-)  # fmt: skip
+TABLE = pa.schema({"path": pa.string(), "path_bytes": pa.binary(), "label": pa.int64(), "distance": pa.float32()})
 Names = Callable[[NDArray[np.int64]], list[bytes]]  # the paths of the images at some positions
 
 

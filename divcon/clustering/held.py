@@ -30,7 +30,7 @@ class Held:
 
     def relabel(
         self, centroids: Float32[Tensor, "k d"], labels: Int64[Tensor, " n"], total: Int64[Tensor, "k d"] | None = None
-    ) -> int:  # fmt: skip
+    ) -> int:
         found = self._nearest(centroids)
         moved = int((found != labels).sum())
         labels.copy_(found)

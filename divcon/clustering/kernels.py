@@ -239,7 +239,7 @@ def widen(bits: Bits, i: int, shift: int, wide: Bits) -> None:
 @quick
 def bounds(
     offset: Floats, length: Floats, spare: Floats, slack: np.float32, loss: np.float32, lower: Floats, upper: Floats
-) -> None:  # fmt: skip
+) -> None:
     """What each score of a row is at least and at most; `upper` holds its products."""
     for c in range(len(upper)):
         score = upper[c] + offset[c]
@@ -343,7 +343,7 @@ def products_of(line: Floats, low: Floats, out: Floats) -> None:
 @compiled
 def nearest_of(
     where: Numbers, found: int, x: Floats, i: int, inverse: np.float32, centroids: Floats, lanes: Doubles
-) -> int:  # fmt: skip
+) -> int:
     """Which of some centroids is nearest: of one, that one; of more, by exact distances, the first of equals."""
     nearest, least = where[0], np.inf
     for n in range(found if found > 1 else 0):
@@ -409,9 +409,19 @@ def collect(
 
 @compiled
 def make_room(
-    least: Floats, most: Floats, rows: NDArray[np.int32], filled: Numbers, bottom: Floats, i: int, k: int,
-    scratch: Floats, queries: Floats, bank: Floats, inverse: Floats, lanes: Floats,
-) -> None:  # fmt: skip
+    least: Floats,
+    most: Floats,
+    rows: NDArray[np.int32],
+    filled: Numbers,
+    bottom: Floats,
+    i: int,
+    k: int,
+    scratch: Floats,
+    queries: Floats,
+    bank: Floats,
+    inverse: Floats,
+    lanes: Floats,
+) -> None:
     """Cut a list down to those that may still be among the nearest; if more than half are left, to those that are."""
     bottom[i] = max(bottom[i], kth_of_list(least, i, filled[i], k, scratch))
     cut(least, most, rows, filled, bottom, i)
@@ -421,9 +431,7 @@ def make_room(
 
 
 @compiled
-def cut(
-    least: Floats, most: Floats, rows: NDArray[np.int32], filled: Numbers, bottom: Floats, i: int
-) -> None:  # fmt: skip
+def cut(least: Floats, most: Floats, rows: NDArray[np.int32], filled: Numbers, bottom: Floats, i: int) -> None:
     """Keep, in their order, the entries that may reach the bottom."""
     kept = 0
     for c in range(filled[i]):
@@ -459,9 +467,17 @@ def kth_largest(values: Floats, n: int, k: int) -> np.float32:
 
 @compiled
 def settle(
-    least: Floats, most: Floats, rows: NDArray[np.int32], filled: Numbers, i: int, k: int,
-    queries: Floats, bank: Floats, inverse: Floats, lanes: Floats,
-) -> None:  # fmt: skip
+    least: Floats,
+    most: Floats,
+    rows: NDArray[np.int32],
+    filled: Numbers,
+    i: int,
+    k: int,
+    queries: Floats,
+    bank: Floats,
+    inverse: Floats,
+    lanes: Floats,
+) -> None:
     """Keep the k entries of a list that are nearest."""
     for c in range(filled[i]):
         least[i, c] = dot(queries, i, bank, rows[i, c], inverse[rows[i, c]], lanes)

@@ -85,9 +85,7 @@ def assign(
     return labels, _distances(rows, centroids, labels, spherical)
 
 
-def _rows(
-    x: Features, spherical: bool, precision: Precision, directed: bool = False, kept: int = KEPT
-) -> Points:  # fmt: skip
+def _rows(x: Features, spherical: bool, precision: Precision, directed: bool = False, kept: int = KEPT) -> Points:
     if isinstance(x, Tensor) and not x.is_cpu:
         return Held(x, spherical, directed)
     return Rows(x, spherical, precision, directed, kept)

@@ -8,9 +8,7 @@ from ..errors import DataError, FaultError
 from .kmeans import KMeans, kmeans
 
 
-def clustered(
-    rows: Float[Tensor, "n d"], k: int, seed: int, rounds: int, *, spherical: bool, advice: str
-) -> KMeans:  # fmt: skip
+def clustered(rows: Float[Tensor, "n d"], k: int, seed: int, rounds: int, *, spherical: bool, advice: str) -> KMeans:
     """k-means of what a network sees while it learns. FaultError where that is too little to make k clusters of."""
     try:
         return kmeans(rows, k, seed=seed, rounds=rounds, restarts=1, spherical=spherical)

@@ -71,7 +71,7 @@ class SearchIndex:
 
     def _searched(
         self, queries: Float32[np.ndarray, "q d"], k: int, rank: int
-    ) -> tuple[kernels.Lists, Bool[np.ndarray, " q"]]:  # fmt: skip
+    ) -> tuple[kernels.Lists, Bool[np.ndarray, " q"]]:
         """a.b = (a - o).(b - o) + o.b + (o.a - o.o): of these the first is proposed, and the last is the same for all
         rows of the bank."""
         ones, origin = np.ones(len(queries), np.float32), self.frame.origin

@@ -51,9 +51,7 @@ class Frame:
         self.lower_into(low, x, inverse)
         return low
 
-    def lower_into(
-        self, low: "Lowered", x: Float32[np.ndarray, "b d"], inverse: Float32[np.ndarray, " b"]
-    ) -> None:  # fmt: skip
+    def lower_into(self, low: "Lowered", x: Float32[np.ndarray, "b d"], inverse: Float32[np.ndarray, " b"]) -> None:
         origin, scale = self.origin, np.float32(self.scale)
         if self.precision == "bf16":
             bits = low.low.view(torch.int16).numpy().view(np.uint16)

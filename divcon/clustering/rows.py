@@ -51,7 +51,7 @@ class Rows:
 
     def relabel(
         self, centroids: Float32[Tensor, "k d"], labels: Int64[Tensor, " n"], total: Int64[Tensor, "k d"] | None = None
-    ) -> int:  # fmt: skip
+    ) -> int:
         """Label each row by its nearest centroid, of equals by the first, and take the rows that moved (from -1 they
         only come) to the sums of their new clusters, in units of `unit` / SCALE. How many moved.
 
@@ -124,9 +124,14 @@ class Rows:
         return low
 
     def _move(
-        self, rows: NDArray[np.float32], inverse: NDArray[np.float32], before: NDArray[np.int64],
-        after: NDArray[np.int64], shape: torch.Size, idle: list[NDArray[np.int64]],
-    ) -> int:  # fmt: skip
+        self,
+        rows: NDArray[np.float32],
+        inverse: NDArray[np.float32],
+        before: NDArray[np.int64],
+        after: NDArray[np.int64],
+        shape: torch.Size,
+        idle: list[NDArray[np.int64]],
+    ) -> int:
         """The rows that moved, added to a table of this thread's own while it is at it."""
         try:
             part = idle.pop()

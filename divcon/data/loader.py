@@ -29,9 +29,17 @@ class Loader:
     """`ahead` makes the next batch in the background: right beside a GPU, wrong where model and views share cores."""
 
     def __init__(
-        self, pixels: Pixels, order: Sampler, views: tuple[View, ...], *,
-        seed: int, workers: int, rank: int = 0, world: int = 1, ahead: bool = False,
-    ):  # fmt: skip
+        self,
+        pixels: Pixels,
+        order: Sampler,
+        views: tuple[View, ...],
+        *,
+        seed: int,
+        workers: int,
+        rank: int = 0,
+        world: int = 1,
+        ahead: bool = False,
+    ):
         self.pixels, self.order, self.views, self.seed, self.workers = pixels, order, views, seed, workers
         self.rank, self.world = rank, world
         self.waited = 0.0  # seconds, views included, that the model waited for its batches

@@ -33,7 +33,7 @@ class ExpertCheck:
 
 def agreement_on(
     model: Trained, pixels: Pixels, positions: NDArray[np.int64], machine: Machine, check: ExpertCheck
-) -> float:  # fmt: skip
+) -> float:
     """Of an image's nearest neighbors in one view, the share that are its neighbors in another, by the pool."""
     a, b = (
         encode(
@@ -52,7 +52,7 @@ def agreement_on(
 
 def knn_on(
     model: Trained, labeled: Labeled, pixels: Pixels, positions: NDArray[np.int64], machine: Machine, check: ExpertCheck
-) -> float | None:  # fmt: skip
+) -> float | None:
     """20-NN accuracy among the labeled images at these positions, split 70/30; None where one class is left."""
     train, test, dropped = stratified(labeled.labels[positions], 0.7, check.seed)
     if len(np.unique(labeled.labels[positions])) - len(dropped) < 2:

@@ -59,9 +59,13 @@ def linear(
 
 
 def fit_logistic(
-    x: Float[Tensor, "n d"], y: Int64[Tensor, " n"], classes: int, penalty: float, start: Weights | None = None,
+    x: Float[Tensor, "n d"],
+    y: Int64[Tensor, " n"],
+    classes: int,
+    penalty: float,
+    start: Weights | None = None,
     precision: Precision = "fp32",
-) -> Weights:  # fmt: skip
+) -> Weights:
     """The weight [classes, d] and bias [classes] that minimize mean cross-entropy + penalty / 2 |weight|^2."""
     return Problem(x, y, classes, precision).minimum(penalty, start)
 

@@ -49,9 +49,7 @@ class Probe:
     names: Sequence[str]
 
     @classmethod
-    def of(
-        cls, x: Tensor, y: NDArray[Any], train: NDArray[Any], test: NDArray[Any], names: Sequence[str]
-    ) -> "Probe":  # fmt: skip
+    def of(cls, x: Tensor, y: NDArray[Any], train: NDArray[Any], test: NDArray[Any], names: Sequence[str]) -> "Probe":
         return cls(x[train], torch.from_numpy(y[train]), x[test], torch.from_numpy(y[test]), names)
 
     def knn(self, precision: Precision) -> dict[str, Any]:

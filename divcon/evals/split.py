@@ -10,9 +10,7 @@ from ..errors import DataError
 from ..rng import uniforms
 
 
-def split(
-    data: Labeled, seed: int
-) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"], list[int]]:  # fmt: skip
+def split(data: Labeled, seed: int) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"], list[int]]:
     """Positions to train and to test on, and the classes left out: the folder's own split, or a stratified 70/30."""
     if data.train is not None and data.test is not None:
         train, test, dropped = data.train, data.test, list[int]()

@@ -8,9 +8,7 @@ from ..clustering.neighbors import nearest
 from ..machine import Precision
 
 
-def agreement(
-    a: Float[Tensor, "n d"], b: Float[Tensor, "n e"], k: int = 10, *, precision: Precision = "fp32"
-) -> float:  # fmt: skip
+def agreement(a: Float[Tensor, "n d"], b: Float[Tensor, "n e"], k: int = 10, *, precision: Precision = "fp32") -> float:
     """How far two views of the same images agree on who is near whom, in 0..1: the mean share of an image's k nearest
     by view a that are also among its k nearest by view b.
 

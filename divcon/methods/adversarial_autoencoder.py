@@ -27,9 +27,15 @@ class AdversarialAutoencoder(Method):
     about = "reconstruct an image from a code that looks Gaussian to a discriminator"
 
     def __init__(
-        self, encoder: nn.Module, n_images: int, *, weight: PositiveFloat = 0.1, hidden: PositiveInt = 1000,
-        dim: PositiveInt = 8, channels: Annotated[int, Field(ge=8)] = 256,
-    ):  # fmt: skip
+        self,
+        encoder: nn.Module,
+        n_images: int,
+        *,
+        weight: PositiveFloat = 0.1,
+        hidden: PositiveInt = 1000,
+        dim: PositiveInt = 8,
+        channels: Annotated[int, Field(ge=8)] = 256,
+    ):
         super().__init__()
         self.net = Net(encoder, hidden=hidden, dim=dim, norm_output=False)
         self.decoder = Decoder(dim, channels)

@@ -18,9 +18,14 @@ class BYOL(MomentumMethod):
     about = "predict a momentum encoder's projection of the other view, without negatives"
 
     def __init__(
-        self, encoder: nn.Module, n_images: int, *,
-        momentum: Share | None = 0.996, hidden: PositiveInt = 4096, dim: PositiveInt = 256,
-    ):  # fmt: skip
+        self,
+        encoder: nn.Module,
+        n_images: int,
+        *,
+        momentum: Share | None = 0.996,
+        hidden: PositiveInt = 4096,
+        dim: PositiveInt = 256,
+    ):
         super().__init__()
         self.net = Net(encoder, hidden=hidden, dim=dim, norm_output=False)
         self.predictor = regressor(dim, hidden, dim)

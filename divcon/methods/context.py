@@ -33,7 +33,7 @@ class Context(Method):
 
     def __init__(
         self, encoder: nn.Module, n_images: int, *, drop: Share = 1.0, hidden: PositiveInt = 4096, zoom: PositiveInt = 2
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.net = Net(encoder)
         self.classifier = regressor(2 * width(encoder), hidden, SIDES)

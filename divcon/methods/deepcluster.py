@@ -27,9 +27,14 @@ class DeepCluster(Method):
     agreement: Tensor
 
     def __init__(
-        self, encoder: nn.Module, n_images: int, *,
-        clusters: PositiveInt = 10_000, components: PositiveInt = 256, rounds: PositiveInt = 20,
-    ):  # fmt: skip
+        self,
+        encoder: nn.Module,
+        n_images: int,
+        *,
+        clusters: PositiveInt = 10_000,
+        components: PositiveInt = 256,
+        rounds: PositiveInt = 20,
+    ):
         super().__init__()
         clusters = min(clusters, max(2, n_images // 8))
         self.net = Net(encoder)

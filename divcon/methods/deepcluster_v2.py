@@ -30,10 +30,19 @@ class DeepClusterV2(Method):
     labels: Tensor
 
     def __init__(
-        self, encoder: nn.Module, n_images: int, *,
-        clusters: PositiveInt = 3000, heads: PositiveInt = 3, rounds: PositiveInt = 10, temperature: PositiveFloat = 0.1,
-        crops: NonNegativeInt = 6, crop_share: Share = 96 / 224, hidden: PositiveInt = 2048, dim: PositiveInt = 128,
-    ):  # fmt: skip
+        self,
+        encoder: nn.Module,
+        n_images: int,
+        *,
+        clusters: PositiveInt = 3000,
+        heads: PositiveInt = 3,
+        rounds: PositiveInt = 10,
+        temperature: PositiveFloat = 0.1,
+        crops: NonNegativeInt = 6,
+        crop_share: Share = 96 / 224,
+        hidden: PositiveInt = 2048,
+        dim: PositiveInt = 128,
+    ):
         super().__init__()
         clusters = min(clusters, max(2, n_images // 8))
         self.net = Net(encoder, hidden=hidden, dim=dim, norm_output=False)

@@ -22,9 +22,13 @@ class DenoisingAutoencoder(Method):
     about = "reconstruct an image from what is seen of it under noise"
 
     def __init__(
-        self, encoder: nn.Module, n_images: int, *, noise: NonNegativeFloat = 0.5,
+        self,
+        encoder: nn.Module,
+        n_images: int,
+        *,
+        noise: NonNegativeFloat = 0.5,
         channels: Annotated[int, Field(ge=8)] = 256,
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.net = Net(encoder)
         self.decoder = Decoder(width(encoder), channels)

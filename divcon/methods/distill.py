@@ -31,9 +31,16 @@ class Distill(Method):
     expert_of: Tensor
 
     def __init__(
-        self, encoder: nn.Module, n_images: int, teachers: Sequence[Teacher], labels: Int64[Tensor, "n"],
-        kept: Callable[[Tensor], Tensor] | None = None, *, hidden: int = 4096, base_share: float = 0.5,
-    ):  # fmt: skip
+        self,
+        encoder: nn.Module,
+        n_images: int,
+        teachers: Sequence[Teacher],
+        labels: Int64[Tensor, "n"],
+        kept: Callable[[Tensor], Tensor] | None = None,
+        *,
+        hidden: int = 4096,
+        base_share: float = 0.5,
+    ):
         super().__init__()
         assert len(labels) == n_images, f"{len(labels)} labels for {n_images} images"
         base, dim = teachers[0], teachers[0].dim
@@ -68,7 +75,7 @@ class Distill(Method):
 
     def _both(
         self, view: Tensor, truth: Float[Tensor, "b 2 d"], expert_of: Int64[Tensor, "b"]
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Tensor, Tensor]:
         """The student's distance from the base, and from each image's own expert, on one view."""
         z = self.net(view)
         guesses = torch.stack([head(z) for head in self.heads])  # [1 + K, B, dim]

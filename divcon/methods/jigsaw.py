@@ -37,9 +37,14 @@ class Jigsaw(Method):
     order: Tensor
 
     def __init__(
-        self, encoder: nn.Module, n_images: int, *, permutations: Permutations = 1000, hidden: PositiveInt = 4096,
+        self,
+        encoder: nn.Module,
+        n_images: int,
+        *,
+        permutations: Permutations = 1000,
+        hidden: PositiveInt = 4096,
         zoom: PositiveInt = 2,
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.net = Net(encoder)
         self.classifier = regressor(PATCHES * width(encoder), hidden, permutations)

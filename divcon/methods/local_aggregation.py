@@ -25,15 +25,32 @@ class LocalAggregation(NPID):
     divided: Tensor
 
     def __init__(
-        self, encoder: nn.Module, n_images: int, *,
-        recognition: Share = 0.05, clusters: PositiveInt = 30000, clusterings: PositiveInt = 10, neighbors: PositiveInt = 4096,
-        rounds: PositiveInt = 20, temperature: PositiveFloat = 0.07, negatives: NonNegativeInt = 4096, inertia: Share = 0.5,
-        normalizer: PositiveFloat | None = None, hidden: NonNegativeInt = 0, dim: PositiveInt = 128,
-    ):  # fmt: skip
+        self,
+        encoder: nn.Module,
+        n_images: int,
+        *,
+        recognition: Share = 0.05,
+        clusters: PositiveInt = 30000,
+        clusterings: PositiveInt = 10,
+        neighbors: PositiveInt = 4096,
+        rounds: PositiveInt = 20,
+        temperature: PositiveFloat = 0.07,
+        negatives: NonNegativeInt = 4096,
+        inertia: Share = 0.5,
+        normalizer: PositiveFloat | None = None,
+        hidden: NonNegativeInt = 0,
+        dim: PositiveInt = 128,
+    ):
         super().__init__(
-            encoder, n_images, temperature=temperature, negatives=negatives, inertia=inertia, normalizer=normalizer,
-            hidden=hidden, dim=dim,
-        )  # fmt: skip
+            encoder,
+            n_images,
+            temperature=temperature,
+            negatives=negatives,
+            inertia=inertia,
+            normalizer=normalizer,
+            hidden=hidden,
+            dim=dim,
+        )
         self.recognition, self.rounds = recognition, rounds
         self.clusters, self.neighbors = min(clusters, max(1, n_images // 8)), min(neighbors, n_images)
         self.register_buffer("labels", torch.zeros(clusterings, n_images, dtype=torch.int64))
@@ -59,9 +76,7 @@ class LocalAggregation(NPID):
         return Outcome(loss, {"close": close.float().mean()}, (batch.index, seen), features=seen)
 
 
-def background_neighbors(
-    scores: Float[Tensor, "b n"], index: Int64[Tensor, "b"], k: int
-) -> Int64[Tensor, "b k"]:  # fmt: skip
+def background_neighbors(scores: Float[Tensor, "b n"], index: Int64[Tensor, "b"], k: int) -> Int64[Tensor, "b k"]:
     """B_i: the k images of the largest scores, with the image itself among them in any case."""
     own = index[:, None]
     return scores.scatter(1, own, float("inf")).topk(k, dim=1).indices
@@ -69,7 +84,7 @@ def background_neighbors(
 
 def close_among(
     background: Int64[Tensor, "b k"], index: Int64[Tensor, "b"], labels: Int64[Tensor, "h n"]
-) -> Bool[Tensor, "b k"]:  # fmt: skip
+) -> Bool[Tensor, "b k"]:
     """Which of the background neighbors are in C_i, the union over clusterings of the clusters that hold the image."""
     return (labels[:, background] == labels[:, index, None]).any(0)
 

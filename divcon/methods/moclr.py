@@ -20,9 +20,15 @@ class MoCLR(MomentumMethod):
     about = "contrast with a momentum encoder's view of the same batch; what DnC is made of"
 
     def __init__(
-        self, encoder: nn.Module, n_images: int, *,
-        temperature: PositiveFloat = 0.1, momentum: Share | None = 0.996, hidden: PositiveInt = 4096, dim: PositiveInt = 256,
-    ):  # fmt: skip
+        self,
+        encoder: nn.Module,
+        n_images: int,
+        *,
+        temperature: PositiveFloat = 0.1,
+        momentum: Share | None = 0.996,
+        hidden: PositiveInt = 4096,
+        dim: PositiveInt = 256,
+    ):
         super().__init__()
         self.net = Net(encoder, hidden=hidden, dim=dim)
         self.target = Momentum(self.net)

@@ -33,9 +33,16 @@ class MoCo(MomentumMethod):
     next: Tensor
 
     def __init__(
-        self, encoder: nn.Module, n_images: int, *,
-        temperature: PositiveFloat = 0.2, momentum: Share | None = 0.999, queue: PositiveInt = 65536, hidden: PositiveInt = 2048, dim: PositiveInt = 128,
-    ):  # fmt: skip
+        self,
+        encoder: nn.Module,
+        n_images: int,
+        *,
+        temperature: PositiveFloat = 0.2,
+        momentum: Share | None = 0.999,
+        queue: PositiveInt = 65536,
+        hidden: PositiveInt = 2048,
+        dim: PositiveInt = 128,
+    ):
         super().__init__()
         self.net = Net(encoder, hidden=hidden, dim=dim, norm_hidden=False, norm_output=False)
         self.target = Momentum(self.net)

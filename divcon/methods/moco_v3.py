@@ -21,9 +21,15 @@ class MoCoV3(MomentumMethod):
     about = "predict a momentum encoder's view and tell it from those of the same batch"
 
     def __init__(
-        self, encoder: nn.Module, n_images: int, *,
-        temperature: PositiveFloat = 1.0, momentum: Share | None = 0.996, hidden: PositiveInt = 4096, dim: PositiveInt = 256,
-    ):  # fmt: skip
+        self,
+        encoder: nn.Module,
+        n_images: int,
+        *,
+        temperature: PositiveFloat = 1.0,
+        momentum: Share | None = 0.996,
+        hidden: PositiveInt = 4096,
+        dim: PositiveInt = 256,
+    ):
         super().__init__()
         self.net = Net(encoder, hidden=hidden, dim=dim)
         self.predictor = regressor(dim, hidden, dim)

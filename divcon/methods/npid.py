@@ -29,10 +29,17 @@ class NPID(Method):
     about = "tell the memory of an image from the memories of others: a class for each image"
 
     def __init__(
-        self, encoder: nn.Module, n_images: int, *,
-        temperature: PositiveFloat = 0.07, negatives: NonNegativeInt = 4096, inertia: Share = 0.5,
-        normalizer: PositiveFloat | None = None, hidden: NonNegativeInt = 0, dim: PositiveInt = 128,
-    ):  # fmt: skip
+        self,
+        encoder: nn.Module,
+        n_images: int,
+        *,
+        temperature: PositiveFloat = 0.07,
+        negatives: NonNegativeInt = 4096,
+        inertia: Share = 0.5,
+        normalizer: PositiveFloat | None = None,
+        hidden: NonNegativeInt = 0,
+        dim: PositiveInt = 128,
+    ):
         super().__init__()
         self.net = Net(encoder, hidden=hidden, dim=dim, norm_output=False)
         self.bank = MemoryBank(n_images, dim)

@@ -20,9 +20,15 @@ class SimCLR(Method):
     about = "contrast two views of an image with all other views in the batch"
 
     def __init__(
-        self, encoder: nn.Module, n_images: int, *, temperature: PositiveFloat = 0.1,
-        hidden: PositiveInt = 2048, dim: PositiveInt = 128, layers: PositiveInt = 2,
-    ):  # fmt: skip
+        self,
+        encoder: nn.Module,
+        n_images: int,
+        *,
+        temperature: PositiveFloat = 0.1,
+        hidden: PositiveInt = 2048,
+        dim: PositiveInt = 128,
+        layers: PositiveInt = 2,
+    ):
         super().__init__()
         self.net = Net(encoder, hidden=hidden, dim=dim, layers=layers)
         self.temperature = temperature

@@ -34,12 +34,24 @@ class SwAV(Method):
     filled: Tensor
 
     def __init__(
-        self, encoder: nn.Module, n_images: int, *,
-        prototypes: PositiveInt = 3000, epsilon: PositiveFloat = 0.05, sinkhorn: PositiveInt = 3,
-        temperature: PositiveFloat = 0.1, hold: Share = 1 / 800, queue: NonNegativeInt = 0, queue_from: NonNegativeInt = 15,
-        crops: NonNegativeInt = 6, crop_share: Share = 96 / 224,
-        hidden: PositiveInt = 2048, dim: PositiveInt = 128, layers: PositiveInt = 2, norm_hidden: bool = True,
-    ):  # fmt: skip
+        self,
+        encoder: nn.Module,
+        n_images: int,
+        *,
+        prototypes: PositiveInt = 3000,
+        epsilon: PositiveFloat = 0.05,
+        sinkhorn: PositiveInt = 3,
+        temperature: PositiveFloat = 0.1,
+        hold: Share = 1 / 800,
+        queue: NonNegativeInt = 0,
+        queue_from: NonNegativeInt = 15,
+        crops: NonNegativeInt = 6,
+        crop_share: Share = 96 / 224,
+        hidden: PositiveInt = 2048,
+        dim: PositiveInt = 128,
+        layers: PositiveInt = 2,
+        norm_hidden: bool = True,
+    ):
         super().__init__()
         self.net = Net(encoder, hidden=hidden, dim=dim, layers=layers, norm_hidden=norm_hidden, norm_output=False)
         self.prototypes = nn.Linear(dim, prototypes, bias=False)

@@ -37,9 +37,10 @@ def _pairs(net: Net, noise: Float[Tensor, "b 3 h w"]) -> list[tuple[str, str]]:
             pairs.extend((conv, name) for conv, its in made if its is given[0])
 
     watched = [
-        (name, m) for name, m in net.named_modules()
+        (name, m)
+        for name, m in net.named_modules()
         if isinstance(m, nn.Conv2d) or (isinstance(m, nn.BatchNorm2d) and m.running_mean is not None)
-    ]  # fmt: skip
+    ]
     handles = [module.register_forward_hook(partial(watch, name)) for name, module in watched]
     net(noise, "pool")
     for handle in handles:

@@ -15,7 +15,7 @@ class Projector(nn.Module):
 
     def __init__(
         self, dim_in: int, hidden: int, dim: int, *, layers: int = 2, norm_hidden: bool = True, norm_output: bool = True
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.into = nn.Sequential(*(_hidden(dim_in, hidden, norm_hidden) if hidden else []))
         more = [part for _ in range(layers - 2) for part in _hidden(hidden, hidden, norm_hidden)]
@@ -33,6 +33,4 @@ def _hidden(dim_in: int, dim: int, norm: bool) -> list[nn.Module]:
 
 def regressor(dim_in: int, hidden: int, dim: int) -> nn.Sequential:
     """What predicts a teacher's projection from the student's: no batch norm at its end (DnC section 3.3)."""
-    return nn.Sequential(
-        nn.Linear(dim_in, hidden, bias=False), BatchNorm(hidden), nn.ReLU(), nn.Linear(hidden, dim)
-    )  # fmt: skip
+    return nn.Sequential(nn.Linear(dim_in, hidden, bias=False), BatchNorm(hidden), nn.ReLU(), nn.Linear(hidden, dim))

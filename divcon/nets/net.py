@@ -19,9 +19,15 @@ class Net(nn.Module):
     layer (hidden=0) the first two are one, and without a projector (dim=0) all three."""
 
     def __init__(
-        self, encoder: nn.Module, *, hidden: int = 0, dim: int = 0, layers: int = 2, norm_hidden: bool = True,
+        self,
+        encoder: nn.Module,
+        *,
+        hidden: int = 0,
+        dim: int = 0,
+        layers: int = 2,
+        norm_hidden: bool = True,
         norm_output: bool = True,
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.encoder = encoder
         kind: dict[str, Any] = {"layers": layers, "norm_hidden": norm_hidden, "norm_output": norm_output}

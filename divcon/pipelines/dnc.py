@@ -35,10 +35,14 @@ def divide_and_contrast(run: Run, images: Images, recipe: DnC) -> Trained:
     base = run.stage("base", pretrain, images, recipe.base)
     clusters = run.stage("clusters", divide, base, images, recipe.clusters)
 
-    experts = run.stages("experts", pretrain, [
-        (images.subset(members), recipe.expert.share(len(members) / len(images)), base)
-        for members in clusters.members()
-    ])  # fmt: skip
+    experts = run.stages(
+        "experts",
+        pretrain,
+        [
+            (images.subset(members), recipe.expert.share(len(members) / len(images)), base)
+            for members in clusters.members()
+        ],
+    )
     run.stage("checks", check_experts, base, experts, clusters, images, recipe.checks)
 
     teachers = Teachers(base, experts, clusters)

@@ -95,8 +95,12 @@ class Options:
         """What every training of a recipe has, as it was typed or derived: batch, seed, encoder, sight, views."""
         assert self.batch_size is not None and self.views is not None
         return {
-            "batch_size": self.batch_size, "seed": self.seed, "encoder": self.spec(), "input_spec": self.input_spec(), "views": self.views,
-        }  # fmt: skip
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "encoder": self.spec(),
+            "input_spec": self.input_spec(),
+            "views": self.views,
+        }
 
     def samples_seen(self, n: int, otherwise: float = 60) -> float:
         """The whole budget: how many images to show, over all stages."""

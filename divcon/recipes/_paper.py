@@ -18,18 +18,33 @@ DEFAULTS: dict[str, Any] = {"batch_size": 4096, "views": "byol"}  # where nothin
 
 
 def alone(
-    options: Options, n: int, *, imagenet_epochs: float, optimizer: Name, lr: float, weight_decay: float,
-    warmup: float = 0.1, drops: tuple[float, ...] | None = None, **own: Any,
-) -> Pretrain:  # fmt: skip
+    options: Options,
+    n: int,
+    *,
+    imagenet_epochs: float,
+    optimizer: Name,
+    lr: float,
+    weight_decay: float,
+    warmup: float = 0.1,
+    drops: tuple[float, ...] | None = None,
+    **own: Any,
+) -> Pretrain:
     """One training by `options.method` with a paper's optimizer; `lr` is for a batch of 256. The budget is the paper's if
     none is typed, and so are the projector's widths, given in `own`. Warm-up: ten ImageNet epochs, or `warmup=0`. The rate
     falls by a cosine, or to a tenth at the shares in `drops`."""
     known = options_of(method_named(options.method)).keys() & {"hidden", "dim"}
     typed = {name: value for name in sorted(known) if (value := getattr(options, name)) is not None}
     return Pretrain(
-        images=budget(options, n, imagenet_epochs), optimizer=optimizer, lr=lr, weight_decay=weight_decay, warmup=warmup,
-        drops=drops, method=options.method, options={**own, **typed}, **options.learning(),
-    )  # fmt: skip
+        images=budget(options, n, imagenet_epochs),
+        optimizer=optimizer,
+        lr=lr,
+        weight_decay=weight_decay,
+        warmup=warmup,
+        drops=drops,
+        method=options.method,
+        options={**own, **typed},
+        **options.learning(),
+    )
 
 
 def budget(options: Options, n: int, imagenet_epochs: float) -> float:

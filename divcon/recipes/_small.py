@@ -65,8 +65,12 @@ def _npid(options: Options, n: int) -> dict[str, Any]:
 def _local_aggregation(options: Options, n: int) -> dict[str, Any]:
     """A cluster for as many images as in the paper, and a larger share of them as neighbors."""
     return {
-        **_npid(options, n), "recognition": 0.25, "clusters": max(2, n // 40), "clusterings": 3, "neighbors": max(64, n // 8),
-    }  # fmt: skip
+        **_npid(options, n),
+        "recognition": 0.25,
+        "clusters": max(2, n // 40),
+        "clusterings": 3,
+        "neighbors": max(64, n // 8),
+    }
 
 
 def _jigsaw(options: Options, n: int) -> dict[str, Any]:
@@ -105,9 +109,15 @@ def alone(options: Options, n: int, *, images: float) -> Pretrain:
     known = options_of(method_named(options.method))
     given = {name: value for name, value in common.items() if name in known} | setting.options(options, n)
     return Pretrain(
-        images=images, optimizer="adamw", lr=setting.lr, weight_decay=DECAY, drops=setting.drops, method=options.method,
-        options=given, **options.learning(),
-    )  # fmt: skip
+        images=images,
+        optimizer="adamw",
+        lr=setting.lr,
+        weight_decay=DECAY,
+        drops=setting.drops,
+        method=options.method,
+        options=given,
+        **options.learning(),
+    )
 
 
 def by_labels(options: Options, *, images: float, seed: int) -> Classification:

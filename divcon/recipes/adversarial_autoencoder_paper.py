@@ -21,7 +21,15 @@ defaults: dict[str, Any] = {"batch_size": 256, "views": "crop"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        options.by("adversarial_autoencoder"), n, imagenet_epochs=90, optimizer="sgd", lr=0.1, weight_decay=1e-4,
-        weight=0.1, hidden=1000, dim=8, channels=256,
-    )  # fmt: skip
+        options.by("adversarial_autoencoder"),
+        n,
+        imagenet_epochs=90,
+        optimizer="sgd",
+        lr=0.1,
+        weight_decay=1e-4,
+        weight=0.1,
+        hidden=1000,
+        dim=8,
+        channels=256,
+    )
     return Single(base=base)

@@ -31,9 +31,14 @@ def recipe(options: Options, n: int) -> ClusterFit:
     known = options_of(method_named(options.method))
     widths: dict[str, Any] = dict(zip(("hidden", "dim"), options.heads(), strict=True))
     whole = alone(
-        options, n, imagenet_epochs=2 * EPOCHS, optimizer="lars", lr=0.3, weight_decay=1.5e-6,
+        options,
+        n,
+        imagenet_epochs=2 * EPOCHS,
+        optimizer="lars",
+        lr=0.3,
+        weight_decay=1.5e-6,
         **{name: value for name, value in widths.items() if name in known},
-    )  # fmt: skip
+    )
     clusters = Divide(k=min(MOST, max(2, n // 8)), layer="pool", rounds=50, restarts=1, smallest=1, seed=options.seed)
     refit = by_labels(options, images=half, warmup=5 / EPOCHS, drops=DROPS, seed=options.seed + 1)
     return ClusterFit(base=replace(whole, images=half), clusters=clusters, refit=refit)

@@ -21,7 +21,14 @@ defaults: dict[str, Any] = {"batch_size": 256, "views": "crop"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        options.by("context"), n, imagenet_epochs=70, optimizer="sgd", lr=0.01, weight_decay=5e-4,
-        warmup=0, drop=1.0, hidden=4096,
-    )  # fmt: skip
+        options.by("context"),
+        n,
+        imagenet_epochs=70,
+        optimizer="sgd",
+        lr=0.01,
+        weight_decay=5e-4,
+        warmup=0,
+        drop=1.0,
+        hidden=4096,
+    )
     return Single(base=base)

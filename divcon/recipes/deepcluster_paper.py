@@ -21,7 +21,15 @@ defaults: dict[str, Any] = {"batch_size": 256, "views": "crop"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        options.by("deepcluster"), n, imagenet_epochs=200, optimizer="sgd", lr=0.05, weight_decay=1e-5,
-        warmup=0, drops=(), clusters=min(10_000, max(2, n // 2)), components=256,
-    )  # fmt: skip
+        options.by("deepcluster"),
+        n,
+        imagenet_epochs=200,
+        optimizer="sgd",
+        lr=0.05,
+        weight_decay=1e-5,
+        warmup=0,
+        drops=(),
+        clusters=min(10_000, max(2, n // 2)),
+        components=256,
+    )
     return Single(base=replace(base, encoder=replace(base.encoder, colors="edges")))

@@ -18,7 +18,15 @@ defaults: dict[str, Any] = {**DEFAULTS, "views": "swav"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        options.by("deepcluster_v2"), n, imagenet_epochs=800, optimizer="larc", lr=0.3, weight_decay=1e-6,
-        hidden=2048, dim=128, clusters=min(3000, max(2, n // 2)), crops=6,
-    )  # fmt: skip
+        options.by("deepcluster_v2"),
+        n,
+        imagenet_epochs=800,
+        optimizer="larc",
+        lr=0.3,
+        weight_decay=1e-6,
+        hidden=2048,
+        dim=128,
+        clusters=min(3000, max(2, n // 2)),
+        crops=6,
+    )
     return Single(base=base)

@@ -21,7 +21,13 @@ defaults: dict[str, Any] = {"batch_size": 256, "views": "crop"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        options.by("denoising_autoencoder"), n, imagenet_epochs=90, optimizer="sgd", lr=0.1, weight_decay=1e-4,
-        noise=0.5, channels=256,
-    )  # fmt: skip
+        options.by("denoising_autoencoder"),
+        n,
+        imagenet_epochs=90,
+        optimizer="sgd",
+        lr=0.1,
+        weight_decay=1e-4,
+        noise=0.5,
+        channels=256,
+    )
     return Single(base=base)

@@ -39,9 +39,18 @@ def recipe(options: Options, n: int) -> DnC:
     base = alone(options, n, images=total / 2)
     expert = replace(base, images=total / 4, start="base", lr=base.lr / 2, seed=options.seed + 1)
     student = Distillation(
-        images=total / 4, batch_size=base.batch_size, optimizer="adamw", lr=STUDENT_RATE, weight_decay=1e-4,
-        seed=options.seed + 2, encoder=base.encoder, input_spec=base.input_spec, views=base.views, start="base", layer="pool",
+        images=total / 4,
+        batch_size=base.batch_size,
+        optimizer="adamw",
+        lr=STUDENT_RATE,
+        weight_decay=1e-4,
+        seed=options.seed + 2,
+        encoder=base.encoder,
+        input_spec=base.input_spec,
+        views=base.views,
+        start="base",
+        layer="pool",
         base_share=BASE_SHARE,
-    )  # fmt: skip
+    )
     checks = ExpertCheck(labels=options.labels, split=options.split)
     return DnC(base=base, clusters=Divide(seed=options.seed), expert=expert, student=student, checks=checks)

@@ -22,7 +22,15 @@ defaults: dict[str, Any] = {"batch_size": 256, "views": "crop"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        options.by("jigsaw"), n, imagenet_epochs=350_000 * 256 / IMAGENET, optimizer="sgd", lr=0.01,
-        weight_decay=5e-4, warmup=0, permutations=1000, hidden=4096, zoom=1,
-    )  # fmt: skip
+        options.by("jigsaw"),
+        n,
+        imagenet_epochs=350_000 * 256 / IMAGENET,
+        optimizer="sgd",
+        lr=0.01,
+        weight_decay=5e-4,
+        warmup=0,
+        permutations=1000,
+        hidden=4096,
+        zoom=1,
+    )
     return Single(base=base)

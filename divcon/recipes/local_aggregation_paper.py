@@ -21,7 +21,16 @@ defaults: dict[str, Any] = {"batch_size": 128, "views": "npid"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        options.by("local_aggregation"), n, imagenet_epochs=200, optimizer="sgd", lr=0.06, weight_decay=1e-4,
-        warmup=0, drops=(0.8, 0.94), recognition=0.05, normalizer=2876934.2 / 1281167, dim=128,
-    )  # fmt: skip
+        options.by("local_aggregation"),
+        n,
+        imagenet_epochs=200,
+        optimizer="sgd",
+        lr=0.06,
+        weight_decay=1e-4,
+        warmup=0,
+        drops=(0.8, 0.94),
+        recognition=0.05,
+        normalizer=2876934.2 / 1281167,
+        dim=128,
+    )
     return Single(base=base)

@@ -20,7 +20,14 @@ defaults: dict[str, Any] = {"batch_size": 256, "views": "moco"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        options.by("moco"), n, imagenet_epochs=800, optimizer="sgd", lr=0.03, weight_decay=1e-4,
-        warmup=0, hidden=2048, dim=128,
-    )  # fmt: skip
+        options.by("moco"),
+        n,
+        imagenet_epochs=800,
+        optimizer="sgd",
+        lr=0.03,
+        weight_decay=1e-4,
+        warmup=0,
+        hidden=2048,
+        dim=128,
+    )
     return Single(base=base)

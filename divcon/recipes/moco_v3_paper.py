@@ -20,7 +20,14 @@ defaults: dict[str, Any] = {"batch_size": 4096, "views": "moco_v3"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        options.by("moco_v3"), n, imagenet_epochs=1000, optimizer="lars", lr=0.3, weight_decay=1.5e-6,
-        momentum=0.996, hidden=4096, dim=256,
-    )  # fmt: skip
+        options.by("moco_v3"),
+        n,
+        imagenet_epochs=1000,
+        optimizer="lars",
+        lr=0.3,
+        weight_decay=1.5e-6,
+        momentum=0.996,
+        hidden=4096,
+        dim=256,
+    )
     return Single(base=base)

@@ -29,7 +29,9 @@ def recipe(options: Options, n: int) -> NMF:
     assert options.batch_size is not None
     input_spec = Factorization(images=1).input_spec
     base = Factorization(
-        images=options.samples_seen(n), batch_size=options.batch_size, input_spec=replace(input_spec, size=options.input_spec().size),
+        images=options.samples_seen(n),
+        batch_size=options.batch_size,
+        input_spec=replace(input_spec, size=options.input_spec().size),
         seed=options.seed,
-    )  # fmt: skip
+    )
     return NMF(base=base)

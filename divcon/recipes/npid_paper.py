@@ -20,7 +20,14 @@ defaults: dict[str, Any] = {"batch_size": 256, "views": "npid"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        options.by("npid"), n, imagenet_epochs=200, optimizer="sgd", lr=0.03, weight_decay=1e-4,
-        warmup=0, drops=(0.6, 0.8), dim=128,
-    )  # fmt: skip
+        options.by("npid"),
+        n,
+        imagenet_epochs=200,
+        optimizer="sgd",
+        lr=0.03,
+        weight_decay=1e-4,
+        warmup=0,
+        drops=(0.6, 0.8),
+        dim=128,
+    )
     return Single(base=base)

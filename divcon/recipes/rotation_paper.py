@@ -20,7 +20,13 @@ defaults: dict[str, Any] = {"batch_size": 192, "views": "crop"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        options.by("rotation"), n, imagenet_epochs=30, optimizer="sgd", lr=0.01 * 256 / 192, weight_decay=5e-4,
-        warmup=0, drops=(1 / 3, 2 / 3),
-    )  # fmt: skip
+        options.by("rotation"),
+        n,
+        imagenet_epochs=30,
+        optimizer="sgd",
+        lr=0.01 * 256 / 192,
+        weight_decay=5e-4,
+        warmup=0,
+        drops=(1 / 3, 2 / 3),
+    )
     return Single(base=base)

@@ -23,7 +23,18 @@ defaults: dict[str, Any] = {"encoder": "regnety_320", "size": 224, "batch_size":
 def recipe(options: Options, n: int) -> Single:
     once = options if options.epochs or options.imagenet_epochs else replace(options, epochs=1.0)
     base = alone(
-        replace(once, method="swav"), n, imagenet_epochs=1, optimizer="larc", lr=0.3, weight_decay=1e-5, hidden=8192, dim=256,
-        layers=3, norm_hidden=False, prototypes=16_000, sinkhorn=10, crops=4,
-    )  # fmt: skip
+        replace(once, method="swav"),
+        n,
+        imagenet_epochs=1,
+        optimizer="larc",
+        lr=0.3,
+        weight_decay=1e-5,
+        hidden=8192,
+        dim=256,
+        layers=3,
+        norm_hidden=False,
+        prototypes=16_000,
+        sinkhorn=10,
+        crops=4,
+    )
     return Single(base=replace(base, recompute=options.encoder not in SLIM))

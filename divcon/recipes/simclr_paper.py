@@ -18,7 +18,6 @@ defaults: dict[str, Any] = {"batch_size": 4096, "views": "simclr"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        options.by("simclr"), n, imagenet_epochs=1000, optimizer="lars", lr=0.3, weight_decay=1e-6,
-        hidden=2048, dim=128,
-    )  # fmt: skip
+        options.by("simclr"), n, imagenet_epochs=1000, optimizer="lars", lr=0.3, weight_decay=1e-6, hidden=2048, dim=128
+    )
     return Single(base=base)

@@ -19,7 +19,5 @@ defaults = {**DEFAULTS, "batch_size": 256, "views": "crop"}
 
 
 def recipe(options: Options, n: int) -> Supervised:
-    base = by_labels(
-        options, images=budget(options, n, EPOCHS), warmup=5 / EPOCHS, drops=DROPS, seed=options.seed
-    )  # fmt: skip
+    base = by_labels(options, images=budget(options, n, EPOCHS), warmup=5 / EPOCHS, drops=DROPS, seed=options.seed)
     return Supervised(truth=truth(options), base=base)

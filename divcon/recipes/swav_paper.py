@@ -19,7 +19,15 @@ defaults: dict[str, Any] = {**DEFAULTS, "views": "swav"}
 
 def recipe(options: Options, n: int) -> Single:
     base = alone(
-        options.by("swav"), n, imagenet_epochs=800, optimizer="larc", lr=0.3, weight_decay=1e-6,
-        hidden=2048, dim=128, prototypes=3000, crops=6,
-    )  # fmt: skip
+        options.by("swav"),
+        n,
+        imagenet_epochs=800,
+        optimizer="larc",
+        lr=0.3,
+        weight_decay=1e-6,
+        hidden=2048,
+        dim=128,
+        prototypes=3000,
+        crops=6,
+    )
     return Single(base=base)

@@ -78,10 +78,19 @@ class Run:
     """`only` names the one stage, or group of stages, to do here; `taken` stages come from other runs."""
 
     def __init__(
-        self, folder: Path, machine: Machine, cache: Path, *,
-        cache_gb: float = 8.0, save_every: float = 30.0, only: str | None = None, taken: Mapping[str, Path] | None = None,
-        steal_lock: bool = False, allow_collapse: bool = False, changes: str = "",
-    ):  # fmt: skip
+        self,
+        folder: Path,
+        machine: Machine,
+        cache: Path,
+        *,
+        cache_gb: float = 8.0,
+        save_every: float = 30.0,
+        only: str | None = None,
+        taken: Mapping[str, Path] | None = None,
+        steal_lock: bool = False,
+        allow_collapse: bool = False,
+        changes: str = "",
+    ):
         self.folder, self.machine, self.cache, self.cache_gb, self.save_every = (
             folder,
             machine,

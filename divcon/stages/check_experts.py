@@ -44,8 +44,13 @@ class ExpertScores:
 
 
 def check_experts(
-    context: StageContext, base: Trained, experts: Sequence[Trained], clusters: Clusters, images: Images, check: ExpertCheck
-) -> ExpertScores:  # fmt: skip
+    context: StageContext,
+    base: Trained,
+    experts: Sequence[Trained],
+    clusters: Clusters,
+    images: Images,
+    check: ExpertCheck,
+) -> ExpertScores:
     """Ask base and expert about the expert's own cluster. Where the base knows it as well, dividing has not paid."""
     pixels = pixels_of(context, images, base.input_spec)
     labeled = _labeled_by_cluster(context, base, clusters, check)

@@ -54,7 +54,7 @@ def divide(context: StageContext, base: Trained, images: Images, recipe: Divide)
     failpoints.at("divide.seen")
     fitted = kmeans(
         features, recipe.k, seed=recipe.seed, rounds=recipe.rounds, restarts=recipe.restarts, precision=precision
-    )  # fmt: skip
+    )
     failpoints.at("divide.fitted")
     labels, distances = np.empty(len(images), np.int64), np.empty(len(images), np.float32)
     for at in np.array_split(np.arange(len(images)), -(-len(images) // 65536)):

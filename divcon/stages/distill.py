@@ -77,8 +77,12 @@ def distill(context: StageContext, teachers: Teachers, images: Images, recipe: D
 
 
 def _assigned_teacher(
-    context: StageContext, model: Trained, images: Images, positions: NDArray[np.int64], layer: Literal["projection", "pool"]
-) -> AssignedTeacher:  # fmt: skip
+    context: StageContext,
+    model: Trained,
+    images: Images,
+    positions: NDArray[np.int64],
+    layer: Literal["projection", "pool"],
+) -> AssignedTeacher:
     """The model as a teacher of these images, which are at these positions of the whole collection."""
     net = (
         with_fast_small_maps(fold_batch_norms(model.net, model.input_spec.size))

@@ -26,9 +26,13 @@ KEPT = 2
 
 
 def save(
-    folder: Path, step: int, method: nn.Module, optimizer: torch.optim.Optimizer, of: str = "",
+    folder: Path,
+    step: int,
+    method: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    of: str = "",
     mine: Callable[[], None] = lambda: None,
-) -> None:  # fmt: skip
+) -> None:
     """Commit a checkpoint `of` a stage, if its folder is still `mine`; then remove all but the newest two that are whole."""
     final = folder / f"step-{step:08d}"
     part = part_path(final)

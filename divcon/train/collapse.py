@@ -30,7 +30,7 @@ class CollapseMonitor:
 
     def __init__(
         self, stage: str, advice: str, before: Sequence[Mapping[str, Any]] = (), *, allow_collapse: bool = False
-    ):  # fmt: skip
+    ):
         self.stage, self.advice, self.allow_collapse = stage, advice, allow_collapse
         self.alike = list[int]()  # the steps of the last readings in a row that found all images alike
         for line in before:

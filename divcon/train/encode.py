@@ -37,10 +37,16 @@ def normalized(
 
 @torch.no_grad()
 def encode(
-    net: Net, input_spec: InputSpec, pixels: Pixels, machine: Machine, *,
-    layer: Layer = "pool", positions: NDArray[np.int64] | None = None,
-    view: View | None = None, purpose: tuple[int | str, ...] = (),
-) -> Float[Tensor, "n d"]:  # fmt: skip
+    net: Net,
+    input_spec: InputSpec,
+    pixels: Pixels,
+    machine: Machine,
+    *,
+    layer: Layer = "pool",
+    positions: NDArray[np.int64] | None = None,
+    view: View | None = None,
+    purpose: tuple[int | str, ...] = (),
+) -> Float[Tensor, "n d"]:
     """What the net sees of the pictures, or of those at some positions, in order: on the CPU, in float32, by default on
     the center view. `purpose` is what the view's random numbers are for."""
     positions = np.arange(len(pixels)) if positions is None else positions

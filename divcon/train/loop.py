@@ -66,9 +66,15 @@ def fit(
         )
     steps = steps_for(training.images, training.batch_size)
     loader = Loader(
-        pixels, order, method.views(pair), seed=training.seed, workers=machine.workers,
-        rank=dist.rank(), world=dist.world(), ahead=machine.device != "cpu",
-    )  # fmt: skip
+        pixels,
+        order,
+        method.views(pair),
+        seed=training.seed,
+        workers=machine.workers,
+        rank=dist.rank(),
+        world=dist.world(),
+        ahead=machine.device != "cpu",
+    )
     machine.put(method).train()
     if machine.compiled:
         method.compile()
@@ -110,9 +116,14 @@ def _begin_anew(method: Method, optimizer: torch.optim.Optimizer) -> None:
 
 
 def train_step(
-    method: Method, optimizer: torch.optim.Optimizer, batch: Batch, at: At, lr: float, machine: Machine,
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    at: At,
+    lr: float,
+    machine: Machine,
     guard: NonFiniteGuard | None = None,
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """Forward, backward, and one move of the weights, unless something is not finite."""
     with machine.autocast():
         outcome: Outcome = method(batch, at)

@@ -27,9 +27,16 @@ class Metrics:
     `save` writes a checkpoint of so many steps; before it is asked for, on every rank, `settle` is called."""
 
     def __init__(
-        self, context: StageContext, loader: Loader, *, first: int, steps: int, batch_size: int, save: Callable[[int], None],
+        self,
+        context: StageContext,
+        loader: Loader,
+        *,
+        first: int,
+        steps: int,
+        batch_size: int,
+        save: Callable[[int], None],
         settle: Callable[[], None] = nothing,
-    ):  # fmt: skip
+    ):
         self.context, self.loader, self.save, self.settle = context, loader, save, settle
         self.first, self.steps, self.batch_size = first, steps, batch_size
         self.journal = MetricsFile(context.folder / "metrics.jsonl", first)
@@ -66,9 +73,13 @@ class Metrics:
     def end(self) -> None:
         """Note what it took."""
         self.context.notes |= {
-            "steps": self.steps, "batch_size": self.batch_size, "images_seen": self.steps * self.batch_size,
-            "loss": self.loss, "peak_rss_mb": peak_rss_mb(), **self._last_rates(),
-        }  # fmt: skip
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "images_seen": self.steps * self.batch_size,
+            "loss": self.loss,
+            "peak_rss_mb": peak_rss_mb(),
+            **self._last_rates(),
+        }
 
     def _save(self, step: int) -> None:
         self.context.mine()

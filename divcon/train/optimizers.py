@@ -16,9 +16,15 @@ class LARS(torch.optim.Optimizer):
     left alone: that is LARC as SwAV uses it."""
 
     def __init__(
-        self, params: Any, lr: float, *, momentum: float = 0.9, weight_decay: float = 0.0, trust: float = 1e-3,
+        self,
+        params: Any,
+        lr: float,
+        *,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust: float = 1e-3,
         spare: bool = True,
-    ):  # fmt: skip
+    ):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust})
         self.spare = spare
 

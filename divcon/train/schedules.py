@@ -14,9 +14,7 @@ def warmup_steps(warmup: float, images: float, batch_size: int) -> int:
     return round(min(warmup * images, 10 * IMAGENET) / batch_size)
 
 
-def learning_rate(
-    step: int, steps: int, *, peak: float, warmup: int, drops: Sequence[float] | None = None
-) -> float:  # fmt: skip
+def learning_rate(step: int, steps: int, *, peak: float, warmup: int, drops: Sequence[float] | None = None) -> float:
     """Linear from 0 over the warm-up, then a cosine to 0 over the rest; or, with `drops`, level but for falls to a tenth
     at these shares of the training."""
     if step < warmup:

@@ -77,7 +77,7 @@ def reserved(file: Path, shape: tuple[int, ...]) -> "np.memmap[Any, np.dtype[np.
 
 def _fill(
     rows: Float16[np.ndarray, "n d"], lesson: AssignedTeacher, input_spec: InputSpec, pixels: Pixels, machine: Machine
-) -> None:  # fmt: skip
+) -> None:
     teacher = lesson.teacher
     for begin in range(0, len(lesson.positions), PIECE):
         at = lesson.positions[begin : begin + PIECE]

@@ -48,15 +48,40 @@ PADDING = 64  # bytes that may lie behind its end
 FIRST = 1024  # bytes in which a JPEG may begin that something has put other bytes before
 # Known by their beginnings, so that it can be said what they are; nothing of them is parsed.
 FOREIGN = {
-    b"%!PS": "EPS", b"\xc5\xd0\xd3\xc6": "EPS", b"%PDF": "PDF", b"8BPS": "PSD", b"SIMPLE  =": "FITS", b"\0\0\1\0": "ICO",
-    b"\0\0\0\x0cjP  ": "JPEG 2000", b"\xff\x4f\xff\x51": "JPEG 2000", b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL",
-    b"P7\n": "PAM", b"Pf\n": "PFM", b"PF\n": "PFM", b"v/1\1": "OpenEXR", b"#?RADIANCE": "Radiance HDR", b"DDS ": "DDS",
-    b"II\xbc\1": "JPEG XR", b"gimp xcf": "XCF", b"qoif": "QOI", b"icns": "ICNS",
-    b"/* XPM */": "XPM", b"\x01\xda\0\1": "SGI", b"\x01\xda\1\1": "SGI", b"\x01\xda\0\2": "SGI", b"\x01\xda\1\2": "SGI",
-    b"IIRO": "camera RAW (ORF)", b"IIRS": "camera RAW (ORF)", b"MMOR": "camera RAW (ORF)", b"IIU\0": "camera RAW (RW2)",
-    b"FUJIFILMCCD-RAW": "camera RAW (RAF)", b"FOVb": "camera RAW (X3F)", b"\0MRM": "camera RAW (MRW)",
+    b"%!PS": "EPS",
+    b"\xc5\xd0\xd3\xc6": "EPS",
+    b"%PDF": "PDF",
+    b"8BPS": "PSD",
+    b"SIMPLE  =": "FITS",
+    b"\0\0\1\0": "ICO",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"P7\n": "PAM",
+    b"Pf\n": "PFM",
+    b"PF\n": "PFM",
+    b"v/1\1": "OpenEXR",
+    b"#?RADIANCE": "Radiance HDR",
+    b"DDS ": "DDS",
+    b"II\xbc\1": "JPEG XR",
+    b"gimp xcf": "XCF",
+    b"qoif": "QOI",
+    b"icns": "ICNS",
+    b"/* XPM */": "XPM",
+    b"\x01\xda\0\1": "SGI",
+    b"\x01\xda\1\1": "SGI",
+    b"\x01\xda\0\2": "SGI",
+    b"\x01\xda\1\2": "SGI",
+    b"IIRO": "camera RAW (ORF)",
+    b"IIRS": "camera RAW (ORF)",
+    b"MMOR": "camera RAW (ORF)",
+    b"IIU\0": "camera RAW (RW2)",
+    b"FUJIFILMCCD-RAW": "camera RAW (RAF)",
+    b"FOVb": "camera RAW (X3F)",
+    b"\0MRM": "camera RAW (MRW)",
     b"II\x1a\0\0\0HEAPCCDR": "camera RAW (CRW)",
-}  # fmt: skip
+}
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 SVG = re.compile(
     rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]{0,200}>\s*)?(<!(--|DOCTYPE svg)[^>]{0,500}>\s*){0,4}<svg[\s>]", re.IGNORECASE

@@ -27,9 +27,15 @@ SIZE_BOX = re.compile(rb"ispe\0\0\0\0")
 LS = 0xF7  # the marker of the frame of a JPEG-LS
 # How a JPEG codes its picture, by the last digit of the marker of its frame.
 CODED = {
-    0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive", 0xC3: "lossless", 0xC9: "arithmetic",
-    0xCA: "progressive arithmetic", 0xCB: "lossless arithmetic", LS: "coded as JPEG-LS",
-}  # fmt: skip
+    0xC0: "baseline",
+    0xC1: "extended",
+    0xC2: "progressive",
+    0xC3: "lossless",
+    0xC9: "arithmetic",
+    0xCA: "progressive arithmetic",
+    0xCB: "lossless arithmetic",
+    LS: "coded as JPEG-LS",
+}
 COMMON = {0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA}
 
 

@@ -11,10 +11,17 @@ from .formats import OPENED, blanks
 from .headers import PNG_END, jpeg_end
 
 NAMED = {
-    "JPEG": {"jpg", "jpeg", "jpe", "jfif"}, "MPO": {"jpg", "jpeg", "mpo"}, "PNG": {"png", "apng"}, "WEBP": {"webp"},
-    "GIF": {"gif"}, "BMP": {"bmp", "dib"}, "TIFF": {"tif", "tiff"}, "AVIF": {"avif", "avifs"}, "HEIF": {"heic", "heif", "hif"},
+    "JPEG": {"jpg", "jpeg", "jpe", "jfif"},
+    "MPO": {"jpg", "jpeg", "mpo"},
+    "PNG": {"png", "apng"},
+    "WEBP": {"webp"},
+    "GIF": {"gif"},
+    "BMP": {"bmp", "dib"},
+    "TIFF": {"tif", "tiff"},
+    "AVIF": {"avif", "avifs"},
+    "HEIF": {"heic", "heif", "hif"},
     "PPM": {"pbm", "pgm", "ppm", "pnm"},
-}  # fmt: skip
+}
 
 
 def notes(data: bytes, path: bytes) -> list[str]:

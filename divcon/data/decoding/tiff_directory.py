@@ -19,11 +19,40 @@ TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES, INKS, EXTRA, FORMAT = 322, 323, 324,
 SUBFILE, SUBDIRECTORIES, JPEG_TABLES, SUBSAMPLING, FILTERS, DNG = 254, 330, 347, 530, 33421, 50706
 SIGNED_MOST, WHOLE_JPEG, JPEG_LENGTH = 341, 513, 514
 NEEDED = (
-    WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIPS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES, MOST,
-    PLANAR, FAX3, FAX4, PREDICTOR, COLORS, TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES, INKS, EXTRA, FORMAT, SUBFILE,
-    SUBDIRECTORIES, JPEG_TABLES, SUBSAMPLING, FILTERS, DNG,
-    SIGNED_MOST, WHOLE_JPEG, JPEG_LENGTH,
-)  # fmt: skip
+    WIDTH,
+    HEIGHT,
+    BITS,
+    COMPRESSION,
+    PHOTOMETRIC,
+    FILL_ORDER,
+    STRIPS,
+    ORIENTATION,
+    SAMPLES,
+    ROWS_PER_STRIP,
+    STRIP_BYTES,
+    MOST,
+    PLANAR,
+    FAX3,
+    FAX4,
+    PREDICTOR,
+    COLORS,
+    TILE_WIDTH,
+    TILE_HEIGHT,
+    TILES,
+    TILE_BYTES,
+    INKS,
+    EXTRA,
+    FORMAT,
+    SUBFILE,
+    SUBDIRECTORIES,
+    JPEG_TABLES,
+    SUBSAMPLING,
+    FILTERS,
+    DNG,
+    SIGNED_MOST,
+    WHOLE_JPEG,
+    JPEG_LENGTH,
+)
 KINDS = {1: "u1", 3: "u2", 4: "u4", 7: "u1", 13: "u4", 16: "u8", 18: "u8"}  # whole numbers, by the type of a tag
 MANY = 2**21  # values of one tag: no picture that is allowed has so many parts
 
@@ -35,9 +64,13 @@ COMPRESSIONS = {RAW, *FAX, 5, *JPEGS, 8, 32773, 32946, 34925, 50000}  # also LZW
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 # How many samples, of how many bits, the colors of a picture have.
 READ = {
-    WHITE_IS_ZERO: (1, (1, 2, 4, 8, 16)), BLACK_IS_ZERO: (1, (1, 2, 4, 8, 12, 16)), RGB: (3, (8, 16)),
-    PALETTE: (1, (1, 2, 4, 8)), CMYK: (4, (8, 16)), YCBCR: (3, (8,)),
-}  # fmt: skip
+    WHITE_IS_ZERO: (1, (1, 2, 4, 8, 16)),
+    BLACK_IS_ZERO: (1, (1, 2, 4, 8, 12, 16)),
+    RGB: (3, (8, 16)),
+    PALETTE: (1, (1, 2, 4, 8)),
+    CMYK: (4, (8, 16)),
+    YCBCR: (3, (8,)),
+}
 NAMES = {0: "gray, white is 0,", 1: "gray", 2: "RGB", 3: "palette", 4: "mask", 5: "separated", 6: "YCbCr", 8: "Lab"}
 CAMERA_RAW = "camera RAW; its preview is not the photograph: develop it to TIFF or JPEG"
 SAMPLE = {1: "whole", 2: "signed", 3: "floating point", 4: "untyped", 5: "complex", 6: "complex"}

@@ -34,9 +34,14 @@ SYSTEMS = {b"Thumbs.db", b"ehthumbs.db", b"desktop.ini", b".DS_Store", b".direct
 
 
 def scan(
-    source: Source, *, include: Sequence[str] = (), exclude: Sequence[str] = (), near_duplicates: Near = "keep",
-    workers: int | None = None, cache: Path,
-) -> Index:  # fmt: skip
+    source: Source,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    near_duplicates: Near = "keep",
+    workers: int | None = None,
+    cache: Path,
+) -> Index:
     """What is there; what an earlier scan learned about an unchanged file is believed.
 
     Patterns are matched against the path below the folder, and `*` matches slashes too: `*.jpg`, `thumbs/*`.

@@ -43,9 +43,14 @@ class Labeled:
 
 
 def open_labeled(
-    folder: str | Path, *, split: Split = "auto", include: str | Sequence[str] = (), exclude: str | Sequence[str] = (),
-    cache: Path, workers: int | None = None,
-) -> Labeled:  # fmt: skip
+    folder: str | Path,
+    *,
+    split: Split = "auto",
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    cache: Path,
+    workers: int | None = None,
+) -> Labeled:
     """Subfolders are the classes, whatever lies below them; train/ and test/ (or val/) above them are the split.
 
     A file has a class by each of its names, copies too. A picture of two classes is left out, for nobody knows which is

@@ -199,8 +199,9 @@ def _would_do(inside: Inside, learn: Sequence[str], test: Sequence[str]) -> bool
     """Whether these can be typed, and have classes that are learned and tested."""
     typed = all(
         printable(name) == name and "," not in name and (len(side) == 1 or "+" not in name)
-        for side in (learn, test) for name in side
-    )  # fmt: skip
+        for side in (learn, test)
+        for name in side
+    )
     learned = set[str]().union(*(inside[name] for name in learn))
     tested = set[str]().union(*(inside[name] for name in test))
     return typed and len(learned) > 1 and all(inside[name] for name in (*learn, *test)) and len(learned & tested) > 1

@@ -5,9 +5,20 @@ import unicodedata
 
 # Folders that systems make for themselves. They are compared in any case of letters.
 SYSTEM = (
-    "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin", "__macosx", "__pycache__",
-    "system volume information", "lost+found", "lost.dir", "network trash folder", "temporary items",
-)  # fmt: skip
+    "@eadir",
+    "@recycle",
+    "@recently-snapshot",
+    "#recycle",
+    "#snapshot",
+    "$recycle.bin",
+    "__macosx",
+    "__pycache__",
+    "system volume information",
+    "lost+found",
+    "lost.dir",
+    "network trash folder",
+    "temporary items",
+)
 _HIDDEN = re.compile(
     rb"(?:\A|/)(?:\.(?!\.?(?:/|\Z))|(?:%s|found\.[0-9]{3})(?:/|\Z))" % "|".join(map(re.escape, SYSTEM)).encode(),
     re.IGNORECASE,

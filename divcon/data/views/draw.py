@@ -40,11 +40,7 @@ class Draws:
 
 
 def draw(
-    view: View,
-    purpose: Sequence[int | str],
-    index: Index,
-    heights: NDArray[np.integer],
-    widths: NDArray[np.integer],
+    view: View, purpose: Sequence[int | str], index: Index, heights: NDArray[np.integer], widths: NDArray[np.integer]
 ) -> Draws:
     """What happens to the images of these indices and sizes: to each the same in any batch."""
     if view.center:

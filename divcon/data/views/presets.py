@@ -76,6 +76,12 @@ def crop(size: int) -> tuple[View, View]:
 
 
 PRESETS: dict[str, Callable[[int], tuple[View, View]]] = {
-    "byol": byol, "mild": mild, "simclr": simclr, "swav": swav, "crop": crop,
-    "moco": moco, "moco_v3": moco_v3, "npid": npid,
-}  # fmt: skip
+    "byol": byol,
+    "mild": mild,
+    "simclr": simclr,
+    "swav": swav,
+    "crop": crop,
+    "moco": moco,
+    "moco_v3": moco_v3,
+    "npid": npid,
+}

@@ -121,11 +121,14 @@ def lay(flat: Bytes, start: int, stride: int, top: int, last: int, n: int, lying
     """lying[x, row] = the band's row at x, for n neighboring bytes x; below the last row it is repeated."""
     a = np.uint64(start + top * stride)
     b, c, d, e, f, g, h = (
-        np.uint64(start + min(top + 1, last) * stride), np.uint64(start + min(top + 2, last) * stride),
-        np.uint64(start + min(top + 3, last) * stride), np.uint64(start + min(top + 4, last) * stride),
-        np.uint64(start + min(top + 5, last) * stride), np.uint64(start + min(top + 6, last) * stride),
+        np.uint64(start + min(top + 1, last) * stride),
+        np.uint64(start + min(top + 2, last) * stride),
+        np.uint64(start + min(top + 3, last) * stride),
+        np.uint64(start + min(top + 4, last) * stride),
+        np.uint64(start + min(top + 5, last) * stride),
+        np.uint64(start + min(top + 6, last) * stride),
         np.uint64(start + min(top + 7, last) * stride),
-    )  # fmt: skip
+    )
     for x in range(np.uint64(n)):
         o = x * np.uint64(8)
         lying[o], lying[o + np.uint64(1)] = flat[a + x], flat[b + x]
@@ -188,9 +191,16 @@ def resample_down(rows: Floats, o: int, down: Weights, line: Floats) -> None:
 
 @part
 def add_rows(
-    rows: Floats, a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64,
-    weight: Floats, o: np.uint64, k: np.uint64, line: Floats,
-) -> None:  # fmt: skip
+    rows: Floats,
+    a: np.uint64,
+    b: np.uint64,
+    c: np.uint64,
+    d: np.uint64,
+    weight: Floats,
+    o: np.uint64,
+    k: np.uint64,
+    line: Floats,
+) -> None:
     """Four rows of the flat ones, with their weights; the first four begin the sum."""
     w0, w1 = weight[o, k], weight[o, k + np.uint64(1)]
     w2, w3 = weight[o, k + np.uint64(2)], weight[o, k + np.uint64(3)]
