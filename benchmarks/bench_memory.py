@@ -121,7 +121,7 @@ def trained(folder: Path) -> Peaks:
     from divcon.methods.simclr import SimCLR
     from divcon.nets.encoder import EncoderSpec, build
     from divcon.nets.trained import InputSpec
-    from divcon.runs.run import StageContext
+    from divcon.runs.stage import StageContext
     from divcon.train.loop import Training, fit
 
     with Peak() as opening:

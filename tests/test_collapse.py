@@ -22,7 +22,7 @@ from divcon.machine import Machine
 from divcon.methods.contract import At, Batch, Method, Outcome
 from divcon.methods.simclr import SimCLR
 from divcon.nets.encoder import EncoderSpec, build
-from divcon.runs.run import StageContext
+from divcon.runs.stage import StageContext
 from divcon.stages import pretrain
 from divcon.train import checkpoints
 from divcon.train.collapse import ALIKE, ENDURANCE, CollapseMonitor, spread_and_effective_rank

@@ -33,7 +33,7 @@ FILES = [
     "run.json", *(f"images/{name}" for name in ("index.arrow", "rejected.csv", "duplicates.csv", "MANIFEST.json")),
     *(f"{stage}/{name}" for stage in ("base", "experts/0", "student") for name in STAGE),
     *(f"clusters/{name}.npy" for name in ("centroids", "sample", "sample_positions")),
-    "clusters/clusters.parquet", "clusters/stage.json", "checks/comparison.json", "checks/stage.json",
+    "clusters/clusters.parquet", "clusters/stage.json", "checks/expert_scores.json", "checks/stage.json",
 ]  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def resumed(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, spoi
     assert stable(run) == undisturbed(photos)
 
 
-UNFINISHED = ["state.json", "metrics.jsonl", "kept.npy", "kept.json", "model.safetensors", "optimizer.safetensors", "MANIFEST.json"]  # fmt: skip
+UNFINISHED = ["state.json", "metrics.jsonl", "teacher_targets.npy", "teacher_targets.json", "model.safetensors", "optimizer.safetensors", "MANIFEST.json"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", UNFINISHED)

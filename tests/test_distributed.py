@@ -34,7 +34,7 @@ from divcon.machine import Machine
 from divcon.methods.contract import Batch
 from divcon.nets.batch_norm import BatchNorm
 from divcon.runs.metrics_file import read_lines
-from divcon.runs.run import StageContext
+from divcon.runs.stage import StageContext
 from divcon.train import checkpoints
 from divcon.train.loop import Training, fit, train_step
 from divcon.train.optimizers import make_optimizer

@@ -18,9 +18,9 @@ from divcon.machine import Machine
 from divcon.nets.encoder import EncoderSpec
 from divcon.nets.net import Net
 from divcon.nets.trained import InputSpec, Trained
-from divcon.runs.run import StageContext
-from divcon.stages.cluster import Divide, divide
-from divcon.stages.learning import fitting, pixels_of
+from divcon.runs.stage import StageContext, Summary
+from divcon.stages.cluster import ClusterSummary, Divide, divide
+from divcon.stages.learning import pixels_of, with_fitting_batch
 from divcon.train.encode import encode
 
 SIGHT = InputSpec(16)
@@ -57,18 +57,19 @@ def base() -> Trained:
     return Fixed(EncoderSpec("slim10_w8"), SIGHT, Net(Corner()))
 
 
-def divided(folder: Path, tmp_path: Path, cache: Path, **options: Any) -> tuple[Clusters, StageContext]:
+def divided(folder: Path, tmp_path: Path, cache: Path, **options: Any) -> tuple[Clusters, Summary]:
     images = open_images(folder, cache=cache)
     work = StageContext(tmp_path / "clusters", "clusters", Machine(), cache)
     work.folder.mkdir(exist_ok=True)
     recipe = Divide(layer="pool", smallest=1, **options)
-    clusters = divide(work, base(), images, recipe)
+    result = divide(work, base(), images, recipe)
+    clusters = result.artifact
     seen = encode(base().net, SIGHT, pixels_of(work, images, SIGHT), work.machine, layer="pool")
     nearest, _ = assign(seen, torch.from_numpy(clusters.centroids))
     assert np.array_equal(np.bincount(nearest, minlength=clusters.k), clusters.sizes), (
         "the sizes are not those of a real assignment"
     )
-    return clusters, work
+    return clusters, result.summary
 
 
 def test_images_that_all_look_the_same_are_not_divided(tmp_path: Path, cache: Path) -> None:
@@ -86,8 +87,9 @@ def test_more_clusters_than_the_base_can_tell_apart_are_refused(tmp_path: Path, 
 
 
 def test_as_many_clusters_as_can_be_told_apart_are_just_those(tmp_path: Path, cache: Path) -> None:
-    clusters, work = divided(colors(tmp_path / "photos", [30, 20, 10]), tmp_path, cache, k=3)
-    assert clusters.sizes.tolist() == [30, 20, 10] == work.notes["sizes"] and work.notes["k"] == 3
+    clusters, summary = divided(colors(tmp_path / "photos", [30, 20, 10]), tmp_path, cache, k=3)
+    assert isinstance(summary, ClusterSummary) and (summary.k, summary.sizes) == (3, [30, 20, 10])
+    assert clusters.sizes.tolist() == [30, 20, 10]
 
 
 def test_a_giant_cluster_is_warned_of(tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -146,12 +148,12 @@ def test_an_experts_batch_is_an_eighth_of_its_images_and_it_is_said(caplog: pyte
 
     recipe = Pretrain(images=1000, batch_size=256)
     with caplog.at_level(logging.INFO, "divcon"):
-        assert fitting(recipe, 160, "experts/1").batch_size == 20
+        assert with_fitting_batch(recipe, 160, "experts/1").batch_size == 20
     assert "experts/1: batch 20, an eighth of its 160 images" in caplog.text
     with pytest.raises(
         DataError, match=r"experts/2: 15 images are too few to train on; add images, or lower clusters.k"
     ):
-        fitting(recipe, 15, "experts/2")
+        with_fitting_batch(recipe, 15, "experts/2")
 
 
 def test_more_clusters_than_images_are_refused_before_anything_is_trained(tmp_path: Path, cache: Path) -> None:

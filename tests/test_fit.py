@@ -26,7 +26,7 @@ from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.fast_small_maps import with_fast_small_maps
 from divcon.nets.trained import InputSpec
 from divcon.runs.metrics_file import MetricsFile, read_lines
-from divcon.runs.run import StageContext
+from divcon.runs.stage import StageContext
 from divcon.train import checkpoints
 from divcon.train.loop import Training, fit, train_step
 from divcon.train.nonfinite import NonFiniteGuard
@@ -359,10 +359,10 @@ def test_checkpoints_are_made_as_often_as_asked_and_at_the_end(tmp_path: Path) -
 
 def test_a_training_notes_what_it_took(tmp_path: Path) -> None:
     work = StageContext(tmp_path, "base", Machine(), tmp_path)
-    fit(work, built("moclr"), toy_pixels(), Training(3.4 * BATCH, BATCH), PRESETS["mild"](16), InputSpec(16))
-    assert (work.notes["steps"], work.notes["images_seen"]) == (3, 3 * BATCH)
-    assert 50 < work.notes["peak_rss_mb"] < 50_000 and work.notes["images_per_second"] > 0
-    assert work.notes["loss"] == read_lines(tmp_path / "metrics.jsonl")[-1]["loss"]
+    summary = fit(work, built("moclr"), toy_pixels(), Training(3.4 * BATCH, BATCH), PRESETS["mild"](16), InputSpec(16))
+    assert (summary.steps, summary.images_seen) == (3, 3 * BATCH)
+    assert 50 < summary.peak_rss_mb < 50_000 and summary.images_per_second and summary.images_per_second > 0
+    assert summary.loss == read_lines(tmp_path / "metrics.jsonl")[-1]["loss"]
 
 
 def test_one_image_is_too_few_to_train_on(tmp_path: Path) -> None:

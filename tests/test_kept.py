@@ -28,7 +28,7 @@ def test_what_is_kept_is_what_the_base_and_each_images_own_expert_say_of_its_cen
     pixels, teachers, everything = toy_pixels(), toy_teachers(place), np.arange(N)
     positions = [everything, everything[::3], everything[1::3], everything[2::3]]
     said = target_cache.cache_targets(
-        tmp_path / "kept.npy",
+        tmp_path / "teacher_targets.npy",
         [target_cache.AssignedTeacher(*lesson) for lesson in zip(teachers, positions)],
         SIGHT,
         pixels,
@@ -47,9 +47,9 @@ def test_what_is_kept_is_what_the_base_and_each_images_own_expert_say_of_its_cen
 
 def test_what_was_kept_is_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lessons = [target_cache.AssignedTeacher(teacher, np.arange(N)) for teacher in toy_teachers()[:2]]
-    first = target_cache.cache_targets(tmp_path / "kept.npy", lessons, SIGHT, toy_pixels(), Machine())
+    first = target_cache.cache_targets(tmp_path / "teacher_targets.npy", lessons, SIGHT, toy_pixels(), Machine())
     monkeypatch.delattr(target_cache, "encode")
-    again = target_cache.cache_targets(tmp_path / "kept.npy", lessons, SIGHT, toy_pixels(), Machine())
+    again = target_cache.cache_targets(tmp_path / "teacher_targets.npy", lessons, SIGHT, toy_pixels(), Machine())
     assert np.array_equal(first.rows, again.rows)
 
 
@@ -69,9 +69,9 @@ def test_a_student_of_kept_teachers_ends_in_the_same_bits_when_it_is_stopped_and
     with pytest.raises(StoppedError):
         divcon.run(photos, out=tmp_path / "stopped", **options)
     asked.clear()
-    assert (tmp_path / "stopped" / "student" / "kept.npy").is_file()
+    assert (tmp_path / "stopped" / "student" / "teacher_targets.npy").is_file()
     stopped = divcon.run(photos, out=tmp_path / "stopped", **options).folder
     assert [sha256(run / "student" / "encoder.safetensors") for run in (whole, stopped)] == [
         sha256(whole / "student" / "encoder.safetensors")
     ] * 2
-    assert not list(tmp_path.rglob("kept.npy*"))
+    assert not list(tmp_path.rglob("teacher_targets.npy*"))

@@ -19,7 +19,7 @@ from divcon.data.labeled.layout import Split
 from divcon.data.sources.names import hidden
 from divcon.errors import DataError, UsageError
 from divcon.evals.split import split as divided
-from divcon.pipelines.supervised import Truth, to_learn_from
+from divcon.pipelines.supervised import Truth, training_images
 
 CLASSES = ("bird", "cat", "dog")
 LITTER = (
@@ -103,7 +103,7 @@ def test_split_without_labels_is_refused(photos: Path, tmp_path: Path) -> None:
 
 def test_what_a_run_learns_with_labels_is_laid_out_as_its_evaluation(tmp_path: Path, cache: Path) -> None:
     folder = split_of(tmp_path / "pile", "2023", "2024")
-    known = to_learn_from(Truth(labels=str(folder), split="2023,2024"), cache, 1)
+    known = training_images(Truth(labels=str(folder), split="2023,2024"), cache, 1)
     assert {name.split(b"/")[0] for name in known.images.names(np.arange(12))} == {b"2023"}
     order = run_plan.prepare_run(folder, tmp_path / "run", asked("supervised", folder, split="2023,2024"))
     assert order.record.options["truth.split"] == "2023,2024"

@@ -18,7 +18,9 @@ from divcon.config import check, unknown
 from divcon.errors import DamagedError, DataError, Error, InputError, UsageError, few
 from divcon.files.integrity import write_json
 from divcon.recipes import Options
-from divcon.runs.records import RunRecord, forget_stages, verify_stage
+from divcon.runs.forget import forget_stages
+from divcon.runs.records import RunRecord
+from divcon.runs.verify import verify_stage
 
 LATE: list[tuple[dict[str, Any], type[Error], str]] = [
     ({"encoder": "resnet18", "base.encoder.options": {"block_reduce_first": 2}}, UsageError, "expert.start=base, but this"),
@@ -94,12 +96,12 @@ def test_a_cluster_that_no_expert_can_be_trained_on_is_merged(
 @pytest.mark.parametrize("world", [2, 3, 5])
 def test_the_batch_of_an_expert_can_be_shared_by_all_ranks(monkeypatch: pytest.MonkeyPatch, world: int) -> None:
     from divcon import dist
-    from divcon.stages.learning import fitting
+    from divcon.stages.learning import with_fitting_batch
     from divcon.stages.pretrain import Pretrain
 
     monkeypatch.setattr(dist, "world", lambda: world)
     for n in (16, 17, 41, 99, 131):
-        batch = fitting(Pretrain(images=100, batch_size=30), n, "experts/0").batch_size
+        batch = with_fitting_batch(Pretrain(images=100, batch_size=30), n, "experts/0").batch_size
         assert batch % world == 0 and world <= batch <= max(world, n // 8)
 
 

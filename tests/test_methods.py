@@ -33,7 +33,7 @@ from divcon.nets.momentum import Momentum, momentum_at
 from divcon.nets.net import Layer, Net
 from divcon.nets.teacher import Teacher
 from divcon.nets.trained import InputSpec
-from divcon.runs.run import StageContext
+from divcon.runs.stage import StageContext
 from divcon.train import checkpoints
 from divcon.train.encode import encode, to_input
 from divcon.train.loop import Training, fit

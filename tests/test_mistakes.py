@@ -57,7 +57,7 @@ from divcon.nets.trained import InputSpec, Trained
 from divcon.pipelines.dnc import DnC
 from divcon.recipes import Options
 from divcon.runs.metrics_file import read_lines
-from divcon.runs.run import StageContext
+from divcon.runs.stage import StageContext
 from divcon.stages.pretrain import Pretrain, pretrain
 from divcon.train.encode import encode
 from divcon.train.loop import Training, fit
@@ -88,7 +88,7 @@ class Ran:
     clusters: Clusters
 
     def stage(self, name: str) -> dict[str, Any]:
-        noted: dict[str, Any] = read_json(self.folder / name / "stage.json")["notes"]
+        noted: dict[str, Any] = read_json(self.folder / name / "stage.json")["summary"]
         return noted
 
     @property
@@ -172,7 +172,7 @@ def test_03_from_scratch_means_that_no_weight_of_the_base_is_seen(ran: Ran, tmp_
     def first_layer(start: Any) -> Tensor:
         work = StageContext(tmp_path / start, "experts/0", Machine(), cache)
         work.folder.mkdir()
-        net = pretrain(work, ran.images, replace(still, start=start), ran.base).net
+        net = pretrain(work, ran.images, replace(still, start=start), ran.base).artifact.net
         return net.encoder.get_parameter("conv1.weight").detach()
 
     base = ran.base.net.encoder.get_parameter("conv1.weight")
@@ -558,7 +558,7 @@ def test_23_centroids_are_fitted_on_a_sample_and_all_images_are_assigned(ran: Ra
     from divcon.stages.cluster import Divide, divide
 
     work = StageContext(tmp_path, "clusters", Machine(), cache)
-    found = divide(work, ran.base, ran.images, Divide(k=3, sample=50, smallest=1))
+    found = divide(work, ran.base, ran.images, Divide(k=3, sample=50, smallest=1)).artifact
     assert found.sample is not None and len(found.sample.positions) == 50 == len(set(found.sample.positions.tolist()))
     assert len(found.labels) == 160 == found.sizes.sum()
     fitted = kmeans(ran.seen("hidden", found.sample.positions), 3, seed=0, rounds=30, restarts=3)

@@ -148,7 +148,7 @@ def test_a_run_goes_on_past_what_is_no_file_or_says_what_is_in_its_way(
     words = ["run", str(photos), f"out={run}", *(f"{key}={value}" for key, value in OPTIONS.items())]
     with soon():
         code = typed(words)
-    written = ("state.json", "metrics.jsonl", "kept.npy", "kept.json")
+    written = ("state.json", "metrics.jsonl", "teacher_targets.npy", "teacher_targets.json")
     in_the_way = name in written if kind == "folder" else name == "checkpoints"
     assert code == (73 if name == "lock" else 74 if in_the_way else 0)
     assert code or stable(run) == undisturbed(photos)

@@ -14,7 +14,8 @@ from divcon import recipes
 from divcon.config import check, described, typed
 from divcon.errors import UsageError
 from divcon.pipelines.dnc import DnC
-from divcon.recipes import Options, Recipe
+from divcon.pipelines.recipe import Recipe
+from divcon.recipes import Options
 from divcon.stages.factorize import Factorization
 from divcon.stages.learning import NetworkTraining
 from divcon.train.schedules import IMAGENET, steps_for

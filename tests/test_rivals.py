@@ -22,7 +22,7 @@ from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.factors import Factors
 from divcon.nets.recompute import recomputing
 from divcon.nets.trained import Trained
-from divcon.pipelines.supervised import Truth, to_learn_from
+from divcon.pipelines.supervised import Truth, training_images
 from divcon.train.factorization import LEARNT, solver
 
 SMALL = {key: value for key, value in TINY.items() if "." not in key}
@@ -52,7 +52,7 @@ def test_a_pipeline_spends_the_budget_as_planned_is_used_like_any_other_and_can_
     stages = divcon.status(run)["stages"]
     assert list(stages) == STAGES[recipe] and all(stage["state"] == "done" for stage in stages.values())
     notes = {
-        row["stage"]: json.loads((run / row["stage"] / "stage.json").read_text())["notes"] for row in planned["stages"]
+        row["stage"]: json.loads((run / row["stage"] / "stage.json").read_text())["summary"] for row in planned["stages"]
     }
     for row in planned["stages"]:
         assert (row["steps"], row["batch_size"]) == tuple(notes[row["stage"]][name] for name in ("steps", "batch_size"))
@@ -108,7 +108,7 @@ def test_factors_whose_checkpoint_is_damaged_begin_anew_and_end_in_the_same_byte
 def test_what_is_learned_with_labels_is_nothing_that_an_evaluation_tests_on(photos: Path, tmp_path: Path) -> None:
     labeled = open_labeled(photos, cache=cache_folder())
     for seed in (0, 1):
-        known = to_learn_from(Truth(labels=str(photos), split_seed=seed), cache_folder(), 1)
+        known = training_images(Truth(labels=str(photos), split_seed=seed), cache_folder(), 1)
         train, test, _ = split(labeled, seed)
         named = set(known.images.names(np.arange(len(known.images))))
         assert not named & set(labeled.images.names(test)) and named == set(labeled.images.names(train))

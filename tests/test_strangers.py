@@ -201,6 +201,7 @@ HOSTILE_RUNS: dict[str, Change] = {
     "an absolute stage": record(stages=["/etc"]),
     "stages with control characters": record(stages=["base", "\x1b[31mevil"]),
     "no stages": record(stages=[]),
+    "more stages than there can be": record(groups={"experts": 10**15}),
     "stages that are numbers": record(stages=[1, 2]),
     "a count that is none": record(used="many"),
     "nothing typed": record(typed=None),
@@ -223,8 +224,8 @@ def test_a_hostile_run_is_refused_and_nothing_outside_it_is_touched(
 @pytest.mark.parametrize(
     "change",
     [
-        stage_record("clusters", notes={"k": 10**15}), stage_record("clusters", notes={"k": "many"}), stage_record("clusters", notes=[]),
-        stage_record("base", seconds="long"), stage_record("base", notes={"images_per_second": "fast"}), stage_record("base", notes=None),
+        stage_record("clusters", summary={"images_seen": -1}), stage_record("clusters", summary={"images_seen": "many"}), stage_record("clusters", summary=[]),
+        stage_record("base", seconds="long"), stage_record("base", summary={"images_per_second": "fast"}), stage_record("base", summary=None),
     ],
 )  # fmt: skip
 def test_hostile_notes_are_shown_as_damage(run: Path, change: Change, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import signal
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -21,10 +21,10 @@ from test_cli import typed as command
 
 import divcon
 from divcon.api import index, models, run_plan
+from divcon.api.behavior import Behavior
 from divcon.api.encoder_check import check_encoders
 from divcon.api.entry import PATHS
 from divcon.api.preflight import refuse_what_fails_later
-from divcon.api.run import Behavior
 from divcon.cli import _worded
 from divcon.config import changed, check, typed
 from divcon.data.images import open_images
@@ -32,7 +32,8 @@ from divcon.errors import DataError, FaultError, StoppedError, UsageError
 from divcon.files.paths import as_paths
 from divcon.methods.contract import At
 from divcon.nets.trained import InputSpec
-from divcon.recipes import Options, Recipe, named
+from divcon.pipelines.recipe import Recipe
+from divcon.recipes import Options, named
 from divcon.signals import listening
 from divcon.train.nonfinite import StepValues
 from divcon.train.nonfinite import check as guard_check
@@ -287,6 +288,6 @@ def test_every_argument_of_a_verb_that_may_be_a_path_passes_the_door() -> None:
 
 
 def test_every_option_that_may_be_any_text_is_known_to_be_a_path_or_none() -> None:
-    for kind in (Options, Behavior, *get_args(Recipe)):
+    for kind in (Options, Behavior, *Recipe.__subclasses__()):
         for name, hint in fields(kind):
             assert not takes_text(hint) or name in PATHS | TEXTS, (kind, name)

@@ -17,6 +17,7 @@ from ..evals.split import split
 from ..files.caches import cache_folder
 from ..files.text import printable
 from ..log import info, warning
+from ..runs.folder import SHEET
 from .contact_sheet import draw_clusters
 from .entry import exclusive
 from .evaluate import evaluate
@@ -42,7 +43,7 @@ def demo(
     ran = run(folder, out=out, **{**OPTIONS, "seed": seed, **options})
     scores = {name: evaluate(model, labeled, cache=cache) for name, model in _models(ran.folder).items()}
     clusters = Clusters.load(out / "clusters")
-    draw_clusters(open_images(folder, cache=cache), clusters, out / "clusters.png")
+    draw_clusters(open_images(folder, cache=cache), clusters, out / SHEET)
     used = "every image, those of the test half too, without any label"
     return {
         "run": str(out),

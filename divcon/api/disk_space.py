@@ -1,46 +1,50 @@
-"""Whether the disks have room for a run, asked before it writes anything."""
+"""Ask, before a run writes anything, if the disks have room for it."""
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..data.images import Images
 from ..data.pixels.pixel_cache import fitted_sizes, place_of
 from ..errors import DiskError
 from ..files.paths import nearest_folder
 from ..files.text import printable
-from ..methods.registry import method_named
 from ..nets.encoder import build
-from ..nets.net import width
 from ..nets.trained import InputSpec
-from ..pipelines.dnc import DnC
-from ..recipes import Recipe
-from ..stages.learning import NetworkTraining
-from ..stages.pretrain import Pretrain
+from ..runs.folder import RunFolder
+from ..runs.recorder import PlannedStage
+from ..stages.learning import NetworkTraining, TrainingPlan
 
-HALF = 2  # bytes of a number in half precision
 CHECKPOINTS = 3  # two are kept while a third is written
 MOMENTS = {"adamw": 2, "lars": 1, "larc": 1, "sgd": 1}  # numbers that an optimizer keeps for each one it moves
 
 
-def disk_bytes(recipe: Recipe, images: Images, stages: int, gb: float) -> float:
-    """All that a run of so many stages takes: its results and checkpoints, what teachers say, decoded pixels."""
-    pixels = pixel_bytes(images, recipe.base.input_spec.short_side)
-    return _results(recipe, len(images), stages) + (pixels if pixels <= gb * 1e9 else 0.0)
+def disk_bytes(stages: Iterable[PlannedStage], images: Images, input_spec: InputSpec, cache_gb: float) -> float:
+    """The bytes that these stages take in all: results, checkpoints, teachers' targets, decoded pixels."""
+    pixels = pixel_bytes(images, input_spec.short_side)
+    return _stage_bytes(stages) + (pixels if pixels <= cache_gb * 1e9 else 0.0)
 
 
-def refuse_without_room(folder: Path, cache: Path, recipe: Recipe, images: Images, stages: int, gb: float) -> None:
-    """DiskError with what is needed and what is free, where so many more stages can't be kept.
+def refuse_without_room(
+    folder: Path,
+    cache: Path,
+    stages: Iterable[PlannedStage],
+    images: Images,
+    input_spec: InputSpec,
+    cache_gb: float,
+) -> None:
+    """DiskError with what is needed and what is free, where there is no room for these stages.
 
     What the run has written before counts as room: it will be written over.
     """
     needs = {
-        folder: _results(recipe, len(images), stages) - _written(folder),
-        cache: _pixels(cache, recipe.base.input_spec, images, gb),
+        folder: _stage_bytes(stages) - RunFolder(folder).checkpoint_bytes(),
+        cache: _cache_bytes(cache, input_spec, images, cache_gb),
     }
     disks = dict[int, float]()
     for place, need in needs.items():
@@ -55,30 +59,31 @@ def refuse_without_room(folder: Path, cache: Path, recipe: Recipe, images: Image
             )
 
 
-def _results(recipe: Recipe, n: int, stages: int) -> float:
-    """Bytes of every stage's result, each taken to be one of the base's, of the checkpoints of the one at work, and of what
-    is kept of teachers."""
-    base = recipe.base
-    encoder = build(replace(base.encoder, init="random"), base.input_spec.size)
-    method = method_named(base.method)(encoder, n, **base.options) if isinstance(base, Pretrain) else encoder
-    moments = MOMENTS[base.optimizer] if isinstance(base, NetworkTraining) else 0
+def _stage_bytes(stages: Iterable[PlannedStage]) -> float:
+    """The bytes of each stage's result, taken to be as large as the base's, and of all that the largest training keeps
+    while it runs."""
+    stages = list(stages)
+    plans = [stage.training for stage in stages if isinstance(stage.training, TrainingPlan)]
+    if not plans:
+        return 0.0
+    state, checkpoint = _method_bytes(plans[0])
+    return len(stages) * state + CHECKPOINTS * checkpoint + max(plan.extra_bytes for plan in plans)
+
+
+def _method_bytes(plan: TrainingPlan) -> tuple[float, float]:
+    """The bytes of what a method remembers, and of one checkpoint of it."""
+    recipe = plan.recipe
+    with torch.random.fork_rng(devices=[]):
+        encoder = build(replace(recipe.encoder, init="random"), recipe.input_spec.size)
+        method = plan.method(encoder) if plan.method else encoder
+    moments = MOMENTS[recipe.optimizer] if isinstance(recipe, NetworkTraining) else 0
     state = sum(t.numel() * t.element_size() for t in method.state_dict().values())
     moved = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
-    at_work = CHECKPOINTS * (state + moments * moved) + _kept(recipe, n)
-    return float(at_work + stages * state) if stages else 0.0
+    return float(state), float(state + moments * moved)
 
 
-def _kept(recipe: Recipe, n: int) -> float:
-    """Bytes of what two teachers have to say of each image's center view, where they are asked once."""
-    if not isinstance(recipe, DnC) or recipe.student.teacher_view == "same":
-        return 0.0
-    if recipe.student.layer == "projection":
-        return 2.0 * n * HALF * int(recipe.base.options.get("dim", 0))
-    return 2.0 * n * HALF * width(build(replace(recipe.student.encoder, init="random"), recipe.student.input_spec.size))
-
-
-def _pixels(cache: Path, input_spec: InputSpec, images: Images, gb: float) -> float:
-    """Bytes of the pixel cache that is still to be made."""
+def _cache_bytes(cache: Path, input_spec: InputSpec, images: Images, cache_gb: float) -> float:
+    """The bytes of the pixel cache that is still to be made."""
     side = input_spec.short_side
     if place_of(images, side, cache).exists() or not os.access(nearest_folder(cache), os.W_OK):
         return 0.0
@@ -86,22 +91,18 @@ def _pixels(cache: Path, input_spec: InputSpec, images: Images, gb: float) -> fl
     begun = sum(
         512 * file.stat().st_blocks for file in _files(cache / "pixels", f"{place_of(images, side, cache).name}.*")
     )
-    return max(0.0, size - begun) if size <= gb * 1e9 else 0.0
+    return max(0.0, size - begun) if size <= cache_gb * 1e9 else 0.0
 
 
 def pixel_bytes(images: Images, side: int) -> float:
-    """Of all pictures, decoded, with so many pixels on the short side."""
+    """The bytes of all images, decoded, with `side` pixels on the short side."""
     heights, widths = fitted_sizes(images, side)
     return 3.0 * float(heights.astype(np.int64) @ widths.astype(np.int64))
 
 
 def free_bytes(path: Path) -> int:
-    """On the disk that a path is on, or will be."""
+    """The free bytes on the disk that a path is on, or will be."""
     return shutil.disk_usage(nearest_folder(path)).free
-
-
-def _written(folder: Path) -> float:
-    return float(sum(path.stat().st_size for path in _files(folder, "**/checkpoints/step-*")))
 
 
 def _files(folder: Path, pattern: str) -> Iterator[Path]:

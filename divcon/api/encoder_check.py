@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from ..nets import encoder_trial
 from ..nets.encoder import SLIM, EncoderSpec, check_spec
 from ..nets.timm_models import designed_size
 from ..nets.trained import Trained
-from ..recipes import Recipe
+from ..pipelines.recipe import Recipe
 from ..stages.factorize import Factorization
 from ..stages.learning import NetworkTraining
 from ..stages.pretrain import Pretrain
@@ -33,10 +33,10 @@ class _NoEncoder(nn.Module):
 def check_encoders(recipe: Recipe) -> None:
     """UsageError, unless every training's encoder can be built and takes the images it will be shown."""
     tried: set[str] = set()
-    for place, training in _trainings(recipe):
+    for place, training in recipe.trainings():
         spec, size, sizes = training.encoder, training.input_spec.size, _sizes(training)
         case = f"{spec} {size} {sorted(sizes(size))}"
-        with placed(place):
+        with named_in_errors(place):
             check_spec(spec)
             failed = encoder_trial.failure(spec, size, sorted(sizes(size), reverse=True)) if case not in tried else None
         tried.add(case)
@@ -45,7 +45,7 @@ def check_encoders(recipe: Recipe) -> None:
 
 
 @contextlib.contextmanager
-def placed(place: str) -> Iterator[None]:
+def named_in_errors(place: str) -> Iterator[None]:
     """An encoder knows its options without the training it is for; within, an error names them as they are typed."""
     try:
         yield
@@ -53,13 +53,6 @@ def placed(place: str) -> Iterator[None]:
         if not str(error).startswith("encoder."):
             raise
         raise UsageError(f"{place}.{error}") from error
-
-
-def _trainings(recipe: Recipe) -> Iterator[tuple[str, NetworkTraining | Factorization]]:
-    for field in fields(recipe):
-        training = getattr(recipe, field.name)
-        if isinstance(training, NetworkTraining | Factorization):
-            yield field.name, training
 
 
 def _sizes(training: NetworkTraining | Factorization) -> encoder_trial.Sizes:
@@ -109,7 +102,7 @@ def _failing(recipe: Recipe) -> dict[str, NetworkTraining | Factorization]:
     """All trainings whose encoder does not take what it is shown, by their places: they have to be mended together."""
     return {
         place: training
-        for place, training in _trainings(recipe)
+        for place, training in recipe.trainings()
         if not encoder_trial.takes(training.encoder, training.input_spec.size, _sizes(training))
     }
 

@@ -14,6 +14,7 @@ from ..nets.encoder import SLIM, EncoderSpec, check_spec
 from ..nets.net import Layer
 from ..nets.timm_models import untyped_size
 from ..nets.trained import InputSpec, Trained, untrained
+from ..runs.folder import ENCODER_SETTINGS, RunFolder, StageFolder
 from ..runs.records import RunRecord
 from ..train.encode import encode
 from .encoder_check import check_input_size
@@ -29,10 +30,10 @@ def find_model(model: str | Path) -> Trained:
     if text.startswith("random:"):
         return _untrained(text.removeprefix("random:"))
     folder = Path(model)
-    if not (folder / "run.json").exists():
+    if not RunFolder(folder).is_run:
         return Trained.load(folder)
     final = folder / RunRecord.read(folder).final
-    if not (final / "stage.json").exists():
+    if not StageFolder(final).is_done:
         raise InputError(
             f"{printable(final)} is not done; go on with divcon run, or name a finished stage, like {printable(folder)}/base"
         )
@@ -40,7 +41,7 @@ def find_model(model: str | Path) -> Trained:
 
 
 def _untrained(name: str) -> Trained:
-    if (Path(name) / "run.json").exists():
+    if RunFolder(Path(name)).is_run:
         trained = Trained.load(_any_finished(Path(name)))
         return untrained(EncoderSpec(trained.spec.name, trained.spec.options, trained.spec.stem), trained.input_spec)
     spec = EncoderSpec(name)
@@ -49,7 +50,7 @@ def _untrained(name: str) -> Trained:
 
 
 def _any_finished(run: Path) -> Path:
-    for about in sorted(run.rglob("encoder.json")):
+    for about in sorted(run.rglob(ENCODER_SETTINGS)):
         return about.parent
     raise InputError(f"{printable(run)} has no finished stage yet, so its architecture is not known")
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from ..runs.records import forget_stages
+from ..runs.forget import forget_stages
 from .entry import concurrent
 from .status import run_record
 
 
 @concurrent
 def redo(run: str | Path, stage: str) -> list[str]:
-    """Forget a stage and what follows from it; the names of what was removed."""
+    """Forget a stage and those that follow from it; return the names of what was removed."""
     run_record(Path(run))
     return forget_stages(Path(run), stage)

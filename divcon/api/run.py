@@ -1,43 +1,30 @@
-"""Running a pipeline on a folder of images. A run that is finished is found to be so without torch."""
+"""Run a pipeline on a collection of images. Torch is not loaded where the run is finished already."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import NonNegativeFloat
-
 from .. import signals
-from ..config import Gigabytes, Workers, check, check_plain, described, leaves
+from ..config import check_plain, described
 from ..files.caches import cache_folder
 from ..files.paths import Data
 from ..files.text import printable
 from ..log import info
-from ..runs.records import RunRecord, expected_stages, has_leftovers, refuse_foreign_folder, verify_stage
+from ..runs.folder import RunFolder
+from ..runs.records import RunRecord
+from ..runs.refusals import refuse_foreign_folder
+from ..runs.verify import verify_stage
+from .behavior import BEHAVIOR, behavior_of
 from .entry import exclusive
 
 if TYPE_CHECKING:
     from ..nets.trained import Trained
 
 
-@dataclass(frozen=True, kw_only=True)
-class Behavior:
-    """Options that change no bit of a result."""
-
-    cache: Path | None = None
-    cache_gb: Gigabytes = 8.0
-    workers: Workers | None = None
-    save_every: NonNegativeFloat = 30.0
-    keep_memory: bool = True
-
-
-BEHAVIOR = set(leaves(Behavior))
-
-
 @dataclass(frozen=True)
 class Ran:
-    """What `run` gives: which stages were done by this call, and whether all are; `model` is the final one."""
+    """The answer of `run`: the stages that this call did, and True if all are done; `model` is that of the last stage."""
 
     folder: Path
     did: list[str]
@@ -60,9 +47,11 @@ def run(
     allow_collapse: bool = False,
     **options: Any,
 ) -> Ran:
-    """Train an encoder on a folder of images; what was done before in `out` is not done again.
+    """Train an encoder on a collection of images; stages that are done in `out` are not done again.
 
-    Options are those of the command line: `epochs=60`, `recipe="moclr"`, `**{"clusters.k": 10}`.
+    Options are those of the command line: `epochs=60`, `recipe="moclr"`, `**{"clusters.k": 10}`. `only` names a stage, or a
+    group of stages, to do. `steal_lock` takes over a folder whose owner is surely gone. `allow_collapse` trains on when the
+    encoder gives nearly the same features for all images.
     """
     folder = Path(out)
     options = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}  # as if typed
@@ -80,29 +69,26 @@ def run(
 
 
 def finished(data: Data, folder: Path, options: dict[str, Any]) -> bool:
-    """Whether all of this very order, of these very images, is done. A "no" may be wrong, and costs a second look.
+    """True if all of this very run, of these very images, is done. A False may be wrong, and costs a second look.
 
-    DamagedError if it is done, but not as it was when it was done."""
-    if not (folder / "run.json").exists():
+    DamagedError if it is done, and its files are not as they were then."""
+    run = RunFolder(folder)
+    if not run.is_run:
         return False
     record = RunRecord.read(folder)
     typed = {key: value for key, value in options.items() if key not in BEHAVIOR}
-    stages = [folder / name for name in expected_stages(folder, record)]
-    if described(typed) != record.typed or not all((stage / "stage.json").exists() for stage in stages):
+    stages = [run.stage(name) for name in record.expected_stages()]
+    if described(typed) != record.typed or not all(stage.is_done for stage in stages):
         return False
-    if any(has_leftovers(stage) for stage in stages) or record.with_done(folder).done != record.done:
+    if any(stage.has_working_files() for stage in stages) or record.with_done(folder).done != record.done:
         return False
     from ..data.images import open_images
 
     asked = {key: typed[key] for key in ("include", "exclude", "near_duplicates", "limit") if key in typed}
-    behavior = behaving(options)
+    behavior = behavior_of(options)
     there = open_images(data, **asked, cache=cache_folder(behavior.cache), workers=behavior.workers)
     if there.fingerprint != record.images:
         return False
-    for name in expected_stages(folder, record):
+    for name in record.expected_stages():
         verify_stage(folder, name)
     return True
-
-
-def behaving(options: Mapping[str, Any]) -> Behavior:
-    return check(Behavior, {key: value for key, value in options.items() if key in BEHAVIOR})

@@ -1,8 +1,8 @@
 """A run as it was asked for: read the collection, settle every option, refuse what can't be done, then do it."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +17,20 @@ from ..files.text import printable
 from ..log import info
 from ..nets.encoder import check_name
 from ..nets.trained import Trained
-from ..pipelines.clusterfit import ClusterFit, clusterfit
-from ..pipelines.dnc import DnC, divide_and_contrast
-from ..pipelines.nmf import NMF, nmf
-from ..pipelines.single import Single, single
-from ..pipelines.supervised import Supervised, supervised
-from ..recipes import Options, Recipe
+from ..pipelines.recipe import Recipe, pipeline_of, stages_of
+from ..recipes import Options
 from ..runs import owner
-from ..runs.records import ARITHMETIC, RunRecord, check_common, expected_stages, has_progress, refuse_foreign_folder
+from ..runs.folder import RunFolder
+from ..runs.recorder import PlannedStage
+from ..runs.records import ARITHMETIC, RunRecord
+from ..runs.refusals import check_common, has_progress, refuse_foreign_folder
 from ..runs.run import Run
-from ..stages.learning import FEWEST
+from .behavior import BEHAVIOR, Behavior, behavior_of
 from .disk_space import refuse_without_room
-from .encoder_check import check_encoders
 from .entry import exclusive
 from .preflight import refuse_what_fails_later
-from .run import BEHAVIOR, Behavior, behaving
 
 UNREAD = 0.01  # of the files: so many may be lost to a disk that fails
-STAGES: dict[type, list[str]] = {
-    DnC: ["base", "clusters", "experts", "checks", "student"],
-    ClusterFit: ["base", "clusters", "refit"],
-    **{kind: ["base"] for kind in (Single, Supervised, NMF)},
-}
-PIPELINES: dict[type, Callable[[Run, Images, Any], Trained]] = {
-    DnC: divide_and_contrast,
-    ClusterFit: clusterfit,
-    Single: single,
-    Supervised: supervised,
-    NMF: nmf,
-}
 
 
 @dataclass(frozen=True)
@@ -61,7 +46,13 @@ class RunPlan:
     cache_gb: float
     save_every: float
     base: Path | None
+    stages: list[PlannedStage]
     reasons: list[str]
+
+    @property
+    def taken(self) -> dict[str, Path]:
+        """The stages that come from another run, with their folders there."""
+        return {"base": self.base} if self.base else {}
 
 
 @exclusive
@@ -69,87 +60,102 @@ def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any]) -> RunP
     """Read the collection, settle every option, and refuse what can't be done, before anything is written."""
     folder = Path(out)
     refuse_foreign_folder(folder, data)
-    typed = {key: value for key, value in options.items() if key not in BEHAVIOR}
-    behavior = behaving(options)
-    typed = _with_anothers(typed)
+    behavior = behavior_of(options)
+    typed = _with_anothers({key: value for key, value in options.items() if key not in BEHAVIOR})
     short, dotted = _sorted_out(typed)
-    cache, workers = cache_folder(behavior.cache), behavior.workers
-    if short.encoder:
-        check_name(short.encoder)
-    recipes.named(short.recipe)
-    images = open_images(
-        data,
-        include=short.include,
-        exclude=short.exclude,
-        near_duplicates=short.near_duplicates,
-        limit=short.limit,
-        cache=cache,
-        workers=workers,
-    )
-    _refuse_a_disk_that_fails(images)
-    chosen = _machine(folder, cache, short, behavior)
-    full, reasons = recipes.settled(short, len(images), chosen.device)
-    recipe = changed(recipes.named(full.recipe).recipe(full, len(images)), dotted)
+    cache = cache_folder(behavior.cache)
+    images = _open(data, short, cache, behavior.workers)
+    machine = _machine(folder, cache, short, behavior)
+    full, reasons = recipes.settled(short, len(images), machine.device)
+    recipe: Recipe = changed(recipes.named(full.recipe).recipe(full, len(images)), dotted)
     base = _base(full.base, recipe)
-    refuse_what_fails_later(recipe, base, len(images), asked_for_k="clusters.k" in dotted)
-    with chosen.use():
-        check_encoders(recipe)
-    _try_labels(recipe, full, cache, workers)
-    typed_smallest = dotted.get("clusters.smallest", FEWEST)
-    if isinstance(recipe, DnC) and isinstance(typed_smallest, int) and typed_smallest < FEWEST:
-        reasons.append(f"clusters.smallest {FEWEST}: an expert needs so many images")
-    flat = {**described(full), **_flat(described(recipe))}
+    with machine.use():
+        refuse_what_fails_later(recipe, Trained.load(base) if base else None, len(images), {*dotted})
+    _try_labels(recipe, full, cache, behavior.workers)
+    stages = stages_of(recipe, images, machine, cache, {"base": base} if base else {})
     record = RunRecord(
-        typed, flat, described(chosen), images.fingerprint, len(images), _stages(recipe), STAGES[type(recipe)][-1]
+        typed,
+        {**described(full), **_flat(described(recipe))},
+        described(machine),
+        images.fingerprint,
+        len(images),
+        [stage.name for stage in stages],
+        stages[-1].name,
     )
-    gb, every = behavior.cache_gb, behavior.save_every
-    return RunPlan(folder, images, recipe, record, chosen, cache, gb, every, base, reasons)
+    return RunPlan(
+        folder,
+        images,
+        recipe,
+        record,
+        machine,
+        cache,
+        behavior.cache_gb,
+        behavior.save_every,
+        base,
+        stages,
+        [*reasons, *recipe.changed_by(dotted)],
+    )
 
 
 def execute(
-    order: RunPlan, *, only: str | None = None, steal_lock: bool = False, allow_collapse: bool = False
+    run_plan: RunPlan, *, only: str | None = None, steal_lock: bool = False, allow_collapse: bool = False
 ) -> tuple[list[str], bool]:
-    """Do what is not done yet: which stages were done by this call, and whether all are now."""
-    if only is not None and only.split("/")[0] not in STAGES[type(order.recipe)]:
-        raise UsageError(unknown("stage", only, STAGES[type(order.recipe)]))
-    _refuse_without_room(order, only)
-    for reason in order.reasons:
+    """Do what is not done yet; return the stages that were done by this call, and True if all are done now."""
+    groups = list(dict.fromkeys(stage.group for stage in run_plan.stages))
+    if only is not None and only.split("/")[0] not in groups:
+        raise UsageError(unknown("stage", only, groups))
+    _refuse_without_room(run_plan, only)
+    for reason in run_plan.reasons:
         info(reason)
     run = Run(
-        order.folder,
-        order.machine,
-        order.cache,
-        cache_gb=order.cache_gb,
-        save_every=order.save_every,
+        run_plan.folder,
+        run_plan.machine,
+        run_plan.cache,
+        cache_gb=run_plan.cache_gb,
+        save_every=run_plan.save_every,
         only=only,
-        taken={"base": order.base} if order.base else {},
+        taken=run_plan.taken,
         steal_lock=steal_lock,
         allow_collapse=allow_collapse,
-        changes=_meet_book(order, steal_lock),
+        changes=_meet_record(run_plan, steal_lock),
     )
     try:
-        PIPELINES[type(order.recipe)](run, order.images, order.recipe)
+        pipeline_of(run_plan.recipe)(run, run_plan.images, run_plan.recipe)
     except WaitingError:
         if not run.reached_only:
             raise
         return run.did, False
     if only is not None and not run.reached_only:
-        raise UsageError(unknown("stage", only, expected_stages(order.folder, order.record)))
-    _close_book(order, steal_lock)
+        raise UsageError(unknown("stage", only, RunRecord.read(run_plan.folder).expected_stages()))
+    _close_record(run_plan, steal_lock)
     if not run.did:
-        info(f"nothing to do: every stage of {printable(order.folder)} is done")
+        info(f"nothing to do: every stage of {printable(run_plan.folder)} is done")
     return run.did, True
 
 
+def _open(data: Data, options: Options, cache: Path, workers: int | None) -> Images:
+    """The images, once the names in the options are known to exist: to look through the images may take long."""
+    if options.encoder:
+        check_name(options.encoder)
+    recipes.named(options.recipe)
+    images = open_images(
+        data,
+        include=options.include,
+        exclude=options.exclude,
+        near_duplicates=options.near_duplicates,
+        limit=options.limit,
+        cache=cache,
+        workers=workers,
+    )
+    _refuse_a_disk_that_fails(images)
+    return images
+
+
 def _try_labels(recipe: Recipe, options: Options, cache: Path, workers: int | None) -> None:
-    """Open the labeled folder, if one is named, so that what is wrong with it is said before anything is begun."""
-    labels, split = options.labels, options.split
-    if isinstance(recipe, DnC):
-        labels, split = recipe.checks.labels, recipe.checks.split
-    elif isinstance(recipe, Supervised):
-        labels, split = recipe.truth.labels, recipe.truth.split
-    if labels is not None:
-        open_labeled(labels, split=split, cache=cache, workers=workers)
+    """Open the labeled folder, if one is named, so that an error in it comes before anything is begun."""
+    for part in recipe.labeled_folders() or [options]:
+        if part.labels is not None:
+            open_labeled(part.labels, split=part.split, cache=cache, workers=workers)
 
 
 def _refuse_a_disk_that_fails(images: Images) -> None:
@@ -162,18 +168,24 @@ def _refuse_a_disk_that_fails(images: Images) -> None:
         )
 
 
-def _refuse_without_room(order: RunPlan, only: str | None) -> None:
+def _refuse_without_room(run_plan: RunPlan, only: str | None) -> None:
     """Ask for the room of all stages that are not done, or of the one that is to be."""
-    asked = [name for name in expected_stages(order.folder, order.record) if only in (None, name, name.split("/")[0])]
-    left = sum(not (order.folder / name / "stage.json").exists() for name in asked)
-    refuse_without_room(order.folder, order.cache, order.recipe, order.images, left, order.cache_gb)
+    run = RunFolder(run_plan.folder)
+    expected = RunRecord.read(run.path).expected_stages() if run.is_run else run_plan.record.stages
+    left = [
+        stage
+        for stage in run_plan.stages
+        if stage.name in expected and only in (None, stage.name, stage.group) and not run.stage(stage.name).is_done
+    ]
+    input_spec = run_plan.recipe.base.input_spec
+    refuse_without_room(run.path, run_plan.cache, left, run_plan.images, input_spec, run_plan.cache_gb)
 
 
 def _base(asked: str | None, recipe: Recipe) -> Path | None:
     """The folder of a base that another run has trained, if one is asked for and fits the recipe."""
     if asked is None:
         return None
-    folder = Path(asked) / "base" if (Path(asked) / "run.json").exists() else Path(asked)
+    folder = Path(asked) / "base" if RunFolder(Path(asked)).is_run else Path(asked)
     base, wanted = Trained.load(folder), recipe.base
     theirs = {"encoder": base.spec.name, **described(base.input_spec)}
     differ = differences(theirs, {"encoder": wanted.encoder.name, **described(wanted.input_spec)})
@@ -183,29 +195,30 @@ def _base(asked: str | None, recipe: Recipe) -> Path | None:
     return folder
 
 
-def _meet_book(order: RunPlan, steal_lock: bool) -> str:
-    """Write down what is asked for, where that costs nothing; else say what differs from what the run was begun with."""
-    with owner.owned_briefly(order.folder, steal=steal_lock):
-        if not has_progress(order.folder):
-            order.record.write(order.folder)
+def _meet_record(run_plan: RunPlan, steal_lock: bool) -> str:
+    """Write down what is asked for, where that loses nothing; else say what differs from what the run was begun with."""
+    with owner.owned_briefly(run_plan.folder, steal=steal_lock):
+        if not has_progress(run_plan.folder):
+            run_plan.record.write(run_plan.folder)
             failpoints.at("run.described")
-            order.images.index.save(order.folder / "images")
+            run_plan.images.index.save(RunFolder(run_plan.folder).images)
             return ""
-        before = RunRecord.read(order.folder)
-    check_common(before, order.record, order.folder)
-    return few(before.changes(order.record), "; ")
+        before = RunRecord.read(run_plan.folder)
+    check_common(before, run_plan.record, run_plan.folder)
+    return few(before.changes(run_plan.record), "; ")
 
 
-def _close_book(order: RunPlan, steal_lock: bool) -> None:
+def _close_record(run_plan: RunPlan, steal_lock: bool) -> None:
     """Write down what was asked for last, now that nothing was refused, and by which stages the run was finished."""
-    with owner.owned_briefly(order.folder, steal=steal_lock):
-        order.record.with_done(order.folder).write(order.folder)
+    with owner.owned_briefly(run_plan.folder, steal=steal_lock):
+        groups = RunRecord.read(run_plan.folder).groups
+        replace(run_plan.record, groups=groups).with_done(run_plan.folder).write(run_plan.folder)
 
 
 def _machine(folder: Path, cache: Path, options: Options, behavior: Behavior) -> machine.Machine:
     """The machine the run was begun on, as far as bits go; else a new choice."""
     now: dict[str, Any] = {"workers": behavior.workers or machine.cores(), "keep_memory": behavior.keep_memory}
-    if (folder / "run.json").exists():
+    if RunFolder(folder).is_run:
         record = RunRecord.read(folder)
         begun = check(machine.Machine, record.machine)
         if all(getattr(options, name) == record.options.get(name) for name in ARITHMETIC):
@@ -225,10 +238,10 @@ def _sorted_out(typed: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
 
 def _with_anothers(typed: dict[str, Any]) -> dict[str, Any]:
     """`recipe=RUN` means as that run was asked for, but for what is typed now."""
-    record = Path(str(typed.get("recipe", ""))) / "run.json"
-    if "recipe" not in typed or not record.is_file():
+    run = RunFolder(Path(str(typed.get("recipe", ""))))
+    if "recipe" not in typed or not run.record.is_file():
         return typed
-    return {**RunRecord.read(record.parent).typed, **{key: value for key, value in typed.items() if key != "recipe"}}
+    return {**RunRecord.read(run.path).typed, **{key: value for key, value in typed.items() if key != "recipe"}}
 
 
 def _flat(node: Any, place: str = "") -> dict[str, Any]:
@@ -237,8 +250,3 @@ def _flat(node: Any, place: str = "") -> dict[str, Any]:
     return {
         key: value for name, below in node.items() for key, value in _flat(below, f"{place}.{name}".lstrip(".")).items()
     }
-
-
-def _stages(recipe: Recipe) -> list[str]:
-    experts = [f"experts/{i}" for i in range(recipe.clusters.k)] if isinstance(recipe, DnC) else []
-    return [name for stage in STAGES[type(recipe)] for name in (experts if stage == "experts" else [stage])]

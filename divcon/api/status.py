@@ -1,76 +1,82 @@
 """The state of each stage of a run."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..errors import DamagedError, InputError
 from ..files.text import printable
-from ..runs import json_files, owner
+from ..runs import owner
+from ..runs.folder import RunFolder, StageFolder
+from ..runs.json_files import as_record, load_record
 from ..runs.metrics_file import read_lines
-from ..runs.records import RunRecord, expected_stages
-from ..runs.records import verify_run as verify_hashes
+from ..runs.records import MetricsLine, RunRecord, StageRecord, StateRecord, Throughput
+from ..runs.verify import verify_run
 from .entry import concurrent
 
-UNKNOWN = dict.fromkeys(("images_seen", "images_per_second", "data_wait", "peak_rss_mb"))  # where nothing was trained
+UNKNOWN = Throughput()  # of a stage that trained nothing
 
 
 @concurrent
 def status(run: str | Path, *, verify: bool = False) -> dict[str, Any]:
-    """Each stage: waiting, running, interrupted, failed or done; how far, how fast, how long still."""
-    folder = Path(run)
-    record = run_record(folder)
-    stages = {name: stage_status(folder / name) for name in expected_stages(folder, record)}
+    """Return the state of each stage: waiting, running, interrupted, failed or done; how far it is, how fast, and the
+    seconds that are left. With `verify` every file is compared with its hash."""
+    folder = RunFolder(Path(run))
+    record = run_record(folder.path)
+    stages = {name: stage_status(folder.stage(name)) for name in record.expected_stages()}
     result: dict[str, Any] = {"images": record.used, "stages": stages}
     if verify:
-        result["damaged"] = verify_hashes(folder)
+        result["damaged"] = verify_run(folder.path)
     return result
-
-
-def stage_status(folder: Path) -> dict[str, Any]:
-    """One stage's line of `status`; of one whose own word is damaged, that."""
-    try:
-        return _stage_status(folder)
-    except DamagedError as error:
-        return {**UNKNOWN, "state": "failed", "why": str(error), "progress": 0.0, "eta": None, "seconds": 0.0}
-
-
-def _stage_status(folder: Path) -> dict[str, Any]:
-    if (folder / "stage.json").exists():
-        done = json_files.read_record(json_files.StageRecord, folder / "stage.json")
-        return {
-            **UNKNOWN,
-            "state": "done",
-            "progress": 1.0,
-            "eta": 0.0,
-            "seconds": done["seconds"],
-            **_rates(done["notes"]),
-        }
-    if not (folder / "state.json").exists():
-        return {**UNKNOWN, "state": "waiting", "progress": 0.0, "eta": None, "seconds": 0.0}
-    state = json_files.read_record(json_files.StateRecord, folder / "state.json")
-    running = state["state"] == "running" and owner.holder_of(folder) is not None
-    name = state["state"] if running or state["state"] != "running" else "interrupted"  # killed without a word
-    return {**UNKNOWN, "state": name, "why": state["why"], "seconds": round(state["seconds"], 1), **_progress(folder)}
-
-
-def _progress(folder: Path) -> dict[str, Any]:
-    """How far a stage is by its journal."""
-    journal = read_lines(folder / "metrics.jsonl")
-    if not journal:
-        return {"progress": 0.0, "eta": None}
-    last = json_files.checked_record(json_files.MetricsLine, journal[-1], folder / "metrics.jsonl")
-    done, steps = last["step"] + 1, last["steps"]
-    per_step = last["images_per_second"] and last["batch_size"] / last["images_per_second"]
-    eta = round((steps - done) * per_step, 1) if per_step else None
-    return {"progress": round(done / steps, 4), "eta": eta, "images_seen": done * last["batch_size"], **_rates(last)}
-
-
-def _rates(notes: dict[str, Any]) -> dict[str, Any]:
-    return {key: notes[key] for key in UNKNOWN if key in notes}
 
 
 def run_record(folder: Path) -> RunRecord:
     """The record of a run; InputError where the folder is not a run."""
-    if not (folder / "run.json").exists():
+    if not RunFolder(folder).is_run:
         raise InputError(f"{printable(folder)} is not a run: there is no run.json in it")
     return RunRecord.read(folder)
+
+
+def stage_status(folder: StageFolder) -> dict[str, Any]:
+    """The status of one stage; of one whose files are damaged, that it failed."""
+    try:
+        if folder.is_done:
+            return _done(load_record(StageRecord, folder.record))
+        if not folder.state.exists():
+            return _answer("waiting")
+        return _begun(folder, load_record(StateRecord, folder.state))
+    except DamagedError as error:
+        return _answer("failed", why=str(error))
+
+
+def _answer(
+    state: str,
+    throughput: Throughput = UNKNOWN,
+    *,
+    progress: float = 0.0,
+    eta: float | None = None,
+    seconds: float = 0.0,
+    **more: Any,
+) -> dict[str, Any]:
+    rates = {name: getattr(throughput, name) for name in asdict(UNKNOWN)}
+    return {**rates, "state": state, **more, "progress": progress, "eta": eta, "seconds": seconds}
+
+
+def _done(record: StageRecord) -> dict[str, Any]:
+    return _answer("done", record.summary, progress=1.0, eta=0.0, seconds=record.seconds)
+
+
+def _begun(folder: StageFolder, record: StateRecord) -> dict[str, Any]:
+    """The status of a stage that has a state.json, by that and by the last line of its metrics."""
+    alive = record.state != "running" or owner.holder_of(folder.path) is not None
+    state = record.state if alive else "interrupted"  # killed without a word
+    about: dict[str, Any] = {"why": record.why, "seconds": round(record.seconds, 1)}
+    lines = read_lines(folder.metrics)
+    if not lines:
+        return _answer(state, **about)
+    last = as_record(MetricsLine, lines[-1], folder.metrics)
+    done = last.step + 1
+    rate = last.images_per_second
+    eta = round((last.steps - done) * last.batch_size / rate, 1) if rate else None
+    seen = Throughput(done * last.batch_size, rate, last.data_wait, last.peak_rss_mb)
+    return _answer(state, seen, progress=round(done / last.steps, 4), eta=eta, **about)

@@ -19,9 +19,10 @@ from ..files.atomic import atomic_write
 from ..files.integrity import digest
 from ..files.text import printable
 from ..log import info
+from ..runs.folder import CENTROIDS, CLUSTERS, SAMPLE, SAMPLE_POSITIONS
 
 ROW_GROUP = 2**20
-FILES = "clusters.parquet", "centroids.npy", "sample.npy", "sample_positions.npy"
+FILES = CLUSTERS, CENTROIDS, SAMPLE, SAMPLE_POSITIONS
 TABLE = pa.schema({"path": pa.string(), "path_bytes": pa.binary(), "label": pa.int64(), "distance": pa.float32()})
 Names = Callable[[NDArray[np.int64]], list[bytes]]  # the paths of the images at some positions
 
@@ -78,12 +79,12 @@ class Clusters:
         return Clusters(self.centroids[kept], number[target][self.labels], self.distances, self.names, self.sample)
 
     def save(self, folder: Path) -> None:
-        with atomic_write(folder / "clusters.parquet") as part:
+        with atomic_write(folder / CLUSTERS) as part:
             _write_table(part, self)
-        _write_array(folder / "centroids.npy", self.centroids)
+        _write_array(folder / CENTROIDS, self.centroids)
         if self.sample is not None:
-            _write_array(folder / "sample.npy", self.sample.features)
-            _write_array(folder / "sample_positions.npy", self.sample.positions)
+            _write_array(folder / SAMPLE, self.sample.features)
+            _write_array(folder / SAMPLE_POSITIONS, self.sample.positions)
 
     @classmethod
     def load(cls, folder: Path) -> "Clusters":
@@ -108,16 +109,16 @@ class Clusters:
         for name in FILES:
             if (folder / name).exists() and not (folder / name).is_file():
                 raise ValueError(f"{name} is no file")
-        with (folder / "clusters.parquet").open("rb") as file:
+        with (folder / CLUSTERS).open("rb") as file:
             table = pq.read_table(file, columns=["label", "distance"], schema=TABLE)
         sample = None
-        if (folder / "sample.npy").exists():
-            features = np.load(folder / "sample.npy", mmap_mode="r")
-            sample = Sample(np.load(folder / "sample_positions.npy"), features)
-        centroids, labels = np.load(folder / "centroids.npy"), table["label"].to_numpy().copy()
+        if (folder / SAMPLE).exists():
+            features = np.load(folder / SAMPLE, mmap_mode="r")
+            sample = Sample(np.load(folder / SAMPLE_POSITIONS), features)
+        centroids, labels = np.load(folder / CENTROIDS), table["label"].to_numpy().copy()
         if centroids.ndim != 2 or (len(labels) and not 0 <= labels.min() <= labels.max() < len(centroids)):
             raise ValueError(f"labels up to {labels.max()} of centroids {centroids.shape}")
-        names = functools.partial(_names_in, folder / "clusters.parquet")
+        names = functools.partial(_names_in, folder / CLUSTERS)
         return cls(centroids, labels, table["distance"].to_numpy().copy(), names, sample)
 
 

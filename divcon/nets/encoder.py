@@ -8,6 +8,7 @@ from torch import nn
 
 from ..errors import DamagedError, InputError, UsageError
 from ..files.text import printable
+from ..runs.folder import ENCODER
 from . import timm_models
 from .factors import Factors
 from .slim import SlimResNet
@@ -75,7 +76,7 @@ def load_weights(encoder: nn.Module, source: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    file = source / "encoder.safetensors" if source.is_dir() else source
+    file = source / ENCODER if source.is_dir() else source
     if not file.is_file():
         raise InputError(f"init={source}: no encoder.safetensors there; name a finished stage's folder, or such a file")
     try:

@@ -20,6 +20,7 @@ from ..files.integrity import digest, hash_difference, sha256, write_json
 from ..files.tensors import write_tensors
 from ..files.text import printable
 from ..runs import json_files
+from ..runs.folder import ENCODER, ENCODER_SETTINGS
 from .encoder import SLIM, EncoderSpec, build
 from .net import Net
 from .preprocessing import PREPROCESSING, SHORT_SIDE, check_preprocessing
@@ -79,7 +80,7 @@ class Trained:
     def net(self) -> Net:
         assert self.folder is not None
         about = self._about(self.folder)
-        file = self.folder / "encoder.safetensors"
+        file = self.folder / ENCODER
         read = sha256(file) if file.is_file() else "no file"
         if read != about["sha256"]:
             raise DamagedError(
@@ -106,11 +107,11 @@ class Trained:
         return digest(json.dumps(self._about(self.folder), sort_keys=True))
 
     def save(self, folder: Path) -> None:
-        file = folder / "encoder.safetensors"
+        file = folder / ENCODER
         with atomic_write(file) as part:
             write_tensors(part, self.net.state_dict())
         about = {"encoder": asdict(self.spec), "net": self.net.shape, **asdict(self.input_spec)}
-        write_json(folder / "encoder.json", {**about, "preprocess": PREPROCESSING, "sha256": sha256(file)})
+        write_json(folder / ENCODER_SETTINGS, {**about, "preprocess": PREPROCESSING, "sha256": sha256(file)})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -121,12 +122,12 @@ class Trained:
     @staticmethod
     def _about(folder: Path) -> dict[str, Any]:
         """DamagedError, if encoder.json is not one of ours: it may come from a stranger."""
-        if not (folder / "encoder.json").is_file():
+        if not (folder / ENCODER_SETTINGS).is_file():
             raise InputError(
                 f"{printable(folder)} holds no encoder; name a finished run, or one of its stages (RUN/base)"
             )
-        about = json_files.read_record(About, folder / "encoder.json")
-        check_preprocessing(about.get("preprocess", PREPROCESSING), folder / "encoder.json")
+        about = json_files.read_record(About, folder / ENCODER_SETTINGS)
+        check_preprocessing(about.get("preprocess", PREPROCESSING), folder / ENCODER_SETTINGS)
         return about
 
 

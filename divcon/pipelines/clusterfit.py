@@ -1,4 +1,4 @@
-"""ClusterFit (https://arxiv.org/abs/1912.03330)."""
+"""ClusterFit (https://arxiv.org/abs/1912.03330): a network learns the clusters that another one's features form."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,12 @@ from ..runs.run import Run
 from ..stages.classify import Classification, classify
 from ..stages.cluster import Divide, divide
 from ..stages.pretrain import Pretrain, pretrain
+from .recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterFit:
-    """A base by any method, many small clusters of what it sees, and a second network that learns to tell them apart."""
+class ClusterFit(Recipe):
+    """The recipe of a base by any method, of many small clusters of its features, and of the network that learns them."""
 
     base: Pretrain
     clusters: Divide
@@ -20,8 +21,7 @@ class ClusterFit:
 
 
 def clusterfit(run: Run, images: Images, recipe: ClusterFit) -> Trained:
-    """ClusterFit (https://arxiv.org/abs/1912.03330): what a base sees is put into clusters, and a second network, which
-    begins anew, learns each image's cluster."""
+    """Cluster a collection by the features of a base; a second network, from scratch, learns each image's cluster."""
     base = run.stage("base", pretrain, images, recipe.base)
     clusters = run.stage("clusters", divide, base, images, recipe.clusters)
     return run.stage("refit", classify, images, clusters, recipe.refit)

@@ -6,11 +6,12 @@ from ..data.images import Images
 from ..nets.trained import Trained
 from ..runs.run import Run
 from ..stages.factorize import Factorization, factorize
+from .recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class NMF:
-    """Non-negative matrix factorization of pixels."""
+class NMF(Recipe):
+    """The recipe of the factorization."""
 
     base: Factorization
 

@@ -6,11 +6,12 @@ from ..data.images import Images
 from ..nets.trained import Trained
 from ..runs.run import Run
 from ..stages.pretrain import Pretrain, pretrain
+from .recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class Single:
-    """One method, on everything, for the whole budget."""
+class Single(Recipe):
+    """The recipe of the one training."""
 
     base: Pretrain
 

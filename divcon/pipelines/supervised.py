@@ -10,11 +10,12 @@ from ..evals.split import split
 from ..nets.trained import Trained
 from ..runs.run import Run
 from ..stages.classify import Classification, classify
+from .recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """A labeled folder; `split` and `split_seed` are those of the evaluation that is to be honest."""
+    """The labeled folder to learn from; `split` and `split_seed` are those of the evaluation that is to be honest."""
 
     labels: str
     split: Split = "auto"
@@ -22,8 +23,8 @@ class Truth:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Supervised:
-    """Learning from the labels that people gave."""
+class Supervised(Recipe):
+    """The recipe of a training on labels that people gave."""
 
     truth: Truth
     base: Classification
@@ -31,12 +32,12 @@ class Supervised:
 
 def supervised(run: Run, images: Images, recipe: Supervised) -> Trained:
     """Train an encoder on the labeled images that an evaluation does not test on; `images` only set the budget."""
-    known = to_learn_from(recipe.truth, run.cache, run.machine.workers)
-    return run.stage("base", classify, known.images, known, recipe.base)
+    train = training_images(recipe.truth, run.cache, run.machine.workers)
+    return run.stage("base", classify, train.images, train, recipe.base)
 
 
-def to_learn_from(truth: Truth, cache: Path, workers: int) -> Labeled:
-    """The labeled folder without the images that `divcon eval` with the same seed tests on."""
+def training_images(truth: Truth, cache: Path, workers: int) -> Labeled:
+    """The labeled images without those that `divcon eval` with the same seed tests on."""
     labeled = open_labeled(truth.labels, split=truth.split, cache=cache, workers=workers)
     train, _, _ = split(labeled, truth.split_seed)
     return labeled.part(train)

@@ -17,14 +17,9 @@ from ..errors import UsageError
 from ..machine import Choice
 from ..nets.encoder import SLIM, EncoderSpec
 from ..nets.trained import MOST, InputSpec
-from ..pipelines.clusterfit import ClusterFit
-from ..pipelines.dnc import DnC
-from ..pipelines.nmf import NMF
-from ..pipelines.single import Single
-from ..pipelines.supervised import Supervised
+from ..pipelines.recipe import Recipe
 from ..train.schedules import IMAGENET
 
-Recipe = DnC | Single | ClusterFit | Supervised | NMF
 Passes = Annotated[float, Field(gt=0, le=1e6)]
 Width = Annotated[int, Field(ge=1, le=MOST)]
 DEVICES = re.compile(r"auto|cpu|(cuda|mps|xpu)(:[0-9]{1,4})?")

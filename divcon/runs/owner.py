@@ -16,8 +16,8 @@ from ..errors import OwnedError
 from ..files.atomic import disk_errors, erase, fsync, make_folder
 from ..files.integrity import read_regular, seal, unseal
 from ..files.text import printable
+from .folder import LOCK
 
-NAME = "lock"
 TRIES = 4
 PATIENCE = 60.0  # seconds: the index of very many images takes so long to write
 UNLINKED = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}  # of file systems without hard links
@@ -26,7 +26,7 @@ UNLINKED = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}  # of file s
 @contextlib.contextmanager
 def owned(folder: Path, *, steal: bool = False) -> Iterator[None]:
     """Hold the folder; OwnedError names the holder if it may be alive. One that is gone from this host is replaced."""
-    path = folder / NAME
+    path = folder / LOCK
     with disk_errors(path):
         make_folder(folder)
         _take(path, steal)
@@ -59,13 +59,13 @@ def owned_briefly(folder: Path, *, steal: bool = False) -> Iterator[None]:
 def clear(folder: Path) -> None:
     """Remove what killed processes, and such as are waiting and write it again, have put beside a lock. Only the folder's
     owner may call it."""
-    for left in folder.glob(f"{NAME}.*"):
+    for left in folder.glob(f"{LOCK}.*"):
         erase(left)
 
 
 def check(folder: Path) -> None:
     """OwnedError if the folder was taken from this process, which must then write nothing more there."""
-    holder = _holder(folder / NAME)
+    holder = _holder(folder / LOCK)
     if holder != this_process():
         by = f"process {holder.get('pid')} on {holder.get('host')}" if holder else "someone who removed its lock"
         raise OwnedError(
@@ -76,7 +76,7 @@ def check(folder: Path) -> None:
 
 def _take(path: Path, steal: bool) -> None:
     """Create the lock with its content in one act: a hard link fails where the name exists."""
-    mine = path.with_name(f"{NAME}.{socket.gethostname()}.{os.getpid()}")
+    mine = path.with_name(f"{LOCK}.{socket.gethostname()}.{os.getpid()}")
     try:
         while True:
             with contextlib.suppress(FileNotFoundError):  # the folder's owner clears such files away
@@ -153,7 +153,7 @@ def _remove_judged(path: Path, steal: bool) -> None:
             f"{printable(path.parent)} is in use by process {holder.get('pid')} on {holder.get('host')}: wait for it, or, if "
             "it is surely gone, type the same command with --steal-lock"
         )
-    aside = path.with_name(f"{NAME}.{os.getpid()}.stale")
+    aside = path.with_name(f"{LOCK}.{os.getpid()}.stale")
     with contextlib.suppress(FileNotFoundError):
         path.rename(aside)
         failpoints.at("lock.aside")
@@ -162,7 +162,7 @@ def _remove_judged(path: Path, steal: bool) -> None:
 
 def holder_of(folder: Path) -> dict[str, Any] | None:
     """Who holds the folder, if anyone who may be alive does."""
-    holder = _holder(folder / NAME)
+    holder = _holder(folder / LOCK)
     return holder if holder and may_be_alive(holder) else None
 
 

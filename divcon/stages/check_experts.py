@@ -18,7 +18,9 @@ from ..evals.expert_check import ExpertCheck, agreement_on, knn_on
 from ..files.integrity import digest, read_json, write_json
 from ..log import info
 from ..nets.trained import Trained
-from ..runs.run import StageContext
+from ..runs.folder import EXPERT_SCORES
+from ..runs.recorder import Plan, planned_by
+from ..runs.stage import Result, StageContext
 from ..train.encode import encode
 from .learning import pixels_of, sample
 
@@ -26,7 +28,7 @@ MARGIN = 0.005  # what an expert has to gain on the base to be called better
 
 
 class ExpertScores:
-    """How well each expert and the base know each cluster: rows for people, not used by any later stage."""
+    """The scores of each expert and of the base on each cluster: rows for people, not used by any later stage."""
 
     def __init__(self, rows: list[dict[str, Any]]):
         self.rows = rows
@@ -36,13 +38,21 @@ class ExpertScores:
         return digest(str(self.rows))
 
     def save(self, folder: Path) -> None:
-        write_json(folder / "comparison.json", self.rows)
+        write_json(folder / EXPERT_SCORES, self.rows)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        return cls(read_json(folder / "comparison.json"))
+        return cls(read_json(folder / EXPERT_SCORES))
 
 
+def plan_checks(
+    base: Trained, experts: Sequence[Trained], clusters: Clusters, images: Images, check: ExpertCheck
+) -> Plan[ExpertScores]:
+    """The plan of `check_experts`."""
+    return Plan(ExpertScores([]))
+
+
+@planned_by(plan_checks)
 def check_experts(
     context: StageContext,
     base: Trained,
@@ -50,8 +60,8 @@ def check_experts(
     clusters: Clusters,
     images: Images,
     check: ExpertCheck,
-) -> ExpertScores:
-    """Ask base and expert about the expert's own cluster. Where the base knows it as well, dividing has not paid."""
+) -> Result[ExpertScores]:
+    """Score each expert, and the base, on the expert's own cluster. Where the base is as good, dividing has not paid."""
     pixels = pixels_of(context, images, base.input_spec)
     labeled = _labeled_by_cluster(context, base, clusters, check)
     rows = []
@@ -65,7 +75,7 @@ def check_experts(
         info(_verdict(row))
         rows.append(row)
         failpoints.at("compare.some")
-    return ExpertScores(rows)
+    return Result(ExpertScores(rows))
 
 
 def _labeled_by_cluster(

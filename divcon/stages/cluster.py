@@ -14,7 +14,8 @@ from ..data.images import Images
 from ..errors import UsageError
 from ..nets.net import Layer
 from ..nets.trained import Trained
-from ..runs.run import StageContext
+from ..runs.recorder import Plan, planned_by
+from ..runs.stage import Result, StageContext, Summary
 from ..train.encode import encode
 from .learning import pixels_of, sample
 
@@ -23,7 +24,9 @@ SMALLEST = 128  # images: a cluster with fewer is merged into its nearest neighb
 
 @dataclass(frozen=True, kw_only=True)
 class Divide:
-    """k-means on what the base sees at `place`. The centroids are fitted on a `sample`; every image is assigned."""
+    """The recipe of a division: spherical k-means of the features that a layer of the base gives. The centroids are fitted on
+    a `sample` of the images, with so many `rounds` and `restarts`; every image is assigned. A cluster with fewer than
+    `smallest` images is merged into its nearest neighbor."""
 
     k: int = 5
     layer: Layer = "hidden"
@@ -41,9 +44,31 @@ class Divide:
                 f"clusters.sample={self.sample}: too few images for clusters.k={self.k} to be found in them"
             )
 
+    def remaining(self, n: int) -> int:
+        """The most clusters that can be left of n images, once those that are too small are merged."""
+        return min(self.k, max(1, n // max(1, self.smallest)))
 
-def divide(context: StageContext, base: Trained, images: Images, recipe: Divide) -> Clusters:
-    """Cluster a collection by what the base model sees in it."""
+
+@dataclass(frozen=True)
+class ClusterSummary(Summary):
+    """The summary of `divide`: the number of clusters, their sizes in images, and the sum of distances that k-means left."""
+
+    k: int
+    sizes: list[int]
+    inertia: float
+
+
+def plan_divide(base: Trained, images: Images, recipe: Divide) -> Plan[Clusters]:
+    """The plan of `divide`: clusters of equal size, as their sizes are not known yet."""
+    n, k = len(images), recipe.remaining(len(images))
+    labels = np.arange(n) * k // max(1, n)
+    nothing = np.zeros((k, 1), np.float32)
+    return Plan(Clusters(nothing, labels.astype(np.int64), np.zeros(n, np.float32), images.names))
+
+
+@planned_by(plan_divide)
+def divide(context: StageContext, base: Trained, images: Images, recipe: Divide) -> Result[Clusters]:
+    """Cluster a collection by the features that the base gives of it."""
     pixels = pixels_of(context, images, base.input_spec)
     positions = sample(len(images), recipe.sample, recipe.seed)
 
@@ -64,9 +89,5 @@ def divide(context: StageContext, base: Trained, images: Images, recipe: Divide)
     failpoints.at("divide.assigned")
     kept = Sample(positions, features.numpy().astype(np.float16))
     clusters = Clusters(fitted.centroids.numpy(), labels, distances, images.names, kept).merge_small(recipe.smallest)
-    context.notes |= {
-        "k": clusters.k,
-        "sizes": [int(size) for size in clusters.sizes],
-        "inertia": float(fitted.inertia),
-    }
-    return clusters
+    sizes = [int(size) for size in clusters.sizes]
+    return Result(clusters, ClusterSummary(clusters.k, sizes, float(fitted.inertia)))

@@ -16,24 +16,30 @@ from ..methods.contract import Method, Share
 from ..methods.distill import Distill
 from ..nets.fast_small_maps import with_fast_small_maps
 from ..nets.fold_batch_norm import fold_batch_norms
+from ..nets.net import Net, width
 from ..nets.teacher import Teacher
 from ..nets.trained import InputSpec, Trained
-from ..runs.run import StageContext
+from ..runs.folder import TARGETS
+from ..runs.recorder import Plan, planned_by
+from ..runs.stage import Result, StageContext
 from ..train.encode import encode
 from ..train.target_cache import AssignedTeacher, TeacherTargets, cache_targets
-from .learning import NetworkTraining, pixels_of, sample, train_network
+from .learning import NetworkTraining, pixels_of, plan_network, sample, train_network
 
-USUAL = 65536  # images, at most, that tell what a teacher usually sees
+USUAL = 65536  # images, at most, that the mean and spread of a teacher's features are taken over
+HALF = 2  # bytes of a number in half precision
+TeacherLayer = Literal["projection", "pool"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distillation(NetworkTraining):
-    """The student's training: at which `place` it meets its teachers, the base's part of the loss, the heads' width.
+    """The recipe of the student's training.
 
-    Teachers see the `same` view as the student, or always the `center` one, and then each image once in all (DnC table
-    11)."""
+    `layer` is the layer at which the student meets its teachers. Teachers see the `same` view as the student, or always the
+    `center` one, and then each image once in all (DnC table 11). `hidden` is the width of the regression heads, `base_share`
+    the base's share of the loss."""
 
-    layer: Literal["projection", "pool"] = "projection"
+    layer: TeacherLayer = "projection"
     teacher_view: Literal["same", "center"] = "same"
     hidden: PositiveInt = 4096
     base_share: Share = 0.5
@@ -58,8 +64,20 @@ class Teachers:
         return [(self.base, everything), *zip(self.experts, self.clusters.members(), strict=True)]
 
 
-def distill(context: StageContext, teachers: Teachers, images: Images, recipe: Distillation) -> Trained:
-    """Train a student to predict what its teachers see."""
+def plan_distill(teachers: Teachers, images: Images, recipe: Distillation) -> Plan[Trained]:
+    """The plan of `distill`: targets of two teachers for each image are kept, where the teachers' view never changes."""
+    features = features_at(recipe.layer, teachers.base.net) if recipe.teacher_view == "center" else 0
+    return plan_network(images, recipe, None, extra_bytes=2.0 * len(images) * HALF * features)
+
+
+def features_at(layer: TeacherLayer, net: Net) -> int:
+    """The number of features that a teacher has at the layer."""
+    return int(net.shape["dim"]) if layer == "projection" else width(net.encoder)
+
+
+@planned_by(plan_distill)
+def distill(context: StageContext, teachers: Teachers, images: Images, recipe: Distillation) -> Result[Trained]:
+    """Train a student to predict the features of its teachers."""
     labels = torch.tensor(teachers.clusters.labels)
     lessons = [
         _assigned_teacher(context, model, images.subset(at), at, recipe.layer)
@@ -81,7 +99,7 @@ def _assigned_teacher(
     model: Trained,
     images: Images,
     positions: NDArray[np.int64],
-    layer: Literal["projection", "pool"],
+    layer: TeacherLayer,
 ) -> AssignedTeacher:
     """The model as a teacher of these images, which are at these positions of the whole collection."""
     net = (
@@ -102,5 +120,5 @@ def _cached_targets(
 ) -> TeacherTargets:
     """What each teacher has to say of its own images' center views."""
     return cache_targets(
-        context.folder / "kept.npy", lessons, input_spec, pixels_of(context, images, input_spec), context.machine
+        context.folder / TARGETS, lessons, input_spec, pixels_of(context, images, input_spec), context.machine
     )

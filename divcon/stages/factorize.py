@@ -1,6 +1,6 @@
 """Find the non-negative parts that images are made of."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydantic import PositiveInt
 
@@ -9,14 +9,16 @@ from ..nets.encoder import FACTORS, EncoderSpec, build
 from ..nets.factors import Factors
 from ..nets.net import Net
 from ..nets.trained import InputSpec, Trained
-from ..runs.run import StageContext
+from ..runs.recorder import Plan, planned_by
+from ..runs.stage import Result, StageContext
 from ..train.factorization import factorize_pixels
-from .learning import pixels_of
+from .learning import PlannedNetwork, TrainingPlan, fitting_batch, pixels_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Factorization:
-    """How many center views to factor, so many at a time, and into how many components. Pixels are in 0..1."""
+    """The recipe of a factorization: `images` center views in all, `batch_size` at a time, into the encoder's number of
+    components. Pixels are in 0..1."""
 
     images: float
     batch_size: PositiveInt = 256
@@ -25,13 +27,21 @@ class Factorization:
     seed: int = 0
 
 
-def factorize(context: StageContext, images: Images, recipe: Factorization) -> Trained:
-    """Find the non-negative parts that images are made of; the encoder says how much of each is in an image."""
+def plan_factorize(images: Images, recipe: Factorization) -> Plan[Trained]:
+    """The plan of `factorize`."""
+    fitted = replace(recipe, batch_size=fitting_batch(recipe.batch_size, len(images)))
+    network = PlannedNetwork(recipe.encoder, recipe.input_spec, None)
+    return Plan(network, TrainingPlan(fitted, len(images)))
+
+
+@planned_by(plan_factorize)
+def factorize(context: StageContext, images: Images, recipe: Factorization) -> Result[Trained]:
+    """Find the non-negative parts that images are made of; the encoder gives the amount of each part in an image."""
     pixels = pixels_of(context, images, recipe.input_spec)
     factors = build(recipe.encoder, recipe.input_spec.size)
     assert isinstance(factors, Factors)
-    size = max(2, min(recipe.batch_size, len(images) // 8))
-    factorize_pixels(
+    size = fitting_batch(recipe.batch_size, len(images))
+    summary = factorize_pixels(
         context, factors, pixels, recipe.input_spec, images=recipe.images, batch_size=size, seed=recipe.seed
     )
-    return Trained(recipe.encoder, recipe.input_spec, Net(factors))
+    return Result(Trained(recipe.encoder, recipe.input_spec, Net(factors)), summary)

@@ -20,7 +20,8 @@ from ..files.integrity import mismatches, sha256, write_json
 from ..files.tensors import write_tensors
 from ..files.text import printable
 from ..log import warning
-from ..runs.records import misplaced
+from ..runs.folder import MANIFEST, MODEL, OPTIMIZER
+from ..runs.verify import misplaced
 
 KEPT = 2
 
@@ -57,10 +58,10 @@ def save(
 def _write(part: Path, step: int, method: nn.Module, optimizer: torch.optim.Optimizer, of: str) -> None:
     """The files, and last the manifest, which makes them a checkpoint."""
     failpoints.at("checkpoint.begun")
-    write_tensors(part / "model.safetensors", method.state_dict())
+    write_tensors(part / MODEL, method.state_dict())
     failpoints.at("checkpoint.half")
-    write_tensors(part / "optimizer.safetensors", _flat(optimizer))
-    write_json(part / "MANIFEST.json", {"step": step, "of": of, "sha256": _seal(part)})
+    write_tensors(part / OPTIMIZER, _flat(optimizer))
+    write_json(part / MANIFEST, {"step": step, "of": of, "sha256": _seal(part)})
     failpoints.at("checkpoint.sealed")
 
 
@@ -81,15 +82,15 @@ def load(folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer, of: 
         if damage:
             warning(f"checkpoint {printable(checkpoint)} is damaged ({damage}); trying the one before")
             continue
-        method.load_state_dict(load_file(checkpoint / "model.safetensors"))
-        _put_back(optimizer, load_file(checkpoint / "optimizer.safetensors"))
+        method.load_state_dict(load_file(checkpoint / MODEL))
+        _put_back(optimizer, load_file(checkpoint / OPTIMIZER))
         return int(checkpoint.name.removeprefix("step-"))
     return 0
 
 
 def damaged(checkpoint: Path, of: str | None = None) -> str:
     """What is wrong with a checkpoint's files, in words, or that it is another's; empty when nothing is."""
-    manifest = checkpoint / "MANIFEST.json"
+    manifest = checkpoint / MANIFEST
     return "; ".join(mismatches(manifest) or misplaced(manifest, of))
 
 

@@ -22,9 +22,10 @@ from ..log import warning
 from ..nets.factors import Factors
 from ..nets.trained import InputSpec
 from ..rng import seed_for
-from ..runs.run import StageContext
+from ..runs.folder import FACTORS, StageFolder
+from ..runs.stage import StageContext
 from .encode import to_input
-from .metrics import Metrics
+from .metrics import Metrics, TrainingSummary
 from .schedules import steps_for
 
 LEARNT = {
@@ -46,7 +47,7 @@ def factorize_pixels(
     images: float,
     batch_size: int,
     seed: int,
-) -> None:
+) -> TrainingSummary:
     """Fit the factors' components to center views of the pictures, from the newest checkpoint if there is one."""
     order, steps = Sampler(len(pixels), batch_size, seed), steps_for(images, batch_size)
     loader = Loader(pixels, order, (center(input_spec.size),), seed=seed, workers=context.machine.workers)
@@ -56,7 +57,7 @@ def factorize_pixels(
             to_input(loader.batch(step).views[0], input_spec, context.machine).cpu().flatten(1), np.float32
         )
 
-    newest = context.folder / "checkpoints" / "step-newest"
+    newest = StageFolder(context.folder).checkpoints / FACTORS
     model = solver(factors.num_features, batch_size / len(pixels), seed)
     first = _resumed(model, newest, rows) if newest.exists() else 0
     if first:
@@ -72,7 +73,7 @@ def factorize_pixels(
             error = _error(factors, seen)
             course.log(step, error, {}, f"squared error {error:.4f}")
         course.after(step)
-    course.end()
+    return course.summary()
 
 
 def solver(components: int, share: float, seed: int) -> Any:

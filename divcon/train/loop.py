@@ -18,11 +18,12 @@ from ..machine import Machine
 from ..methods.contract import At, Batch, Method, Outcome
 from ..nets.trained import InputSpec
 from ..rng import seed_for
-from ..runs.run import StageContext
+from ..runs.folder import StageFolder
+from ..runs.stage import StageContext
 from . import checkpoints
 from .collapse import CollapseMonitor
 from .encode import encode, to_input
-from .metrics import Metrics
+from .metrics import Metrics, TrainingSummary
 from .nonfinite import NonFiniteGuard
 from .optimizers import Name, make_optimizer
 from .schedules import learning_rate, steps_for, warmup_steps
@@ -53,7 +54,7 @@ def fit(
     training: Training,
     pair: tuple[View, View],
     input_spec: InputSpec,
-) -> None:
+) -> TrainingSummary:
     """Train the method on the pictures, from its newest checkpoint if there is one, and note what it took."""
     machine, order = context.machine, Sampler(len(pixels), training.batch_size, training.seed)
     if len(pixels) < 2 or training.batch_size < 2:
@@ -79,7 +80,7 @@ def fit(
     if machine.compiled:
         method.compile()
     optimizer = make_optimizer(training.optimizer, method, training.weight_decay)
-    first = checkpoints.load(context.folder / "checkpoints", method, optimizer, context.asked)
+    first = checkpoints.load(StageFolder(context.folder).checkpoints, method, optimizer, context.key_digest)
     guard = NonFiniteGuard(optimizer, late=machine.device != "cpu")
     loader.show(_sampling(method))
     loader.prepare(first)
@@ -102,7 +103,7 @@ def fit(
         if course.logs(step):
             _log(course, alarms, outcome, at, lr=optimizer.param_groups[0]["lr"])
         course.after(step)
-    course.end()
+    return course.summary()
 
 
 def _sampling(method: Method) -> NDArray[np.int64] | None:
@@ -150,7 +151,9 @@ def _rate(training: Training, step: int, steps: int) -> float:
 
 
 def _save(context: StageContext, method: Method, optimizer: torch.optim.Optimizer, step: int) -> None:
-    checkpoints.save(context.folder / "checkpoints", step, method, optimizer, context.asked, context.mine)
+    checkpoints.save(
+        StageFolder(context.folder).checkpoints, step, method, optimizer, context.key_digest, context.check_owner
+    )
 
 
 def _log(course: Metrics, alarms: CollapseMonitor, outcome: Outcome, at: At, lr: float) -> None:

@@ -4,6 +4,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from .. import dist, failpoints, signals
@@ -11,14 +12,36 @@ from ..data.loader import Loader
 from ..files.atomic import fsync
 from ..files.text import printable
 from ..log import info, progress
+from ..runs.folder import StageFolder
 from ..runs.metrics_file import MetricsFile
-from ..runs.run import StageContext
+from ..runs.stage import StageContext, Summary
 
 LINES = 200  # of a training's journal, about
 
 
 def nothing() -> None:
     pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSummary(Summary):
+    """What a training took: rates are those of the last process that worked on it."""
+
+    steps: int
+    batch_size: int
+    images_seen: int
+    loss: float | None
+    peak_rss_mb: float
+    images_per_second: float | None
+    data_wait: float | None  # the share of the time that training waited for images
+
+    def in_words(self) -> str:
+        if self.images_per_second is None or self.data_wait is None or self.loss is None:
+            return ""
+        return (
+            f": {self.images_seen:,} images, {self.images_per_second:,.0f} a second, "
+            f"{self.data_wait:.1%} of the time waiting for them; loss {self.loss:.3f}"
+        )
 
 
 class Metrics:
@@ -39,7 +62,7 @@ class Metrics:
     ):
         self.context, self.loader, self.save, self.settle = context, loader, save, settle
         self.first, self.steps, self.batch_size = first, steps, batch_size
-        self.journal = MetricsFile(context.folder / "metrics.jsonl", first)
+        self.journal = MetricsFile(StageFolder(context.folder).metrics, first)
         self.begun = self.saved = time.monotonic()
         self.loss: float | None = self.journal.last.get("loss")
         info(f"{context.name}: {steps:,} steps of {batch_size}" + (f", going on from step {first:,}" if first else ""))
@@ -52,7 +75,7 @@ class Metrics:
         """Write the step's line, and say how far it is."""
         self.loss, rates = loss, self._rates(step + 1)
         if dist.rank() == 0:
-            self.context.mine()
+            self.context.check_owner()
             self.journal.write(
                 {"step": step, "loss": loss, **rates, **more, "steps": self.steps, "batch_size": self.batch_size}
             )
@@ -70,22 +93,24 @@ class Metrics:
         if stop and not last:
             signals.stop_here(f"{printable(self.context.name)} is saved at step {step + 1:,} of {self.steps:,}")
 
-    def end(self) -> None:
-        """Note what it took."""
-        self.context.notes |= {
-            "steps": self.steps,
-            "batch_size": self.batch_size,
-            "images_seen": self.steps * self.batch_size,
-            "loss": self.loss,
-            "peak_rss_mb": peak_rss_mb(),
-            **self._last_rates(),
-        }
+    def summary(self) -> "TrainingSummary":
+        """What the training took."""
+        rates = self._last_rates()
+        return TrainingSummary(
+            steps=self.steps,
+            batch_size=self.batch_size,
+            images_seen=self.steps * self.batch_size,
+            loss=self.loss,
+            peak_rss_mb=peak_rss_mb(),
+            images_per_second=rates["images_per_second"],
+            data_wait=rates["data_wait"],
+        )
 
     def _save(self, step: int) -> None:
-        self.context.mine()
+        self.context.check_owner()
         fsync(self.journal.path)
         self.save(step)
-        self.context.write_state("running")
+        self.context.write_state()
 
     def _last_rates(self) -> dict[str, Any]:
         """Of this process; where it had no step left to do, of the one before."""

@@ -20,6 +20,7 @@ from divcon.files.integrity import digest
 from divcon.files.text import printable
 from divcon.nets.trained import Trained, untrained
 from divcon.runs import owner
+from divcon.runs.folder import StageFolder
 from divcon.runs.records import ARITHMETIC, RunRecord, versions
 from divcon.stages.pretrain import Pretrain
 
@@ -152,7 +153,7 @@ def _key(order: RunPlan) -> dict[str, Any]:
 
 def _share(base: Path) -> tuple[dict[str, Any], tuple[watch.Account, float]]:
     """The cost of a base, and the company in which it was trained, which is known only of a study's own."""
-    stage = status.stage_status(base)
+    stage = status.stage_status(StageFolder(base))
     if not stage["images_seen"]:
         raise UsageError(
             f"base={printable(base)}: it was not trained there, so its budget is not known; name the run it is from"

@@ -30,7 +30,8 @@ from divcon.files.integrity import read_json, seal, sha256, write_json
 from divcon.nets.trained import Trained
 from divcon.recipes import Options
 from divcon.runs import metrics_file, owner
-from divcon.runs.records import RunRecord, expected_stages, verify_run
+from divcon.runs.records import RunRecord
+from divcon.runs.verify import verify_run
 from divcon.train import checkpoints
 from tests.formats_made import PICTURES, tags
 
@@ -124,13 +125,13 @@ def run_json() -> Target:
         {"epochs": 2}, {"epochs": 2.0}, {"workers": 1}, "0" * 16, 160, ["base", "experts/0", "student"], "student"
     )
     record.write(WORK / "run")
-    write_json(WORK / "run/clusters/stage.json", {"key": {}, "seconds": 1.0, "notes": {"k": 2}, "sha256": {}})
+    write_json(WORK / "run/clusters/stage.json", {"key": {}, "seconds": 1.0, "summary": {}, "sha256": {}})
     return Target([_bare(WORK / "run/run.json")], _run_json)
 
 
 def _run_json(data: bytes) -> None:
     (WORK / "run/run.json").write_bytes(_sealed(data))
-    expected_stages(WORK / "run", RunRecord.read(WORK / "run"))
+    RunRecord.read(WORK / "run").expected_stages()
 
 
 def stage_json() -> Target:
@@ -138,7 +139,7 @@ def stage_json() -> Target:
     done = {
         "key": {"do": "pretrain"},
         "seconds": 1.5,
-        "notes": {"images_per_second": 9.5, "k": 3},
+        "summary": {"images_per_second": 9.5},
         "sha256": {"a": "b"},
     }
     state = {"state": "running", "why": "", "key": {}, "seconds": 1.0, "host": "a", "pid": 1, "started": "2"}

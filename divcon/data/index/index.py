@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from ...errors import DamagedError, few
 from ...files import atomic, integrity
 from ...files.text import printable
+from ...runs.folder import DUPLICATES, INDEX, MANIFEST, REJECTED
 from ..sources.names import hidden
 from .near_duplicates import LOOKS, find_near_duplicates
 
-FILES = ("index.arrow", "rejected.csv", "duplicates.csv")
+FILES = (INDEX, REJECTED, DUPLICATES)
 Near = Literal["keep", "drop"]  # what becomes of pictures that look like another
 HASH = 32  # bytes of a SHA-256
 FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # a spreadsheet begins to reckon; the last four are wide
@@ -209,14 +210,14 @@ class Index:
 
     def save(self, folder: Path) -> None:
         """index.arrow, and what was left out in two tables that open anywhere; last MANIFEST.json with their hashes."""
-        (folder / "MANIFEST.json").unlink(missing_ok=True)
-        file = folder / "index.arrow"
+        (folder / MANIFEST).unlink(missing_ok=True)
+        file = folder / INDEX
         with atomic.atomic_write(file) as part, part.open("wb") as opened, pa.ipc.new_file(opened, SCHEMA) as writer:
             writer.write_table(self.table)
-        self.save_rejected(folder / "rejected.csv")
-        _write_csv(folder / "duplicates.csv", ["path", "same_as", "kind"], self._same())
+        self.save_rejected(folder / REJECTED)
+        _write_csv(folder / DUPLICATES, ["path", "same_as", "kind"], self._same())
         hashes = {name: integrity.sha256(folder / name) for name in FILES}
-        integrity.write_json(folder / "MANIFEST.json", {"sha256": hashes})
+        integrity.write_json(folder / MANIFEST, {"sha256": hashes})
 
     def save_rejected(self, file: Path) -> None:
         """All that were rejected, in a table that opens anywhere."""
@@ -226,11 +227,11 @@ class Index:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Checked against its hashes, then mapped: however long it is, it takes no memory. DamagedError where it differs."""
-        wrong = integrity.mismatches(folder / "MANIFEST.json")
+        wrong = integrity.mismatches(folder / MANIFEST)
         if wrong:
             raise DamagedError(f"{few(wrong, '; ')}. Make it again: divcon index DATA out={printable(folder)}")
         try:
-            with pa.memory_map(str((folder / "index.arrow").absolute())) as file:
+            with pa.memory_map(str((folder / INDEX).absolute())) as file:
                 return cls(_sound(pa.ipc.open_file(file).read_all()))
         except (OSError, pa.ArrowException, ValueError) as error:
             raise DamagedError(
