@@ -57,7 +57,9 @@ def all_verbs(photos: Path, where: Path, cache: Path) -> list[Any]:
     answers: list[Any] = [divcon.look(photos, cache=cache)]
     answers.append(divcon.evaluate("random:slim10_w8", photos, tasks="knn", cache=cache))
     answers.append(divcon.embed("random:slim10_w8", photos, out=where / "e.parquet", cache=cache))
-    answers.append([row["stage"] for row in plan.cost_of(run_plan.prepare_run(photos, where / "run", options))["stages"]])
+    answers.append(
+        [row["stage"] for row in plan.cost_of(run_plan.prepare_run(photos, where / "run", options))["stages"]]
+    )
     answers.append(divcon.run(photos, out=where / "run", **options).did)
     return [
         *answers,
@@ -129,10 +131,9 @@ def test_no_room_is_asked_for_on_a_disk_that_nothing_is_written_to(
         return os.stat_result([*found[:2], 7, *found[3:]]) if path.name == "cache" else os.stat_result(found)
 
     monkeypatch.setattr(Path, "stat", apart)
-    disk_space.refuse_without_room(
-        tmp_path / "run", tmp_path / "cache", run_plan.prepare_run(photos, tmp_path / "run", dict(STEPS)).recipe,
-        run_plan.open_images(photos, cache=tmp_path / "other"), 1, 8.0,
-    )  # fmt: skip
+    planned = run_plan.prepare_run(photos, tmp_path / "run", dict(STEPS))
+    images, input_spec = run_plan.open_images(photos, cache=tmp_path / "other"), planned.recipe.base.input_spec
+    disk_space.refuse_without_room(planned.folder, tmp_path / "cache", planned.stages[:1], images, input_spec, 8.0)
 
 
 def test_a_cache_that_is_full_is_an_error_still(photos: Path, tmp_path: Path, close: Close) -> None:

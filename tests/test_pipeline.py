@@ -236,7 +236,8 @@ def test_a_plan_is_what_the_run_then_does(photos: Path, tmp_path: Path, capsys: 
     plan = json.loads(capsys.readouterr().out)
     assert not (tmp_path / "run").exists()
     done = {
-        name: json.loads((finished(photos) / name / "stage.json").read_text())["summary"] for name in ("base", "student")
+        name: json.loads((finished(photos) / name / "stage.json").read_text())["summary"]
+        for name in ("base", "student")
     }
     rows = {row["stage"]: row for row in plan["stages"]}
     assert list(rows) == [stage for stage in STAGES if stage not in ("clusters", "checks")]

@@ -52,7 +52,8 @@ def test_a_pipeline_spends_the_budget_as_planned_is_used_like_any_other_and_can_
     stages = divcon.status(run)["stages"]
     assert list(stages) == STAGES[recipe] and all(stage["state"] == "done" for stage in stages.values())
     notes = {
-        row["stage"]: json.loads((run / row["stage"] / "stage.json").read_text())["summary"] for row in planned["stages"]
+        row["stage"]: json.loads((run / row["stage"] / "stage.json").read_text())["summary"]
+        for row in planned["stages"]
     }
     for row in planned["stages"]:
         assert (row["steps"], row["batch_size"]) == tuple(notes[row["stage"]][name] for name in ("steps", "batch_size"))
