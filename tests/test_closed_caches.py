@@ -40,8 +40,7 @@ def close(monkeypatch: pytest.MonkeyPatch) -> Close:
         def may(path: Any, how: int) -> bool:
             return access(path, how) and not (how == os.W_OK and Path(path).is_relative_to(folder))
 
-        for module in (artifacts, cache.artifacts):
-            monkeypatch.setattr(module, "make_folder", refuse)
+        monkeypatch.setattr(atomic, "make_folder", refuse)
         monkeypatch.setattr(os, "access", may)
 
     return closed

@@ -338,7 +338,7 @@ def test_what_can_not_be_read_is_listed(tmp_path: Path) -> None:
 
 def served(judge: str) -> tuple[str, ...]:
     """A command that serves verdicts of this kind."""
-    code = f"import os, time\nfrom divcon.data import child, judging\nfrom divcon.data.index.validate import Verdict\n{judge}\nchild.serve(judge)"
+    code = f"import os, time\nfrom divcon.data.index import decode_worker, validate\nfrom divcon.data.index.validate import Verdict\n{judge}\ndecode_worker.serve(judge)"
     return (sys.executable, "-c", code)
 
 
@@ -373,7 +373,7 @@ def judge(place):
 
 
 def test_a_decoder_that_takes_too_much_memory_costs_one_file(tmp_path: Path) -> None:
-    greedy = "import numpy\njudging.decode.seen = lambda data: (numpy.ones((int(data), 1, 3), numpy.uint8), ())\njudge = judging.judge"
+    greedy = "import numpy\nvalidate.decode.seen = lambda data: (numpy.ones((int(data), 1, 3), numpy.uint8), ())\njudge = validate.check_file"
     heights = {"a": 10, "b": 10**9, "c": 20}
     for name, height in heights.items():
         (tmp_path / name).write_text(str(height))

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -221,15 +221,15 @@ def test_a_function_whose_kept_code_is_damaged_says_so_and_does_what_it_did(tmp_
 # locks
 
 
-@pytest.mark.parametrize("owner", ["alive", "gone", "elsewhere"])
-def test_a_damaged_lock_is_nobodys_until_it_is_stolen(tmp_path: Path, owner: str) -> None:
+@pytest.mark.parametrize("whose", ["alive", "gone", "elsewhere"])
+def test_a_damaged_lock_is_nobodys_until_it_is_stolen(tmp_path: Path, whose: str) -> None:
     who = {
-        "alive": owner.this_process(),
-        "gone": owner.this_process() | {"started": "0"},
-        "elsewhere": owner.this_process() | {"host": "other 12345678"},
+        "alive": asdict(owner.this_process()),
+        "gone": asdict(owner.this_process()) | {"started": "0"},
+        "elsewhere": asdict(owner.this_process()) | {"host": "other 12345678"},
     }
     file = tmp_path / "lock"
-    for bad in spoilt(seal(json.dumps(who[owner])).encode(), 2):
+    for bad in spoilt(seal(json.dumps(who[whose])).encode(), 2):
         file.write_bytes(bad)
         with pytest.raises(OwnedError, match=r"is in use by process .*--steal-lock"), owner.owned(tmp_path):
             pass
@@ -246,7 +246,7 @@ def test_a_run_with_a_damaged_lock_says_what_to_type_and_goes_on_once_it_is_stol
 ) -> None:
     run = tmp_path / "run"
     (run / "base").mkdir(parents=True)
-    whole = seal(json.dumps(owner.this_process() | {"started": "0"})).encode()
+    whole = seal(json.dumps(asdict(owner.this_process()) | {"started": "0"})).encode()
     (run / "base/lock").write_bytes(whole[:-20])
     options: dict[str, Any] = {**TINY, "epochs": 1}
     options = {key: value for key, value in options.items() if "." not in key} | {"recipe": "simclr"}

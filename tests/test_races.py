@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +24,17 @@ from divcon.runs import owner
 
 SLOW_TO_JUDGE = """
 import json, pathlib, sys, time
-from divcon import locks
-folder, wait, alive = pathlib.Path(sys.argv[1]), float(sys.argv[2]), locks.alive
-def slowly(holder):
-    judged = alive(holder)
+from divcon.runs import owner
+folder, wait, alive = pathlib.Path(sys.argv[1]), float(sys.argv[2]), owner.Owner.may_be_alive
+def slowly(self):
+    judged = alive(self)
     time.sleep(wait)
     return judged
-locks.alive = slowly
-with locks.owned(folder):
+owner.Owner.may_be_alive = slowly
+with owner.owned(folder):
     (folder / "inside").open("x").close()
     time.sleep(1.0)
-    locks.check(folder)
+    owner.check(folder)
     (folder / "inside").unlink()
 """
 SLOW_TO_BEGIN = """
@@ -55,7 +56,7 @@ def begun(program: str, *words: str) -> "subprocess.Popen[str]":
 
 
 def test_who_is_slow_to_judge_a_dead_owner_takes_nothing_from_who_was_quicker(tmp_path: Path) -> None:
-    dead = owner.this_process() | {"pid": 2**22 + 1, "started": "0"}
+    dead = asdict(owner.this_process()) | {"pid": 2**22 + 1, "started": "0"}
     (tmp_path / "lock").write_text(seal(json.dumps(dead)))
     slow = begun(SLOW_TO_JUDGE, str(tmp_path), "0.6")
     time.sleep(0.4)
@@ -106,7 +107,7 @@ def test_who_waits_for_a_folder_for_a_moment_gets_it_or_says_whose_it_is(
 
     holder = hold(0.3)
     with owner.owned_briefly(tmp_path):
-        assert owner.holder_of(tmp_path) == owner.this_process()
+        assert owner.owner_of(tmp_path) == owner.this_process()
     holder.join()
     monkeypatch.setattr(owner, "PATIENCE", 0.1)
     holder = hold(1.0)
@@ -144,7 +145,7 @@ def test_the_lock_of_a_machine_that_is_gone_is_named_and_given_way_to_who_steals
 ) -> None:
     monkeypatch.setattr(owner, "PATIENCE", 0.1)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/lock").write_text(seal(json.dumps(owner.this_process() | {"host": "elsewhere"})))
+    (tmp_path / "run/lock").write_text(seal(json.dumps(asdict(owner.this_process()) | {"host": "elsewhere"})))
     options = {**TINY, "recipe": "moclr", "epochs": 1, "hidden": 32, "dim": 16}
     options = {key: value for key, value in options.items() if "." not in key}
     with pytest.raises(OwnedError, match=r"is in use by process \d+ on elsewhere: .*--steal-lock"):
@@ -155,12 +156,12 @@ def test_the_lock_of_a_machine_that_is_gone_is_named_and_given_way_to_who_steals
 
 def test_a_process_of_another_container_may_be_alive_and_one_that_has_ended_is_not(tmp_path: Path) -> None:
     name, boot, space = owner.host().split()
-    assert owner.may_be_alive({"host": f"{name} {boot} pid:[1]", "pid": 2**22 + 1, "started": "0"})
-    assert not owner.may_be_alive({"host": f"{name} 00000000 {space}", "pid": 2**22 + 1, "started": "0"})
+    assert owner.Owner.of({"host": f"{name} {boot} pid:[1]", "pid": 2**22 + 1, "started": "0"}).may_be_alive()
+    assert not owner.Owner.of({"host": f"{name} 00000000 {space}", "pid": 2**22 + 1, "started": "0"}).may_be_alive()
     ended = subprocess.Popen([sys.executable, "-c", ""])
     stat = Path(f"/proc/{ended.pid}/stat")
     while stat.read_text().rpartition(")")[2].split()[0] != "Z":
         time.sleep(0.01)
     started = stat.read_text().rpartition(")")[2].split()[19]
-    assert not owner.may_be_alive({"host": owner.host(), "pid": ended.pid, "started": started})
+    assert not owner.Owner.of({"host": owner.host(), "pid": ended.pid, "started": started}).may_be_alive()
     ended.wait()

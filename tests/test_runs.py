@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -223,7 +223,7 @@ def test_a_stage_has_one_owner(tmp_path: Path) -> None:
 
 def lock(folder: Path, **holder: object) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "lock").write_text(seal(json.dumps(owner.this_process() | holder)))
+    (folder / "lock").write_text(seal(json.dumps(asdict(owner.this_process()) | holder)))
     return folder
 
 
@@ -263,7 +263,7 @@ def test_a_lock_that_can_not_be_judged_is_refused_unless_it_is_stolen(tmp_path: 
 
 
 def test_a_lock_that_was_stolen_is_not_removed_by_its_first_owner(tmp_path: Path) -> None:
-    other = seal(json.dumps(owner.this_process() | {"pid": 1, "host": "elsewhere"}))
+    other = seal(json.dumps(asdict(owner.this_process()) | {"pid": 1, "host": "elsewhere"}))
     with owner.owned(tmp_path):
         (tmp_path / "lock").write_text(other)
     assert (tmp_path / "lock").read_text() == other

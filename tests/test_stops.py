@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_two_runs_in_one_folder_the_second_names_the_owner_and_the_first_is_not_
 def test_who_was_robbed_of_its_folder_writes_nothing_more_there(
     photos: Path, tmp_path: Path, stage: str, moment: int, save_every: float
 ) -> None:
-    thief = seal(json.dumps(owner.this_process() | {"pid": 1, "host": "elsewhere"}))
+    thief = seal(json.dumps(asdict(owner.this_process()) | {"pid": 1, "host": "elsewhere"}))
     run, seen = tmp_path / "run", dict[str, bytes]()
 
     def rob(tick: Progress) -> None:
@@ -120,11 +121,11 @@ def test_a_lock_with_a_flipped_bit_lets_nobody_in_beside_its_owner(tmp_path: Pat
 
 def test_of_many_who_want_a_folder_at_once_one_has_it_at_a_time(tmp_path: Path) -> None:
     program = (
-        "import sys, time, pathlib\nfrom divcon import locks\nfrom divcon.errors import OwnedError\n"
+        "import sys, time, pathlib\nfrom divcon.runs import owner\nfrom divcon.errors import OwnedError\n"
         "folder, won = pathlib.Path(sys.argv[1]), 0\n"
         "for _ in range(150):\n"
         "    try:\n"
-        "        with locks.owned(folder):\n"
+        "        with owner.owned(folder):\n"
         "            with (folder / 'inside').open('x'):\n"
         "                time.sleep(0.0005)\n"
         "            (folder / 'inside').unlink()\n"
@@ -157,7 +158,7 @@ def test_a_file_system_that_links_badly_gives_a_lock_to_one(
 
     monkeypatch.setattr(os, "link", bad)
     with owner.owned(tmp_path):
-        assert owner.holder_of(tmp_path) == owner.this_process()
+        assert owner.owner_of(tmp_path) == owner.this_process()
         with pytest.raises(OwnedError), owner.owned(tmp_path):
             pass
         owner.check(tmp_path)
@@ -176,7 +177,7 @@ def test_a_lock_that_can_not_be_read_for_a_moment_is_read_again_and_one_that_sta
             raise OSError(errno.ESTALE, "Stale file handle")
         return read(path)
 
-    (tmp_path / "lock").write_text(seal(json.dumps(owner.this_process() | {"pid": 1, "started": "0"})))
+    (tmp_path / "lock").write_text(seal(json.dumps(asdict(owner.this_process()) | {"pid": 1, "started": "0"})))
     with monkeypatch.context() as patch:
         patch.setattr(owner, "read_regular", stale)
         taken = contextlib.nullcontext() if free else pytest.raises(OwnedError, match="--steal-lock")

@@ -68,7 +68,7 @@ def _done(record: StageRecord) -> dict[str, Any]:
 
 def _begun(folder: StageFolder, record: StateRecord) -> dict[str, Any]:
     """The status of a stage that has a state.json, by that and by the last line of its metrics."""
-    alive = record.state != "running" or owner.holder_of(folder.path) is not None
+    alive = record.state != "running" or owner.owner_of(folder.path) is not None
     state = record.state if alive else "interrupted"  # killed without a word
     about: dict[str, Any] = {"why": record.why, "seconds": round(record.seconds, 1)}
     lines = read_lines(folder.metrics)

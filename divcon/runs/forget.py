@@ -45,11 +45,9 @@ def _following(record: RunRecord, run: RunFolder, name: str) -> list[str]:
 
 
 def _refuse_owned(folder: Path, stages: list[str]) -> None:
-    holders = [holder for stage in stages if (holder := owner.holder_of(folder / stage))]
-    if holders:
-        raise OwnedError(
-            f"{printable(folder)} is in use by process {holders[0].get('pid')} on {holders[0].get('host')}; wait for it"
-        )
+    for stage in stages:
+        if holder := owner.owner_of(folder / stage):
+            raise OwnedError(f"{printable(folder)} is in use by {holder}; wait for it")
 
 
 def _forget(record: RunRecord, stage: str) -> RunRecord:

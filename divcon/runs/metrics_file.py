@@ -1,4 +1,4 @@
-"""metrics.jsonl: a line each logged step, with a checksum of its own. A resume cuts it back to the checkpoint's step."""
+"""metrics.jsonl has a line for each logged step, with a checksum. A resume cuts it back to the step of the checkpoint."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ CHECKED = re.compile(r'(.*), "crc": (\d+)\}')
 
 
 class MetricsFile:
-    """Lines of steps before `first` are kept; the others will be written again."""
+    """The file while it is written: lines of steps before `first` are kept; the others will be written again."""
 
     def __init__(self, path: Path, first: int):
         self.path = path
@@ -31,7 +31,7 @@ class MetricsFile:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a journal. One that a kill cut short is left out, and so is, with a warning, a damaged one."""
+    """The lines of the file. A last line that a kill cut short is left out; so is a damaged line, with a warning."""
     found = []
     with contextlib.suppress(FileNotFoundError):
         text = _text(path)
@@ -57,7 +57,7 @@ def _checked(line: dict[str, Any]) -> str:
 
 
 def _read(text: str) -> dict[str, Any]:
-    """A line without its checksum, once that is found to be right."""
+    """A line without its checksum; ValueError, if the checksum is wrong."""
     match = CHECKED.fullmatch(text)
     if match is None:
         raise ValueError("no checksum at its end")

@@ -1,4 +1,4 @@
-"""One owner a folder: a file that says which process holds it. No clocks, no heartbeats."""
+"""Each folder has one owner: its lock file names the process. There are no clocks and no heartbeats."""
 
 import contextlib
 import errno
@@ -7,7 +7,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,42 @@ from ..files.text import printable
 from .folder import LOCK
 
 TRIES = 4
-PATIENCE = 60.0  # seconds: the index of very many images takes so long to write
+PATIENCE = 60.0  # seconds: to write the index of very many images takes that long
 UNLINKED = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}  # of file systems without hard links
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process: its host, its number, and when it began, in the kernel's ticks."""
+
+    host: str
+    pid: int | str
+    started: str | None
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> "Owner":
+        """The owner that the content of a lock names."""
+        return cls(str(content.get("host", "")), content.get("pid", "?"), content.get("started"))
+
+    def may_be_alive(self) -> bool:
+        """False only for a process of this host that is surely gone."""
+        theirs, ours = self.host.split(), host().split()
+        if theirs[:1] != ours[:1]:
+            return True
+        if theirs[1:2] != ours[1:2]:
+            return False
+        return theirs != ours or not isinstance(self.pid, int) or self.started == _started(self.pid)
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+UNREADABLE = Owner("an unreadable lock file", "?", None)  # of another program, or damaged: only --steal-lock removes it
 
 
 @contextlib.contextmanager
 def owned(folder: Path, *, steal: bool = False) -> Iterator[None]:
-    """Hold the folder; OwnedError names the holder if it may be alive. One that is gone from this host is replaced."""
+    """Own the folder. OwnedError names its owner, if that may be alive; an owner of this host that is gone is replaced."""
     path = folder / LOCK
     with disk_errors(path):
         make_folder(folder)
@@ -34,14 +64,14 @@ def owned(folder: Path, *, steal: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        if _holder(path) == this_process():
+        if _owner_in(path) == this_process():
             path.unlink(missing_ok=True)
             failpoints.at("lock.freed")
 
 
 @contextlib.contextmanager
 def owned_briefly(folder: Path, *, steal: bool = False) -> Iterator[None]:
-    """Hold a folder for a moment, once those have done so who came before; OwnedError if that takes too long."""
+    """Own the folder for a moment; wait for processes that own it before. OwnedError, if that takes over a minute."""
     deadline = time.monotonic() + PATIENCE
     with contextlib.ExitStack() as stack:
         while True:
@@ -57,17 +87,17 @@ def owned_briefly(folder: Path, *, steal: bool = False) -> Iterator[None]:
 
 
 def clear(folder: Path) -> None:
-    """Remove what killed processes, and such as are waiting and write it again, have put beside a lock. Only the folder's
-    owner may call it."""
+    """Remove the files beside a lock. Killed processes left them; waiting processes write theirs again. Only the owner of the
+    folder may call this."""
     for left in folder.glob(f"{LOCK}.*"):
         erase(left)
 
 
 def check(folder: Path) -> None:
     """OwnedError if the folder was taken from this process, which must then write nothing more there."""
-    holder = _holder(folder / LOCK)
-    if holder != this_process():
-        by = f"process {holder.get('pid')} on {holder.get('host')}" if holder else "someone who removed its lock"
+    owner = _owner_in(folder / LOCK)
+    if owner != this_process():
+        by = str(owner) if owner else "someone who removed its lock"
         raise OwnedError(
             f"{printable(folder)} was taken over by {by}; nothing more is written there. Wait for it, or, once it is gone, "
             "type the same command again"
@@ -80,7 +110,7 @@ def _take(path: Path, steal: bool) -> None:
     try:
         while True:
             with contextlib.suppress(FileNotFoundError):  # the folder's owner clears such files away
-                mine.write_text(seal(json.dumps(this_process())))
+                mine.write_text(seal(json.dumps(asdict(this_process()))))
                 fsync(mine)  # an empty lock after a power cut could not be judged
                 failpoints.at("lock.written")
                 if _linked(mine, path):
@@ -91,8 +121,8 @@ def _take(path: Path, steal: bool) -> None:
 
 
 def _linked(mine: Path, path: Path) -> bool:
-    """Whether this process got the name. Over a network the answer to a link that was made may be lost, but the file
-    then counts two names."""
+    """True if this process made the lock. Over a network the answer to a successful link may be lost, but then the file has
+    two names."""
     try:
         os.link(mine, path)
     except FileExistsError:
@@ -105,7 +135,8 @@ def _linked(mine: Path, path: Path) -> bool:
 
 
 def _created(path: Path, content: bytes) -> bool:
-    """Where there are no hard links: the name first, the content right behind it. In between, the lock can't be judged."""
+    """Create the lock where there are no hard links: first the name, then the content. Between the two, nobody can read the
+    owner."""
     try:
         with path.open("xb") as file:
             file.write(content)
@@ -115,16 +146,15 @@ def _created(path: Path, content: bytes) -> bool:
 
 
 def _remove_stale(path: Path, steal: bool) -> None:
-    """Move a dead owner's lock out of the way. One process at a time looks and moves, or what another has just put there
-    would be moved. Only a process of this machine can know that an owner is dead, and a lock of the kernel's is enough."""
-    with _alone(path.parent):
-        _remove_judged(path, steal)
+    """Move the lock of a dead owner aside. One process at a time does this: a second one would move the first one's new lock.
+    Only processes of this machine can know that an owner is dead, so a lock of the kernel is enough."""
+    with _kernel_lock(path.parent):
+        _move_aside(path, steal)
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Among the processes of this machine, where its file system has locks for that. One that is stopped in here keeps
-    nobody waiting."""
+def _kernel_lock(folder: Path) -> Iterator[None]:
+    """Hold the kernel's lock on a folder, where its file system has such locks. Others wait for less than a second."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for turn in range(TRIES):
@@ -144,13 +174,13 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _remove_judged(path: Path, steal: bool) -> None:
-    holder = _holder(path)
-    if holder is None:
+def _move_aside(path: Path, steal: bool) -> None:
+    owner = _owner_in(path)
+    if owner is None:
         return
-    if not steal and may_be_alive(holder):
+    if not steal and owner.may_be_alive():
         raise OwnedError(
-            f"{printable(path.parent)} is in use by process {holder.get('pid')} on {holder.get('host')}: wait for it, or, if "
+            f"{printable(path.parent)} is in use by {owner}: wait for it, or, if "
             "it is surely gone, type the same command with --steal-lock"
         )
     aside = path.with_name(f"{LOCK}.{os.getpid()}.stale")
@@ -160,49 +190,36 @@ def _remove_judged(path: Path, steal: bool) -> None:
         erase(aside)
 
 
-def holder_of(folder: Path) -> dict[str, Any] | None:
-    """Who holds the folder, if anyone who may be alive does."""
-    holder = _holder(folder / LOCK)
-    return holder if holder and may_be_alive(holder) else None
+def owner_of(folder: Path) -> Owner | None:
+    """The owner of the folder, if there is one that may be alive."""
+    owner = _owner_in(folder / LOCK)
+    return owner if owner and owner.may_be_alive() else None
 
 
-def this_process() -> dict[str, Any]:
-    return {"host": host(), "pid": os.getpid(), "started": _started(os.getpid())}
+def this_process() -> Owner:
+    return Owner(host(), os.getpid(), _started(os.getpid()))
 
 
 def host() -> str:
-    """This machine, since it was started (a process of an earlier start is gone), and among whose processes this one is: a
-    container's have numbers of their own."""
+    """This machine since its last start, and the name space of its process numbers: a container has numbers of its own."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     if not boot.exists():
         return socket.gethostname()
     return f"{socket.gethostname()} {boot.read_text()[:8]} {Path('/proc/self/ns/pid').readlink()}"
 
 
-def may_be_alive(holder: dict[str, Any]) -> bool:
-    """Whether the holder may still run: certain only for processes of this host."""
-    theirs, ours, pid = str(holder.get("host", "")).split(), host().split(), holder.get("pid")
-    if theirs[:1] != ours[:1]:
-        return True
-    if theirs[1:2] != ours[1:2]:
-        return False
-    return theirs != ours or not isinstance(pid, int) or holder.get("started") == _started(pid)
-
-
-def _holder(path: Path) -> dict[str, Any] | None:
+def _owner_in(path: Path) -> Owner | None:
+    """The owner that a lock file names; None where there is no lock."""
     data = _content(path)
     if data is None:
         return None
-    with contextlib.suppress(ValueError, RecursionError):
-        return dict(unseal(data))
-    return {
-        "host": "an unreadable lock file",
-        "pid": "?",
-    }  # not one of ours, or damaged: only --steal-lock may judge it
+    with contextlib.suppress(ValueError, RecursionError, TypeError):
+        return Owner.of(unseal(data))
+    return UNREADABLE
 
 
 def _content(path: Path) -> bytes | None:
-    """What is in the lock; None where there is none. Over a network a file may be replaced while it is looked at."""
+    """The content of the lock; None where there is none. Over a network a file may be replaced while it is read."""
     for turn in range(TRIES):
         try:
             return read_regular(path)
@@ -216,9 +233,12 @@ def _content(path: Path) -> bytes | None:
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this host began, in the kernel's ticks; None if there is none. Process numbers are used again."""
+    """The time at which a process of this host began, in the kernel's ticks; None if it has ended. Process numbers are
+    reused."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return None if state in (b"Z", b"X") else fields[18].decode()  # one that has ended, and that nobody asked after
+        return (
+            None if state in (b"Z", b"X") else fields[18].decode()
+        )  # it has ended, and its parent has not asked for it
     except OSError:
         return None

@@ -60,4 +60,4 @@ def has_progress(folder: Path) -> bool:
     run = RunFolder(folder)
     begun = run.begun_stages()
     done = any(run.stage(name).is_done for name in begun)
-    return done or run.has_checkpoints() or any(owner.holder_of(folder / name) for name in begun)
+    return done or run.has_checkpoints() or any(owner.owner_of(folder / name) for name in begun)

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from ..config import described
@@ -33,7 +34,7 @@ class StageState:
     def write(self, state: str = "running", why: str = "") -> None:
         self.check_owner()
         record = StateRecord(state, self.seconds(), why, self.key)
-        write_json(self.folder.state, {**described(record), **owner.this_process()})
+        write_json(self.folder.state, {**described(record), **asdict(owner.this_process())})
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:

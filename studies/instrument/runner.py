@@ -117,7 +117,7 @@ class Asked:
     def code_of(self, run: Run, children: "Children") -> int:
         """No process is begun for what is seen to be another's."""
         folder = here.folder(Path(self.options["runs"]).absolute()) / self.study.name / run.name
-        if not children.stopping and owner.holder_of(folder):
+        if not children.stopping and owner.owner_of(folder):
             return BUSY
         return children.code_of(self.command(run), run)
 

@@ -8,6 +8,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -172,12 +173,12 @@ def _metrics(data: bytes) -> None:
 
 def lock() -> Target:
     (WORK / "owned").mkdir(exist_ok=True)
-    return Target([json.dumps(owner.this_process()).encode(), b"{}", b'{"pid": "x"}'], _lock)
+    return Target([json.dumps(asdict(owner.this_process())).encode(), b"{}", b'{"pid": "x"}'], _lock)
 
 
 def _lock(data: bytes) -> None:
     (WORK / "owned" / owner.NAME).write_bytes(_sealed(data))
-    owner.holder_of(WORK / "owned")
+    owner.owner_of(WORK / "owned")
 
 
 def encoder_json() -> Target:
