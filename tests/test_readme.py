@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import test_methods
 import typer
 
 import divcon
@@ -26,7 +27,7 @@ from divcon.runs.records import RunRecord
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-ADD_A_METHOD = ROOT / "docs/add-a-method.md"  # its method and its recipe are not in the package
+ADD_A_METHOD = ROOT / "docs/add-a-method.md"  # its method is not in the package
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
@@ -69,14 +70,14 @@ class Found:
 
 @pytest.fixture
 def added(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The documented method and recipe, where the package finds its own."""
-    packages = importlib.import_module("divcon.methods"), recipes
-    for package, text in zip(packages, blocks(ADD_A_METHOD, "python"), strict=True):
-        folder = tmp_path / package.__name__
-        folder.mkdir()
-        (folder / "simsiam.py").write_text(text)
-        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
-        monkeypatch.delitem(sys.modules, f"{package.__name__}.simsiam", raising=False)
+    """The documented method, in a folder where the package finds its own."""
+    (text,) = blocks(ADD_A_METHOD, "python")
+    folder = tmp_path / "added"
+    folder.mkdir()
+    (folder / "simsiam.py").write_text(text)
+    package = importlib.import_module("divcon.methods")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    monkeypatch.delitem(sys.modules, "divcon.methods.simsiam", raising=False)
 
 
 @pytest.fixture
@@ -148,10 +149,34 @@ def test_every_link_and_path_leads_to_a_file(document: Path) -> None:
     assert [str(path) for path in (*links, *paths) if not path.exists()] == []
 
 
-def test_the_documented_method_and_recipe_can_be_run(
-    photos: Path, tiny: dict[str, Any], added: None, tmp_path: Path
+def test_one_file_adds_a_method_and_its_recipes(added: None) -> None:
+    about = registry.method_named("simsiam").about
+    assert "simsiam" in registry.method_names() and len(about) < 100
+    assert {"simsiam", "simsiam_paper"} <= set(recipes.names())
+    assert registry.options_of(registry.method_named("simsiam"))["bottleneck"] == 512
+    options, _ = recipes.settled(recipes.Options(recipe="simsiam"), 5000, "cpu")
+    small, paper = (recipes.named(name).recipe(options, 5000).base for name in ("simsiam", "simsiam_paper"))
+    assert (small.method, small.optimizer, small.options["bottleneck"]) == ("simsiam", "adamw", 64)
+    assert (paper.method, paper.optimizer, paper.options["bottleneck"]) == ("simsiam", "sgd", 512)
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        test_methods.test_the_loss_is_one_finite_number_in_float32_and_the_same_each_time,
+        test_methods.test_the_gradient_reaches_the_encoders_first_layer,
+        test_methods.test_forward_writes_no_state_but_the_statistics_of_batch_norm,
+        test_methods.test_a_method_says_what_it_is_in_a_line,
+    ],
+)
+def test_the_documented_method_passes_the_tests_of_methods(claim: Callable[[str], None], added: None) -> None:
+    claim("simsiam")
+
+
+@pytest.mark.parametrize("recipe", ["simsiam", "simsiam_paper"])
+def test_the_documented_method_and_its_recipes_can_be_run(
+    recipe: str, photos: Path, tiny: dict[str, Any], added: None, tmp_path: Path
 ) -> None:
     options = {key: value for key, value in tiny.items() if not key.startswith("clusters.")}
-    ran = divcon.run(photos, out=tmp_path / "run", recipe="simsiam", epochs=1, **options)
+    ran = divcon.run(photos, out=tmp_path / "run", recipe=recipe, epochs=1, **options)
     assert ran.did == ["base"]
-    assert registry.options_of(registry.method_named("simsiam")) == {"hidden": 2048, "dim": 2048, "narrow": 512}

@@ -1,7 +1,6 @@
 """Recipes: each builds for any collection, its header's command runs it, and the paper's are the paper's."""
 
 import dataclasses
-import importlib
 import math
 import re
 from pathlib import Path
@@ -13,6 +12,8 @@ import divcon
 from divcon import recipes
 from divcon.config import check, described, typed
 from divcon.errors import UsageError
+from divcon.methods import registry
+from divcon.methods.settings import PaperSettings
 from divcon.pipelines.dnc import DnC
 from divcon.pipelines.recipe import Recipe
 from divcon.recipes import Options
@@ -52,10 +53,10 @@ def test_every_recipe_spends_the_budget_on_any_collection(name: str, n: int) -> 
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_a_header_says_the_command_that_runs_the_recipe(name: str) -> None:
-    header = importlib.import_module(f"divcon.recipes.{name}").__doc__ or ""
-    found = re.search(r"^ *divcon run DATA out=RUN (.*)$", header, re.MULTILINE)
-    assert found, header
+def test_a_recipe_says_the_command_that_runs_it_and_what_to_expect(name: str) -> None:
+    doc = recipes.named(name).doc
+    found = re.search(r"^ *divcon run DATA out=RUN (.*)$", doc, re.MULTILINE)
+    assert found and re.search(r"^Expected: ", doc, re.MULTILINE), doc
     options = typed(found.group(1).split())
     assert options["recipe"] == name
     assert images(built(**{"name": name, **{key: value for key, value in options.items() if key != "recipe"}}))
@@ -65,6 +66,19 @@ def test_a_header_says_the_command_that_runs_the_recipe(name: str) -> None:
 def test_a_recipe_has_a_line_for_the_list(name: str) -> None:
     about = recipes.named(name).about
     assert about and "\n" not in about and len(about) < 80
+
+
+def test_every_method_that_learns_from_images_alone_is_a_recipe() -> None:
+    assert set(registry.method_names()) <= set(recipes.names())
+    for name in registry.method_names():
+        declared = registry.settings_of(name)
+        assert all(key == name or key.startswith(f"{name}_") for key in declared)
+        assert all(isinstance(each, PaperSettings) == key.endswith("_paper") for key, each in declared.items())
+
+
+@pytest.mark.parametrize("name", registry.method_names())
+def test_recipe_moclr_with_another_method_is_that_methods_recipe(name: str) -> None:
+    assert built("moclr", method=name) == built(name)
 
 
 @pytest.mark.parametrize(("name", "paper"), PAPERS.items())

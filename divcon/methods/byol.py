@@ -9,6 +9,7 @@ from ..nets.momentum import Momentum
 from ..nets.net import Net
 from .contract import At, Batch, Outcome, Share
 from .momentum_method import MomentumMethod
+from .settings import PaperSettings, Settings, SmallSettings, measured
 
 
 class BYOL(MomentumMethod):
@@ -39,3 +40,20 @@ class BYOL(MomentumMethod):
             self.predictor(self.net(b)), self.target(a)
         )
         return Outcome(loss, features=seen.detach())
+
+
+SETTINGS: dict[str, Settings] = {
+    "byol": SmallSettings(
+        about="BYOL alone for the whole budget",
+        expected=measured(clip_art=(1.6, 58.2, 57.2), fashion=(2.2, 70.6, 76.9)),
+    ),
+    "byol_paper": PaperSettings(
+        about="BYOL with its paper's settings, 1000 ImageNet-epochs",
+        expected="the paper's linear accuracy on ImageNet is 74.3.",
+        imagenet_epochs=1000,
+        optimizer="lars",
+        lr=0.2,
+        weight_decay=1.5e-6,
+        options={"momentum": 0.996, "hidden": 4096, "dim": 256},
+    ),
+}

@@ -16,6 +16,7 @@ from ..nets.heads import regressor
 from ..nets.net import Net, width
 from ..nets.patches import PATCHES, ROW, corners, cut
 from .contract import At, Batch, Method, Outcome, Share
+from .settings import PaperSettings, Settings, SmallSettings, measured
 
 PATCH, GAP, JITTER = 96, 48, 7  # pixels in the paper, of which the proportions are kept (section 3.1)
 EXTENT = ROW * PATCH + (ROW - 1) * GAP + 2 * JITTER
@@ -81,3 +82,28 @@ def faded(patches: Float[Tensor, "b n 3 s s"], share: float) -> Float[Tensor, "b
     noise = dist.drawn(torch.randn, *patches.shape, device=device) * FAINT * spread
     stays = left | (u[..., 1:] >= share)
     return torch.where(stays[..., None, None], patches, noise)
+
+
+SETTINGS: dict[str, Settings] = {
+    "context": SmallSettings(
+        about="context prediction alone for the whole budget",
+        expected=measured(clip_art=(0.8, 58.4, 58.6), fashion=(1.1, 70.6, 74.1)),
+        notes="Patches keep their three colors; the paper's keep one. The encoder is later asked about images in color.",
+        options={"drop": 0.0},
+    ),
+    "context_paper": PaperSettings(
+        about="context prediction with the paper's settings, as far as it says",
+        expected="the paper's own number is for detection: 46.3 mAP of R-CNN on VOC 2007, cited from memory. It has no linear "
+        "accuracy on ImageNet.",
+        notes="At 224 pixels a view of 448 gives patches of 108; the paper's have 96. We do not know the paper's batch, rate, "
+        "decay and length (it says four weeks): those of recipe=jigsaw_paper stand in for them.",
+        imagenet_epochs=70,
+        optimizer="sgd",
+        lr=0.01,
+        weight_decay=5e-4,
+        warmup=0,
+        batch_size=256,
+        views="crop",
+        options={"drop": 1.0, "hidden": 4096},
+    ),
+}

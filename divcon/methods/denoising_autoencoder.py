@@ -14,6 +14,7 @@ from ..data.views.view import View
 from ..nets.decoder import Decoder
 from ..nets.net import Net, width
 from .contract import At, Batch, Method, Outcome
+from .settings import PaperSettings, Settings, SmallSettings, measured
 
 
 class DenoisingAutoencoder(Method):
@@ -42,3 +43,26 @@ class DenoisingAutoencoder(Method):
         pool = self.net(clean + self.noise * dist.drawn(torch.randn, *clean.shape, device=clean.device))
         loss = F.mse_loss(self.decoder(pool, clean.shape[-1]), clean.float())
         return Outcome(loss, features=pool.detach())
+
+
+SETTINGS: dict[str, Settings] = {
+    "denoising_autoencoder": SmallSettings(
+        about="a denoising autoencoder alone for the whole budget",
+        expected=measured(clip_art=(0.9, 59.6, 58.0), fashion=(1.5, 77.7, 80.2)),
+        scaled={"channels": lambda scale: 64 if scale.slim_encoder else 256},
+    ),
+    "denoising_autoencoder_paper": PaperSettings(
+        about="a denoising autoencoder for 90 ImageNet-epochs",
+        expected="the papers have no number for large photos, and no settings either. They train stacks of layers on digits and "
+        "on small patches.",
+        notes="Noise of half a color's standard deviation is the largest that the paper of 2010 tries. Rate, decay and length "
+        "are ours, at the scale of the other methods' papers.",
+        imagenet_epochs=90,
+        optimizer="sgd",
+        lr=0.1,
+        weight_decay=1e-4,
+        batch_size=256,
+        views="crop",
+        options={"noise": 0.5, "channels": 256},
+    ),
+}

@@ -12,6 +12,7 @@ from ..nets.momentum import Momentum
 from ..nets.net import Net
 from .contract import At, Batch, Outcome, Share
 from .momentum_method import MomentumMethod
+from .settings import PaperSettings, Settings, SmallSettings, measured
 
 
 class MoCoV3(MomentumMethod):
@@ -44,3 +45,23 @@ class MoCoV3(MomentumMethod):
         scale = 2 * self.temperature
         chance = scale * 2 * math.log(len(a) * dist.world())
         return Outcome(scale * (one_way + other_way), features=seen.detach(), chance=chance)
+
+
+SETTINGS: dict[str, Settings] = {
+    "moco_v3": SmallSettings(
+        about="MoCo v3 alone for the whole budget",
+        expected=measured(clip_art=(2.6, 60.7, 59.4), fashion=(2.8, 74.2, 77.4)),
+    ),
+    "moco_v3_paper": PaperSettings(
+        about="MoCo v3 with its paper's settings, 1000 ImageNet-epochs",
+        expected="the paper's linear accuracy on ImageNet is 74.6.",
+        notes="These are the paper's settings for a ResNet. For 300 epochs and fewer it has base.options.momentum=0.99 and "
+        "base.weight_decay=1e-6.",
+        imagenet_epochs=1000,
+        optimizer="lars",
+        lr=0.3,
+        weight_decay=1.5e-6,
+        views="moco_v3",
+        options={"momentum": 0.996, "hidden": 4096, "dim": 256},
+    ),
+}

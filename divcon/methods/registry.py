@@ -8,8 +8,9 @@ from typing import Any, get_type_hints
 from ..config import check_value, unknown
 from ..errors import UsageError
 from .contract import Method
+from .settings import Settings, SmallSettings
 
-NOT_METHODS = {"contract", "momentum_method", "registry"}  # files of this room that define no method
+NOT_METHODS = {"contract", "momentum_method", "registry", "settings"}  # files of this room that define no method
 
 
 def method_files() -> list[str]:
@@ -34,6 +35,24 @@ def method_named(name: str) -> type[Method]:
         if isinstance(c, type) and issubclass(c, Method) and c.__module__ == module.__name__
     )
     return found
+
+
+def settings_of(name: str) -> dict[str, Settings]:
+    """The settings that a method's file declares, by the name of the recipe; those for small collections are always there."""
+    module = importlib.import_module(method_named(name).__module__)
+    return {name: SmallSettings(), **getattr(module, "SETTINGS", {})}
+
+
+def small_settings(name: str) -> SmallSettings:
+    """The method's settings for small collections."""
+    settings = settings_of(name)[name]
+    assert isinstance(settings, SmallSettings), f"{name}.py: the settings {name!r} are for small collections"
+    return settings
+
+
+def declared_settings() -> dict[str, tuple[str, Settings]]:
+    """The method and the settings of each recipe that a method's file declares, by the name of the recipe."""
+    return {recipe: (method, settings) for method in method_names() for recipe, settings in settings_of(method).items()}
 
 
 def options_of(method: type[Method]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ..data.views.presets import plain
 from ..data.views.view import View
 from ..nets.net import Net, width
 from .contract import At, Batch, Method, Outcome, Share
+from .settings import PaperSettings, Settings, SmallSettings, measured
 
 TURNS = 4
 
@@ -44,3 +45,25 @@ def turned(images: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "n 3 s s"], 
     """The images in all four positions, the upright ones first, and how many quarter turns each has been given."""
     turns = torch.arange(TURNS, device=images.device).repeat_interleave(len(images))
     return torch.cat([images.rot90(k, (2, 3)) for k in range(TURNS)]), turns
+
+
+SETTINGS: dict[str, Settings] = {
+    "rotation": SmallSettings(
+        about="rotation prediction (RotNet) alone for the whole budget",
+        expected=measured(clip_art=(2.5, 59.9, 58.7), fashion=(1.7, 75.4, 80.6)),
+    ),
+    "rotation_paper": PaperSettings(
+        about="rotation prediction (RotNet) with its paper's settings",
+        expected="the paper's linear accuracy on ImageNet is 38.7 (AlexNet, its third layer); ResNet-50's is 48.9 in ClusterFit's "
+        "table.",
+        notes="Any encoder takes the place of AlexNet. Settings and numbers are cited from memory.",
+        imagenet_epochs=30,
+        optimizer="sgd",
+        lr=0.01 * 256 / 192,
+        weight_decay=5e-4,
+        warmup=0,
+        drops=(1 / 3, 2 / 3),  # after 10 and 20 epochs
+        batch_size=192,
+        views="crop",
+    ),
+}

@@ -10,6 +10,7 @@ from .. import dist
 from ..losses import nt_xent
 from ..nets.net import Net
 from .contract import At, Batch, Method, Outcome
+from .settings import PaperSettings, Settings, SmallSettings, measured
 
 
 class SimCLR(Method):
@@ -37,3 +38,37 @@ class SimCLR(Method):
         a, b = self.net(torch.cat(list(batch.views))).chunk(2)
         chance = math.log(2 * len(a) * dist.world() - 1)
         return Outcome(nt_xent(a, b, self.temperature), features=a.detach(), chance=chance)
+
+
+SETTINGS: dict[str, Settings] = {
+    "simclr": SmallSettings(
+        about="SimCLR alone for the whole budget",
+        expected=measured(clip_art=(0.9, 61.7, 59.7), fashion=(1.1, 74.5, 80.1)),
+    ),
+    "simclr_paper": PaperSettings(
+        about="SimCLR with its paper's settings, 1000 ImageNet-epochs",
+        expected="the paper's linear accuracy on ImageNet is 69.3.",
+        imagenet_epochs=1000,
+        optimizer="lars",
+        lr=0.3,
+        weight_decay=1e-6,
+        views="simclr",
+        options={"hidden": 2048, "dim": 128},
+    ),
+    "simclr_v2": SmallSettings(
+        about="SimCLR v2 alone for the whole budget: a projector of three layers",
+        expected=measured(clip_art=(0.9, 60.5, 59.6), fashion=(1.1, 74.8, 80.0)),
+        options={"layers": 3},
+    ),
+    "simclr_v2_paper": PaperSettings(
+        about="SimCLR v2 with its paper's settings, 1000 ImageNet-epochs",
+        expected="the paper's linear accuracy on ImageNet is 71.7 (ResNet-50).",
+        notes="The projector has three layers. The paper's memory is left out.",
+        imagenet_epochs=1000,
+        optimizer="lars",
+        lr=0.3,
+        weight_decay=1e-4,
+        views="simclr",
+        options={"hidden": 2048, "dim": 128, "layers": 3},
+    ),
+}

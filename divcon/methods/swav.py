@@ -16,6 +16,7 @@ from ..data.views.view import View
 from ..losses import cosines, sinkhorn, swapped
 from ..nets.net import Net, by_size
 from .contract import At, Batch, Method, Outcome, Share
+from .settings import SMALL_CROPS, PaperSettings, Settings, SmallSettings, cluster_count, measured
 
 
 class SwAV(Method):
@@ -93,3 +94,33 @@ class SwAV(Method):
 def frozen(x: Tensor, still: bool) -> Tensor:
     """The same; with a gradient of zero, not none, while it is to stand still."""
     return x.detach() + 0 * x if still else x
+
+
+SETTINGS: dict[str, Settings] = {
+    "swav": SmallSettings(
+        about="SwAV alone: clusters made online, multi-crop",
+        expected=measured(clip_art=(1.3, 58.1, 58.9), fashion=(1.7, 72.1, 77.9)),
+        notes="Each image is shown in two large and two small views. There is a prototype for 64 images, and a queue of 15 batches, "
+        "as in the paper, from the second epoch on. Prototypes are frozen for the first epoch, at most for a tenth of the "
+        "training. When the loss stays at that of chance, the log says what helps.",
+        lr=0.004,
+        options={"temperature": 0.1, "queue_from": 1, **SMALL_CROPS},
+        scaled={
+            "prototypes": cluster_count(3000),
+            "hold": lambda scale: min(0.1, scale.n_images / scale.samples_seen),
+            "queue": lambda scale: min(15 * scale.batch_size, scale.n_images // 2),
+        },
+    ),
+    "swav_paper": PaperSettings(
+        about="SwAV to the letter of the paper, 800 ImageNet-epochs",
+        expected="the paper's linear accuracy on ImageNet is 75.3 (https://arxiv.org/abs/2006.09882, table 1).",
+        notes="Views are 2 x 224 + 6 x 96 pixels. The paper's rate begins at 0.3 and ends at 0.0048; ours begins and ends at 0. For "
+        "a batch of 256 the paper has base.options.queue=3840, and no warm-up (base.warmup=0) to base.lr=0.6.",
+        imagenet_epochs=800,
+        optimizer="larc",
+        lr=0.3,
+        weight_decay=1e-6,
+        views="swav",
+        options={"hidden": 2048, "dim": 128, "prototypes": 3000, "crops": 6},
+    ),
+}
