@@ -16,26 +16,26 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 from .errors import UsageError, few
 
 R = TypeVar("R")
-LISTED = 30  # names, when none is near: of methods and recipes all, of the experts of a large run a few
-SHOWN = 80  # letters of a value that will not do
+MAX_LISTED = 30  # names, when none is near: of methods and recipes all, of the experts of a large run a few
+MAX_SHOWN = 80  # letters of a value that will not do
 Workers = Annotated[int, Field(ge=1, le=4096)]
 Gigabytes = Annotated[float, Field(ge=0, le=1e9)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
-def unknown(kind: str, name: str, known: Sequence[str]) -> str:
+def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
     """The message for a name that isn't there, with what may have been meant."""
     near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there is: {enumerated(known)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"there is: {list_names(known)}"
     return f"unknown {kind} {name!r}; {hint}"
 
 
-def enumerated(known: Sequence[str]) -> str:
+def list_names(known: Sequence[str]) -> str:
     """All names there are, unless their number grows with the data."""
-    return ", ".join(known) if len(known) <= LISTED else few(known)
+    return ", ".join(known) if len(known) <= MAX_LISTED else few(known)
 
 
-def typed(words: Sequence[str]) -> dict[str, Any]:
+def parse_options(words: Sequence[str]) -> dict[str, Any]:
     """What was typed as `key=value`: numbers, true, false, none and JSON lists are understood, all else is text."""
     pairs = {}
     for word in words:
@@ -44,19 +44,19 @@ def typed(words: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"{word!r} is not an option: options are typed key=value, like epochs=60")
         if key in pairs:
             raise UsageError(f"{key}= is typed twice")
-        pairs[key] = literal(value)
+        pairs[key] = parse_value(value)
         _refuse_unnameable(key, pairs[key])
     return pairs
 
 
-def check_plain(options: Mapping[str, Any]) -> None:
+def validate_json_types(options: Mapping[str, Any]) -> None:
     """Refuse what can't be written down as an option is typed: UsageError names its type."""
     for key, value in options.items():
         for each in (
             value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
         ):
             if isinstance(each, Mapping | list | tuple):
-                check_plain({key: each})
+                validate_json_types({key: each})
             elif not (each is None or isinstance(each, str | int | float | bool)):
                 raise UsageError(
                     f"{key}={_short(value)}: {type(each).__name__} is no kind of option; give a number, text, true, false, or "
@@ -75,7 +75,7 @@ def _refuse_unnameable(key: str, value: Any) -> None:
     raise UsageError(f"{key}={value!a}: it has characters that no name can have")
 
 
-def literal(text: str) -> Any:
+def parse_value(text: str) -> Any:
     if text.lower() in ("true", "false", "none", "null"):
         return {"true": True, "false": False}.get(text.lower())
     try:
@@ -84,7 +84,7 @@ def literal(text: str) -> Any:
         return text
 
 
-def check(kind: type[R], fields: Mapping[str, Any], place: str = "") -> R:
+def validate_fields(kind: type[R], fields: Mapping[str, Any], place: str = "") -> R:
     """The dataclass with these fields, checked and converted; `place` is how its fields are typed, like "base."."""
     try:
         checked: R = _checker(cast(Any, kind)).validate_python(fields)
@@ -94,7 +94,7 @@ def check(kind: type[R], fields: Mapping[str, Any], place: str = "") -> R:
     return checked
 
 
-def check_value(kind: Any, value: Any, name: str) -> Any:
+def validate_value(kind: Any, value: Any, name: str) -> Any:
     """The value, checked and converted to a type, with its bounds; `name` is how it is typed."""
     try:
         return TypeAdapter(kind).validate_python(value)
@@ -109,7 +109,7 @@ def _checker(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(kind))
 
 
-def arguments(verb: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def validate_arguments(verb: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """The options, checked and converted as the verb's own signature says."""
     kinds, checked = get_type_hints(verb, include_extras=True), {}
     for key, value in options.items():
@@ -123,7 +123,7 @@ def arguments(verb: Callable[..., Any], options: Mapping[str, Any]) -> dict[str,
 def _explained(kind: type, place: str, problem: Any) -> str:
     where = place + ".".join(str(step) for step in problem["loc"])
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return unknown("option", where, [f"{place}{name}" for name in leaves(kind)])
+        return unknown_name("option", where, [f"{place}{name}" for name in option_names(kind)])
     numbers = _numbers(kind, problem)
     if numbers:
         return f"{place}{problem['loc'][0]}={_short(problem['input'])}: {numbers} numbers are wanted, like {list(range(1, numbers + 1))}"
@@ -141,19 +141,19 @@ def _numbers(kind: type, problem: Any) -> int:
 
 def _short(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
-def leaves(kind: type, prefix: str = "") -> Iterator[str]:
+def option_names(kind: type, prefix: str = "") -> Iterator[str]:
     """Every option of a recipe as it is typed: "base.lr"."""
     for field in dataclasses.fields(kind):
         if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
-            yield from leaves(field.type, f"{prefix}{field.name}.")
+            yield from option_names(field.type, f"{prefix}{field.name}.")
         else:
             yield f"{prefix}{field.name}"
 
 
-def changed(recipe: R, changes: Mapping[str, Any]) -> R:
+def with_options(recipe: R, changes: Mapping[str, Any]) -> R:
     """The recipe with options changed by their dotted places: {"student.lr": 0.1}."""
     for key, value in changes.items():
         recipe = _set(recipe, key.split("."), value, key)
@@ -169,23 +169,23 @@ def _set(node: Any, steps: Sequence[str], value: Any, key: str) -> Any:
     if not dataclasses.is_dataclass(node):
         raise UsageError(f"unknown option {key!r}: {place.rstrip('.')} is an option and has none below it")
     if first not in {field.name for field in dataclasses.fields(node)}:
-        raise UsageError(unknown("option", key, [f"{place}{name}" for name in leaves(type(node))]))
+        raise UsageError(unknown_name("option", key, [f"{place}{name}" for name in option_names(type(node))]))
     now = getattr(node, first)
     if not rest and dataclasses.is_dataclass(now):
-        raise UsageError(f"{key}= is a group of options: {', '.join(f'{key}.{n}' for n in leaves(type(now)))}")
+        raise UsageError(f"{key}= is a group of options: {', '.join(f'{key}.{n}' for n in option_names(type(now)))}")
     fields = {field.name: getattr(node, field.name) for field in dataclasses.fields(node)}
     fields[first] = _set(now, rest, value, key) if rest else value
-    return check(type(node), fields, place)
+    return validate_fields(type(node), fields, place)
 
 
-def described(x: Any) -> Any:
+def to_json_value(x: Any) -> Any:
     """A JSON account: an artifact by its fingerprint, a recipe by all its fields."""
     if dataclasses.is_dataclass(x) and not isinstance(x, type) and not hasattr(x, "fingerprint"):
-        return {field.name: described(getattr(x, field.name)) for field in dataclasses.fields(x)}
+        return {field.name: to_json_value(getattr(x, field.name)) for field in dataclasses.fields(x)}
     if isinstance(x, Mapping):
-        return {str(key): described(value) for key, value in x.items()}
+        return {str(key): to_json_value(value) for key, value in x.items()}
     if isinstance(x, list | tuple):
-        return [described(value) for value in x]
+        return [to_json_value(value) for value in x]
     if x is None or isinstance(x, str | int | float | bool):
         return x
     return x.fingerprint

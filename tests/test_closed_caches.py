@@ -28,7 +28,7 @@ Close = Callable[[Path, int], None]
 def close(monkeypatch: pytest.MonkeyPatch) -> Close:
     """Make writing below a folder fail, as the system does it."""
     make_folder, access = atomic.make_folder, os.access
-    monkeypatch.setattr(machine, "measured", lambda *_: {"precision": "fp32", "channels_last": True})
+    monkeypatch.setattr(machine, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
     monkeypatch.setattr(caches, "_told", set())
 
     def closed(folder: Path, number: int) -> None:
@@ -57,7 +57,9 @@ def all_verbs(photos: Path, where: Path, cache: Path) -> list[Any]:
     answers: list[Any] = [divcon.look(photos, cache=cache)]
     answers.append(divcon.evaluate("random:slim10_w8", photos, tasks="knn", cache=cache))
     answers.append(divcon.embed("random:slim10_w8", photos, out=where / "e.parquet", cache=cache))
-    answers.append([row["stage"] for row in plan.cost_of(run_plan.prepare_run(photos, where / "run", options))["stages"]])
+    answers.append(
+        [row["stage"] for row in plan.cost_of(run_plan.prepare_run(photos, where / "run", options))["stages"]]
+    )
     answers.append(divcon.run(photos, out=where / "run", **options).did)
     return [
         *answers,

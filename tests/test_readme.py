@@ -106,7 +106,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
     monkeypatch.setattr(run_plan, "open_images", lambda *_, **__: Found())
     monkeypatch.setattr(run_plan, "_machine", lambda *_: Machine())
     monkeypatch.setattr(run_plan, "_base", lambda *_: None)
-    monkeypatch.setattr(demo, "collection", lambda cache: tmp_path / "collection")
+    monkeypatch.setattr(demo, "demo_collection", lambda cache: tmp_path / "collection")
     command = typer.main.get_command(cli.app)
     return lambda line: command.main(shlex.split(line)[1:], standalone_mode=False)
 

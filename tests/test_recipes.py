@@ -11,7 +11,7 @@ import pytest
 
 import divcon
 from divcon import recipes
-from divcon.config import check, described, typed
+from divcon.config import parse_options, to_json_value, validate_fields
 from divcon.errors import UsageError
 from divcon.pipelines.dnc import DnC
 from divcon.recipes import Options, Recipe
@@ -28,7 +28,7 @@ OWN = {"nmf": {"encoder", "init", "mean", "std", "views"}}  # what a recipe has 
 
 def built(name: str, n: int = 10_000, **options: object) -> Recipe:
     """The recipe as a command on a CPU would have it."""
-    full, _ = recipes.settled(check(Options, {"recipe": name, **NEEDS.get(name, {}), **options}), n, "cpu")
+    full, _ = recipes.settled(validate_fields(Options, {"recipe": name, **NEEDS.get(name, {}), **options}), n, "cpu")
     return recipes.named(name).recipe(full, n)
 
 
@@ -55,7 +55,7 @@ def test_a_header_says_the_command_that_runs_the_recipe(name: str) -> None:
     header = importlib.import_module(f"divcon.recipes.{name}").__doc__ or ""
     found = re.search(r"^ *divcon run DATA out=RUN (.*)$", header, re.MULTILINE)
     assert found, header
-    options = typed(found.group(1).split())
+    options = parse_options(found.group(1).split())
     assert options["recipe"] == name
     assert images(built(**{"name": name, **{key: value for key, value in options.items() if key != "recipe"}}))
 
@@ -123,7 +123,7 @@ def test_an_option_everyone_types_reaches_every_training(
     if option in OWN.get(name, ()):
         return
     for part in trainings(built(name, **{option: value})):
-        node = described(part)
+        node = to_json_value(part)
         for step in places[0].split("."):
             node = node[step]
         assert node == (list(value) if isinstance(value, tuple) else value)

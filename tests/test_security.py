@@ -14,7 +14,7 @@ from conftest import TINY
 from packaging.requirements import Requirement
 
 import divcon
-from divcon.cli.terminal import safe
+from divcon.cli.terminal import printable_lines
 from divcon.data.views.kernel.compiling import is_private
 from divcon.files.text import printable
 
@@ -194,7 +194,7 @@ def test_compiled_code_of_others_is_not_taken(tmp_path: Path) -> None:
     ],
 )
 def test_no_name_does_anything_to_a_terminal(name: str) -> None:
-    for text in (printable(name), safe(f"{name}\n{name}")):
+    for text in (printable(name), printable_lines(f"{name}\n{name}")):
         assert all(c.isprintable() or c == "\n" for c in text)
         text.encode()
     assert printable("naïve 写真 😀.jpg") == "naïve 写真 😀.jpg"

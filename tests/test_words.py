@@ -22,18 +22,18 @@ from test_cli import typed as command
 import divcon
 from divcon.api import index, models, run_plan
 from divcon.api.encoder_check import check_encoders
-from divcon.api.entry import PATHS
+from divcon.api.entry import PATH_ARGUMENTS
 from divcon.api.preflight import refuse_what_fails_later
 from divcon.api.run import Behavior
 from divcon.cli import _worded
-from divcon.config import changed, check, typed
+from divcon.config import parse_options, validate_fields, with_options
 from divcon.data.images import open_images
 from divcon.errors import DataError, FaultError, StoppedError, UsageError
 from divcon.files.paths import as_paths
 from divcon.methods.contract import At
 from divcon.nets.trained import InputSpec
 from divcon.recipes import Options, Recipe, named
-from divcon.signals import listening
+from divcon.signals import deferred_signals
 from divcon.train.nonfinite import StepValues
 from divcon.train.nonfinite import check as guard_check
 from divcon.train.pretrained import Preprocess
@@ -43,7 +43,7 @@ def recipe(words: list[str], **short: Any) -> Recipe:
     options = Options(
         **{"recipe": "dnc", "size": 50, "batch_size": 16, "views": "mild", "hidden": 16, "dim": 8, **short}
     )
-    return changed(named(options.recipe).recipe(options, 160), typed(words))
+    return with_options(named(options.recipe).recipe(options, 160), parse_options(words))
 
 
 def refusal(words: list[str], **short: Any) -> str:
@@ -117,7 +117,7 @@ def test_an_option_is_blamed_and_not_the_size_where_it_is_to_blame() -> None:
 @pytest.mark.parametrize("name", ["mean", "std"])
 def test_three_numbers_are_said_to_be_wanted(name: str, value: str) -> None:
     with pytest.raises(UsageError) as refused:
-        check(Options, typed([f"{name}={value}"]))
+        validate_fields(Options, parse_options([f"{name}={value}"]))
     assert str(refused.value) == f"{name}={value}: 3 numbers are wanted, like [1, 2, 3]"
 
 
@@ -163,7 +163,7 @@ def test_a_plan_of_one_stage_is_of_that_stage(photos: Path, tmp_path: Path, caps
 
 def test_a_second_ctrl_c_says_what_is_kept() -> None:
     def verb() -> None:
-        with listening():
+        with deferred_signals():
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
@@ -283,10 +283,10 @@ def test_every_argument_of_a_verb_that_may_be_a_path_passes_the_door() -> None:
         hints = get_type_hints(verb)
         for name in inspect.signature(verb).parameters:
             if Path in getattr(hints[name], "__args__", ()):
-                assert name in PATHS, (verb, name)
+                assert name in PATH_ARGUMENTS, (verb, name)
 
 
 def test_every_option_that_may_be_any_text_is_known_to_be_a_path_or_none() -> None:
     for kind in (Options, Behavior, *get_args(Recipe)):
         for name, hint in fields(kind):
-            assert not takes_text(hint) or name in PATHS | TEXTS, (kind, name)
+            assert not takes_text(hint) or name in PATH_ARGUMENTS | TEXTS, (kind, name)

@@ -18,7 +18,7 @@ from ..files.caches import cache_folder
 from ..files.text import printable
 from ..log import info, warning
 from .contact_sheet import draw_clusters
-from .entry import exclusive
+from .entry import runs_alone
 from .evaluate import evaluate
 from .run import run
 
@@ -26,7 +26,7 @@ PACKAGE = "openclipart-png"
 OPTIONS = {"epochs": 15, "encoder": "slim10", "size": 32}
 
 
-@exclusive
+@runs_alone
 def demo(
     *, out: str | Path | None = None, data: str | Path | None = None, seed: int = 0, **options: Any
 ) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def demo(
     if not str(options.get("recipe", "dnc")).startswith("dnc"):
         raise UsageError("the demo shows DnC; for another recipe type: divcon run DATA out=RUN recipe=...")
     cache = cache_folder(options.get("cache"))
-    folder = Path(data) if data else collection(cache)
+    folder = Path(data) if data else demo_collection(cache)
     out = Path(out or Path("runs") / "demo")
     labeled = open_labeled(folder, cache=cache)
     train, test, _ = split(labeled, 0)  # refused now, if it can't be split to be scored on
@@ -51,7 +51,7 @@ def demo(
         "train": len(train),
         "test": len(test),
         "scores": scores,
-        "clusters": contents(clusters, labeled),
+        "clusters": cluster_contents(clusters, labeled),
     }
 
 
@@ -59,7 +59,7 @@ def _models(run_folder: Path) -> dict[str, str]:
     return {"untrained": f"random:{run_folder}", "base": str(run_folder / "base"), "student": str(run_folder)}
 
 
-def collection(cache: Path) -> Path:
+def demo_collection(cache: Path) -> Path:
     """Open Clip Art (public domain), unpacked in the cache; where there is no apt, a made collection with known truth."""
     folder = cache / "demo" / "openclipart"
     if folder.is_dir():
@@ -84,13 +84,13 @@ def _made(folder: Path) -> Path:
 
 def _unpacked(work: Path, folder: Path) -> Path:
     info(f"getting {PACKAGE} (131 MB)")
-    part = unpacked(PACKAGE, work)
+    part = download_debian_package(PACKAGE, work)
     (part / "usr/share/openclipart/png").rename(folder)
     shutil.rmtree(part)
     return folder
 
 
-def unpacked(name: str, work: Path) -> Path:
+def download_debian_package(name: str, work: Path) -> Path:
     """Download a package of Debian's without being root, and unpack it into a folder of `work`."""
     work.mkdir(parents=True, exist_ok=True)
     for command in (["apt-get", "download", name], ["apt-get", "update"], ["apt-get", "download", name]):
@@ -113,7 +113,7 @@ def _reason(error: Exception) -> str:
     return printable(str(error).splitlines()[0] if str(error) else type(error).__name__)
 
 
-def contents(clusters: Clusters, labeled: Labeled) -> list[dict[str, Any]]:
+def cluster_contents(clusters: Clusters, labeled: Labeled) -> list[dict[str, Any]]:
     """Each cluster's size, and the folders most frequent in it."""
     folder_of = dict(zip(labeled.images.names(np.arange(len(labeled.images))), labeled.labels))
     rows = []

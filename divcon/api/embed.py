@@ -15,8 +15,8 @@ from ..files.atomic import atomic_write
 from ..files.caches import cache_folder
 from ..files.paths import Data, refuse_unwritable
 from ..nets.net import Layer
-from .entry import exclusive
-from .models import Patterns, features, find_model
+from .entry import runs_alone
+from .models import Patterns, extract_features, find_model
 
 ROWS = 2**16  # of a table, in work at a time
 
@@ -29,7 +29,7 @@ class Embedded:
     pictures: int
 
 
-@exclusive
+@runs_alone
 def embed(
     model: str | Path,
     data: Data,
@@ -49,7 +49,7 @@ def embed(
     refuse_unwritable(Path(out))
     folder = cache_folder(cache)
     images = open_images(data, include=include, exclude=exclude, cache=folder, workers=workers)
-    x = features(find_model(model), images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
+    x = extract_features(find_model(model), images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
     files = Files.of(images.index)
     _write_embeddings(Path(out), files, x.numpy())
     return Embedded(len(files.paths), len(images))

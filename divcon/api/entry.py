@@ -18,18 +18,31 @@ from ..files.text import printable
 P = ParamSpec("P")
 R = TypeVar("R")
 # options and arguments that are paths; `recipe` and `init` have other values too, of which none begins with ~
-PATHS = {"data", "out", "model", "labeled", "run", "cache", "sheet", "rejected", "base", "labels", "init", "recipe"}
-WRITTEN = {"out", "sheet", "rejected", "cache"}
+PATH_ARGUMENTS = {
+    "data",
+    "out",
+    "model",
+    "labeled",
+    "run",
+    "cache",
+    "sheet",
+    "rejected",
+    "base",
+    "labels",
+    "init",
+    "recipe",
+}
+OUTPUT_ARGUMENTS = {"out", "sheet", "rejected", "cache"}
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:/{1,2}[^/]|file:/", re.IGNORECASE)  # with slashes that pathlib may have joined
 UNTRAINED = "random:"  # before a path, or a name
 
 
-def exclusive(function: Callable[P, R]) -> Callable[P, R]:
+def runs_alone(function: Callable[P, R]) -> Callable[P, R]:
     """The function, behind the door. One thread at a time is in there."""
-    return _behind(function, host_settings.ours)
+    return _behind(function, host_settings.set_aside)
 
 
-def concurrent(function: Callable[P, R]) -> Callable[P, R]:
+def runs_concurrently(function: Callable[P, R]) -> Callable[P, R]:
     """A function that computes nothing: other verbs may be at work meanwhile, in other threads."""
     return _behind(function, contextlib.nullcontext)
 
@@ -40,23 +53,23 @@ def _behind(function: Callable[P, R], inside: Callable[[], contextlib.AbstractCo
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         given = signature.bind(*args, **kwargs)
-        given.arguments = {name: normalized(name, value) for name, value in given.arguments.items()}
+        given.arguments = {name: convert_argument(name, value) for name, value in given.arguments.items()}
         with inside():
             return function(*given.args, **given.kwargs)
 
     return called
 
 
-def normalized(name: str, value: Any) -> Any:
+def convert_argument(name: str, value: Any) -> Any:
     """The value that is meant under this name, `base.lr` or `out`. All that is no path, no number and no split="none" stays
     as it is."""
     if isinstance(value, Mapping):
-        return {key: normalized(str(key), each) for key, each in value.items()}
+        return {key: convert_argument(str(key), each) for key, each in value.items()}
     if name.rpartition(".")[2] == "split":  # a tuple names folders, and one of them may be called none
         return None if isinstance(value, str) and value.casefold() == "none" else value
     if isinstance(value, list | tuple):
-        return type(value)([normalized(name, each) for each in value])
-    if isinstance(value, str | bytes | os.PathLike) and name.rpartition(".")[2] in PATHS:
+        return type(value)([convert_argument(name, each) for each in value])
+    if isinstance(value, str | bytes | os.PathLike) and name.rpartition(".")[2] in PATH_ARGUMENTS:
         return _path(value, name)
     return value.tolist() if hasattr(value, "tolist") else value  # arrays, and the numbers in them
 
@@ -64,7 +77,7 @@ def normalized(name: str, value: Any) -> Any:
 def _path(value: str | bytes | os.PathLike[str], name: str) -> str | Path:
     if not isinstance(value, str | Path):
         value = os.fsdecode(value)
-    if name in WRITTEN and ADDRESS.match(str(value)):
+    if name in OUTPUT_ARGUMENTS and ADDRESS.match(str(value)):
         raise UsageError(
             f"{name}={printable(value)} is an address; results are written to a folder of this machine: name one, or type "
             f"{name}=./{printable(value)} if it is one"

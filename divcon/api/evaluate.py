@@ -13,13 +13,13 @@ from ..evals.split import split as divided
 from ..files.caches import cache_folder
 from ..nets.net import Layer
 from ..nets.trained import Trained
-from .entry import exclusive
-from .models import Patterns, features, find_model
+from .entry import runs_alone
+from .models import Patterns, extract_features, find_model
 
 TASKS = ("knn", "linear")
 
 
-@exclusive
+@runs_alone
 def evaluate(
     model: str | Path | Trained,
     labeled: str | Path | Labeled,
@@ -51,7 +51,7 @@ def evaluate(
     )
     train, test, dropped = divided(data, seed)
     trained = model if isinstance(model, Trained) else find_model(model)
-    x = features(trained, data.images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
+    x = extract_features(trained, data.images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
     probe = Probe.of(x, data.labels, train, test, data.classes)
     precision = machine.choose(folder, workers=workers).precision
     return {

@@ -8,10 +8,10 @@ from ..data.images import open_images
 from ..data.index.index import Near
 from ..files.caches import cache_folder
 from ..files.paths import Data
-from .entry import exclusive
+from .entry import runs_alone
 
 
-@exclusive
+@runs_alone
 def index(
     data: Data,
     *,

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from ..train.pretrained import Encoder
-from .entry import exclusive
+from .entry import runs_alone
 from .models import find_model
 
 
-@exclusive
+@runs_alone
 def load(model: str | Path) -> Encoder:
     """The encoder: normalized images [B, 3, H, W] -> features [B, num_features], in eval mode; its `preprocess` makes such an
     image of a picture, as `embed` does."""

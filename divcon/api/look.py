@@ -11,14 +11,14 @@ from ..data.index.index import Near
 from ..data.index.rejected import sample
 from ..errors import UsageError
 from ..files.caches import cache_folder
-from ..files.paths import Data, refuse_inside, refuse_unwritable
+from ..files.paths import Data, refuse_inside_collection, refuse_unwritable
 from ..files.text import printable
-from .entry import exclusive
+from .entry import runs_alone
 
 NAMED = 10  # of the rejected, in what `look` says
 
 
-@exclusive
+@runs_alone
 def look(
     data: Data,
     *,
@@ -39,7 +39,7 @@ def look(
         if path is not None:
             refuse_unwritable(Path(path))
     if sheet is not None:
-        refuse_inside(data, "sheet", Path(sheet))
+        refuse_inside_collection(data, "sheet", Path(sheet))
     images = look_through(
         data,
         include=include,

@@ -17,12 +17,12 @@ from ..nets.trained import InputSpec, Trained, untrained
 from ..runs.records import RunRecord
 from ..train.encode import encode
 from .encoder_check import check_input_size
-from .entry import exclusive
+from .entry import runs_alone
 
 Patterns = str | tuple[str, ...]  # of paths
 
 
-@exclusive
+@runs_alone
 def find_model(model: str | Path) -> Trained:
     """What MODEL names."""
     text = str(model)
@@ -54,7 +54,7 @@ def _any_finished(run: Path) -> Path:
     raise InputError(f"{printable(run)} has no finished stage yet, so its architecture is not known")
 
 
-def features(
+def extract_features(
     model: Trained,
     images: Images,
     *,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..config import unknown
+from ..config import unknown_name
 from ..errors import UsageError
 from ..files.paths import Data
 from ..machine import Machine
@@ -37,7 +37,7 @@ from ..train.loop import train_step
 from ..train.optimizers import make_optimizer
 from ..train.schedules import steps_for
 from .disk_space import disk_bytes, free_bytes
-from .entry import exclusive
+from .entry import runs_alone
 from .preflight import remaining
 from .run_plan import RunPlan, prepare_run
 
@@ -58,7 +58,7 @@ class Part:
         return max(2, min(self.recipe.batch_size, self.images // 8))
 
 
-@exclusive
+@runs_alone
 def plan(data: Data, *, out: str | Path, only: str | None = None, **options: Any) -> dict[str, Any]:
     """Return what `run` with these arguments would do: its images, and for each stage (or for the stage `only`) the
     images, steps, batch size and expected seconds; the disk space that is needed and free. Nothing is written."""
@@ -87,7 +87,7 @@ def cost_of(order: RunPlan, only: str | None = None) -> dict[str, Any]:
 def _refuse_unknown(order: RunPlan, only: str | None) -> None:
     stages = expected_stages(order.folder, order.record)
     if only is not None and only not in {name for stage in stages for name in _names(stage)}:
-        raise UsageError(unknown("stage", only, stages))
+        raise UsageError(unknown_name("stage", only, stages))
 
 
 def _names(stage: str) -> tuple[str, str]:
@@ -158,7 +158,7 @@ def _learning(recipe: NetworkTraining, encoder: nn.Module, part: Part, machine: 
     if recipe.recompute:
         recomputing(encoder, recipe.encoder.name)
     method = _method(recipe, with_fast_small_maps(encoder) if machine.fast_small_maps else encoder, part)
-    machine.put(method).train()
+    machine.to_device(method).train()
     batch = _noise(recipe, method, part.batch_size, machine)
     optimizer = make_optimizer(recipe.optimizer, method, recipe.weight_decay)
     return lambda: _step(method, optimizer, batch, machine)

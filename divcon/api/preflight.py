@@ -68,9 +68,9 @@ def _refuse_alone(name: str, learning: NetworkTraining) -> None:
     """Refuse a training that can't be, whatever the other stages are."""
     if learning.start == "base" and name not in ("expert", "student"):
         raise UsageError(f"{name}.start=base: only experts and students can start from a base")
-    if learning.batch_size % dist.world():
+    if learning.batch_size % dist.world_size():
         raise UsageError(
-            f"{name}.batch_size={learning.batch_size}: it can't be shared by {dist.world()} ranks alike; type a multiple"
+            f"{name}.batch_size={learning.batch_size}: it can't be shared by {dist.world_size()} ranks alike; type a multiple"
         )
     if learning.recompute or learning.encoder.init not in ("random", "timm"):
         with placed(name):

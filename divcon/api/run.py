@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import NonNegativeFloat
 
 from .. import signals
-from ..config import Gigabytes, Workers, check, check_plain, described, leaves
+from ..config import Gigabytes, Workers, option_names, to_json_value, validate_fields, validate_json_types
 from ..files.caches import cache_folder
 from ..files.paths import Data
 from ..files.text import printable
 from ..log import info
 from ..runs.records import RunRecord, expected_stages, has_leftovers, refuse_foreign_folder, verify_stage
-from .entry import exclusive
+from .entry import runs_alone
 
 if TYPE_CHECKING:
     from ..nets.trained import Trained
@@ -32,7 +32,7 @@ class Behavior:
     keep_memory: bool = True
 
 
-BEHAVIOR = set(leaves(Behavior))
+BEHAVIOR = set(option_names(Behavior))
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Ran:
         return find_model(self.folder)
 
 
-@exclusive
+@runs_alone
 def run(
     data: Data,
     *,
@@ -66,8 +66,8 @@ def run(
     """
     folder = Path(out)
     options = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}  # as if typed
-    check_plain(options)
-    with signals.listening():
+    validate_json_types(options)
+    with signals.deferred_signals():
         refuse_foreign_folder(folder, data)
         if only is None and finished(data, folder, options):
             info(f"nothing to do: every stage of {printable(folder)} is done")
@@ -88,7 +88,7 @@ def finished(data: Data, folder: Path, options: dict[str, Any]) -> bool:
     record = RunRecord.read(folder)
     typed = {key: value for key, value in options.items() if key not in BEHAVIOR}
     stages = [folder / name for name in expected_stages(folder, record)]
-    if described(typed) != record.typed or not all((stage / "stage.json").exists() for stage in stages):
+    if to_json_value(typed) != record.typed or not all((stage / "stage.json").exists() for stage in stages):
         return False
     if any(has_leftovers(stage) for stage in stages) or record.with_done(folder).done != record.done:
         return False
@@ -105,4 +105,4 @@ def finished(data: Data, folder: Path, options: dict[str, Any]) -> bool:
 
 
 def behaving(options: Mapping[str, Any]) -> Behavior:
-    return check(Behavior, {key: value for key, value in options.items() if key in BEHAVIOR})
+    return validate_fields(Behavior, {key: value for key, value in options.items() if key in BEHAVIOR})

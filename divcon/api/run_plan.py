@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import failpoints, machine, recipes
-from ..config import changed, check, described, differences, leaves, unknown
+from ..config import differences, option_names, to_json_value, unknown_name, validate_fields, with_options
 from ..data.images import Images, open_images
 from ..data.labeled.labeled import open_labeled
 from ..errors import DataError, UsageError, WaitingError, few
@@ -29,7 +29,7 @@ from ..runs.run import Run
 from ..stages.learning import FEWEST
 from .disk_space import refuse_without_room
 from .encoder_check import check_encoders
-from .entry import exclusive
+from .entry import runs_alone
 from .preflight import refuse_what_fails_later
 from .run import BEHAVIOR, Behavior, behaving
 
@@ -64,7 +64,7 @@ class RunPlan:
     reasons: list[str]
 
 
-@exclusive
+@runs_alone
 def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any]) -> RunPlan:
     """Read the collection, settle every option, and refuse what can't be done, before anything is written."""
     folder = Path(out)
@@ -89,7 +89,7 @@ def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any]) -> RunP
     _refuse_a_disk_that_fails(images)
     chosen = _machine(folder, cache, short, behavior)
     full, reasons = recipes.settled(short, len(images), chosen.device)
-    recipe = changed(recipes.named(full.recipe).recipe(full, len(images)), dotted)
+    recipe = with_options(recipes.named(full.recipe).recipe(full, len(images)), dotted)
     base = _base(full.base, recipe)
     refuse_what_fails_later(recipe, base, len(images), asked_for_k="clusters.k" in dotted)
     with chosen.use():
@@ -98,9 +98,9 @@ def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any]) -> RunP
     typed_smallest = dotted.get("clusters.smallest", FEWEST)
     if isinstance(recipe, DnC) and isinstance(typed_smallest, int) and typed_smallest < FEWEST:
         reasons.append(f"clusters.smallest {FEWEST}: an expert needs so many images")
-    flat = {**described(full), **_flat(described(recipe))}
+    flat = {**to_json_value(full), **_flat(to_json_value(recipe))}
     record = RunRecord(
-        typed, flat, described(chosen), images.fingerprint, len(images), _stages(recipe), STAGES[type(recipe)][-1]
+        typed, flat, to_json_value(chosen), images.fingerprint, len(images), _stages(recipe), STAGES[type(recipe)][-1]
     )
     gb, every = behavior.cache_gb, behavior.save_every
     return RunPlan(folder, images, recipe, record, chosen, cache, gb, every, base, reasons)
@@ -111,7 +111,7 @@ def execute(
 ) -> tuple[list[str], bool]:
     """Do what is not done yet: which stages were done by this call, and whether all are now."""
     if only is not None and only.split("/")[0] not in STAGES[type(order.recipe)]:
-        raise UsageError(unknown("stage", only, STAGES[type(order.recipe)]))
+        raise UsageError(unknown_name("stage", only, STAGES[type(order.recipe)]))
     _refuse_without_room(order, only)
     for reason in order.reasons:
         info(reason)
@@ -134,7 +134,7 @@ def execute(
             raise
         return run.did, False
     if only is not None and not run.reached_only:
-        raise UsageError(unknown("stage", only, expected_stages(order.folder, order.record)))
+        raise UsageError(unknown_name("stage", only, expected_stages(order.folder, order.record)))
     _close_book(order, steal_lock)
     if not run.did:
         info(f"nothing to do: every stage of {printable(order.folder)} is done")
@@ -175,8 +175,8 @@ def _base(asked: str | None, recipe: Recipe) -> Path | None:
         return None
     folder = Path(asked) / "base" if (Path(asked) / "run.json").exists() else Path(asked)
     base, wanted = Trained.load(folder), recipe.base
-    theirs = {"encoder": base.spec.name, **described(base.input_spec)}
-    differ = differences(theirs, {"encoder": wanted.encoder.name, **described(wanted.input_spec)})
+    theirs = {"encoder": base.spec.name, **to_json_value(base.input_spec)}
+    differ = differences(theirs, {"encoder": wanted.encoder.name, **to_json_value(wanted.input_spec)})
     if differ:
         said = "; ".join(f"{name} is {its}, not {ours}" for name, its, ours in differ)
         raise UsageError(f"base={printable(folder)} does not fit: its {said}. Type these options as that run had them")
@@ -204,10 +204,13 @@ def _close_book(order: RunPlan, steal_lock: bool) -> None:
 
 def _machine(folder: Path, cache: Path, options: Options, behavior: Behavior) -> machine.Machine:
     """The machine the run was begun on, as far as bits go; else a new choice."""
-    now: dict[str, Any] = {"workers": behavior.workers or machine.cores(), "keep_memory": behavior.keep_memory}
+    now: dict[str, Any] = {
+        "workers": behavior.workers or machine.available_cores(),
+        "keep_memory": behavior.keep_memory,
+    }
     if (folder / "run.json").exists():
         record = RunRecord.read(folder)
-        begun = check(machine.Machine, record.machine)
+        begun = validate_fields(machine.Machine, record.machine)
         if all(getattr(options, name) == record.options.get(name) for name in ARITHMETIC):
             return dataclasses.replace(begun, **now)
     return machine.choose(cache, **now, **{name: getattr(options, name) for name in ARITHMETIC})
@@ -216,11 +219,11 @@ def _machine(folder: Path, cache: Path, options: Options, behavior: Behavior) ->
 def _sorted_out(typed: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
     """The short options, checked; and those that go by their dotted place in the recipe."""
     dotted = {key: value for key, value in typed.items() if "." in key}
-    known = [*leaves(Options), *BEHAVIOR]
+    known = [*option_names(Options), *BEHAVIOR]
     for key in typed:
         if "." not in key and key not in known:
-            raise UsageError(unknown("option", key, sorted(known)))
-    return check(Options, {key: value for key, value in typed.items() if "." not in key}), dotted
+            raise UsageError(unknown_name("option", key, sorted(known)))
+    return validate_fields(Options, {key: value for key, value in typed.items() if "." not in key}), dotted
 
 
 def _with_anothers(typed: dict[str, Any]) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from ..runs import json_files, owner
 from ..runs.metrics_file import read_lines
 from ..runs.records import RunRecord, expected_stages
 from ..runs.records import verify_run as verify_hashes
-from .entry import concurrent
+from .entry import runs_concurrently
 
 UNKNOWN = dict.fromkeys(("images_seen", "images_per_second", "data_wait", "peak_rss_mb"))  # where nothing was trained
 
 
-@concurrent
+@runs_concurrently
 def status(run: str | Path, *, verify: bool = False) -> dict[str, Any]:
     """Each stage: waiting, running, interrupted, failed or done; how far, how fast, how long still."""
     folder = Path(run)

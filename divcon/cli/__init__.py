@@ -23,10 +23,10 @@ from ..errors import (
     ResourceError,
     StoppedError,
     UsageError,
-    no_memory,
+    out_of_memory,
 )
 from ..files.atomic import FULL, UNWRITABLE
-from .terminal import open_streams, safe, screen
+from .terminal import open_streams, printable_lines, show_log
 
 app = typer.Typer(
     name="divcon",
@@ -88,26 +88,26 @@ def main() -> None:
     open_streams()
     try:
         _fault_asked()
-        with screen():
+        with show_log():
             app()
     except SystemExit as end:  # typer's own: 2 is for what was typed wrongly, 1 for a second Ctrl-C
-        if failpoints.missed():
-            typer.echo(f"divcon: {failpoints.missed()}", err=True)
+        if failpoints.unreached():
+            typer.echo(f"divcon: {failpoints.unreached()}", err=True)
         sys.exit({2: 64, 1: 130}.get(end.code if isinstance(end.code, int) else 0, end.code))
     except Exception as error:
         if debug:
             traceback.print_exc()
         known = _in_our_words(error)
         with contextlib.suppress(OSError):  # the code says it too
-            typer.echo(safe(f"divcon: {known}"), err=True)
+            typer.echo(printable_lines(f"divcon: {known}"), err=True)
         sys.exit(known.code)
 
 
 def _fault_asked() -> None:
     """DIVCON_FAULT: name the places to die at, or check the one that is named."""
-    name, count = failpoints.asked()
+    name, count = failpoints.requested()
     if name == "list":
-        typer.echo(failpoints.told())
+        typer.echo(failpoints.describe_points())
         sys.exit(0)
     if name and name not in failpoints.POINTS:
         near = difflib.get_close_matches(name, failpoints.POINTS, 1)
@@ -122,7 +122,7 @@ def _in_our_words(error: Exception) -> Error:
     if isinstance(error, Error):
         return error
     if isinstance(error, MemoryError) or (NO_MEMORY.search(str(error)) and isinstance(error, ImportError | OSError)):
-        return no_memory(error)
+        return out_of_memory(error)
     if not isinstance(error, OSError):
         return FaultError(
             f"this is a mistake in divcon, not in what was typed: {type(error).__name__}: {error}. Nothing that was finished is "

@@ -12,23 +12,23 @@ Words = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", hel
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; all else on stderr.")]
 
 
-def options(words: list[str] | None, *known: str) -> dict[str, Any]:
+def typed_options(words: list[str] | None, *known: str) -> dict[str, Any]:
     """The options typed; if `known` names are given, no other is accepted."""
-    from ..config import typed, unknown
+    from ..config import parse_options, unknown_name
 
     for word in words or []:
         if _is_path(word):
             raise UsageError(
                 f"{word} is a path too many for this command; quote patterns, and type options as key=value"
             )
-    pairs = typed(words or [])
+    pairs = parse_options(words or [])
     for key in pairs:
         if known and key not in known:
-            raise UsageError(unknown("option", key, known))
+            raise UsageError(unknown_name("option", key, known))
     return pairs
 
 
-def more_data(data: str, words: list[str] | None) -> tuple[str | list[str], list[str]]:
+def split_data_and_options(data: str, words: list[str] | None) -> tuple[str | list[str], list[str]]:
     """DATA and the options behind it. What a shell makes of shards/*.tar without quotes is several words of DATA."""
     files = [word for word in words or [] if _is_path(word)]
     return [data, *files] if files else data, [word for word in words or [] if word not in files]
@@ -40,7 +40,7 @@ def _is_path(word: str) -> bool:
     return (not equals or "/" in key) and os.path.lexists(expand_home(word))
 
 
-def required(pairs: dict[str, Any], key: str, example: str) -> str:
+def take_required(pairs: dict[str, Any], key: str, example: str) -> str:
     """Take out an option that has to be there."""
     if key not in pairs:
         raise UsageError(f"{key}= is missing: say where to write, like {example}")

@@ -1,14 +1,14 @@
 """divcon demo"""
 
-from .arguments import Json, Words, options
-from .terminal import answer
+from .arguments import Json, Words, typed_options
+from .terminal import print_answer
 
 
 def demo(words: Words = None, json: Json = False) -> None:
     """Run the whole of it on a real collection, in minutes: Open Clip Art, or a made one where that can't be had."""
-    pairs = options(words)
+    pairs = typed_options(words)
     from ..api.demo import demo as do
     from ..api.demo import told
 
     account = do(**pairs)
-    answer(account, json, told(account))
+    print_answer(account, json, told(account))

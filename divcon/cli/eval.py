@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import few
-from .arguments import Json, Words, options
-from .terminal import answer
+from .arguments import Json, Words, typed_options
+from .terminal import print_answer
 
 
 def eval(
@@ -18,12 +18,14 @@ def eval(
     json: Json = False,
 ) -> None:
     """Score a model on labeled images: kNN and a linear classifier on its frozen features."""
-    pairs = options(words, "tasks", "seed", "split", "include", "exclude", "layer", "cache", "cache_gb", "workers")
+    pairs = typed_options(
+        words, "tasks", "seed", "split", "include", "exclude", "layer", "cache", "cache_gb", "workers"
+    )
     from ..api.evaluate import evaluate
-    from ..config import arguments
+    from ..config import validate_arguments
 
-    account = evaluate(model, labeled, **arguments(evaluate, pairs))
-    answer(account, json, _words(account))
+    account = evaluate(model, labeled, **validate_arguments(evaluate, pairs))
+    print_answer(account, json, _words(account))
 
 
 def _words(account: dict[str, Any]) -> str:

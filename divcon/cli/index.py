@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Json, Words, more_data, options
-from .terminal import answer
+from .arguments import Json, Words, split_data_and_options, typed_options
+from .terminal import print_answer
 
 
 def index(
@@ -16,10 +16,10 @@ def index(
     json: Json = False,
 ) -> None:
     """Read every file once and remember it, so that later commands start at once. out=FOLDER keeps the index there."""
-    piles, words = more_data(data, words)
-    pairs = options(words, "out", "include", "exclude", "near_duplicates", "cache", "workers")
+    piles, words = split_data_and_options(data, words)
+    pairs = typed_options(words, "out", "include", "exclude", "near_duplicates", "cache", "workers")
     from ..api.index import index as make
-    from ..config import arguments
+    from ..config import validate_arguments
 
-    account = make(piles, **arguments(make, pairs))
-    answer(account, json, f"{account['used']:,} images, fingerprint {account['fingerprint']}")
+    account = make(piles, **validate_arguments(make, pairs))
+    print_answer(account, json, f"{account['used']:,} images, fingerprint {account['fingerprint']}")

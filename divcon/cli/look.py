@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from ..files.text import printable
-from .arguments import Json, Words, more_data, options
-from .terminal import answer, table
+from .arguments import Json, Words, split_data_and_options, typed_options
+from .terminal import print_answer, table
 
 
 def look(
@@ -18,13 +18,13 @@ def look(
 ) -> None:
     """Say what is in the pile: found, used, duplicates, rejected and why. sheet=FILE.png draws some of the pictures,
     rejected=FILE.csv lists every file that was rejected."""
-    piles, words = more_data(data, words)
-    pairs = options(words, "include", "exclude", "near_duplicates", "cache", "workers", "sheet", "rejected")
+    piles, words = split_data_and_options(data, words)
+    pairs = typed_options(words, "include", "exclude", "near_duplicates", "cache", "workers", "sheet", "rejected")
     from ..api.look import look as ask
-    from ..config import arguments
+    from ..config import validate_arguments
 
-    account = ask(piles, **arguments(ask, pairs))
-    answer(account, json, _words(account))
+    account = ask(piles, **validate_arguments(ask, pairs))
+    print_answer(account, json, _words(account))
 
 
 def _words(account: dict[str, Any]) -> str:

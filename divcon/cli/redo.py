@@ -6,7 +6,7 @@ import typer
 
 from ..errors import few
 from .arguments import Json
-from .terminal import answer
+from .terminal import print_answer
 
 
 def redo(
@@ -18,4 +18,4 @@ def redo(
     from ..api.redo import redo as forget
 
     removed = forget(run, stage)
-    answer({"removed": removed}, json, f"removed {few(removed)}" if removed else "nothing was there to remove")
+    print_answer({"removed": removed}, json, f"removed {few(removed)}" if removed else "nothing was there to remove")

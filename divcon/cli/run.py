@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .arguments import Json, Words, more_data, options, required
-from .terminal import answer, table
+from .arguments import Json, Words, split_data_and_options, take_required, typed_options
+from .terminal import print_answer, table
 
 
 def run(
@@ -24,21 +24,21 @@ def run(
     json: Json = False,
 ) -> None:
     """Train an encoder on a folder of images: out=RUN, and recipe=dnc epochs=60 size=32 ... as you like."""
-    piles, words = more_data(data, words)
-    pairs = options(words)
-    out = required(pairs, "out", "out=runs/photos")
+    piles, words = split_data_and_options(data, words)
+    pairs = typed_options(words)
+    out = take_required(pairs, "out", "out=runs/photos")
     if plan:
         from ..api.plan import plan as plan_run
 
         account = plan_run(piles, out=out, only=only, **pairs)
-        answer(account, json, planned(account))
+        print_answer(account, json, planned(account))
         return
     from ..api import run
 
     ran = run.run(piles, out=out, only=only, steal_lock=steal_lock, allow_collapse=allow_collapse, **pairs)
     account = {"run": str(ran.folder), "did": ran.did, "done": ran.done}
     words_out = f"{ran.folder}: done" if ran.done else f"{ran.folder}: {only} done; other stages are waiting"
-    answer(account, json, words_out if ran.did else f"{words_out}; nothing was left to do")
+    print_answer(account, json, words_out if ran.did else f"{words_out}; nothing was left to do")
 
 
 def planned(account: dict[str, Any]) -> str:

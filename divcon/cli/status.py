@@ -4,20 +4,20 @@ from typing import Annotated, Any
 
 import typer
 
-from .arguments import Json, Words, options
-from .terminal import answer, table
+from .arguments import Json, Words, typed_options
+from .terminal import print_answer, table
 
 
 def status(run: Annotated[str, typer.Argument(help="A run folder.")], words: Words = None, json: Json = False) -> None:
     """Say of each stage: done, running or waiting; how far, how fast, how long still. verify=true checks every hash."""
-    pairs = options(words, "verify")
+    pairs = typed_options(words, "verify")
     from ..api.status import status as ask
-    from ..config import arguments
+    from ..config import validate_arguments
     from ..errors import DataError, few
     from ..files.paths import shell_quoted
 
-    account = ask(run, **arguments(ask, pairs))
-    answer(account, json, _table(account))
+    account = ask(run, **validate_arguments(ask, pairs))
+    print_answer(account, json, _table(account))
     if account.get("damaged"):
         raise DataError(f"{few(account['damaged'], '; ')}. Make it anew: divcon redo {shell_quoted(run)} STAGE")
 

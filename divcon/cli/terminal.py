@@ -18,7 +18,7 @@ CLOSED = 141  # as of a process that a closed pipe ended
 
 
 @contextlib.contextmanager
-def screen() -> Iterator[None]:
+def show_log() -> Iterator[None]:
     """The library's log on stderr, and its progress as a bar where there is a terminal."""
     handler = _Lines()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what is wrong with a picture was said at the scan
@@ -30,7 +30,7 @@ def screen() -> Iterator[None]:
         yield
     finally:
         log.logger.removeHandler(handler)
-        log.watch = log.nobody
+        log.watch = log.ignore_progress
         handler.close()
 
 
@@ -91,10 +91,10 @@ def _progress() -> Any:
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
-def answer(value: Any, as_json: bool, text: str) -> None:
+def print_answer(value: Any, as_json: bool, text: str) -> None:
     """The answer, on stdout: one JSON object, or words. Who has stopped reading it wants no more."""
     try:
-        typer.echo(json.dumps(value) if as_json else safe(text))
+        typer.echo(json.dumps(value) if as_json else printable_lines(text))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(CLOSED)
@@ -108,7 +108,7 @@ def open_streams() -> None:
             setattr(sys, name, os.fdopen(handle, "r" if number == 0 else "w"))
 
 
-def safe(text: str) -> str:
+def printable_lines(text: str) -> str:
     """Lines that do nothing to a terminal but to be shown: names and notes in them may be anybody's."""
     return "\n".join(printable(line) for line in text.split("\n"))
 
@@ -122,6 +122,6 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     )
 
 
-def answer_names(about: dict[str, str], as_json: bool) -> None:
+def print_names(about: dict[str, str], as_json: bool) -> None:
     """The answer that lists names, each with a line about it."""
-    answer(about, as_json, table(["name", "about"], [[name, line] for name, line in about.items()]))
+    print_answer(about, as_json, table(["name", "about"], [[name, line] for name, line in about.items()]))

@@ -106,7 +106,7 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text)
 
 
-def erase(path: Path) -> None:
+def remove_path(path: Path) -> None:
     """Remove what has that name, whatever it is, and nothing that a link leads to."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -116,7 +116,7 @@ def erase(path: Path) -> None:
 
 def remove_folder(folder: Path, first: str) -> None:
     """The folder, beginning with the file that says it is whole: at no moment does a part of it pass for all of it."""
-    erase(folder / first)
+    remove_path(folder / first)
     with contextlib.suppress(FileNotFoundError):
         fsync(folder)
         shutil.rmtree(folder)

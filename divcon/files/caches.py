@@ -21,7 +21,7 @@ _told: set[Path] = set()  # the caches of which it was said
 
 
 @contextlib.contextmanager
-def unless_closed(cache: Path) -> Iterator[None]:
+def skip_if_unwritable(cache: Path) -> Iterator[None]:
     """Go on without, where the folder is closed to us (a read-only disk, another user's): that is said once. A disk that is
     full is an error, as everywhere."""
     try:

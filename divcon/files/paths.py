@@ -26,7 +26,7 @@ def as_paths(data: Data) -> list[Path]:
     return [Path(os.fsdecode(each)) for each in names]
 
 
-def refuse_inside(data: Data, name: str, path: Path) -> None:
+def refuse_inside_collection(data: Data, name: str, path: Path) -> None:
     """UsageError, if a picture that is to be written would lie in the pile: the next time it would be one of it."""
     for pile in as_paths(data):
         if path.resolve().is_relative_to(pile.resolve()):
@@ -48,7 +48,7 @@ def printable_data(data: Data) -> str:
     return f"{shell_quoted(first)}{f' (and {len(more):,} more)' if more else ''}"
 
 
-def nearest_folder(path: Path) -> Path:
+def nearest_existing_folder(path: Path) -> Path:
     """The folder itself, or the nearest above that is there."""
     return next(above for above in (path.absolute(), *path.absolute().parents) if above.is_dir())
 

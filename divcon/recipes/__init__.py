@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal, Protocol, Self, cast
 
 from pydantic import Field, PositiveFloat
 
-from ..config import Seed, unknown
+from ..config import Seed, unknown_name
 from ..data.index.index import Near
 from ..data.labeled.layout import Split
 from ..errors import UsageError
-from ..machine import Choice
+from ..machine import AutoBool
 from ..nets.encoder import SLIM, EncoderSpec
 from ..nets.trained import MOST, InputSpec
 from ..pipelines.clusterfit import ClusterFit
@@ -53,7 +53,7 @@ class Options:
     split: Split = "auto"  # of that folder: none if each folder in it is a class, or its parts, like train,val
     device: str = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    channels_last: Choice = "auto"  # the memory format of images
+    channels_last: AutoBool = "auto"  # the memory format of images
     fast_small_maps: bool = True  # the same network, in a quicker form
     compiled: bool = False  # by torch.compile
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -126,7 +126,7 @@ def names() -> list[str]:
 
 def named(name: str) -> Module:
     if name not in names():
-        raise UsageError(unknown("recipe", name, names()))
+        raise UsageError(unknown_name("recipe", name, names()))
     return cast(Module, importlib.import_module(f"{__name__}.{name}"))
 
 

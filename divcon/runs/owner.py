@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import failpoints
 from ..errors import OwnedError
-from ..files.atomic import disk_errors, erase, fsync, make_folder
+from ..files.atomic import disk_errors, fsync, make_folder, remove_path
 from ..files.integrity import read_regular, seal, unseal
 from ..files.text import printable
 
@@ -60,7 +60,7 @@ def clear(folder: Path) -> None:
     """Remove what killed processes, and such as are waiting and write it again, have put beside a lock. Only the folder's
     owner may call it."""
     for left in folder.glob(f"{NAME}.*"):
-        erase(left)
+        remove_path(left)
 
 
 def check(folder: Path) -> None:
@@ -157,7 +157,7 @@ def _remove_judged(path: Path, steal: bool) -> None:
     with contextlib.suppress(FileNotFoundError):
         path.rename(aside)
         failpoints.at("lock.aside")
-        erase(aside)
+        remove_path(aside)
 
 
 def holder_of(folder: Path) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__, failpoints
-from ..config import described, enumerated
+from ..config import list_names, to_json_value
 from ..errors import DamagedError, DataError, OwnedError, UsageError, few
 from ..files.atomic import remove_folder
 from ..files.integrity import hash_difference, mismatches, read_json, read_with_digest, sha256, write_json
@@ -126,7 +126,7 @@ class RunRecord:
         return cls(**{name: found[name] for name in cls.__dataclass_fields__ if name in found})
 
     def write(self, folder: Path) -> None:
-        write_json(folder / "run.json", described(self))
+        write_json(folder / "run.json", to_json_value(self))
 
     def with_done(self, folder: Path) -> "RunRecord":
         """With the stages that there are now, if all are."""
@@ -196,7 +196,7 @@ def forget_stages(folder: Path, name: str) -> list[str]:
     )
     group = [stage for stage in known if stage == name or stage.startswith(f"{name}/")]
     if not group:
-        raise UsageError(f"{printable(folder)} has no stage {name!r}; it has {enumerated(known)}")
+        raise UsageError(f"{printable(folder)} has no stage {name!r}; it has {list_names(known)}")
     after = position_of(record.stages, group[0])
     gone = group + [stage for stage in known if position_of(record.stages, stage) > after]
     holders = [holder for stage in gone if (holder := owner.holder_of(folder / stage))]

@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .. import failpoints
-from ..config import described, differences
+from ..config import differences, to_json_value
 from ..errors import DamagedError, Error, OwnedError, StoppedError, UsageError, WaitingError, few
-from ..files.atomic import erase, fsync
+from ..files.atomic import fsync, remove_path
 from ..files.integrity import digest, read_json, sha256, write_json
 from ..files.paths import shell_quoted
 from ..files.text import printable
 from ..log import info, warning
 from ..machine import Machine
-from ..signals import stop_here
+from ..signals import stop_if_requested
 from . import json_files, owner
 from .artifact import Artifact
 from .records import AT_WORK, has_leftovers, refuse_links, verify_stage, versions
@@ -108,7 +108,11 @@ class Run:
     def stage(self, name: str, do: Callable[Concatenate[StageContext, P], A], *args: P.args, **kwargs: P.kwargs) -> A:
         """Do the stage, or read back what it made before if it was asked for in just this way."""
         kind: type[A] = inspect.signature(do, eval_str=True).return_annotation
-        key = {"do": do.__name__, "version": getattr(do, "version", 1), "args": described([*args, *kwargs.values()])}
+        key = {
+            "do": do.__name__,
+            "version": getattr(do, "version", 1),
+            "args": to_json_value([*args, *kwargs.values()]),
+        }
         if name in self.taken:
             key = {"taken": kind.load(self.taken[name]).fingerprint}
         mine = self.only is None or name == self.only or name.startswith(f"{self.only}/")
@@ -163,7 +167,7 @@ class Run:
 
     def _do(self, name: str, key: Any, make: Callable[[StageContext], None]) -> None:
         """Own the folder, do the work, and write stage.json last."""
-        stop_here("nothing was begun")
+        stop_if_requested("nothing was begun")
         refuse_links(self.folder, [name])
         folder = self.folder / name
         with owner.owned(folder, steal=self.steal_lock):
@@ -201,7 +205,7 @@ class Run:
         for path in folder.iterdir():
             if path.name != "lock":
                 failpoints.at("stage.clearing")
-                erase(path)
+                remove_path(path)
         return 0.0
 
     def _refuse_changes(self, name: str, key: Any) -> None:
@@ -229,7 +233,7 @@ def _clear_half_written(folder: Path) -> None:
     """Remove what a killed process was about to write. Only the folder's owner may call it."""
     owner.clear(folder)
     for path in folder.glob("*.part"):
-        erase(path)
+        remove_path(path)
 
 
 def _state_left(context: StageContext) -> dict[str, Any]:
@@ -252,7 +256,7 @@ def _tidy(folder: Path) -> None:
     """Remove what only a stage at its work needs."""
     for passing in ("checkpoints", "state.json", "kept.npy", "kept.json"):
         with contextlib.suppress(OSError):  # of a stage that is done, no one needs it
-            erase(folder / passing)
+            remove_path(folder / passing)
 
 
 def _tidy_left(folder: Path) -> None:

@@ -85,7 +85,7 @@ def fitting(recipe: L, n: int, name: str) -> L:
         raise DataError(f"{name}: {n} images are too few to train on; add images, or lower clusters.k")
     if recipe.batch_size <= n // 8:
         return recipe
-    batch = max(1, n // 8 // dist.world()) * dist.world()
+    batch = max(1, n // 8 // dist.world_size()) * dist.world_size()
     info(f"{name}: batch {batch}, an eighth of its {n:,} images")
     return replace(recipe, batch_size=batch)
 

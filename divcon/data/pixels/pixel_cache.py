@@ -116,7 +116,7 @@ def _open(images: Images, side: int, cache: Path, cache_gb: float, workers: int)
         log.info(f"pixels: {size / GB:.1f} GB is more than cache_gb={cache_gb:g}: images are decoded each time")
         return Decoded(images, side, workers)
     folder = place_of(images, side, cache)
-    with caches.unless_closed(cache), _building:
+    with caches.skip_if_unwritable(cache), _building:
         if not _is_sound(folder, PackedPictures.laid_out(heights, widths, np.empty(0, np.uint8)), size):
             Build(folder, images, side, size).make(workers)
         flat = np.memmap(folder / "pixels.u8", np.uint8, "r")
@@ -205,7 +205,7 @@ class Build:
                     failpoints.at("pixels.listed")
                 checksums.append(checksum)
                 log.progress("pixels", min(start + BLOCK, len(self.images)), len(self.images))
-                signals.stop_here("the pixels so far are kept")
+                signals.stop_if_requested("the pixels so far are kept")
         return checksums
 
     def _decode(self, pictures: PackedPictures, start: int, workers: int) -> None:
