@@ -12,8 +12,8 @@ from divcon.config import (
     parse_options,
     parse_value,
     to_json_value,
-    validate_fields,
     validate_arguments,
+    validate_fields,
     with_options,
 )
 from divcon.errors import UsageError

@@ -14,9 +14,8 @@ from conftest import TINY
 from packaging.requirements import Requirement
 
 import divcon
-from divcon.cli.terminal import printable_lines
 from divcon.data.views.kernel.compiling import is_private
-from divcon.files.text import printable
+from divcon.files.text import printable, printable_lines
 
 PACKAGE = Path(divcon.__file__).parent
 ROOT = PACKAGE.parent

@@ -13,7 +13,8 @@ from ..data.sources.names import as_text
 from ..errors import UsageError
 from ..files.atomic import atomic_write
 from ..files.caches import cache_folder
-from ..files.paths import Data, refuse_unwritable
+from ..files.disk_errors import refuse_unwritable
+from ..files.paths import Data
 from ..nets.net import Layer
 from .entry import runs_alone
 from .models import Patterns, extract_features, find_model

@@ -11,7 +11,8 @@ from ..data.index.index import Near
 from ..data.index.rejected import sample
 from ..errors import UsageError
 from ..files.caches import cache_folder
-from ..files.paths import Data, refuse_inside_collection, refuse_unwritable
+from ..files.disk_errors import refuse_unwritable
+from ..files.paths import Data, refuse_inside_collection
 from ..files.text import printable
 from .entry import runs_alone
 

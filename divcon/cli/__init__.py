@@ -25,8 +25,9 @@ from ..errors import (
     UsageError,
     out_of_memory,
 )
-from ..files.atomic import FULL, UNWRITABLE
-from .terminal import open_streams, printable_lines, show_log
+from ..files.disk_errors import FULL, UNWRITABLE
+from ..files.text import printable_lines
+from .terminal import open_streams, show_log
 
 app = typer.Typer(
     name="divcon",

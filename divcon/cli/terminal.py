@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from .. import log
-from ..files.text import printable
+from ..files.text import printable, printable_lines
 
 CLOSED = 141  # as of a process that a closed pipe ended
 
@@ -106,11 +106,6 @@ def open_streams() -> None:
         if getattr(sys, name) is None:
             handle = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
             setattr(sys, name, os.fdopen(handle, "r" if number == 0 else "w"))
-
-
-def printable_lines(text: str) -> str:
-    """Lines that do nothing to a terminal but to be shown: names and notes in them may be anybody's."""
-    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

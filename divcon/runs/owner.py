@@ -13,8 +13,10 @@ from typing import Any
 
 from .. import failpoints
 from ..errors import OwnedError
-from ..files.atomic import disk_errors, fsync, make_folder, remove_path
-from ..files.integrity import read_regular, seal, unseal
+from ..files.atomic import fsync, make_folder, remove_path
+from ..files.disk_errors import disk_errors
+from ..files.integrity import seal, unseal
+from ..files.regular import read_regular_file
 from ..files.text import printable
 
 NAME = "lock"
@@ -205,7 +207,7 @@ def _content(path: Path) -> bytes | None:
     """What is in the lock; None where there is none. Over a network a file may be replaced while it is looked at."""
     for turn in range(TRIES):
         try:
-            return read_regular(path)
+            return read_regular_file(path)
         except FileNotFoundError:
             return None
         except ValueError:

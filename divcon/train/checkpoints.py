@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .. import failpoints
-from ..files.atomic import disk_errors, fsync, make_folder, part_path, remove_path
+from ..files.atomic import fsync, make_folder, part_path, remove_path
+from ..files.disk_errors import disk_errors
 from ..files.integrity import mismatches, sha256, write_json
 from ..files.tensors import write_tensors
 from ..files.text import printable

@@ -24,6 +24,7 @@ from jaxtyping import Int32, UInt8
 from ... import failpoints, log, signals
 from ...errors import DamagedError, DiskError
 from ...files import atomic, caches, integrity, text
+from ...files.disk_errors import disk_errors
 from ..decoding.decode import DECODING, Picture, Rejected, fitted, shrunk
 from ..images import Images, Positions
 from ..sources.reader_threads import parallel_map
@@ -161,7 +162,7 @@ class Build:
         self.starts = range(0, len(images), BLOCK)
 
     def make(self, workers: int) -> None:
-        with atomic.disk_errors(self.folder):
+        with disk_errors(self.folder):
             atomic.make_folder(self.folder.parent)
             adopt(self.folder)
             self.part.mkdir(exist_ok=True)

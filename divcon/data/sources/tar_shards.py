@@ -14,8 +14,8 @@ from typing import NoReturn
 
 from ... import log, signals
 from ...errors import InputError, UsageError
-from ...files.integrity import open_regular
 from ...files.paths import nearest_existing_folder, shell_quoted
+from ...files.regular import open_nonblocking
 from ...files.text import printable
 from .byte_range import ByteRange, Entry, Wanted, below, reason_of
 from .retry import retry
@@ -70,7 +70,7 @@ def _entries(path: bytes, shard: bytes, wanted: Wanted) -> Iterator[Entry]:
     said, as of a folder, of its name with a slash."""
     seen = set[bytes]()
     try:
-        with retry(lambda: open_regular(path)) as file:
+        with retry(lambda: open_nonblocking(path)) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise BrokenError("not_a_regular_file", "")
@@ -132,7 +132,7 @@ def _is_tar(path: Path, *, look: bool) -> bool:
 
 
 def _begin(path: Path) -> bytes:
-    with contextlib.suppress(OSError), open_regular(os.fsencode(path)) as file:
+    with contextlib.suppress(OSError), open_nonblocking(os.fsencode(path)) as file:
         return file.read(BLOCK)
     return b""
 
