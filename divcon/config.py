@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from .errors import UsageError, few
 
 R = TypeVar("R")
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 MAX_LISTED = 30  # names in a message: all methods and recipes fit, the experts of a large run do not
 MAX_SHOWN = 80  # characters of a refused value in a message
 Workers = Annotated[int, Field(ge=1, le=4096)]

@@ -25,7 +25,7 @@ from divcon.api.encoder_check import check_encoders
 from divcon.api.entry import PATH_ARGUMENTS
 from divcon.api.preflight import refuse_what_fails_later
 from divcon.api.run import Behavior
-from divcon.cli import _worded
+from divcon.cli import _with_interrupt_error
 from divcon.config import parse_options, validate_fields, with_options
 from divcon.data.images import open_images
 from divcon.errors import DataError, FaultError, StoppedError, UsageError
@@ -170,7 +170,7 @@ def test_a_second_ctrl_c_says_what_is_kept() -> None:
     with pytest.raises(
         (StoppedError, KeyboardInterrupt), match="second Ctrl-C: all that was saved before is kept"
     ) as stopped:
-        _worded(verb)()
+        _with_interrupt_error(verb)()
     assert isinstance(stopped.value, StoppedError) and stopped.value.code == 130
 
 

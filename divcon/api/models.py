@@ -1,4 +1,4 @@
-"""Find a model by its name, and encode images with it."""
+"""Find a model by its name, and compute the features of images with it."""
 
 from pathlib import Path
 
@@ -24,7 +24,10 @@ Patterns = str | tuple[str, ...]  # of paths
 
 @runs_alone
 def find_model(model: str | Path) -> Trained:
-    """What MODEL names."""
+    """Return the model that MODEL names: a run folder (its final stage), a stage folder, "random:RUN" or "random:NAME".
+
+    Raises InputError if the run or stage is not finished.
+    """
     text = str(model)
     if text.startswith("random:"):
         return _untrained(text.removeprefix("random:"))
@@ -40,6 +43,7 @@ def find_model(model: str | Path) -> Trained:
 
 
 def _untrained(name: str) -> Trained:
+    """The architecture of a run, or the encoder of that name, with random weights."""
     if (Path(name) / "run.json").exists():
         trained = Trained.load(_any_finished(Path(name)))
         return untrained(EncoderSpec(trained.spec.name, trained.spec.options, trained.spec.stem), trained.input_spec)
@@ -49,8 +53,8 @@ def _untrained(name: str) -> Trained:
 
 
 def _any_finished(run: Path) -> Path:
-    for about in sorted(run.rglob("encoder.json")):
-        return about.parent
+    for description in sorted(run.rglob("encoder.json")):
+        return description.parent
     raise InputError(f"{printable(run)} has no finished stage yet, so its architecture is not known")
 
 
@@ -63,7 +67,7 @@ def extract_features(
     cache_gb: Gigabytes = 8.0,
     workers: Workers | None = None,
 ) -> torch.Tensor:
-    """What the model sees of every image, in order: [N, D], center views, float32."""
+    """Return the model's features of the center view of every image, in the images' order: [N, D], float32."""
     here = machine.choose(cache, workers=workers)
     pixels = open_pixels(images, model.input_spec.short_side, cache=cache, cache_gb=cache_gb, workers=here.workers)
     with here.use():

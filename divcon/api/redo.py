@@ -1,4 +1,4 @@
-"""Forget a stage of a run."""
+"""Remove a stage of a run, so that the next run does it again."""
 
 from pathlib import Path
 
@@ -9,6 +9,6 @@ from .status import run_record
 
 @runs_concurrently
 def redo(run: str | Path, stage: str) -> list[str]:
-    """Forget a stage and what follows from it; the names of what was removed."""
+    """Remove a stage of a run folder and all stages that depend on it; return the names of the removed stages."""
     run_record(Path(run))
     return forget_stages(Path(run), stage)

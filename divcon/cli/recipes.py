@@ -5,7 +5,7 @@ from .terminal import print_names
 
 
 def recipes(json: Json = False) -> None:
-    """List the recipes."""
+    """List the recipes that recipe= takes."""
     from ..recipes import named, names
 
     print_names({name: named(name).about for name in names()}, json)
