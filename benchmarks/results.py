@@ -27,7 +27,7 @@ from PIL import Image
 from benchmarks.machines import cores, machine
 from divcon import recipes
 from divcon.api import demo
-from divcon.config import typed
+from divcon.config import parse_options
 from divcon.files.atomic import write_text
 from divcon.files.caches import cache_folder
 from divcon.files.integrity import write_json
@@ -49,7 +49,7 @@ Rows = dict[str, dict[str, Row]]  # by collection, then by what was trained
 
 
 def main(words: list[str]) -> None:
-    options = {**OPTIONS, **typed(words)}
+    options = {**OPTIONS, **parse_options(words)}
     if set(options) - set(OPTIONS):
         sys.exit(f"options are {', '.join(OPTIONS)}")
     rows = kept(ROWS, options)
@@ -127,7 +127,7 @@ def scores(model: str, labeled: Path) -> Row:
 
 def clip_art(cache: Path) -> tuple[Path, Path]:
     """All of Open Clip Art; labels are the top-level folders."""
-    folder = demo.collection(cache)
+    folder = demo.demo_collection(cache)
     return folder, folder
 
 
@@ -135,7 +135,7 @@ def fashion(cache: Path) -> tuple[Path, Path]:
     """3,000 images of Fashion-MNIST to train on, and 3,000 of its test part to score."""
     folder = cache / "results" / "fashion-mnist"
     if not folder.is_dir():
-        raw, part = demo.unpacked(FASHION, cache / "results"), folder.with_suffix(".part")
+        raw, part = demo.download_debian_package(FASHION, cache / "results"), folder.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
         source = raw / "usr/share/datasets/fashion-mnist"
         for name, its in {"train": "train", "test": "t10k"}.items():

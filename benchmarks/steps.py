@@ -108,7 +108,7 @@ class Ours:
             Cached(PackedPictures.of(pictures), np.arange(len(pictures))), Sampler(len(pictures), case.batch),
             self.method.views(case.views()), seed=0, workers=machine.workers, ahead=machine.device != "cpu",
         )  # fmt: skip
-        machine.put(self.method).train()
+        machine.to_device(self.method).train()
         self.optimizer = make_optimizer("sgd", self.method, 1e-4)
         self.guard = NonFiniteGuard(self.optimizer, late=machine.device != "cpu")
         self.at = 0

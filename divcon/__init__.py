@@ -4,13 +4,13 @@
     divcon.run("photos/", out="runs/photos", epochs=60)
     encoder = divcon.load("runs/photos")
 
-Importing the package is cheap: torch comes with the first verb.
+The import is fast: the first call of a verb imports torch.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for editors and type checkers; a verb is found without a line here
     from .api.demo import demo
     from .api.embed import embed
     from .api.evaluate import evaluate
@@ -26,14 +26,15 @@ __version__ = "0.1.0"
 __all__ = ["demo", "embed", "evaluate", "index", "load", "look", "plan", "redo", "run", "status"]
 
 
-def __getattr__(name: str) -> Any:
-    """The verb NAME: the function of that name in divcon/api/NAME.py."""
+def __getattr__(name: str) -> object:
+    """Return the verb `name`: the function of that name in divcon/api/NAME.py."""
+    module = f"{__name__}.api.{name}"
     try:
-        found = getattr(importlib.import_module(f"{__name__}.api.{name}"), name, None)
+        verb: object = getattr(importlib.import_module(module), name, None)
     except ModuleNotFoundError as error:
-        found = None
-        if error.name != f"{__name__}.api.{name}":
+        if error.name != module:
             raise
-    if found is None:
+        verb = None
+    if verb is None:
         raise AttributeError(f"module 'divcon' has no attribute {name!r}; its verbs are {', '.join(__all__)}")
-    return found
+    return verb

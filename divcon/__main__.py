@@ -1,4 +1,4 @@
-"""`python -m divcon` is `divcon`."""
+"""The command line, as `python -m divcon`."""
 
 from .cli import main
 

@@ -9,9 +9,9 @@ import ctypes
 from collections.abc import Iterator
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # mallopt's numbers, from malloc.h of the GNU C library
-KEPT = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**30}
+KEEP_SETTINGS = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**30}
 # Where the library's own tuning ends up in a process that frees large blocks: any setting puts an end to that tuning.
-USUAL = {MMAP_MAX: 65536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20}
+DEFAULT_SETTINGS = {MMAP_MAX: 65536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20}
 
 depth = 0  # of blocks that want memory kept, one inside the other
 
@@ -20,14 +20,14 @@ depth = 0  # of blocks that want memory kept, one inside the other
 def keeping_memory() -> Iterator[None]:
     """Keep up to a GB of what is freed while the block runs. Nothing where there is no GNU C library."""
     global depth
-    _tune(KEPT)
+    _tune(KEEP_SETTINGS)
     depth += 1
     try:
         yield
     finally:
         depth -= 1
         if depth == 0:
-            _tune(USUAL)
+            _tune(DEFAULT_SETTINGS)
             _give_back()
 
 

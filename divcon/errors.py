@@ -53,7 +53,7 @@ class ResourceError(Error):
     code = 71
 
 
-def no_memory(error: BaseException) -> ResourceError:
+def out_of_memory(error: BaseException) -> ResourceError:
     """What to say when a program, a library or a device has no more memory."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10)
     why = (str(error).strip() or type(error).__name__).splitlines()[0]

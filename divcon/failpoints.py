@@ -53,7 +53,7 @@ POINTS = {
 _passed = dict.fromkeys(POINTS, 0)
 
 
-def asked() -> tuple[str, int]:
+def requested() -> tuple[str, int]:
     """The place to die at, and at which passing; an empty name where none is asked for."""
     name, _, count = os.environ.get(VARIABLE, "").partition(":")
     return name, int(count) if count.isascii() and count.isdigit() else int(not count)
@@ -62,19 +62,19 @@ def asked() -> tuple[str, int]:
 def at(name: str) -> None:
     """Die here, without another word, if that is asked for."""
     _passed[name] += 1
-    if (name, _passed[name]) == asked():
+    if (name, _passed[name]) == requested():
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def told() -> str:
+def describe_points() -> str:
     """Every place with what is true there."""
     width = max(len(name) for name in POINTS)
     return "\n".join(f"{name:<{width}}  {what}" for name, what in POINTS.items())
 
 
-def missed() -> str:
+def unreached() -> str:
     """What to say at the end of a command that never came to the place it was to die at; else nothing."""
-    name, count = asked()
+    name, count = requested()
     if name not in POINTS or _passed[name] >= count:
         return ""
     return f"{VARIABLE}={name}:{count} was never reached: this command passed there {_passed[name]} times"

@@ -25,19 +25,19 @@ os.register_at_fork(after_in_child=_begin_alone)
 
 
 @contextlib.contextmanager
-def ours() -> Iterator[None]:
+def set_aside() -> Iterator[None]:
     """Settings as we need them within, and as the host has them afterwards, also after an error. Another thread of the host
     that comes here meanwhile waits."""
     with _alone, contextlib.ExitStack() as stack:
         stack.enter_context(_generators())
         stack.enter_context(_numpy())
-        stack.enter_context(pillow())
-        stack.enter_context(settings_of_torch())
+        stack.enter_context(pillow_defaults())
+        stack.enter_context(torch_defaults())
         yield
 
 
 @contextlib.contextmanager
-def settings_of_torch() -> Iterator[None]:
+def torch_defaults() -> Iterator[None]:
     """Gradients, no autocast, float32 on the CPU, the algorithms that torch has by itself; where torch is loaded."""
     torch: Any = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "inference_mode"):
@@ -161,7 +161,7 @@ def _numpy() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def pillow() -> Iterator[None]:
+def pillow_defaults() -> Iterator[None]:
     """Pillow as it comes: no half picture passes for a whole one, and its limit is above ours. Threads may be in here side by
     side: the first sets it, the last gives it back."""
     from PIL import Image, ImageFile

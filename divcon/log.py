@@ -23,11 +23,11 @@ class Progress:
     note: str = ""
 
 
-def nobody(tick: Progress) -> None:
+def ignore_progress(tick: Progress) -> None:
     """The watcher while no one watches."""
 
 
-watch: Callable[[Progress], None] = nobody
+watch: Callable[[Progress], None] = ignore_progress
 
 
 def progress(what: str, done: int, total: int, unit: str = "images", note: str = "") -> None:

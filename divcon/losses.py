@@ -33,7 +33,7 @@ def info_nce(query: Float[Tensor, "b d"], key: Float[Tensor, "b d"], temperature
     No gradient reaches the keys: they are a momentum network's.
     """
     with torch.no_grad():
-        keys = dist.gathered(F.normalize(key.float(), dim=1))
+        keys = dist.all_gather(F.normalize(key.float(), dim=1))
     logits = F.normalize(query.float(), dim=1) @ keys.T / temperature
     own = torch.arange(len(query), device=query.device) + dist.rank() * len(query)
     return F.cross_entropy(logits, own)
@@ -43,7 +43,7 @@ def info_nce(query: Float[Tensor, "b d"], key: Float[Tensor, "b d"], temperature
 def nt_xent(a: Float[Tensor, "b d"], b: Float[Tensor, "b d"], temperature: float) -> Float[Tensor, ""]:
     """Pick out the other view of each image among all other views, of both kinds and all ranks (SimCLR equation 1)."""
     a, b = F.normalize(a.float(), dim=1), F.normalize(b.float(), dim=1)
-    others = torch.cat([dist.gathered(a), dist.gathered(b)])
+    others = torch.cat([dist.all_gather(a), dist.all_gather(b)])
     n, total = len(a), len(others) // 2
     own = torch.arange(n, device=a.device) + dist.rank() * n
     itself = torch.cat([own, own + total])
@@ -125,10 +125,10 @@ def sinkhorn(scores: Float[Tensor, "b k"], epsilon: float, rounds: int) -> Float
     """Each row's share in each of k clusters that all ranks' rows fill alike (SwAV, equation 3): rows sum to 1, and the more
     rounds, the more alike the columns' sums. Small `epsilon` makes it a choice, large one a blur."""
     x = scores.float() / epsilon
-    shares = (x - dist.largest(x.max())).exp()
+    shares = (x - dist.all_max(x.max())).exp()
     least = torch.finfo(shares.dtype).tiny  # a cluster, or a row, that is out of all reach
     for _ in range(rounds):
-        shares = shares / dist.summed(shares.sum(0)).clamp(min=least)
+        shares = shares / dist.all_sum(shares.sum(0)).clamp(min=least)
         shares = shares / shares.sum(1, keepdim=True).clamp(min=least)
     return shares
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from . import host_settings
 from .allocator import keeping_memory
-from .errors import DamagedError, UsageError, no_memory
-from .files.caches import unless_closed
+from .errors import DamagedError, UsageError, out_of_memory
+from .files.caches import skip_if_unwritable
 from .files.integrity import digest, read_json, write_json
 from .log import info, warning
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="torch.nn.Module")
 Precision = Literal["bf16", "fp32"]
-Choice = bool | Literal["auto"]
+AutoBool = bool | Literal["auto"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
-Way = tuple[Precision, bool]  # and whether channels are last in memory
+ComputeFormat = tuple[Precision, bool]  # and whether channels are last in memory
 BF16_GAIN, FIRST_GAIN = 1.5, 1.25  # times as fast: less may be noise
-TURNS = 7
+REPEATS = 7
 # how torch says it, on a CPU, on a GPU, and in oneDNN
-NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a memory", "could not create a primitive")
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "could not create a memory", "could not create a primitive")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Machine:
 
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
-    def put(self, module: M) -> M:
+    def to_device(self, module: M) -> M:
         """The module, moved to the device and into the layout."""
         return module.to(self.device).to(memory_format=self.memory_format)
 
@@ -75,7 +75,7 @@ class Machine:
         torch.set_num_threads(self.compute_threads)
         try:
             with (
-                host_settings.ours(),
+                host_settings.set_aside(),
                 _within_memory(),
                 keeping_memory() if self.keep_memory else contextlib.nullcontext(),
             ):
@@ -90,12 +90,12 @@ def _within_memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not any(words in str(error).lower() for words in NO_MEMORY):
+        if not isinstance(error, MemoryError) and not any(words in str(error).lower() for words in OUT_OF_MEMORY):
             raise
-        raise no_memory(error) from error
+        raise out_of_memory(error) from error
 
 
-def cores() -> int:
+def available_cores() -> int:
     """The cores this process may use; fewer if OMP_NUM_THREADS says so, as torchrun does."""
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     told = os.environ.get("OMP_NUM_THREADS", "")
@@ -107,7 +107,7 @@ def choose(
     *,
     device: str = "auto",
     precision: str = "auto",
-    channels_last: Choice = "auto",
+    channels_last: AutoBool = "auto",
     fast_small_maps: bool = True,
     compiled: bool = False,
     workers: int | None = None,
@@ -124,7 +124,16 @@ def choose(
     found = _remembered(cache, device, keep_memory) if precision == "auto" else {"precision": precision}
     fast = {"channels_last": True, **found}
     last = bool(fast["channels_last"]) if channels_last == "auto" else channels_last
-    return Machine(device, fast["precision"], last, cores(), workers or cores(), fast_small_maps, compiled, keep_memory)
+    return Machine(
+        device,
+        fast["precision"],
+        last,
+        available_cores(),
+        workers or available_cores(),
+        fast_small_maps,
+        compiled,
+        keep_memory,
+    )
 
 
 def _try(device: str) -> None:
@@ -158,8 +167,8 @@ def _remembered(cache: Path, device: str, keep_memory: bool) -> dict[str, Any]:
     name = f"{platform.node()} {platform.machine()} {_processor()} {device} torch-{torch.__version__}"
     known = _known(path)
     if name not in known:
-        known[name] = measured(device)
-        with unless_closed(cache):
+        known[name] = measure(device)
+        with skip_if_unwritable(cache):
             write_json(path, known)
     return dict(known[name])
 
@@ -175,7 +184,7 @@ def _known(path: Path) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def measured(device: str) -> dict[str, Any]:
+def measure(device: str) -> dict[str, Any]:
     """The precision and the memory layout that a small convolutional step is fastest in here.
 
     Other work on the machine must not decide. So every way is timed by turns, on one thread and by that thread's own clock,
@@ -192,7 +201,7 @@ def measured(device: str) -> dict[str, Any]:
     return {"precision": precision, "channels_last": channels_last, **_rounded(seconds)}
 
 
-def fastest(seconds: Mapping[Way, float]) -> Way:
+def fastest(seconds: Mapping[ComputeFormat, float]) -> ComputeFormat:
     """bf16 and channels first where they are faster by a clear margin, else fp32 and channels last.
 
     Units for bf16 make a step 2 to 3 times as fast; without them it takes 3 to 15 times as long. A real network gains more
@@ -203,13 +212,13 @@ def fastest(seconds: Mapping[Way, float]) -> Way:
     return precision, seconds[precision, False] * FIRST_GAIN >= seconds[precision, True]
 
 
-def _shortest(steps: Mapping[Way, Callable[[], None]], device: str) -> dict[Way, float]:
+def _shortest(steps: Mapping[ComputeFormat, Callable[[], None]], device: str) -> dict[ComputeFormat, float]:
     """The shortest of some times of each step, taken by turns."""
-    turns = [[_timed(step, device) for step in steps.values()] for _ in range(TURNS)]
+    turns = [[_timed(step, device) for step in steps.values()] for _ in range(REPEATS)]
     return {way: min(times) for way, times in zip(steps, zip(*turns))}
 
 
-def _rounded(seconds: Mapping[Way, float]) -> dict[str, float]:
+def _rounded(seconds: Mapping[ComputeFormat, float]) -> dict[str, float]:
     return {f"{p} {'last' if last else 'first'} seconds": round(s, 5) for (p, last), s in seconds.items()}
 
 
@@ -220,7 +229,7 @@ def _step(machine: Machine) -> Callable[[], None]:
 
     generator = torch.Generator().manual_seed(0)
     net = nn.Sequential(nn.Conv2d(32, 64, 3, 1, 1), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 64, 3, 1, 1))
-    machine.put(net)
+    machine.to_device(net)
     x = torch.rand(8, 32, 16, 16, generator=generator).to(machine.device).to(memory_format=machine.memory_format)
 
     def step() -> None:

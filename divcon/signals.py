@@ -10,19 +10,19 @@ from typing import Any
 
 from .errors import InterruptError, StoppedError
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 AT_ONCE = "stopped at once by a second Ctrl-C: all that was saved before is kept; type the same command again to go on"
 _asked: list[int] = []  # the signals received while `listening`
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[None]:
+def deferred_signals() -> Iterator[None]:
     """Within, signals are remembered for `stop_here`; outside the main thread, and after, all is as before. One that
     came too late to stop anything goes to whoever listened before."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _remember) for number in STOPPING if _may_be_heard(number)}
+    before = {number: signal.signal(number, _remember) for number in STOP_SIGNALS if _may_be_heard(number)}
     try:
         yield
     except BaseException:
@@ -47,12 +47,12 @@ def _pass_on(before: dict[signal.Signals, Any]) -> None:
         signal.raise_signal(number)
 
 
-def asked() -> bool:
+def stop_requested() -> bool:
     """Whether to stop as soon as what is in hand is saved."""
     return bool(_asked)
 
 
-def stop_here(saved: str) -> None:
+def stop_if_requested(saved: str) -> None:
     """Stop if asked to; `saved` says in the user's words what is kept."""
     if _asked:
         number = signal.SIGINT if signal.SIGINT in _asked else signal.Signals(_asked[0])

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 import divcon
-from divcon.config import typed
+from divcon.config import parse_options
 from divcon.errors import Error
 
 
 def main(folder: str, labeled: str, runs: str, *words: str) -> None:
     for recipe in ("dnc", "moclr"):
-        ran = divcon.run(folder, out=Path(runs) / recipe, recipe=recipe, **typed(words))
+        ran = divcon.run(folder, out=Path(runs) / recipe, recipe=recipe, **parse_options(words))
         scores = divcon.evaluate(ran.model, labeled)
         linear = scores["linear"]["top1"]  # None where the images are too few
         said = f", linear {linear:.1%}" if linear is not None else ""

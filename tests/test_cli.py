@@ -184,7 +184,7 @@ def test_a_traceback_is_shown_to_who_asks(capsys: pytest.CaptureFixture[str]) ->
         ("eval RUN PHOTOS", {"model", "images", "classes", "split_seed", "dropped_classes", "knn", "linear"}),
         ("embed RUN PHOTOS out=NEW.parquet", {"out", "files", "pictures"}),
         ("recipes", {"dnc", "dnc_1000", "dnc_3000", "dnc_4500", "moclr", "simclr"}),
-        ("methods", {"moclr", "simclr", "distill", "classify"}),
+        ("methods", {"moclr", "simclr"}),
         ("encoders", {"slim10", "resnet50"}),
         ("demo data=PHOTOS out=NEW ONCE", {"scores", "clusters", "pretrained_on", "train", "test"}),
     ],

@@ -28,8 +28,8 @@ Close = Callable[[Path, int], None]
 def close(monkeypatch: pytest.MonkeyPatch) -> Close:
     """Make writing below a folder fail, as the system does it."""
     make_folder, access = atomic.make_folder, os.access
-    monkeypatch.setattr(machine, "measured", lambda *_: {"precision": "fp32", "channels_last": True})
-    monkeypatch.setattr(caches, "_told", set())
+    monkeypatch.setattr(machine, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
+    monkeypatch.setattr(caches, "_warned", set())
 
     def closed(folder: Path, number: int) -> None:
         def refuse(path: Path) -> None:

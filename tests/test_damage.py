@@ -179,7 +179,7 @@ def test_a_damaged_cache_is_named_and_made_again(
     cut: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(machine, "measured", lambda *_: {"precision": "fp32", "channels_last": True})
+    monkeypatch.setattr(machine, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
     options = {**OPTIONS, "cache": tmp_path / "cache", "recipe": "moclr", "epochs": 1, "precision": "auto"}
     alone = {key: value for key, value in options.items() if "." not in key}
     first = stable(divcon.run(photos, out=tmp_path / "first", **alone).folder)

@@ -46,7 +46,7 @@ def some(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pixel_cache, "BLOCK", 16)
-    monkeypatch.setattr(machine, "measured", lambda *_: MEASURED)
+    monkeypatch.setattr(machine, "measure", lambda *_: MEASURED)
 
 
 Read = Callable[[Images, Path], object]

@@ -71,11 +71,11 @@ def of_method(name: str) -> dict[str, Any]:
     batch = Batch([mine(view) for view in whole.views], mine(whole.index))
     loss = loss_of(method, batch)
     loss.backward()
-    dist.average([p.grad for p in trainable(method).values() if p.grad is not None])
+    dist.all_mean([p.grad for p in trainable(method).values() if p.grad is not None])
     torch.manual_seed(0)
     method.after_step(method(batch, AT).kept, AT)
     return {
-        "loss": dist.summed(loss.detach()) / dist.world(),
+        "loss": dist.all_sum(loss.detach()) / dist.world_size(),
         "gradients": {key: p.grad for key, p in trainable(method).items()},
         "state": state(method),
     }
@@ -88,9 +88,9 @@ def of_norm(x: Tensor) -> dict[str, Tensor]:
     seen = norm(part)
     (seen * mine(x.flip(0)).sin()).sum().backward()
     assert part.grad is not None and norm.weight.grad is not None and norm.bias.grad is not None
-    dist.average([norm.weight.grad, norm.bias.grad])
-    sums = {"seen": dist.gathered(seen.detach()), "slope": dist.gathered(part.grad)}
-    return {**sums, "weight": norm.weight.grad * dist.world(), **norm.state_dict()}
+    dist.all_mean([norm.weight.grad, norm.bias.grad])
+    sums = {"seen": dist.all_gather(seen.detach()), "slope": dist.all_gather(part.grad)}
+    return {**sums, "weight": norm.weight.grad * dist.world_size(), **norm.state_dict()}
 
 
 def of_loss(name: str) -> dict[str, Tensor]:
@@ -99,8 +99,8 @@ def of_loss(name: str) -> dict[str, Tensor]:
     loss.backward()
     assert a.grad is not None
     return {
-        "loss": dist.summed(loss.detach()) / dist.world(),
-        "slope": dist.gathered(a.grad) / dist.world(),
+        "loss": dist.all_sum(loss.detach()) / dist.world_size(),
+        "slope": dist.all_gather(a.grad) / dist.world_size(),
     }
 
 
@@ -129,10 +129,10 @@ def rank_main(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     td.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD)
     result = everything(folder / "run")
-    result["identity"] = {"world": dist.world(), "rank": dist.rank()}
+    result["identity"] = {"world": dist.world_size(), "rank": dist.rank()}
     result["any"] = [dist.any_rank(False), dist.any_rank(dist.rank() == 1)]
     result["fault"] = alone_at_fault(1)
-    dist.first_alone(lambda: (folder / "first").write_text(str(rank)))
+    dist.rank_zero_first(lambda: (folder / "first").write_text(str(rank)))
     result["first"] = (folder / "first").read_text()
     torch.save(result, folder / f"{rank}.pt")
     td.destroy_process_group()
@@ -255,10 +255,10 @@ def test_what_one_rank_is_asked_all_of_them_hear(two: list[dict[str, Any]]) -> N
 def test_on_one_process_every_function_is_the_identity() -> None:
     x = torch.randn(3, 2, requires_grad=True)
     x.grad = torch.ones_like(x)
-    dist.start("cpu")
-    dist.average([x.grad])
+    dist.join_ranks("cpu")
+    dist.all_mean([x.grad])
     done: list[int] = []
-    dist.first_alone(lambda: done.append(1))
-    assert dist.gathered(x) is x and dist.summed(x) is x and torch.equal(x.grad, torch.ones_like(x))
-    assert (dist.world(), dist.rank(), dist.any_rank(True), dist.any_rank(False), done) == (1, 0, True, False, [1])
+    dist.rank_zero_first(lambda: done.append(1))
+    assert dist.all_gather(x) is x and dist.all_sum(x) is x and torch.equal(x.grad, torch.ones_like(x))
+    assert (dist.world_size(), dist.rank(), dist.any_rank(True), dist.any_rank(False), done) == (1, 0, True, False, [1])
     assert not td.is_initialized() and np.isfinite(x.detach().numpy()).all()

@@ -15,7 +15,7 @@ from torch import nn
 from divcon import errors, signals
 from divcon.data.index import decode_worker
 from divcon.nets.encoder import build
-from divcon.stages import pretrain
+from divcon.stages import learning
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def conditions(row: Row) -> Iterator[None]:
                 {**(decode_worker.judged.__kwdefaults__ or {}), "command": ("false",)},
             )
         if "the same in all images" in row.what:
-            patch.setattr(pretrain, "build", lambda *of: blank(build(*of)))
+            patch.setattr(learning, "build", lambda *of: blank(build(*of)))
         if row.what == "File too large":
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         for number, code in ((15, 75), (2, 130)):

@@ -153,7 +153,7 @@ def test_who_asks_for_no_fault_gets_none(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv(failpoints.VARIABLE, raising=False)
     for name in failpoints.POINTS:
         failpoints.at(name)
-    assert failpoints.asked() == ("", 1) and failpoints.missed() == ""
+    assert failpoints.requested() == ("", 1) and failpoints.unreached() == ""
 
 
 def test_a_place_is_died_at_when_it_is_passed_for_the_time_asked_for() -> None:

@@ -423,7 +423,7 @@ def losses_on_one_batch(name: str, machine: Machine, steps: int = 3) -> list[flo
     method = method_named(name)(
         with_fast_small_maps(encoder) if machine.fast_small_maps else encoder, 64, hidden=32, dim=16
     )
-    machine.put(method).train()
+    machine.to_device(method).train()
     optimizer, batch = make_optimizer("sgd", method, 0.0), toy_batch(name)
     ats = [At(step, steps, 0) for step in range(steps)]
     return [float(train_step(method, optimizer, batch, at, RATE, machine).loss.detach()) for at in ats]

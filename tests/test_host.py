@@ -23,7 +23,7 @@ import divcon
 from divcon import host_settings, log
 from divcon.errors import DataError, InputError, InterruptError, StoppedError, UsageError
 from divcon.files.integrity import sha256
-from divcon.signals import listening, stop_here
+from divcon.signals import deferred_signals, stop_if_requested
 
 STEPS = {**TINY, "recipe": "moclr", "epochs": 0.2}
 for name in ("clusters.k", "clusters.smallest"):
@@ -106,7 +106,7 @@ def test_weights_that_were_cast_are_not_used_again_after_a_step_inside_the_hosts
         with torch.autocast("cpu", torch.bfloat16):
             return layer(x).float()
 
-    with torch.autocast("cpu", torch.bfloat16), host_settings.ours():
+    with torch.autocast("cpu", torch.bfloat16), host_settings.set_aside():
         first = step()
         with torch.no_grad():
             layer.weight += 1
@@ -216,23 +216,23 @@ def test_sigterm_is_an_error_that_says_what_is_saved(
 
 
 def test_a_ctrl_c_that_comes_too_late_to_stop_anything_is_not_swallowed() -> None:
-    with pytest.raises(KeyboardInterrupt), listening():
+    with pytest.raises(KeyboardInterrupt), deferred_signals():
         os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_ctrl_c_that_comes_after_sigterm_is_ctrl_c() -> None:
-    with pytest.raises(KeyboardInterrupt, match="SIGINT"), listening():
+    with pytest.raises(KeyboardInterrupt, match="SIGINT"), deferred_signals():
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
-        stop_here("all is saved")
+        stop_if_requested("all is saved")
 
 
 def test_a_signal_that_the_host_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with listening():
+        with deferred_signals():
             os.kill(os.getpid(), signal.SIGINT)
-            stop_here("all is saved")
+            stop_if_requested("all is saved")
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
@@ -281,7 +281,7 @@ def test_two_verbs_in_two_threads_do_not_mix_their_random_numbers() -> None:
     inside: list[str] = []
 
     def draws(name: str) -> list[float]:
-        with host_settings.ours():
+        with host_settings.set_aside():
             torch.manual_seed(1)
             inside.append(name)
             found = [float(torch.rand(())) for _ in range(200)]
@@ -296,7 +296,7 @@ def test_two_verbs_in_two_threads_do_not_mix_their_random_numbers() -> None:
 
 def test_one_can_ask_how_a_run_goes_while_it_is_at_work_in_another_thread(photos: Path, tmp_path: Path) -> None:
     divcon.run(photos, out=tmp_path / "run", **STEPS)
-    with ThreadPoolExecutor(1) as pool, host_settings.ours():
+    with ThreadPoolExecutor(1) as pool, host_settings.set_aside():
         assert pool.submit(divcon.status, tmp_path / "run").result(timeout=60)["images"] == 160
 
 

@@ -8,7 +8,7 @@ from test_labels import CLASSES, asked, filled, opened, split_of
 
 import divcon
 from divcon.api import run_plan
-from divcon.api.entry import normalized
+from divcon.api.entry import convert_argument
 from divcon.errors import DataError, UsageError
 
 
@@ -71,7 +71,7 @@ def test_none_is_none_from_python_too(tmp_path: Path) -> None:
     for option in ({"split": "none"}, {"split": "None"}, {"checks.split": "none"}):
         order = run_plan.prepare_run(folder, tmp_path / "run", asked("dnc", folder) | option)
         assert order.record.options["checks.split"] is None
-    assert normalized("split", ("none", "all")) == ("none", "all")
+    assert convert_argument("split", ("none", "all")) == ("none", "all")
 
 
 @pytest.mark.parametrize("name", [str.upper, str.title, "{} ".format, fullwidth, "_{}".format])

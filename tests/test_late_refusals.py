@@ -14,7 +14,7 @@ import divcon
 from divcon.api import run_plan
 from divcon.api.demo import demo
 from divcon.clustering.clusters import Clusters
-from divcon.config import check, unknown
+from divcon.config import unknown_name, validate_fields
 from divcon.errors import DamagedError, DataError, Error, InputError, UsageError, few
 from divcon.files.integrity import write_json
 from divcon.recipes import Options
@@ -99,7 +99,7 @@ def test_the_batch_of_an_expert_can_be_shared_by_all_ranks(monkeypatch: pytest.M
     from divcon.stages.learning import with_fitting_batch
     from divcon.stages.pretrain import Pretrain
 
-    monkeypatch.setattr(dist, "world", lambda: world)
+    monkeypatch.setattr(dist, "world_size", lambda: world)
     for n in (16, 17, 41, 99, 131):
         batch = with_fitting_batch(Pretrain(images=100, batch_size=30), n, "experts/0").batch_size
         assert batch % world == 0 and world <= batch <= max(world, n // 8)
@@ -110,7 +110,7 @@ def test_a_batch_that_no_ranks_can_share_is_refused_before_the_base(
 ) -> None:
     from divcon import dist
 
-    monkeypatch.setattr(dist, "world", lambda: 3)
+    monkeypatch.setattr(dist, "world_size", lambda: 3)
     with pytest.raises(UsageError, match=r"student.batch_size=16: it can't be shared by 3 ranks"):
         run_plan.prepare_run(photos, tmp_path / "run", {**TINY, "batch_size": 12, "student.batch_size": 16})
 
@@ -128,9 +128,11 @@ def test_a_message_names_three_things_and_how_many_more_there_are(
 ) -> None:
     many = [f"experts/{i}" for i in range(300)]
     assert few(many) == "experts/0, experts/1, experts/2, and 297 more" and few(many[:3]) == ", ".join(many[:3])
-    assert len(unknown("stage", "nose", many)) < 100
+    assert len(unknown_name("stage", "nose", many)) < 100
     with pytest.raises(UsageError) as wrong:
-        check(Options, {name: {} for name in ("size", "seed", "mean", "std", "limit", "encoder", "batch_size")})
+        validate_fields(
+            Options, {name: {} for name in ("size", "seed", "mean", "std", "limit", "encoder", "batch_size")}
+        )
     assert str(wrong.value).count("=") < 8 and "more" in str(wrong.value)
     RunRecord({}, {}, {}, "", 9, ["base", *many, "student"], "student").write(tmp_path)
     with pytest.raises(UsageError) as wrong:

@@ -12,6 +12,7 @@ import divcon
 
 ROOT = Path(divcon.__file__).parent
 ROWS = """
+__main__
 cli
 api
 recipes

@@ -9,7 +9,7 @@ import torch
 
 from divcon import allocator, machine
 from divcon.errors import UsageError
-from divcon.machine import Machine, Way, choose, fastest
+from divcon.machine import ComputeFormat, Machine, choose, fastest
 
 
 @pytest.fixture
@@ -29,25 +29,27 @@ def test_freed_memory_is_kept_while_a_machine_is_used_and_given_back_after_the_l
     with Machine().use():
         with Machine().use():
             pass
-        assert tuned == [allocator.KEPT] * 2
-    assert tuned[2:] == [allocator.USUAL, "give back"]
+        assert tuned == [allocator.KEEP_SETTINGS] * 2
+    assert tuned[2:] == [allocator.DEFAULT_SETTINGS, "give back"]
 
 
 def test_memory_is_given_back_after_an_error_too(tuned: list[dict[int, int] | str]) -> None:
     with pytest.raises(KeyError), Machine().use():
         raise KeyError
-    assert tuned == [allocator.KEPT, allocator.USUAL, "give back"] and allocator.depth == 0
+    assert tuned == [allocator.KEEP_SETTINGS, allocator.DEFAULT_SETTINGS, "give back"] and allocator.depth == 0
 
 
 def test_the_c_library_takes_every_setting() -> None:
     """Where it is not the GNU C library, nothing is set."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 1)
-    asked = [setting for settings in (allocator.KEPT, allocator.USUAL) for setting in settings.items()]
+    asked = [
+        setting for settings in (allocator.KEEP_SETTINGS, allocator.DEFAULT_SETTINGS) for setting in settings.items()
+    ]
     assert [mallopt(*setting) for setting in asked] == [1] * len(asked)
 
 
 def test_what_is_asked_for_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "measured", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(machine, "measure", lambda *_: pytest.fail("measured"))
     asked: dict[str, Any] = {"precision": "bf16", "channels_last": False, "fast_small_maps": False, "workers": 3}
     chosen = choose(tmp_path, device="cpu", **asked)
     assert (chosen.precision, chosen.memory_format, chosen.workers) == ("bf16", torch.contiguous_format, 3)
@@ -63,7 +65,7 @@ def times(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(device)
         return {"precision": "bf16", "channels_last": True}
 
-    monkeypatch.setattr(machine, "measured", measured)
+    monkeypatch.setattr(machine, "measure", measured)
     return found
 
 
@@ -80,7 +82,7 @@ NO_UNIT = {("fp32", True): 1.0, ("fp32", False): 0.9, ("bf16", True): 9.0, ("bf1
 @pytest.mark.parametrize(
     ("seconds", "way"), [(NEAR, ("fp32", True)), (UNIT, ("bf16", False)), (NO_UNIT, ("fp32", True))]
 )
-def test_what_is_not_clearly_faster_is_not_chosen(seconds: dict[Way, float], way: Way) -> None:
+def test_what_is_not_clearly_faster_is_not_chosen(seconds: dict[ComputeFormat, float], way: ComputeFormat) -> None:
     assert fastest(seconds) == way
 
 
@@ -99,7 +101,7 @@ def test_other_work_while_a_machine_is_measured_decides_nothing(monkeypatch: pyt
 
     monkeypatch.setattr(machine, "_step", step)
     monkeypatch.setattr(machine, "_timed", timed)
-    found = machine.measured("cpu")
+    found = machine.measure("cpu")
     assert (found["precision"], found["channels_last"]) == ("bf16", False)
 
 

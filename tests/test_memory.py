@@ -128,7 +128,7 @@ def test_each_image_has_noise_of_its_own_and_ranks_share_what_one_would_draw(mon
 
     whole, parts = drawn(torch.arange(8)), []
     assert len(whole.unique(dim=0)) == 8 and int(whole.min()) >= 0 and int(whole.max()) < 100
-    monkeypatch.setattr(dist, "world", lambda: 2)
+    monkeypatch.setattr(dist, "world_size", lambda: 2)
     for rank in range(2):
         monkeypatch.setattr(dist, "rank", lambda rank=rank: rank)
         parts.append(drawn(torch.arange(4)))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from divcon import dist
-from divcon.config import typed
+from divcon.config import parse_options
 from divcon.data.pixels.packed import PackedPictures
 from divcon.data.pixels.pixel_cache import Cached
 from divcon.data.views.presets import center
@@ -86,7 +86,7 @@ def toy_batch(kind: str, index: np.ndarray | None = None, seed: int = 0) -> Batc
 
 def mine(x: Tensor) -> Tensor:
     """This rank's part of the rows: a contiguous share, as Order gives it; on one process, all."""
-    share = len(x) // dist.world()
+    share = len(x) // dist.world_size()
     return x[dist.rank() * share : (dist.rank() + 1) * share]
 
 
@@ -379,7 +379,7 @@ def test_options_left_out_have_their_defaults(name: str) -> None:
 @pytest.mark.parametrize("option", ["queue=0", "momentum=2", "temperature=0", "hidden=1.5", "dim=many"])
 def test_an_option_that_is_out_of_bounds_is_refused_by_name(option: str) -> None:
     with pytest.raises(UsageError, match=rf"{option}: "):
-        registry.checked_options("moco", typed([option]))
+        registry.checked_options("moco", parse_options([option]))
 
 
 @every_method

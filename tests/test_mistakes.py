@@ -288,7 +288,7 @@ def test_08_negatives_come_from_the_global_batch(monkeypatch: pytest.MonkeyPatch
     losses = []
     for rank in range(2):
         monkeypatch.setattr(dist, "rank", lambda rank=rank: rank)
-        monkeypatch.setattr(dist, "gathered", lambda keys: F.normalize(key))
+        monkeypatch.setattr(dist, "all_gather", lambda keys: F.normalize(key))
         losses.append(info_nce(query[4 * rank :][:4], key[4 * rank :][:4], 0.1).item())
     assert np.mean(losses) == pytest.approx(slow.info_nce(rows(query), rows(key), 0.1), rel=1e-5)
     local = [slow.info_nce(rows(query[half]), rows(key[half]), 0.1) for half in (slice(0, 4), slice(4, 8))]

@@ -191,8 +191,8 @@ def test_the_formula_for_many_ranks_gives_what_torch_gives(
     whole = torch.cat([half, half])
     torchs = nn.BatchNorm1d(6) if len(shape) == 2 else nn.BatchNorm2d(6)
     expected = torchs(whole)[: len(half)]
-    monkeypatch.setattr(dist, "world", lambda: 2)
-    monkeypatch.setattr(dist, "summed", lambda x: 2 * x)
+    monkeypatch.setattr(dist, "world_size", lambda: 2)
+    monkeypatch.setattr(dist, "all_sum", lambda x: 2 * x)
     ours = BatchNorm(6)
     torch.testing.assert_close(ours(half), expected, atol=1e-5, rtol=1e-5)
     for name, value in torchs.state_dict().items():
@@ -226,7 +226,7 @@ def test_over_ranks_every_weight_keeps_its_name_and_every_norm_its_activation(
     encoder = build(EncoderSpec(name), 32)
     weights = {key: value.clone() for key, value in encoder.state_dict().items()}
     seen = encoder.eval()(images())
-    monkeypatch.setattr(dist, "world", lambda: 2)
+    monkeypatch.setattr(dist, "world_size", lambda: 2)
     spread = over_all_ranks(encoder)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in spread.modules())
     assert spread.state_dict().keys() == weights.keys()

@@ -12,7 +12,6 @@ from test_cli import told, typed
 from test_host import STEPS
 
 import divcon
-from divcon.api import models
 from divcon.errors import DiskError, InputError, UsageError
 from divcon.files.caches import cache_folder
 from divcon.files.paths import expand_home
@@ -123,7 +122,7 @@ def test_where_nothing_can_be_written_no_image_is_looked_at(
 ) -> None:
     Path("file").touch()
     Path("folder/e.parquet").mkdir(parents=True)
-    monkeypatch.setattr(models, "open_images", lambda *_, **__: pytest.fail("looked"))
+    monkeypatch.setattr("divcon.api.embed.open_images", lambda *_, **__: pytest.fail("looked"))
     with pytest.raises(DiskError, match=f"{why}. Look at it") as error:
         divcon.embed("random:slim10_w8", "~/photos", out=out)
     assert "make room" not in str(error.value)

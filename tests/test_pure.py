@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from divcon.clustering.kmeans import assign, kmeans
-from divcon.config import changed, check, described, differences, literal, typed
+from divcon.config import differences, parse_options, parse_value, to_json_value, validate_fields, with_options
 from divcon.data.index.index import Found, Index
 from divcon.data.index.near_duplicates import LOOKS, find_near_duplicates
 from divcon.data.index.scan import wanted
@@ -121,15 +121,18 @@ NAMES = st.sampled_from([*Options.__dataclass_fields__, "evil", "base.lr", ""])
 @given(st.dictionaries(NAMES, JSON, max_size=4))
 def test_any_options_are_taken_or_refused_in_words(fields: dict[str, Any]) -> None:
     with contextlib.suppress(UsageError):
-        options = check(Options, fields)
-        assert check(Options, {**described(options), "include": options.include, "exclude": options.exclude}) == options
+        options = validate_fields(Options, fields)
+        assert (
+            validate_fields(Options, {**to_json_value(options), "include": options.include, "exclude": options.exclude})
+            == options
+        )
 
 
 @settings(BOUNDED, max_examples=200)
 @given(st.lists(st.text(max_size=20), max_size=4))
 def test_any_words_are_options_or_refused_in_words(words: list[str]) -> None:
     with contextlib.suppress(UsageError):
-        pairs = typed(words)
+        pairs = parse_options(words)
         assert len(pairs) == len(words) and all(f"{key}=" in word for key, word in zip(pairs, words))
 
 
@@ -138,7 +141,7 @@ def test_any_words_are_options_or_refused_in_words(words: list[str]) -> None:
 def test_a_value_in_json_is_read_as_it_is(value: Any) -> None:
     text = json.dumps(value)
     if text not in ("NaN", "Infinity", "-Infinity") and "NaN" not in text:
-        assert literal(text) == value
+        assert parse_value(text) == value
 
 
 @BOUNDED
@@ -147,8 +150,8 @@ def test_any_dotted_change_is_made_or_refused_in_words(steps: list[str], value: 
     from divcon.stages.cluster import Divide
 
     with contextlib.suppress(UsageError):
-        after = changed(Divide(), {".".join(steps): value})
-        assert len(differences(described(Divide()), described(after))) <= 1
+        after = with_options(Divide(), {".".join(steps): value})
+        assert len(differences(to_json_value(Divide()), to_json_value(after))) <= 1
 
 
 ROWS = arrays(

@@ -107,8 +107,8 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
     monkeypatch.setattr(run_plan, "open_images", lambda *_, **__: Found())
     monkeypatch.setattr(run_plan, "_machine", lambda *_: Machine())
     monkeypatch.setattr(run_plan, "_base", lambda *_: None)
-    monkeypatch.setattr(demo, "collection", lambda cache: tmp_path / "collection")
-    command = typer.main.get_command(cli.app)
+    monkeypatch.setattr(demo, "demo_collection", lambda cache: tmp_path / "collection")
+    command = typer.main.get_command(cli.command_line())
     return lambda line: command.main(shlex.split(line)[1:], standalone_mode=False)
 
 
@@ -127,7 +127,7 @@ def test_a_command_line_with_a_typo_would_be_noticed(line: str, parsed: Parsed) 
 def test_every_verb_is_shown_in_a_document() -> None:
     shown = {shlex.split(line)[1] for line in COMMANDS}
     told = "".join(document.read_text() for document in DOCUMENTS)
-    verbs = {verb.__name__ for verb in cli.VERBS}
+    verbs = set(cli.verbs())
     assert {verb for verb in verbs - shown if f"divcon {verb}" not in told} == set()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import divcon
 from divcon import recipes
-from divcon.config import check, described, typed
+from divcon.config import parse_options, to_json_value, validate_fields
 from divcon.errors import UsageError
 from divcon.methods import registry
 from divcon.methods.settings import PaperSettings
@@ -30,7 +30,7 @@ OWN = {"nmf": {"encoder", "init", "mean", "std", "views"}}  # what a recipe has 
 
 def built(name: str, n: int = 10_000, **options: object) -> Recipe:
     """The recipe as a command on a CPU would have it."""
-    full, _ = recipes.settled(check(Options, {"recipe": name, **NEEDS.get(name, {}), **options}), n, "cpu")
+    full, _ = recipes.settled(validate_fields(Options, {"recipe": name, **NEEDS.get(name, {}), **options}), n, "cpu")
     return recipes.named(name).recipe(full, n)
 
 
@@ -57,7 +57,7 @@ def test_a_recipe_says_the_command_that_runs_it_and_what_to_expect(name: str) ->
     doc = recipes.named(name).doc
     found = re.search(r"^ *divcon run DATA out=RUN (.*)$", doc, re.MULTILINE)
     assert found and re.search(r"^Expected: ", doc, re.MULTILINE), doc
-    options = typed(found.group(1).split())
+    options = parse_options(found.group(1).split())
     assert options["recipe"] == name
     assert images(built(**{"name": name, **{key: value for key, value in options.items() if key != "recipe"}}))
 
@@ -138,7 +138,7 @@ def test_an_option_everyone_types_reaches_every_training(
     if option in OWN.get(name, ()):
         return
     for part in trainings(built(name, **{option: value})):
-        node = described(part)
+        node = to_json_value(part)
         for step in places[0].split("."):
             node = node[step]
         assert node == (list(value) if isinstance(value, tuple) else value)

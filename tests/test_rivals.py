@@ -74,7 +74,7 @@ def stop_when_saved(recipe: str, photos: Path, out: Path, stage: str, monkeypatc
         return False
 
     with monkeypatch.context() as here, pytest.raises(StoppedError):
-        here.setattr("divcon.signals.asked", asked_to)
+        here.setattr("divcon.signals.stop_requested", asked_to)
         ran(recipe, photos, out, save_every=0)
 
 

@@ -14,9 +14,8 @@ from conftest import TINY
 from packaging.requirements import Requirement
 
 import divcon
-from divcon.cli.terminal import safe
 from divcon.data.views.kernel.compiling import is_private
-from divcon.files.text import printable
+from divcon.files.text import printable, printable_lines
 
 PACKAGE = Path(divcon.__file__).parent
 ROOT = PACKAGE.parent
@@ -29,7 +28,8 @@ CALLS = {
     "eval", "exec", "compile", "__import__", "os.system", "os.popen", "os.execv", "torch.load", "torch.jit.load", "torch.hub.load",
     "pd.read_pickle", "shutil.unpack_archive",
 }  # fmt: skip
-STARTING = {"data/child.py", "verbs/demo.py"}  # the processes that decode; the demo's package manager
+STARTING = {"data/index/decode_worker.py", "api/demo.py"}  # the processes that decode; the demo's package manager
+TAR = "data/sources/tar.py"
 SOCKETS = {"socket.gethostname"}  # this machine's name, for locks
 
 
@@ -48,12 +48,12 @@ def test_nothing_is_imported_that_unpickles_unpacks_or_fetches() -> None:
             found.add((file, str(node.module).split(".")[0]))
     assert [pair for pair in sorted(found) if pair[1] in FORBIDDEN] == []
     assert {file for file, name in found if name == "subprocess"} == STARTING
-    assert {file for file, name in found if name == "socket"} == {"locks.py"}
-    assert {file for file, name in found if name == "tarfile"} == {"data/tars.py"}
+    assert {file for file, name in found if name == "socket"} == {"runs/owner.py"}
+    assert {file for file, name in found if name == "tarfile"} == {TAR}
 
 
 def test_of_the_library_for_tars_headers_are_read_and_nothing_else() -> None:
-    names = {ast.unparse(node) for file, node in nodes() if file == "data/tars.py" and isinstance(node, ast.Attribute)}
+    names = {ast.unparse(node) for file, node in nodes() if file == TAR and isinstance(node, ast.Attribute)}
     used = {name for name in names if name.startswith("tarfile.") and not name.removeprefix("tarfile.").isupper()}
     assert used == {"tarfile.TarInfo", "tarfile.TarInfo.frombuf", "tarfile.HeaderError"}
 
@@ -194,7 +194,7 @@ def test_compiled_code_of_others_is_not_taken(tmp_path: Path) -> None:
     ],
 )
 def test_no_name_does_anything_to_a_terminal(name: str) -> None:
-    for text in (printable(name), safe(f"{name}\n{name}")):
+    for text in (printable(name), printable_lines(f"{name}\n{name}")):
         assert all(c.isprintable() or c == "\n" for c in text)
         text.encode()
     assert printable("naïve 写真 😀.jpg") == "naïve 写真 😀.jpg"
@@ -210,10 +210,9 @@ LAST_BAD = {
 def requirements() -> dict[str, Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = [line for lines in project["project"]["optional-dependencies"].values() for line in lines]
-    found = [
-        Requirement(line)
-        for line in (*project["project"]["dependencies"], *project["build-system"]["requires"], *extras)
-    ]
+    constraints = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    lines = *project["project"]["dependencies"], *project["build-system"]["requires"], *extras, *constraints
+    found = [Requirement(line) for line in lines]
     return {requirement.name.replace("_", "-"): requirement for requirement in found}
 
 

@@ -179,7 +179,7 @@ def test_a_lock_that_can_not_be_read_for_a_moment_is_read_again_and_one_that_sta
 
     (tmp_path / "lock").write_text(seal(json.dumps(asdict(owner.this_process()) | {"pid": 1, "started": "0"})))
     with monkeypatch.context() as patch:
-        patch.setattr(owner, "read_regular", stale)
+        patch.setattr(owner, "read_regular_file", stale)
         taken = contextlib.nullcontext() if free else pytest.raises(OwnedError, match="--steal-lock")
         with taken, owner.owned(tmp_path):
             owner.check(tmp_path)

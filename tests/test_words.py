@@ -26,7 +26,7 @@ from divcon.api.encoder_check import check_encoders
 from divcon.api.entry import PATHS
 from divcon.api.preflight import refuse_what_fails_later
 from divcon.cli import _worded
-from divcon.config import changed, check, typed
+from divcon.config import parse_options, validate_fields, with_options
 from divcon.data.images import open_images
 from divcon.errors import DataError, FaultError, StoppedError, UsageError
 from divcon.files.paths import as_paths
@@ -44,7 +44,7 @@ def recipe(words: list[str], **short: Any) -> Recipe:
     options = Options(
         **{"recipe": "dnc", "size": 50, "batch_size": 16, "views": "mild", "hidden": 16, "dim": 8, **short}
     )
-    return changed(named(options.recipe).recipe(options, 160), typed(words))
+    return with_options(named(options.recipe).recipe(options, 160), parse_options(words))
 
 
 def refusal(words: list[str], **short: Any) -> str:
@@ -117,7 +117,7 @@ def test_an_option_is_blamed_and_not_the_size_where_it_is_to_blame() -> None:
 @pytest.mark.parametrize("name", ["mean", "std"])
 def test_three_numbers_are_said_to_be_wanted(name: str, value: str) -> None:
     with pytest.raises(UsageError) as refused:
-        check(Options, typed([f"{name}={value}"]))
+        validate_fields(Options, parse_options([f"{name}={value}"]))
     assert str(refused.value) == f"{name}={value}: 3 numbers are wanted, like [1, 2, 3]"
 
 

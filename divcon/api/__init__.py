@@ -1,1 +1,1 @@
-"""What one does with the package: the verbs of the command line, for Python."""
+"""The verbs of the package for Python: the function NAME of each file NAME.py. The command line calls them too."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import NonNegativeFloat
 
-from ..config import Gigabytes, Workers, check, leaves
+from ..config import Gigabytes, Workers, option_names, validate_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +22,9 @@ class Behavior:
     keep_memory: bool = True
 
 
-BEHAVIOR = set(leaves(Behavior))
+BEHAVIOR = set(option_names(Behavior))
 
 
 def behavior_of(options: Mapping[str, Any]) -> Behavior:
     """The behavior that is among the options, checked."""
-    return check(Behavior, {key: value for key, value in options.items() if key in BEHAVIOR})
+    return validate_fields(Behavior, {key: value for key, value in options.items() if key in BEHAVIOR})

@@ -1,4 +1,4 @@
-"""Contact sheets: what is in a collection, or in its clusters, on one page."""
+"""Contact sheets: small pictures of a collection, or of its clusters, on one page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,23 +14,24 @@ from ..errors import UsageError
 from ..files.atomic import atomic_write
 
 SIDE = 96  # pixels of a picture on the sheet
+MARGIN = 2  # pixels around it
 COLUMNS = 12
 
 
 def draw_collection(images: Images, path: Path, *, rows: int = 8) -> None:
-    """Pictures evenly spread over the collection."""
-    positions = spread(np.arange(len(images)), COLUMNS * rows)
+    """Write a PNG file with pictures evenly spaced over the collection."""
+    positions = evenly_spaced(np.arange(len(images)), COLUMNS * rows)
     _draw(images, [positions[i : i + COLUMNS] for i in range(0, len(positions), COLUMNS)], path)
 
 
 def draw_clusters(images: Images, clusters: Clusters, path: Path) -> None:
-    """A row for each cluster, from its center to its edge."""
+    """Write a PNG file with a row for each cluster, from the picture nearest to its center to the farthest."""
     rows = [members[np.argsort(clusters.distances[members], kind="stable")] for members in clusters.members()]
-    _draw(images, [spread(row, COLUMNS) for row in rows], path)
+    _draw(images, [evenly_spaced(row, COLUMNS) for row in rows], path)
 
 
-def spread(positions: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """At most n of the positions, evenly spread."""
+def evenly_spaced(positions: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Return at most n of the positions, evenly spaced, the first and the last among them."""
     return positions[np.linspace(0, len(positions) - 1, min(n, len(positions))).astype(np.int64)]
 
 
@@ -39,9 +40,9 @@ def _draw(images: Images, rows: Sequence[NDArray[np.int64]], path: Path) -> None
         raise UsageError(f"{path}: a contact sheet is a picture; let the name end in .png")
     sheet = Image.new("RGB", (COLUMNS * SIDE, len(rows) * SIDE), "white")
     for y, row in enumerate(rows):
-        for x, picture in enumerate(decoded(images, row, SIDE)):
-            small = Image.fromarray(picture)
-            small.thumbnail((SIDE - 4, SIDE - 4))
-            sheet.paste(small, (x * SIDE + 2, y * SIDE + 2))
+        for x, pixels in enumerate(decoded(images, row, SIDE)):
+            picture = Image.fromarray(pixels)
+            picture.thumbnail((SIDE - 2 * MARGIN, SIDE - 2 * MARGIN))
+            sheet.paste(picture, (x * SIDE + MARGIN, y * SIDE + MARGIN))
     with atomic_write(path) as part:
         sheet.save(part, format="PNG")

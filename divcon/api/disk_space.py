@@ -12,7 +12,7 @@ import torch
 from ..data.images import Images
 from ..data.pixels.pixel_cache import fitted_sizes, place_of
 from ..errors import DiskError
-from ..files.paths import nearest_folder
+from ..files.paths import nearest_existing_folder
 from ..files.text import printable
 from ..nets.encoder import build
 from ..nets.trained import InputSpec
@@ -48,7 +48,7 @@ def refuse_without_room(
     }
     disks = dict[int, float]()
     for place, need in needs.items():
-        disk = nearest_folder(place).stat().st_dev
+        disk = nearest_existing_folder(place).stat().st_dev
         disks[disk] = disks.get(disk, 0.0) + need
         free = free_bytes(place)
         if need > 0 and disks[disk] > free:
@@ -85,7 +85,7 @@ def _method_bytes(plan: TrainingPlan) -> tuple[float, float]:
 def _cache_bytes(cache: Path, input_spec: InputSpec, images: Images, cache_gb: float) -> float:
     """The bytes of the pixel cache that is still to be made."""
     side = input_spec.short_side
-    if place_of(images, side, cache).exists() or not os.access(nearest_folder(cache), os.W_OK):
+    if place_of(images, side, cache).exists() or not os.access(nearest_existing_folder(cache), os.W_OK):
         return 0.0
     size = pixel_bytes(images, side)
     begun = sum(
@@ -102,7 +102,7 @@ def pixel_bytes(images: Images, side: int) -> float:
 
 def free_bytes(path: Path) -> int:
     """The free bytes on the disk that a path is on, or will be."""
-    return shutil.disk_usage(nearest_folder(path)).free
+    return shutil.disk_usage(nearest_existing_folder(path)).free
 
 
 def _files(folder: Path, pattern: str) -> Iterator[Path]:

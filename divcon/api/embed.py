@@ -13,23 +13,24 @@ from ..data.sources.names import as_text
 from ..errors import UsageError
 from ..files.atomic import atomic_write
 from ..files.caches import cache_folder
-from ..files.paths import Data, refuse_unwritable
+from ..files.disk_errors import refuse_unwritable
+from ..files.paths import Data
 from ..nets.net import Layer
-from .entry import exclusive
-from .models import Patterns, features, find_model
+from .entry import runs_alone
+from .models import Patterns, extract_features, find_model
 
-ROWS = 2**16  # of a table, in work at a time
+ROWS = 2**16  # of the table in memory at a time
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """How many files have a row, and how many different pictures are in them."""
+    """The answer of `embed`: the number of rows (one for each file), and of different pictures among them."""
 
     files: int
     pictures: int
 
 
-@exclusive
+@runs_alone
 def embed(
     model: str | Path,
     data: Data,
@@ -42,21 +43,24 @@ def embed(
     cache_gb: Gigabytes = 8.0,
     workers: Workers | None = None,
 ) -> Embedded:
-    """Write what the model sees of each image to a parquet file, a row for each file that can be read: `path` (null where
-    it is not UTF-8), `path_bytes`, `picture` (copies have the same number and vector) and `embedding`."""
+    """Write the model's features of each image to the parquet file `out`, a row for each file that can be read.
+
+    Columns: `path` (null if the name is not UTF-8), `path_bytes`, `picture` (copies have the same number), `embedding`
+    (float32; copies have the same vector).
+    """
     if Path(out).suffix != ".parquet":
         raise UsageError(f"out={out}: embeddings are written as parquet; let the name end in .parquet")
     refuse_unwritable(Path(out))
     folder = cache_folder(cache)
     images = open_images(data, include=include, exclude=exclude, cache=folder, workers=workers)
-    x = features(find_model(model), images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
+    x = extract_features(find_model(model), images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
     files = Files.of(images.index)
     _write_embeddings(Path(out), files, x.numpy())
     return Embedded(len(files.paths), len(images))
 
 
 def _write_embeddings(out: Path, files: Files, x: NDArray[np.float32]) -> None:
-    """One row a file, some thousands at a time: copies take no memory."""
+    """Write one row for each file, ROWS at a time, so that the vectors of copies take no memory; x: [pictures, D]."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,5 +1,8 @@
-"""The door of each verb. What a host program hands over is understood as if it were typed: `~` in a path is home, numbers
-of NumPy are numbers, and split="none" is None. What the host has set for its own work is as before afterwards (ambient.py)."""
+"""Decorators of the verbs: `runs_alone` and `runs_concurrently`.
+
+Both convert the arguments first, so that a program can pass what a user would type: `~` is the home folder, NumPy and torch
+scalars are numbers, arrays are lists, and split="none" is None.
+"""
 
 import contextlib
 import functools
@@ -8,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from .. import host_settings
 from ..errors import UsageError
@@ -17,54 +20,70 @@ from ..files.text import printable
 
 P = ParamSpec("P")
 R = TypeVar("R")
-# options and arguments that are paths; `recipe` and `init` have other values too, of which none begins with ~
-PATHS = {"data", "out", "model", "labeled", "run", "cache", "sheet", "rejected", "base", "labels", "init", "recipe"}
-WRITTEN = {"out", "sheet", "rejected", "cache"}
-ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:/{1,2}[^/]|file:/", re.IGNORECASE)  # with slashes that pathlib may have joined
-UNTRAINED = "random:"  # before a path, or a name
+# Names of arguments and options that are paths. `recipe` and `init` have other values too; none of these begins with ~.
+PATH_ARGUMENTS = {
+    "data",
+    "out",
+    "model",
+    "labeled",
+    "run",
+    "cache",
+    "sheet",
+    "rejected",
+    "base",
+    "labels",
+    "init",
+    "recipe",
+}
+OUTPUT_ARGUMENTS = {"out", "sheet", "rejected", "cache"}
+URL = re.compile(r"[a-z][a-z0-9+.-]*:/{1,2}[^/]|file:/", re.IGNORECASE)  # pathlib joins two slashes to one
+UNTRAINED = "random:"  # the prefix of a model that is a run's, or a named, architecture with random weights
 
 
-def exclusive(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, behind the door. One thread at a time is in there."""
-    return _behind(function, host_settings.ours)
+def runs_alone(verb: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a verb that computes: one such call at a time in a process, with the host program's settings set aside."""
+    return _decorated(verb, host_settings.set_aside)
 
 
-def concurrent(function: Callable[P, R]) -> Callable[P, R]:
-    """A function that computes nothing: other verbs may be at work meanwhile, in other threads."""
-    return _behind(function, contextlib.nullcontext)
+def runs_concurrently(verb: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a verb that only reads or removes files: other threads may call verbs at the same time."""
+    return _decorated(verb, contextlib.nullcontext)
 
 
-def _behind(function: Callable[P, R], inside: Callable[[], contextlib.AbstractContextManager[None]]) -> Callable[P, R]:
-    signature = inspect.signature(function)
+def _decorated(verb: Callable[P, R], context: Callable[[], contextlib.AbstractContextManager[None]]) -> Callable[P, R]:
+    signature = inspect.signature(verb)
 
-    @functools.wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> R:
-        given = signature.bind(*args, **kwargs)
-        given.arguments = {name: normalized(name, value) for name, value in given.arguments.items()}
-        with inside():
-            return function(*given.args, **given.kwargs)
+    @functools.wraps(verb)
+    def decorated(*args: P.args, **kwargs: P.kwargs) -> R:
+        bound = signature.bind(*args, **kwargs)
+        bound.arguments = {name: convert_argument(name, value) for name, value in bound.arguments.items()}
+        with context():
+            return verb(*bound.args, **bound.kwargs)
 
-    return called
+    return decorated
 
 
-def normalized(name: str, value: Any) -> Any:
-    """The value that is meant under this name, `base.lr` or `out`. All that is no path, no number and no split="none" stays
-    as it is."""
+def convert_argument(name: str, value: object) -> object:
+    """Return the value of the argument or option `name` as if it had been typed.
+
+    A path has its `~` expanded, an array or scalar becomes a list or number, split="none" becomes None; other values are
+    returned unchanged. `name` may be dotted, as in "base.lr". Raises UsageError for an output path that is a URL.
+    """
     if isinstance(value, Mapping):
-        return {key: normalized(str(key), each) for key, each in value.items()}
-    if name.rpartition(".")[2] == "split":  # a tuple names folders, and one of them may be called none
+        return {key: convert_argument(str(key), item) for key, item in value.items()}
+    if name.rpartition(".")[2] == "split":  # a tuple holds names of folders, and one of these may be "none"
         return None if isinstance(value, str) and value.casefold() == "none" else value
     if isinstance(value, list | tuple):
-        return type(value)([normalized(name, each) for each in value])
-    if isinstance(value, str | bytes | os.PathLike) and name.rpartition(".")[2] in PATHS:
-        return _path(value, name)
-    return value.tolist() if hasattr(value, "tolist") else value  # arrays, and the numbers in them
+        return type(value)([convert_argument(name, item) for item in value])
+    if isinstance(value, str | bytes | os.PathLike) and name.rpartition(".")[2] in PATH_ARGUMENTS:
+        return _convert_path(value, name)
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _path(value: str | bytes | os.PathLike[str], name: str) -> str | Path:
+def _convert_path(value: str | bytes | os.PathLike[str], name: str) -> str | Path:
     if not isinstance(value, str | Path):
         value = os.fsdecode(value)
-    if name in WRITTEN and ADDRESS.match(str(value)):
+    if name in OUTPUT_ARGUMENTS and URL.match(str(value)):
         raise UsageError(
             f"{name}={printable(value)} is an address; results are written to a folder of this machine: name one, or type "
             f"{name}=./{printable(value)} if it is one"

@@ -1,7 +1,7 @@
-"""Score a model on a labeled folder."""
+"""Score a model on labeled images."""
 
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from .. import machine
 from ..config import Gigabytes, Seed, Workers
@@ -9,17 +9,59 @@ from ..data.labeled.labeled import Labeled, open_labeled
 from ..data.labeled.layout import Split
 from ..errors import UsageError
 from ..evals.scores import Probe
-from ..evals.split import split as divided
+from ..evals.split import split as split_images
 from ..files.caches import cache_folder
 from ..nets.net import Layer
 from ..nets.trained import Trained
-from .entry import exclusive
-from .models import Patterns, features, find_model
+from .entry import runs_alone
+from .models import Patterns, extract_features, find_model
 
 TASKS = ("knn", "linear")
 
 
-@exclusive
+class KnnScores(TypedDict):
+    """Shares of the test images, in 0..1, with the right class by nearest neighbors.
+
+    `k20` and `k200` are of 20 and of 200 neighbors; `top1`, `balanced` (the mean over classes) and `per_class` of 20.
+    """
+
+    k20: float
+    k200: float
+    top1: float
+    balanced: float
+    per_class: dict[str, float | None]
+
+
+class LinearScores(TypedDict):
+    """Shares of the test images, in 0..1, with the right class by a linear classifier with this `penalty`.
+
+    If the images are too few, all of these are None and `reason` says why.
+    """
+
+    top1: float | None
+    balanced: float | None
+    per_class: dict[str, float | None] | None
+    penalty: float | None
+    reason: NotRequired[str]
+
+
+class EvaluateAnswer(TypedDict):
+    """The answer of `evaluate`: counts of images and classes, how the images were split, and the scores of each task."""
+
+    model: str
+    images: int
+    train: int
+    test: int
+    classes: int
+    split_seed: int
+    dropped_classes: list[str]
+    parts: dict[str, list[str]] | None
+    left_out: dict[str, int]
+    knn: NotRequired[KnnScores]
+    linear: NotRequired[LinearScores]
+
+
+@runs_alone
 def evaluate(
     model: str | Path | Trained,
     labeled: str | Path | Labeled,
@@ -33,29 +75,28 @@ def evaluate(
     cache: str | Path | None = None,
     cache_gb: Gigabytes = 8.0,
     workers: Workers | None = None,
-) -> dict[str, Any]:
-    """kNN and linear accuracy, in 0..1, on a labeled folder: `{"knn": {"k20", "k200", "top1", "balanced", "per_class"}, ...}`.
+) -> EvaluateAnswer:
+    """Return the kNN and linear accuracy, in 0..1, of a model's frozen features on a labeled folder.
 
-    Penalties are chosen on held-out training images; the test images are touched once. `split` says how the folder is laid
-    out, where its names don't: None if each subfolder is a class, or "train,val". A score that can't be had is None, and
-    has its `reason`.
+    Penalties are chosen on held-out training images; the test images are used once. `split` is the layout of the folder, if
+    its names don't show it: None if each subfolder is a class, or "train,val". `seed` splits a folder without parts.
+    Raises DataError if the images can't be split, or are too few.
     """
-    asked = tuple(tasks.split(",")) if isinstance(tasks, str) else tuple(tasks)
-    if set(asked) - set(TASKS):
-        raise UsageError(f"tasks={','.join(asked)}: there is {', '.join(TASKS)}")
+    names = _task_names(tasks)
     folder = cache_folder(cache)
     data = (
         labeled
         if isinstance(labeled, Labeled)
         else open_labeled(labeled, split=split, include=include, exclude=exclude, cache=folder, workers=workers)
     )
-    train, test, dropped = divided(data, seed)
+    train, test, dropped = split_images(data, seed)
     trained = model if isinstance(model, Trained) else find_model(model)
-    x = features(trained, data.images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
-    probe = Probe.of(x, data.labels, train, test, data.classes)
-    precision = machine.choose(folder, workers=workers).precision
-    return {
-        "model": str(model) if not isinstance(model, Trained) else trained.fingerprint,
+    x = extract_features(trained, data.images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
+    scores = Probe.of(x, data.labels, train, test, data.classes).scores(
+        names, seed, machine.choose(folder, workers=workers).precision
+    )
+    answer: EvaluateAnswer = {
+        "model": trained.fingerprint if isinstance(model, Trained) else str(model),
         "images": len(train) + len(test),
         "train": len(train),
         "test": len(test),
@@ -64,5 +105,17 @@ def evaluate(
         "dropped_classes": [data.classes[i] for i in dropped],
         "parts": data.layout.account(),
         "left_out": dict(data.left_out),
-        **probe.scores(asked, seed, precision),
     }
+    if "knn" in scores:
+        answer["knn"] = scores["knn"]
+    if "linear" in scores:
+        answer["linear"] = scores["linear"]
+    return answer
+
+
+def _task_names(tasks: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the tasks; UsageError for an unknown one."""
+    names = tuple(tasks.split(",")) if isinstance(tasks, str) else tuple(tasks)
+    if set(names) - set(TASKS):
+        raise UsageError(f"tasks={','.join(names)}: there is {', '.join(TASKS)}")
+    return names

@@ -1,17 +1,24 @@
 """Index a collection of images."""
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ..config import Workers
 from ..data.images import open_images
 from ..data.index.index import Near
 from ..files.caches import cache_folder
 from ..files.paths import Data
-from .entry import exclusive
+from .entry import runs_alone
 
 
-@exclusive
+class IndexAnswer(TypedDict):
+    """The answer of `index`: the number of used images, and the fingerprint of the collection."""
+
+    used: int
+    fingerprint: str
+
+
+@runs_alone
 def index(
     data: Data,
     *,
@@ -21,9 +28,12 @@ def index(
     near_duplicates: Near = "keep",
     cache: str | Path | None = None,
     workers: Workers | None = None,
-) -> dict[str, Any]:
-    """Read every file once and remember it in the cache; with `out`, also as index.arrow and lists in that folder."""
-    made = open_images(
+) -> IndexAnswer:
+    """Read every file of a collection once and store the index in the cache, so that later verbs start at once.
+
+    With `out`, also write index.arrow and the lists of rejected files and duplicates to that folder.
+    """
+    built = open_images(
         data,
         include=include,
         exclude=exclude,
@@ -32,5 +42,5 @@ def index(
         workers=workers,
     ).index
     if out is not None:
-        made.save(Path(out))
-    return {"used": made.used, "fingerprint": made.fingerprint}
+        built.save(Path(out))
+    return {"used": built.used, "fingerprint": built.fingerprint}

@@ -3,13 +3,16 @@
 from pathlib import Path
 
 from ..train.pretrained import Encoder
-from .entry import exclusive
+from .entry import runs_alone
 from .models import find_model
 
 
-@exclusive
+@runs_alone
 def load(model: str | Path) -> Encoder:
-    """The encoder: normalized images [B, 3, H, W] -> features [B, num_features], in eval mode; its `preprocess` makes such an
-    image of a picture, as `embed` does."""
+    """Return the encoder of a run or stage folder, in eval mode: images [B, 3, H, W] -> features [B, num_features].
+
+    The images are normalized; the encoder's `preprocess` makes such an image of a picture, as `embed` does. `model` may also
+    be "random:RUN" or "random:NAME", for random weights.
+    """
     trained = find_model(model)
     return Encoder(trained.net.encoder, trained.input_spec).eval()

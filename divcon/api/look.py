@@ -1,24 +1,54 @@
-"""Look through a collection of images."""
+"""Count what a collection of images holds."""
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from ..config import Workers
-from ..data.images import look_through, refuse_none
+from ..data.images import Images, look_through, refuse_none
 from ..data.index.index import Near
 from ..data.index.rejected import sample
 from ..errors import UsageError
 from ..files.caches import cache_folder
-from ..files.paths import Data, refuse_inside, refuse_unwritable
+from ..files.disk_errors import refuse_unwritable
+from ..files.paths import Data, refuse_inside_collection
 from ..files.text import printable
-from .entry import exclusive
+from .entry import runs_alone
 
-NAMED = 10  # of the rejected, in what `look` says
+MAX_NAMED = 10  # rejected files in the answer
 
 
-@exclusive
+class RejectedFile(TypedDict):
+    """A rejected file: its path below the collection's folder, a reason in one word, and details."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+class PixelSize(TypedDict):
+    """A size in pixels."""
+
+    width: int
+    height: int
+
+
+class LookAnswer(TypedDict):
+    """The answer of `look`. `reasons` and `notes` map a word to the number of rejected and of used files it applies to."""
+
+    found: int
+    used: int
+    duplicates: int
+    rejected: int
+    near_duplicates: int
+    reasons: dict[str, int]
+    rejected_sample: list[RejectedFile]
+    notes: dict[str, int]
+    median: PixelSize
+
+
+@runs_alone
 def look(
     data: Data,
     *,
@@ -29,17 +59,16 @@ def look(
     workers: Workers | None = None,
     sheet: str | Path | None = None,
     rejected: str | Path | None = None,
-) -> dict[str, Any]:
-    """What is in the pile: how many files were found, used, duplicates, and rejected for what reason; how many look like
-    another that is used (near-duplicates: used too, unless they are to be dropped); the middle sizes in pixels; a few of the rejected by name. `sheet` is where to draw a contact sheet, `rejected` where to
-    write down all that were rejected, also when no image can be used."""
-    for name, path, ending in (("sheet", sheet, ".png"), ("rejected", rejected, ".csv")):
-        if path is not None and Path(path).suffix != ending:
-            raise UsageError(f"{name}={printable(path)}: let the name end in {ending}")
-        if path is not None:
-            refuse_unwritable(Path(path))
+) -> LookAnswer:
+    """Count the files of a collection: found, used, duplicates, and rejected with the reasons; and the median size.
+
+    `near_duplicates` in the answer counts images that look like another used image. `sheet` is a PNG file to draw a contact
+    sheet to; `rejected` is a CSV file to list every rejected file in, which is written even if no image can be used.
+    Raises InputError or DataError if no image can be used.
+    """
+    sheet, rejected = _output("sheet", sheet, ".png"), _output("rejected", rejected, ".csv")
     if sheet is not None:
-        refuse_inside(data, "sheet", Path(sheet))
+        refuse_inside_collection(data, "sheet", sheet)
     images = look_through(
         data,
         include=include,
@@ -49,16 +78,37 @@ def look(
         workers=workers,
     )
     if rejected is not None:
-        images.index.save_rejected(Path(rejected))
-    refuse_none(data, images, Path(rejected) if rejected is not None else None)
+        images.index.save_rejected(rejected)
+    refuse_none(data, images, rejected)
     if sheet is not None:
         from .contact_sheet import draw_collection
 
-        draw_collection(images, Path(sheet))
+        draw_collection(images, sheet)
+    return _answer(images)
+
+
+def _output(option: str, path: str | Path | None, suffix: str) -> Path | None:
+    """The path of a file to write; UsageError for a wrong suffix, DiskError if it can't be written."""
+    if path is None:
+        return None
+    if Path(path).suffix != suffix:
+        raise UsageError(f"{option}={printable(path)}: let the name end in {suffix}")
+    refuse_unwritable(Path(path))
+    return Path(path)
+
+
+def _answer(images: Images) -> LookAnswer:
     index = images.index
-    counts = {"found": index.found, "used": index.used, "duplicates": index.duplicates, "rejected": index.rejected}
-    middle = {"width": int(np.median(images.widths)), "height": int(np.median(images.heights))}
-    near = {"near_duplicates": index.near_duplicates}
-    some = [row._asdict() for row in sample(index, NAMED)]
-    reasons = {"reasons": dict(index.reasons), "rejected_sample": some}
-    return {**counts, **near, **reasons, "notes": index.notes, "median": middle}
+    return {
+        "found": index.found,
+        "used": index.used,
+        "duplicates": index.duplicates,
+        "rejected": index.rejected,
+        "near_duplicates": index.near_duplicates,
+        "reasons": dict(index.reasons),
+        "rejected_sample": [
+            {"path": file.path, "reason": file.reason, "detail": file.detail} for file in sample(index, MAX_NAMED)
+        ],
+        "notes": index.notes,
+        "median": {"width": int(np.median(images.widths)), "height": int(np.median(images.heights))},
+    }

@@ -1,4 +1,4 @@
-"""Find a model by its name, and encode images with it."""
+"""Find a model by its name, and compute the features of images with it."""
 
 from pathlib import Path
 
@@ -18,14 +18,17 @@ from ..runs.folder import ENCODER_SETTINGS, RunFolder, StageFolder
 from ..runs.records import RunRecord
 from ..train.encode import encode
 from .encoder_check import check_input_size
-from .entry import exclusive
+from .entry import runs_alone
 
 Patterns = str | tuple[str, ...]  # of paths
 
 
-@exclusive
+@runs_alone
 def find_model(model: str | Path) -> Trained:
-    """What MODEL names."""
+    """Return the model that MODEL names: a run folder (its final stage), a stage folder, "random:RUN" or "random:NAME".
+
+    Raises InputError if the run or stage is not finished.
+    """
     text = str(model)
     if text.startswith("random:"):
         return _untrained(text.removeprefix("random:"))
@@ -41,6 +44,7 @@ def find_model(model: str | Path) -> Trained:
 
 
 def _untrained(name: str) -> Trained:
+    """The architecture of a run, or the encoder of that name, with random weights."""
     if RunFolder(Path(name)).is_run:
         trained = Trained.load(_any_finished(Path(name)))
         return untrained(EncoderSpec(trained.spec.name, trained.spec.options, trained.spec.stem), trained.input_spec)
@@ -50,12 +54,12 @@ def _untrained(name: str) -> Trained:
 
 
 def _any_finished(run: Path) -> Path:
-    for about in sorted(run.rglob(ENCODER_SETTINGS)):
-        return about.parent
+    for description in sorted(run.rglob(ENCODER_SETTINGS)):
+        return description.parent
     raise InputError(f"{printable(run)} has no finished stage yet, so its architecture is not known")
 
 
-def features(
+def extract_features(
     model: Trained,
     images: Images,
     *,
@@ -64,7 +68,7 @@ def features(
     cache_gb: Gigabytes = 8.0,
     workers: Workers | None = None,
 ) -> torch.Tensor:
-    """What the model sees of every image, in order: [N, D], center views, float32."""
+    """Return the model's features of the center view of every image, in the images' order: [N, D], float32."""
     here = machine.choose(cache, workers=workers)
     pixels = open_pixels(images, model.input_spec.short_side, cache=cache, cache_gb=cache_gb, workers=here.workers)
     with here.use():

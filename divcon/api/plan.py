@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..config import unknown
+from ..config import unknown_name
 from ..errors import UsageError
 from ..files.paths import Data
 from ..machine import Machine
@@ -23,13 +23,13 @@ from ..train.loop import train_step
 from ..train.optimizers import make_optimizer
 from ..train.schedules import steps_for
 from .disk_space import disk_bytes, free_bytes
-from .entry import exclusive
+from .entry import runs_alone
 from .run_plan import RunPlan, prepare_run
 
 TIMED = 3  # steps, after one that warms up
 
 
-@exclusive
+@runs_alone
 def plan(data: Data, *, out: str | Path, only: str | None = None, **options: Any) -> dict[str, Any]:
     """Return what `run` with these arguments would do: its images, and for each training (or for the stage `only`) the
     images, steps, batch size and expected seconds; the disk space that is needed and free. Nothing is written."""
@@ -58,7 +58,7 @@ def cost_of(run_plan: RunPlan, only: str | None = None) -> dict[str, Any]:
 def _refuse_unknown(run_plan: RunPlan, only: str | None) -> None:
     known = [*(stage.name for stage in run_plan.stages), *(stage.group for stage in run_plan.stages)]
     if only is not None and only not in known:
-        raise UsageError(unknown("stage", only, [stage.name for stage in run_plan.stages]))
+        raise UsageError(unknown_name("stage", only, [stage.name for stage in run_plan.stages]))
 
 
 def _assumptions(run_plan: RunPlan) -> list[str]:
@@ -103,7 +103,7 @@ def _factorization_step(plan: TrainingPlan) -> Callable[[], object]:
 def _training_step(plan: TrainingPlan, build_method: Callable[..., Method], machine: Machine) -> Callable[[], object]:
     recipe = plan.recipe
     method = build_method(new_encoder(recipe, machine))
-    machine.put(method).train()
+    machine.to_device(method).train()
     batch = _noise(recipe, method, machine)
     optimizer = make_optimizer(recipe.optimizer, method, recipe.weight_decay)
     return lambda: _step(method, optimizer, batch, machine)

@@ -42,9 +42,9 @@ def _refuse_training(recipe: Recipe, name: str, training: NetworkTraining) -> No
     """Refuse a training that can't be done, whatever the other stages are."""
     if training.start == "base" and name not in recipe.starts_from_base:
         raise UsageError(f"{name}.start=base: only experts and students can start from a base")
-    if training.batch_size % dist.world():
+    if training.batch_size % dist.world_size():
         raise UsageError(
-            f"{name}.batch_size={training.batch_size}: it can't be shared by {dist.world()} ranks alike; type a multiple"
+            f"{name}.batch_size={training.batch_size}: it can't be shared by {dist.world_size()} ranks alike; type a multiple"
         )
     if training.recompute or training.encoder.init not in ("random", "timm"):
         with named_in_errors(name):

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from ..runs.forget import forget_stages
-from .entry import concurrent
+from .entry import runs_concurrently
 from .status import run_record
 
 
-@concurrent
+@runs_concurrently
 def redo(run: str | Path, stage: str) -> list[str]:
     """Forget a stage and those that follow from it; return the names of what was removed."""
     run_record(Path(run))

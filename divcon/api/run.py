@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import signals
-from ..config import check_plain, described
+from ..config import to_json_value, validate_json_types
 from ..files.caches import cache_folder
 from ..files.paths import Data
 from ..files.text import printable
@@ -16,7 +16,7 @@ from ..runs.records import RunRecord
 from ..runs.refusals import refuse_foreign_folder
 from ..runs.verify import verify_stage
 from .behavior import BEHAVIOR, behavior_of
-from .entry import exclusive
+from .entry import runs_alone
 
 if TYPE_CHECKING:
     from ..nets.trained import Trained
@@ -37,7 +37,7 @@ class Ran:
         return find_model(self.folder)
 
 
-@exclusive
+@runs_alone
 def run(
     data: Data,
     *,
@@ -55,8 +55,8 @@ def run(
     """
     folder = Path(out)
     options = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}  # as if typed
-    check_plain(options)
-    with signals.listening():
+    validate_json_types(options)
+    with signals.deferred_signals():
         refuse_foreign_folder(folder, data)
         if only is None and finished(data, folder, options):
             info(f"nothing to do: every stage of {printable(folder)} is done")
@@ -78,7 +78,7 @@ def finished(data: Data, folder: Path, options: dict[str, Any]) -> bool:
     record = RunRecord.read(folder)
     typed = {key: value for key, value in options.items() if key not in BEHAVIOR}
     stages = [run.stage(name) for name in record.expected_stages()]
-    if described(typed) != record.typed or not all(stage.is_done for stage in stages):
+    if to_json_value(typed) != record.typed or not all(stage.is_done for stage in stages):
         return False
     if any(stage.has_working_files() for stage in stages) or record.with_done(folder).done != record.done:
         return False

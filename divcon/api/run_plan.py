@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import failpoints, machine, recipes
-from ..config import changed, check, described, differences, leaves, unknown
+from ..config import differences, option_names, to_json_value, unknown_name, validate_fields, with_options
 from ..data.images import Images, open_images
 from ..data.labeled.labeled import open_labeled
 from ..errors import DataError, UsageError, WaitingError, few
@@ -27,7 +27,7 @@ from ..runs.refusals import check_common, has_progress, refuse_foreign_folder
 from ..runs.run import Run
 from .behavior import BEHAVIOR, Behavior, behavior_of
 from .disk_space import refuse_without_room
-from .entry import exclusive
+from .entry import runs_alone
 from .preflight import refuse_what_fails_later
 
 UNREAD = 0.01  # of the files: so many may be lost to a disk that fails
@@ -55,7 +55,7 @@ class RunPlan:
         return {"base": self.base} if self.base else {}
 
 
-@exclusive
+@runs_alone
 def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any]) -> RunPlan:
     """Read the collection, settle every option, and refuse what can't be done, before anything is written."""
     folder = Path(out)
@@ -67,7 +67,7 @@ def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any]) -> RunP
     images = _open(data, short, cache, behavior.workers)
     machine = _machine(folder, cache, short, behavior)
     full, reasons = recipes.settled(short, len(images), machine.device)
-    recipe: Recipe = changed(recipes.named(full.recipe).recipe(full, len(images)), dotted)
+    recipe: Recipe = with_options(recipes.named(full.recipe).recipe(full, len(images)), dotted)
     base = _base(full.base, recipe)
     with machine.use():
         refuse_what_fails_later(recipe, Trained.load(base) if base else None, len(images), {*dotted})
@@ -75,8 +75,8 @@ def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any]) -> RunP
     stages = stages_of(recipe, images, machine, cache, {"base": base} if base else {})
     record = RunRecord(
         typed,
-        {**described(full), **_flat(described(recipe))},
-        described(machine),
+        {**to_json_value(full), **_flat(to_json_value(recipe))},
+        to_json_value(machine),
         images.fingerprint,
         len(images),
         [stage.name for stage in stages],
@@ -103,7 +103,7 @@ def execute(
     """Do what is not done yet; return the stages that were done by this call, and True if all are done now."""
     groups = list(dict.fromkeys(stage.group for stage in run_plan.stages))
     if only is not None and only.split("/")[0] not in groups:
-        raise UsageError(unknown("stage", only, groups))
+        raise UsageError(unknown_name("stage", only, groups))
     _refuse_without_room(run_plan, only)
     for reason in run_plan.reasons:
         info(reason)
@@ -126,7 +126,7 @@ def execute(
             raise
         return run.did, False
     if only is not None and not run.reached_only:
-        raise UsageError(unknown("stage", only, RunRecord.read(run_plan.folder).expected_stages()))
+        raise UsageError(unknown_name("stage", only, RunRecord.read(run_plan.folder).expected_stages()))
     _close_record(run_plan, steal_lock)
     if not run.did:
         info(f"nothing to do: every stage of {printable(run_plan.folder)} is done")
@@ -187,8 +187,8 @@ def _base(asked: str | None, recipe: Recipe) -> Path | None:
         return None
     folder = Path(asked) / "base" if RunFolder(Path(asked)).is_run else Path(asked)
     base, wanted = Trained.load(folder), recipe.base
-    theirs = {"encoder": base.spec.name, **described(base.input_spec)}
-    differ = differences(theirs, {"encoder": wanted.encoder.name, **described(wanted.input_spec)})
+    theirs = {"encoder": base.spec.name, **to_json_value(base.input_spec)}
+    differ = differences(theirs, {"encoder": wanted.encoder.name, **to_json_value(wanted.input_spec)})
     if differ:
         said = "; ".join(f"{name} is {its}, not {ours}" for name, its, ours in differ)
         raise UsageError(f"base={printable(folder)} does not fit: its {said}. Type these options as that run had them")
@@ -217,10 +217,13 @@ def _close_record(run_plan: RunPlan, steal_lock: bool) -> None:
 
 def _machine(folder: Path, cache: Path, options: Options, behavior: Behavior) -> machine.Machine:
     """The machine the run was begun on, as far as bits go; else a new choice."""
-    now: dict[str, Any] = {"workers": behavior.workers or machine.cores(), "keep_memory": behavior.keep_memory}
+    now: dict[str, Any] = {
+        "workers": behavior.workers or machine.available_cores(),
+        "keep_memory": behavior.keep_memory,
+    }
     if RunFolder(folder).is_run:
         record = RunRecord.read(folder)
-        begun = check(machine.Machine, record.machine)
+        begun = validate_fields(machine.Machine, record.machine)
         if all(getattr(options, name) == record.options.get(name) for name in ARITHMETIC):
             return dataclasses.replace(begun, **now)
     return machine.choose(cache, **now, **{name: getattr(options, name) for name in ARITHMETIC})
@@ -229,11 +232,11 @@ def _machine(folder: Path, cache: Path, options: Options, behavior: Behavior) ->
 def _sorted_out(typed: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
     """The short options, checked; and those that go by their dotted place in the recipe."""
     dotted = {key: value for key, value in typed.items() if "." in key}
-    known = [*leaves(Options), *BEHAVIOR]
+    known = [*option_names(Options), *BEHAVIOR]
     for key in typed:
         if "." not in key and key not in known:
-            raise UsageError(unknown("option", key, sorted(known)))
-    return check(Options, {key: value for key, value in typed.items() if "." not in key}), dotted
+            raise UsageError(unknown_name("option", key, sorted(known)))
+    return validate_fields(Options, {key: value for key, value in typed.items() if "." not in key}), dotted
 
 
 def _with_anothers(typed: dict[str, Any]) -> dict[str, Any]:

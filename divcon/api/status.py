@@ -12,12 +12,12 @@ from ..runs.json_files import as_record, load_record
 from ..runs.metrics_file import read_lines
 from ..runs.records import MetricsLine, RunRecord, StageRecord, StateRecord, Throughput
 from ..runs.verify import verify_run
-from .entry import concurrent
+from .entry import runs_concurrently
 
 UNKNOWN = Throughput()  # of a stage that trained nothing
 
 
-@concurrent
+@runs_concurrently
 def status(run: str | Path, *, verify: bool = False) -> dict[str, Any]:
     """Return the state of each stage: waiting, running, interrupted, failed or done; how far it is, how fast, and the
     seconds that are left. With `verify` every file is compared with its hash."""

@@ -1,4 +1,4 @@
-"""What is typed as key=value."""
+"""Arguments that several verbs share, and options typed as key=value."""
 
 import os
 from typing import Annotated, Any
@@ -8,28 +8,32 @@ import typer
 from ..errors import UsageError
 from ..files.paths import expand_home
 
+DATA_HELP = "A folder of images, of any nesting, or tar shards: 'shards/{000..123}.tar'."
+Data = Annotated[str, typer.Argument(help=DATA_HELP)]
+Model = Annotated[str, typer.Argument(help="A run, a stage's folder, random:RUN, or random:NAME.")]
+Run = Annotated[str, typer.Argument(help="A run folder.")]
 Words = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Options, typed key=value.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; all else on stderr.")]
 
 
-def options(words: list[str] | None, *known: str) -> dict[str, Any]:
-    """The options typed; if `known` names are given, no other is accepted."""
-    from ..config import typed, unknown
+def typed_options(words: list[str] | None, *known: str) -> dict[str, Any]:
+    """Parse the options of a verb; with names in `known`, raise UsageError for any other name."""
+    from ..config import parse_options, unknown_name
 
     for word in words or []:
         if _is_path(word):
             raise UsageError(
                 f"{word} is a path too many for this command; quote patterns, and type options as key=value"
             )
-    pairs = typed(words or [])
-    for key in pairs:
+    options = parse_options(words or [])
+    for key in options:
         if known and key not in known:
-            raise UsageError(unknown("option", key, known))
-    return pairs
+            raise UsageError(unknown_name("option", key, known))
+    return options
 
 
-def more_data(data: str, words: list[str] | None) -> tuple[str | list[str], list[str]]:
-    """DATA and the options behind it. What a shell makes of shards/*.tar without quotes is several words of DATA."""
+def split_data_and_options(data: str, words: list[str] | None) -> tuple[str | list[str], list[str]]:
+    """Return DATA and the options: a shell makes several words of DATA from shards/*.tar without quotes."""
     files = [word for word in words or [] if _is_path(word)]
     return [data, *files] if files else data, [word for word in words or [] if word not in files]
 
@@ -40,8 +44,8 @@ def _is_path(word: str) -> bool:
     return (not equals or "/" in key) and os.path.lexists(expand_home(word))
 
 
-def required(pairs: dict[str, Any], key: str, example: str) -> str:
-    """Take out an option that has to be there."""
-    if key not in pairs:
+def take_required(options: dict[str, Any], key: str, example: str) -> str:
+    """Remove a required option from the options and return its value; raise UsageError if it is missing."""
+    if key not in options:
         raise UsageError(f"{key}= is missing: say where to write, like {example}")
-    return str(pairs.pop(key))
+    return str(options.pop(key))

@@ -1,11 +1,11 @@
 """divcon recipes"""
 
 from .arguments import Json
-from .terminal import answer_names
+from .terminal import print_names
 
 
 def recipes(json: Json = False) -> None:
-    """List the recipes."""
+    """List the recipes that recipe= takes."""
     from ..recipes import named, names
 
-    answer_names({name: named(name).about for name in names()}, json)
+    print_names({name: named(name).about for name in names()}, json)

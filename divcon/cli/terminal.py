@@ -1,4 +1,4 @@
-"""What is shown while something runs: a line for each thing worth knowing, and on a terminal a bar. All on stderr."""
+"""The terminal: the log and a progress bar on stderr, answers on stdout."""
 
 import contextlib
 import json
@@ -6,42 +6,46 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import typer
 
 from .. import log
-from ..files.text import printable
+from ..files.text import printable, printable_lines
 
-CLOSED = 141  # as of a process that a closed pipe ended
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+BROKEN_PIPE = 141  # the exit code that a shell gives to a process which SIGPIPE ended
 
 
 @contextlib.contextmanager
-def screen() -> Iterator[None]:
-    """The library's log on stderr, and its progress as a bar where there is a terminal."""
-    handler = _Lines()
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # what is wrong with a picture was said at the scan
+def show_log() -> Iterator[None]:
+    """Show the library's log on stderr while the block runs, and its progress as a bar if stderr is a terminal."""
+    handler = LineHandler()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # the scan has reported the faults of pictures
     log.logger.addHandler(handler)
     log.logger.setLevel(logging.INFO)
     if sys.stderr.isatty():
-        log.watch = _Bar(handler)
+        log.watch = ProgressBar(handler)
     try:
         yield
     finally:
         log.logger.removeHandler(handler)
-        log.watch = log.nobody
+        log.watch = log.ignore_progress
         handler.close()
 
 
-class _Lines(logging.Handler):
-    """Each record a line, safe to show on any terminal."""
+class LineHandler(logging.Handler):
+    """Write each log record as one line with printable characters only, above the bar if there is one."""
 
-    bar: Any = None
+    bar: "Bar | None" = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        mark = "warning: " if record.levelno >= logging.WARNING else ""
-        line = printable(f"{mark}{record.getMessage()}")
+        level = "warning: " if record.levelno >= logging.WARNING else ""
+        line = printable(f"{level}{record.getMessage()}")
         if self.bar:
             self.bar.console.print(line, markup=False, highlight=False)
         else:
@@ -55,29 +59,36 @@ class _Lines(logging.Handler):
         super().close()
 
 
-class _Bar:
-    """The watcher that draws a bar: one piece of work at a time."""
+class ProgressBar:
+    """Draw the progress of one piece of work at a time: the value of `divcon.log.watch` on a terminal."""
 
-    def __init__(self, lines: _Lines):
-        self.lines, self.what = lines, ""
-        self.task: Any = None
+    def __init__(self, handler: LineHandler):
+        self.handler, self.what = handler, ""
+        self.task: TaskID | None = None
 
-    def __call__(self, tick: log.Progress) -> None:
-        if self.lines.bar is None:
-            self.lines.bar = _progress()
-            self.lines.bar.start()
-        bar = self.lines.bar
-        if tick.what != self.what:
-            if self.task is not None:
-                bar.remove_task(self.task)
-            self.what, self.task = tick.what, bar.add_task(printable(tick.what), total=tick.total, note="")
-        bar.update(self.task, completed=tick.done, total=tick.total, note=tick.note)
-        if tick.done >= tick.total:
+    def __call__(self, progress: log.Progress) -> None:
+        bar = self._started()
+        if self.task is None or progress.what != self.what:
+            self._remove(bar)
+            self.what = progress.what
+            self.task = bar.add_task(printable(progress.what), total=progress.total, note="")
+        bar.update(self.task, completed=progress.done, total=progress.total, note=progress.note)
+        if progress.done >= progress.total:
+            self._remove(bar)
+
+    def _started(self) -> "Bar":
+        if self.handler.bar is None:
+            self.handler.bar = _bar()
+            self.handler.bar.start()
+        return self.handler.bar
+
+    def _remove(self, bar: "Bar") -> None:
+        if self.task is not None:
             bar.remove_task(self.task)
-            self.what, self.task = "", None
+        self.what, self.task = "", None
 
 
-def _progress() -> Any:
+def _bar() -> "Bar":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -91,37 +102,24 @@ def _progress() -> Any:
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
-def answer(value: Any, as_json: bool, text: str) -> None:
-    """The answer, on stdout: one JSON object, or words. Who has stopped reading it wants no more."""
+def print_answer(answer: Mapping[str, object], as_json: bool, text: str) -> None:
+    """Print the answer of a verb on stdout, as one JSON object or as text; exit quietly if the reader has gone."""
     try:
-        typer.echo(json.dumps(value) if as_json else safe(text))
+        typer.echo(json.dumps(answer) if as_json else printable_lines(text))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(CLOSED)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python writes the rest at exit, and fails again
+        sys.exit(BROKEN_PIPE)
 
 
-def open_streams() -> None:
-    """What a shell has closed (2>&-) leads nowhere, rather than into the next file that is opened."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            handle = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
-            setattr(sys, name, os.fdopen(handle, "r" if number == 0 else "w"))
-
-
-def safe(text: str) -> str:
-    """Lines that do nothing to a terminal but to be shown: names and notes in them may be anybody's."""
-    return "\n".join(printable(line) for line in text.split("\n"))
+def print_names(about: Mapping[str, str], as_json: bool) -> None:
+    """Print names, each with one line about it."""
+    print_answer(about, as_json, table(["name", "about"], [[name, line] for name, line in about.items()]))
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """Columns that line up."""
+    """Return the text of a table with aligned columns."""
     cells = [head, *rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
     )
-
-
-def answer_names(about: dict[str, str], as_json: bool) -> None:
-    """The answer that lists names, each with a line about it."""
-    answer(about, as_json, table(["name", "about"], [[name, line] for name, line in about.items()]))

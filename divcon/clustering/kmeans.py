@@ -20,7 +20,7 @@ from ..errors import DataError
 from ..log import info, warning
 from ..machine import Precision
 from ..rng import uniforms
-from ..signals import stop_here
+from ..signals import stop_if_requested
 from .held import Held
 from .rows import KEPT, SCALE, Features, Rows
 
@@ -106,7 +106,7 @@ def _fit(rows: Points, centroids: Float32[Tensor, "k d"], rounds: int, spherical
         repaired += int((sizes == 0).sum())
         moved, sizes = rows.relabel(centroids, labels, total), torch.bincount(labels, minlength=k)
         done += 1
-        stop_here("this stage will begin again")
+        stop_if_requested("this stage will begin again")
     if repaired:
         info(f"k-means: {repaired} times a cluster was left without images, and took the one furthest from its own")
     distances = _distances(rows, centroids, labels, spherical)

@@ -14,7 +14,7 @@ from jaxtyping import Int32, Int64
 
 from .. import log
 from ..errors import NAMED, DataError, InputError, few
-from ..files.paths import Data, as_paths, nearest_folder, printable_data, shell_quoted
+from ..files.paths import Data, as_paths, nearest_existing_folder, printable_data, shell_quoted
 from ..files.text import printable
 from .decoding.decode import FORMATS
 from .index.index import Index, Near, fingerprint
@@ -147,7 +147,7 @@ def source_of(data: Sequence[Path]) -> Source:
         return shards
     (folder,) = data
     if not folder.exists():
-        above = nearest_folder(folder.parent)
+        above = nearest_existing_folder(folder.parent)
         raise InputError(f"there is no folder {printable(folder)}: look for it with `ls {shell_quoted(above)}`")
     if not folder.is_dir():
         raise InputError(

@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all, and last through a power cut."""
+"""Atomic writes: a file or folder appears complete or not at all, and survives a power cut."""
 
 import contextlib
 import errno
@@ -8,53 +8,25 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .. import failpoints
-from ..errors import DiskError
+from .disk_errors import disk_errors
 
-if TYPE_CHECKING:
-    pass
-from .text import printable
-
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
-UNWRITABLE = FULL | {
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOENT,
-    errno.EEXIST,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.ELOOP,
-    errno.ENAMETOOLONG,
-}
-UNSYNCED = {errno.EINVAL, errno.ENOTSUP}  # of file systems that keep their folders in order by themselves
-
-
-@contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Say it in the user's words when there is no room to write at path."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        room = "What was finished is kept; make room, then type the same command again"
-        way = room if error.errno in FULL - {errno.EROFS} else "Look at it with `ls -ld`"
-        raise DiskError(
-            f"can't write {printable(path)}: {error.strerror}. {way}, or name another place (out=, cache=)"
-        ) from error
+FSYNC_UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP}  # these file systems write their folders in order by themselves
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Write to the path given, and it becomes `path` at the end: durable, and never seen half-written."""
+    """Yield a temporary path to write to; at the end of the block the file is synced and renamed to `path`.
+
+    After an error the temporary file is removed and `path` is unchanged. Raises DiskError if the disk is full or closed.
+    """
     part = part_path(path)
     with disk_errors(path):
         try:
             make_folder(path.parent)
-            for left in orphaned_parts(path):
-                left.unlink(missing_ok=True)
+            for orphan in orphaned_parts(path):
+                orphan.unlink(missing_ok=True)
             failpoints.at("file.begun")
             yield part
             failpoints.at("file.written")
@@ -68,22 +40,28 @@ def atomic_write(path: Path) -> Iterator[Path]:
             raise
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_write(path) as part:
+        part.write_text(text)
+
+
 def part_path(path: Path, pid: int | None = None) -> Path:
-    """What a file or folder is called while a process (this one) writes it."""
+    """The temporary name of a file or folder while the process `pid` (default: this process) writes it."""
     return path.with_name(f"{path.name}.{platform.node()}.{pid or os.getpid()}.part")
 
 
 def orphaned_parts(path: Path) -> Iterator[Path]:
-    """What processes of this machine that are gone had begun to write for a path."""
+    """Yield the temporary files for `path` that ended processes of this machine have left."""
     name = re.compile(re.escape(f"{path.name}.{platform.node()}.") + r"(\d{1,9})\.part")
-    for left in sorted(path.parent.iterdir()):
-        match = name.fullmatch(left.name)
+    for other in sorted(path.parent.iterdir()):
+        match = name.fullmatch(other.name)
         if match and not process_exists(int(match[1])):
-            yield left
+            yield other
 
 
 def process_exists(pid: int) -> bool:
-    """Whether a process of this machine has that number."""
+    """Return True if a process of this machine has this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -94,41 +72,36 @@ def process_exists(pid: int) -> bool:
 
 
 def make_folder(folder: Path) -> None:
-    """The folder and those above it, with their names on the disk."""
+    """Create a folder and its missing parents, and sync their names to the disk."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
         fsync(path.parent)
 
 
-def write_text(path: Path, text: str) -> None:
-    with atomic_write(path) as part:
-        part.write_text(text)
-
-
-def erase(path: Path) -> None:
-    """Remove what has that name, whatever it is, and nothing that a link leads to."""
+def remove_path(path: Path) -> None:
+    """Remove a file, a link or a folder; the target of a link stays."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def remove_folder(folder: Path, first: str) -> None:
-    """The folder, beginning with the file that says it is whole: at no moment does a part of it pass for all of it."""
-    erase(folder / first)
+def remove_folder(folder: Path, marker: str) -> None:
+    """Remove a folder; its completion `marker` goes first, so that a half-removed folder never looks complete."""
+    remove_path(folder / marker)
     with contextlib.suppress(FileNotFoundError):
         fsync(folder)
         shutil.rmtree(folder)
 
 
 def fsync(path: Path) -> None:
-    """Past this line a power cut takes nothing of the file, or of the folder's list of names."""
+    """Sync a file, or a folder's list of names, to the disk: afterwards a power cut loses nothing of it."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in UNSYNCED:
+        if error.errno not in FSYNC_UNSUPPORTED:
             raise
     finally:
         os.close(handle)

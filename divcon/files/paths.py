@@ -1,79 +1,61 @@
-"""Paths as they are typed, and as they are said so that they can be typed again."""
+"""Paths that users type, and paths in messages that users can type again."""
 
-import errno
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-
-from ..errors import InputError
-
-if TYPE_CHECKING:
-    pass
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
 
-from ..errors import UsageError
-from .atomic import disk_errors
+from ..errors import InputError, UsageError
 from .text import printable
 
 PathLike = str | bytes | os.PathLike[str]
-Data = PathLike | Sequence[PathLike]  # a folder; or tar shards: one, a pattern of them, or several
+Data = PathLike | Sequence[PathLike]  # a folder; or tar shards: one, a pattern, or several
+StrOrPath = TypeVar("StrOrPath", bound=str | Path)
 
 
 def as_paths(data: Data) -> list[Path]:
-    """The paths that were named, by one name or by several."""
+    """Return the paths of DATA, which is one path or a sequence of them."""
     names = [data] if isinstance(data, str | bytes | os.PathLike) else data
-    return [Path(os.fsdecode(each)) for each in names]
+    return [Path(os.fsdecode(name)) for name in names]
 
 
-def refuse_inside(data: Data, name: str, path: Path) -> None:
-    """UsageError, if a picture that is to be written would lie in the pile: the next time it would be one of it."""
-    for pile in as_paths(data):
-        if path.resolve().is_relative_to(pile.resolve()):
-            beside = shell_quoted(pile.resolve().parent / path.name)
+def expand_home(path: StrOrPath) -> StrOrPath:
+    """Return the path with a leading `~` or `~user` replaced by that home; `./~` stays an ordinary name.
+
+    Raises InputError if there is no such home. To expand the result again changes nothing.
+    """
+    text = str(path)
+    if not text.startswith("~"):
+        return type(path)(Path(text).absolute()) if str(Path(text)).startswith("~") else path
+    expanded = os.path.expanduser(text)  # noqa: PTH111 - pathlib's forgets that ./~ is another path
+    if expanded.startswith("~"):
+        raise InputError(f"{printable(text)}: there is no such home; a folder that is called so is ./{printable(text)}")
+    return type(path)(expanded)
+
+
+def nearest_existing_folder(path: Path) -> Path:
+    """Return the path if it is a folder, else the nearest parent that exists."""
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
+
+
+def refuse_inside_collection(data: Data, option: str, path: Path) -> None:
+    """Raise UsageError if the picture to write at `path` lies inside DATA: the next scan would count it as an image."""
+    for root in as_paths(data):
+        if path.resolve().is_relative_to(root.resolve()):
+            beside = shell_quoted(root.resolve().parent / path.name)
             raise UsageError(
-                f"{name}={printable(path)} lies inside the collection, and would be one of its pictures the next time; name a file "
-                f"outside {printable(pile)}, like {name}={beside}"
+                f"{option}={printable(path)} lies inside the collection, and would be one of its pictures the next time; "
+                f"name a file outside {printable(root)}, like {option}={beside}"
             )
 
 
 def shell_quoted(path: Path | str) -> str:
-    """A path as a shell takes it, in one word."""
+    """Return a path as one word for a shell."""
     return shlex.quote(printable(path))
 
 
 def printable_data(data: Data) -> str:
-    """The same of what was named: all of it, or, of many, the first and how many more."""
+    """Return DATA as words for a message: its path, or the first path and the number of others."""
     first, *more = as_paths(data)
     return f"{shell_quoted(first)}{f' (and {len(more):,} more)' if more else ''}"
-
-
-def nearest_folder(path: Path) -> Path:
-    """The folder itself, or the nearest above that is there."""
-    return next(above for above in (path.absolute(), *path.absolute().parents) if above.is_dir())
-
-
-Named = TypeVar("Named", bound=str | Path)
-
-
-def expand_home(typed: Named) -> Named:
-    """The path that is meant: `~` is home, as a shell has it, and `./~` is a name like any other. InputError where there is
-    no such home."""
-    text = str(typed)
-    if not text.startswith("~"):
-        return type(typed)(Path(text).absolute()) if str(Path(text)).startswith("~") else typed
-    found = os.path.expanduser(text)  # noqa: PTH111 - pathlib's forgets that ./~ is another path
-    if found.startswith("~"):
-        raise InputError(f"{printable(text)}: there is no such home; a folder that is called so is ./{printable(text)}")
-    return type(typed)(found)
-
-
-def refuse_unwritable(path: Path) -> None:
-    """DiskError, before any work, where a file can't be put in this place."""
-    above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
-    number = errno.EISDIR if path.is_dir() else errno.ENOTDIR if not above.is_dir() else 0
-    if not number and not os.access(above, os.W_OK | os.X_OK):
-        number = errno.EROFS if os.statvfs(above).f_flag & os.ST_RDONLY else errno.EACCES
-    if number:
-        with disk_errors(path):
-            raise OSError(number, os.strerror(number))

@@ -9,18 +9,22 @@ if TYPE_CHECKING:
 
 
 def write_tensors(path: Path, tensors: "Mapping[str, torch.Tensor]") -> None:
-    """A safetensors file, written like any other: a full disk is an OSError, and who may read it is the user's choice."""
+    """Write tensors by name to a safetensors file.
+
+    The bytes are written as those of any other file, not by safetensors itself: so a full disk raises OSError, and the
+    user's umask decides who may read the file.
+    """
     from safetensors.torch import save
 
     path.write_bytes(save(_unshared({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})))
 
 
 def _unshared(tensors: "Mapping[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
-    """Each in memory of its own: modules that a network has in two places share theirs, which safetensors refuses."""
-    taken: set[int] = set()
-    parts = {}
+    """The tensors, each with memory of its own: safetensors refuses two names for one memory, as tied weights have."""
+    addresses: set[int] = set()
+    unshared = {}
     for name, tensor in tensors.items():
-        at = tensor.untyped_storage().data_ptr()
-        parts[name] = tensor.clone() if at in taken else tensor
-        taken.add(at)
-    return parts
+        address = tensor.untyped_storage().data_ptr()
+        unshared[name] = tensor.clone() if address in addresses else tensor
+        addresses.add(address)
+    return unshared

@@ -58,7 +58,7 @@ class AdversarialAutoencoder(Method):
 
     def _told_apart(self, code: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
         """The discriminator's loss: to say 1 of codes from the prior, and 0 of the encoder's."""
-        prior = dist.drawn(torch.randn, *code.shape, device=code.device)
+        prior = dist.draw_rows(torch.randn, *code.shape, device=code.device)
         return _judged(self.discriminator(prior), 1) / 2 + _judged(self.discriminator(code), 0) / 2
 
     def _given_away(self, code: Float[Tensor, "b d"]) -> Float[Tensor, ""]:

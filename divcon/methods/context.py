@@ -58,8 +58,8 @@ class Context(Method):
 def neighbors(images: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b 2 3 side side"], Int64[Tensor, "b"]]:
     """The patch in the middle and one beside it; which of the eight it is, row by row."""
     side, step, slack = measures(images.shape[-1])
-    u = dist.drawn(torch.rand, len(images), PATCHES, 2, device=images.device)
-    which = (dist.drawn(torch.rand, len(images), device=images.device) * SIDES).long()
+    u = dist.draw_rows(torch.rand, len(images), PATCHES, 2, device=images.device)
+    which = (dist.draw_rows(torch.rand, len(images), device=images.device) * SIDES).long()
     places = torch.stack([torch.full_like(which, CENTER), which + (which >= CENTER)], 1)
     at = corners(u, step, slack).take_along_dim(places[..., None], 1)
     return cut(images, at, side), which
@@ -76,10 +76,10 @@ def measures(size: int) -> tuple[int, int, int]:
 def faded(patches: Float[Tensor, "b n 3 s s"], share: float) -> Float[Tensor, "b n 3 s s"]:
     """In about this share of the patches, faint noise in place of two of the three colors."""
     (b, n), device = patches.shape[:2], patches.device
-    u = dist.drawn(torch.rand, b, n, 2, device=device)
+    u = dist.draw_rows(torch.rand, b, n, 2, device=device)
     left = torch.arange(3, device=device) == (u[..., :1] * 3).long()
     spread = (patches.std((3, 4)) * left).sum(2).view(b, n, 1, 1, 1)
-    noise = dist.drawn(torch.randn, *patches.shape, device=device) * FAINT * spread
+    noise = dist.draw_rows(torch.randn, *patches.shape, device=device) * FAINT * spread
     stays = left | (u[..., 1:] >= share)
     return torch.where(stays[..., None, None], patches, noise)
 

@@ -40,7 +40,7 @@ class DenoisingAutoencoder(Method):
 
     def forward(self, batch: Batch, at: At) -> Outcome:
         (clean,) = batch.views
-        pool = self.net(clean + self.noise * dist.drawn(torch.randn, *clean.shape, device=clean.device))
+        pool = self.net(clean + self.noise * dist.draw_rows(torch.randn, *clean.shape, device=clean.device))
         loss = F.mse_loss(self.decoder(pool, clean.shape[-1]), clean.float())
         return Outcome(loss, features=pool.detach())
 

@@ -60,7 +60,7 @@ class Jigsaw(Method):
 
     def forward(self, batch: Batch, at: At) -> Outcome:
         tiles = tiles_of(batch.views[0])
-        u = dist.drawn(torch.rand, len(tiles), device=tiles.device)
+        u = dist.draw_rows(torch.rand, len(tiles), device=tiles.device)
         truth = (u * len(self.order)).long()
         pools = self.net(shuffled(tiles, self.order[truth]).flatten(0, 1)).unflatten(0, (-1, PATCHES))
         logits = self.classifier(pools.flatten(1)).float()
@@ -72,7 +72,7 @@ class Jigsaw(Method):
 def tiles_of(images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 9 3 side side"]:
     """One tile from each cell of a grid of 3 x 3, row by row, without its tone."""
     cell, side = images.shape[-1] // ROW, tile(images.shape[-1])
-    u = dist.drawn(torch.rand, len(images), PATCHES, 2, device=images.device)
+    u = dist.draw_rows(torch.rand, len(images), PATCHES, 2, device=images.device)
     return standardized(cut(images, corners(u, cell, cell - side), side))
 
 

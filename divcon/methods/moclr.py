@@ -40,7 +40,7 @@ class MoCLR(MomentumMethod):
         seen = self.net(a)
         one_way = info_nce(seen, self.target(b), self.temperature)
         other_way = info_nce(self.net(b), self.target(a), self.temperature)
-        chance = 2 * math.log(len(a) * dist.world())
+        chance = 2 * math.log(len(a) * dist.world_size())
         # the sum, not the mean: DnC equation 1 and the line below it
         return Outcome(one_way + other_way, features=seen.detach(), chance=chance)
 

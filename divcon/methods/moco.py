@@ -63,7 +63,7 @@ class MoCo(MomentumMethod):
     @torch.no_grad()
     def after_step(self, kept: Any, at: At) -> None:
         super().after_step(kept, at)
-        places = self._take(dist.gathered(kept))
+        places = self._take(dist.all_gather(kept))
         self.next.copy_((places[-1] + 1) % len(self.queue))
 
     def _take(self, keys: Float[Tensor, "b d"]) -> Int64[Tensor, "b"]:

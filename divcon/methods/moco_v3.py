@@ -43,7 +43,7 @@ class MoCoV3(MomentumMethod):
         one_way = info_nce(self.predictor(seen), self.target(b), self.temperature)
         other_way = info_nce(self.predictor(self.net(b)), self.target(a), self.temperature)
         scale = 2 * self.temperature
-        chance = scale * 2 * math.log(len(a) * dist.world())
+        chance = scale * 2 * math.log(len(a) * dist.world_size())
         return Outcome(scale * (one_way + other_way), features=seen.detach(), chance=chance)
 
 

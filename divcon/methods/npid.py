@@ -70,7 +70,7 @@ class NPID(Method):
 def noise_for(index: Int64[Tensor, "b"], negatives: int, n: int) -> Int64[Tensor, "b m"]:
     """Images at random for each of the batch, out of n: this rank's part of those of the global batch."""
     first = dist.rank() * len(index)
-    drawn = torch.randint(n, (len(index) * dist.world(), negatives), device=index.device)
+    drawn = torch.randint(n, (len(index) * dist.world_size(), negatives), device=index.device)
     return drawn[first : first + len(index)]
 
 

@@ -5,7 +5,7 @@ import inspect
 import pkgutil
 from typing import Any, get_type_hints
 
-from ..config import check_value, unknown
+from ..config import unknown_name, validate_value
 from ..errors import UsageError
 from .contract import Method
 from .settings import Settings, SmallSettings
@@ -27,7 +27,7 @@ def method_names() -> list[str]:
 def method_named(name: str) -> type[Method]:
     """The method that divcon/methods/NAME.py defines."""
     if name not in method_files():
-        raise UsageError(unknown("method", name, method_names()))
+        raise UsageError(unknown_name("method", name, method_names()))
     module = importlib.import_module(f"divcon.methods.{name}")
     (found,) = (
         c
@@ -78,6 +78,6 @@ def checked_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     known = options_of(method_named(name))
     for option in options:
         if option not in known:
-            raise UsageError(unknown(f"option of {name}", option, list(known)))
+            raise UsageError(unknown_name(f"option of {name}", option, list(known)))
     kinds = get_type_hints(method_named(name).__init__, include_extras=True)
-    return {**known, **{option: check_value(kinds[option], value, option) for option, value in options.items()}}
+    return {**known, **{option: validate_value(kinds[option], value, option) for option, value in options.items()}}

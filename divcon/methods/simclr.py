@@ -36,7 +36,7 @@ class SimCLR(Method):
 
     def forward(self, batch: Batch, at: At) -> Outcome:
         a, b = self.net(torch.cat(list(batch.views))).chunk(2)
-        chance = math.log(2 * len(a) * dist.world() - 1)
+        chance = math.log(2 * len(a) * dist.world_size() - 1)
         return Outcome(nt_xent(a, b, self.temperature), features=a.detach(), chance=chance)
 
 

@@ -76,7 +76,7 @@ class SwAV(Method):
 
     def _codes(self, view: int, scores: Float[Tensor, "b k"], weights: Float[Tensor, "k d"], at: At) -> Tensor:
         """Each image's cluster, softly, by a large view: among the batch, and the queue once it is full."""
-        n, length = len(scores), self.queue.shape[1] // dist.world()
+        n, length = len(scores), self.queue.shape[1] // dist.world_size()
         if length and at.epoch >= self.queue_from and int(self.filled) >= self.queue.shape[1]:
             own = self.queue[view, dist.rank() * length : (dist.rank() + 1) * length]
             scores = torch.cat([scores, cosines(own, weights)])
@@ -86,7 +86,7 @@ class SwAV(Method):
     def after_step(self, kept: Any, at: At) -> None:
         length = self.queue.shape[1]
         if length:
-            new = torch.stack([dist.gathered(part) for part in kept])[:, :length]
+            new = torch.stack([dist.all_gather(part) for part in kept])[:, :length]
             self.queue.copy_(torch.cat([new, self.queue], 1)[:, :length])
             self.filled.copy_((self.filled + new.shape[1]).clamp(max=length))
 

@@ -13,7 +13,7 @@ class BatchNorm(nn.BatchNorm1d):
         assert x.dim() in (2, 4), f"batch norm takes [B, C] or [B, C, H, W], not {tuple(x.shape)}"
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or dist.world() == 1:
+        if not self.training or dist.world_size() == 1:
             return super().forward(x.float() if x.dim() == 2 else x)
         mean, var, n = moments_of_all_ranks(x.float())
         self._remember(mean.detach(), var.detach() * n / (n - 1))
@@ -32,15 +32,15 @@ class BatchNorm(nn.BatchNorm1d):
 def moments_of_all_ranks(x: Tensor) -> tuple[Tensor, Tensor, float]:
     """Mean and (biased) variance of each channel over the batch of all ranks, and how many values made them."""
     others = [d for d in range(x.dim()) if d != 1]
-    n = x.numel() / x.shape[1] * dist.world()
-    mean = dist.summed(x.sum(others)) / n
-    var = dist.summed((x - _spread(mean, x)).square().sum(others)) / n
+    n = x.numel() / x.shape[1] * dist.world_size()
+    mean = dist.all_sum(x.sum(others)) / n
+    var = dist.all_sum((x - _spread(mean, x)).square().sum(others)) / n
     return mean, var, n
 
 
 def over_all_ranks(module: nn.Module) -> nn.Module:
     """The same network with every batch norm over all ranks; itself when there is one rank."""
-    if dist.world() == 1:
+    if dist.world_size() == 1:
         return module
     for name, child in module.named_children():
         module.add_module(name, over_all_ranks(child))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..machine import NO_MEMORY
+from ..machine import OUT_OF_MEMORY
 from .encoder import EncoderSpec, build
 from .net import width
 
@@ -37,7 +37,7 @@ def objection(encoder: nn.Module, side: int, *, training: bool = False) -> str |
     except MemoryError:
         raise
     except Exception as error:  # a network's code meets sizes unchecked, and fails in any way
-        if any(words in str(error).lower() for words in NO_MEMORY):
+        if any(words in str(error).lower() for words in OUT_OF_MEMORY):
             raise
         return _in_short(error)
     finally:

@@ -26,7 +26,7 @@ class MemoryBank(nn.Module):
 
         Of an image that comes twice, the last counts: otherwise which one does would be left to chance.
         """
-        index, z = dist.gathered(index), dist.gathered(F.normalize(z.float(), dim=1))
+        index, z = dist.all_gather(index), dist.all_gather(F.normalize(z.float(), dim=1))
         images, last = last_of_each(index)
         self.rows[images] = F.normalize(torch.lerp(z[last], self.rows[images], momentum), dim=1)
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from .. import host_settings
-from ..config import check
+from ..config import validate_fields
 from ..errors import DamagedError, InputError, UsageError
 from ..files.atomic import atomic_write
 from ..files.integrity import digest, hash_difference, sha256, write_json
@@ -116,8 +116,8 @@ class Trained:
     @classmethod
     def load(cls, folder: Path) -> Self:
         about = cls._about(folder)
-        input_spec = check(InputSpec, {key: about[key] for key in ("size", "mean", "std")})
-        return cls(check(EncoderSpec, about["encoder"]), input_spec, folder=folder)
+        input_spec = validate_fields(InputSpec, {key: about[key] for key in ("size", "mean", "std")})
+        return cls(validate_fields(EncoderSpec, about["encoder"]), input_spec, folder=folder)
 
     @staticmethod
     def _about(folder: Path) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class Trained:
 
 def rebuilt(spec: EncoderSpec, input_spec: InputSpec, shape: dict[str, Any], device: str = "cpu") -> Net:
     """The network without its weights; on the device "meta" without room for them either."""
-    with host_settings.ours(), torch.device(device):
+    with host_settings.set_aside(), torch.device(device):
         return Net(build(replace(spec, init="random"), input_spec.size), **shape)
 
 
@@ -171,6 +171,6 @@ def _refuse(folder: Path, name: str, found: list[int] | None, expected: list[int
 
 def untrained(spec: EncoderSpec, input_spec: InputSpec, seed: int = 0) -> Trained:
     """The encoder alone, with the random weights of the seed."""
-    with host_settings.ours():
+    with host_settings.set_aside():
         torch.manual_seed(seed)
         return Trained(spec, input_spec, Net(build(spec, input_spec.size)))

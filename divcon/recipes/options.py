@@ -10,7 +10,7 @@ from ..config import Seed
 from ..data.index.index import Near
 from ..data.labeled.layout import Split
 from ..errors import UsageError
-from ..machine import Choice
+from ..machine import AutoBool
 from ..nets.encoder import SLIM, EncoderSpec
 from ..nets.trained import MOST, InputSpec
 from ..train.schedules import IMAGENET
@@ -54,7 +54,7 @@ class Options:
     split: Split = "auto"  # of that folder: none if each folder in it is a class, or its parts, like train,val
     device: str = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    channels_last: Choice = "auto"  # the memory format of images
+    channels_last: AutoBool = "auto"  # the memory format of images
     fast_small_maps: bool = True  # the same network, computed faster
     compiled: bool = False  # by torch.compile
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)

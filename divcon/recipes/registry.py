@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 from types import ModuleType
 
-from ..config import unknown
+from ..config import unknown_name
 from ..errors import UsageError
 from ..methods.registry import declared_settings
 from ..methods.settings import SmallSettings
@@ -26,7 +26,7 @@ def named(name: str) -> NamedRecipe:
         return _of_file(importlib.import_module(f"divcon.recipes.{name}"))
     declared = declared_settings()
     if name not in declared:
-        raise UsageError(unknown("recipe", name, names()))
+        raise UsageError(unknown_name("recipe", name, names()))
     method, settings = declared[name]
     if isinstance(settings, SmallSettings):
         return small_recipe(name, method, settings)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import failpoints
-from ..config import enumerated
+from ..config import list_names
 from ..errors import OwnedError, UsageError, few
 from ..files.atomic import remove_folder
 from ..files.text import printable
@@ -40,7 +40,7 @@ def _following(record: RunRecord, run: RunFolder, name: str) -> list[str]:
     known = sorted({*record.expected_stages(), *run.begun_stages()}, key=order)
     group = [stage for stage in known if stage == name or stage.startswith(f"{name}/")]
     if not group:
-        raise UsageError(f"{printable(run.path)} has no stage {name!r}; it has {enumerated(known)}")
+        raise UsageError(f"{printable(run.path)} has no stage {name!r}; it has {list_names(known)}")
     return group + [stage for stage in known if order(stage)[0] > order(group[0])[0]]
 
 

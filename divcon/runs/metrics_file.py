@@ -7,8 +7,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from ..files.atomic import atomic_write, disk_errors
-from ..files.integrity import read_regular
+from ..files.atomic import atomic_write
+from ..files.disk_errors import disk_errors
+from ..files.regular import read_regular_file
 from ..files.text import printable
 from ..log import warning
 
@@ -45,7 +46,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def _text(path: Path) -> str:
     try:
-        return read_regular(path).decode("utf-8", "replace")
+        return read_regular_file(path).decode("utf-8", "replace")
     except ValueError as error:
         warning(f"{printable(path)} is damaged ({error}) and left out")
         return ""

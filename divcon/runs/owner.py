@@ -14,8 +14,10 @@ from typing import Any
 
 from .. import failpoints
 from ..errors import OwnedError
-from ..files.atomic import disk_errors, erase, fsync, make_folder
-from ..files.integrity import read_regular, seal, unseal
+from ..files.atomic import fsync, make_folder, remove_path
+from ..files.disk_errors import disk_errors
+from ..files.integrity import seal, unseal
+from ..files.regular import read_regular_file
 from ..files.text import printable
 from .folder import LOCK
 
@@ -90,7 +92,7 @@ def clear(folder: Path) -> None:
     """Remove the files beside a lock. Killed processes left them; waiting processes write theirs again. Only the owner of the
     folder may call this."""
     for left in folder.glob(f"{LOCK}.*"):
-        erase(left)
+        remove_path(left)
 
 
 def check(folder: Path) -> None:
@@ -187,7 +189,7 @@ def _move_aside(path: Path, steal: bool) -> None:
     with contextlib.suppress(FileNotFoundError):
         path.rename(aside)
         failpoints.at("lock.aside")
-        erase(aside)
+        remove_path(aside)
 
 
 def owner_of(folder: Path) -> Owner | None:
@@ -222,7 +224,7 @@ def _content(path: Path) -> bytes | None:
     """The content of the lock; None where there is none. Over a network a file may be replaced while it is read."""
     for turn in range(TRIES):
         try:
-            return read_regular(path)
+            return read_regular_file(path)
         except FileNotFoundError:
             return None
         except ValueError:

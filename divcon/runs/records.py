@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from .. import __version__
-from ..config import described
+from ..config import to_json_value
 from ..errors import DamagedError
 from ..files.integrity import write_json
 from ..files.text import printable
@@ -100,7 +100,7 @@ class RunRecord:
         return record
 
     def write(self, folder: Path) -> None:
-        write_json(RunFolder(folder).record, described(self))
+        write_json(RunFolder(folder).record, to_json_value(self))
 
     def expected_stages(self) -> list[str]:
         """The names of the stages, in order: as many in a group as there are, or, until that is known, as were planned."""

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, cast, get_args, get_type_hints
 
 from .. import failpoints
-from ..config import described, differences
+from ..config import differences, to_json_value
 from ..errors import OwnedError, UsageError, WaitingError, few
-from ..files.atomic import erase, fsync
+from ..files.atomic import fsync, remove_path
 from ..files.integrity import digest, sha256, write_json
 from ..files.paths import shell_quoted
 from ..files.text import printable
 from ..log import info
 from ..machine import Machine
-from ..signals import stop_here
+from ..signals import stop_if_requested
 from . import owner
 from .folder import LOCK, WORKING, RunFolder, StageFolder
 from .json_files import load_record
@@ -136,7 +136,7 @@ class Run:
 
     def _do(self, name: str, key: Any, make: Callable[[StageContext], Summary]) -> None:
         """Own the folder, do the stage, and write stage.json last."""
-        stop_here("nothing was begun")
+        stop_if_requested("nothing was begun")
         refuse_links(self.folder, [name])
         folder = self._folder(name)
         with owner.owned(folder.path, steal=self.steal_lock):
@@ -180,7 +180,7 @@ class Run:
         for path in folder.path.iterdir():
             if path.name != LOCK:
                 failpoints.at("stage.clearing")
-                erase(path)
+                remove_path(path)
         return 0.0
 
     def _refuse_changes(self, name: str, key: Any) -> None:
@@ -212,7 +212,7 @@ def made_by(do: Callable[..., Result[A]]) -> type[A]:
 
 def _key(do: Callable[..., object], args: Sequence[object]) -> dict[str, Any]:
     """What a stage was asked for, as JSON."""
-    return {"do": do.__name__, "version": getattr(do, "version", 1), "args": described(list(args))}
+    return {"do": do.__name__, "version": getattr(do, "version", 1), "args": to_json_value(list(args))}
 
 
 def _digest(key: Any) -> str:
@@ -223,7 +223,7 @@ def _clear_half_written(folder: Path) -> None:
     """Remove what a killed process was about to write. Only the folder's owner may call it."""
     owner.clear(folder)
     for path in folder.glob("*.part"):
-        erase(path)
+        remove_path(path)
 
 
 def _tidy(folder: StageFolder) -> None:
@@ -231,7 +231,7 @@ def _tidy(folder: StageFolder) -> None:
     for name in WORKING:
         if name != LOCK:
             with contextlib.suppress(OSError):  # of a stage that is done, no one needs it
-                erase(folder.path / name)
+                remove_path(folder.path / name)
 
 
 def _tidy_left(folder: StageFolder) -> None:
@@ -251,7 +251,7 @@ def _record(folder: StageFolder, state: StageState, summary: Summary) -> dict[st
     return {
         "key": state.key,
         "seconds": state.seconds(),
-        "summary": described(summary),
+        "summary": to_json_value(summary),
         "versions": versions(),
         "sha256": hashes,
     }

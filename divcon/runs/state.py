@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from ..config import described
+from ..config import to_json_value
 from ..errors import DamagedError, Error, StoppedError
 from ..files.integrity import read_json, write_json
 from ..log import warning
@@ -34,7 +34,7 @@ class StageState:
     def write(self, state: str = "running", why: str = "") -> None:
         self.check_owner()
         record = StateRecord(state, self.seconds(), why, self.key)
-        write_json(self.folder.state, {**described(record), **asdict(owner.this_process())})
+        write_json(self.folder.state, {**to_json_value(record), **asdict(owner.this_process())})
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:

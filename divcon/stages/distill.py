@@ -108,10 +108,10 @@ def _assigned_teacher(
         else model.net
     )
     if layer == "projection":
-        return AssignedTeacher(context.machine.put(Teacher(net)), positions)
+        return AssignedTeacher(context.machine.to_device(Teacher(net)), positions)
     pixels, some = pixels_of(context, images, model.input_spec), sample(len(images), USUAL, 0)
     usual = encode(net, model.input_spec, pixels, context.machine, layer=layer, positions=some)
-    teacher = context.machine.put(Teacher(net, layer, usual))
+    teacher = context.machine.to_device(Teacher(net, layer, usual))
     return AssignedTeacher(teacher, positions, usual if len(some) == len(positions) else None)
 
 

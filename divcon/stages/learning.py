@@ -143,7 +143,7 @@ def with_fitting_batch(recipe: L, n: int, name: str) -> L:
 
 def fitting_batch(batch_size: int, n: int) -> int:
     """The batch size, or an eighth of n images where that is smaller: at least two, and the same on each rank."""
-    world = dist.world()
+    world = dist.world_size()
     eighth = max(1, n // 8 // world) * world
     return batch_size if batch_size <= n // 8 else max(2, eighth)
 

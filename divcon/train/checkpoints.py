@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .. import failpoints
-from ..files.atomic import disk_errors, erase, fsync, make_folder, part_path
+from ..files.atomic import fsync, make_folder, part_path, remove_path
+from ..files.disk_errors import disk_errors
 from ..files.integrity import mismatches, sha256, write_json
 from ..files.tensors import write_tensors
 from ..files.text import printable
@@ -46,7 +47,7 @@ def save(
             shutil.rmtree(part, ignore_errors=True)
             raise
         mine()
-        erase(final)
+        remove_path(final)
         failpoints.at("checkpoint.replacing")
         part.rename(final)
         fsync(folder)
@@ -70,7 +71,7 @@ def _prune(folder: Path) -> None:
     whole = 0
     for checkpoint in _found(folder):
         if whole == KEPT:
-            erase(checkpoint)
+            remove_path(checkpoint)
         else:
             whole += not damaged(checkpoint)
 
@@ -97,7 +98,7 @@ def damaged(checkpoint: Path, of: str | None = None) -> str:
 def clear(folder: Path) -> None:
     """Remove what a killed process left half-written. Only the stage's owner may call it."""
     for part in folder.glob("*.part"):
-        erase(part)
+        remove_path(part)
 
 
 def _found(folder: Path) -> list[Path]:

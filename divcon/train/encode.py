@@ -51,10 +51,10 @@ def encode(
     the center view. `purpose` is what the view's random numbers are for."""
     positions = np.arange(len(pixels)) if positions is None else positions
     was_training = net.training
-    machine.put(net).eval()
+    machine.to_device(net).eval()
     parts = []
     for begin in range(0, len(positions), CHUNK):
-        signals.stop_here("this stage will begin again")
+        signals.stop_if_requested("this stage will begin again")
         here = positions[begin : begin + CHUNK]
         seen = views_of(view or center(input_spec.size), *pixels.at(here), purpose, here, machine.workers)
         with machine.autocast():

@@ -61,9 +61,9 @@ def fit(
         raise DataError(
             f"{context.name}: {len(pixels)} images are too few to train on; add images, or lower clusters.k"
         )
-    if training.batch_size % dist.world():
+    if training.batch_size % dist.world_size():
         raise UsageError(
-            f"{context.name}: a batch of {training.batch_size} can't be shared by {dist.world()} ranks alike"
+            f"{context.name}: a batch of {training.batch_size} can't be shared by {dist.world_size()} ranks alike"
         )
     steps = steps_for(training.images, training.batch_size)
     loader = Loader(
@@ -73,10 +73,10 @@ def fit(
         seed=training.seed,
         workers=machine.workers,
         rank=dist.rank(),
-        world=dist.world(),
+        world=dist.world_size(),
         ahead=machine.device != "cpu",
     )
-    machine.put(method).train()
+    machine.to_device(method).train()
     if machine.compiled:
         method.compile()
     optimizer = make_optimizer(training.optimizer, method, training.weight_decay)
@@ -131,7 +131,7 @@ def train_step(
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(outcome.loss)
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    dist.average(gradients)
+    dist.all_mean(gradients)
     (guard or NonFiniteGuard(optimizer)).watch(outcome.loss, gradients, batch.index, at)
     for group in optimizer.param_groups:
         group["lr"] = lr

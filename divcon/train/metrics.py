@@ -85,13 +85,13 @@ class Metrics:
 
     def after(self, step: int) -> None:
         """Save if it is time to, and stop if that was asked for."""
-        last, stop = step + 1 == self.steps, dist.any_rank(signals.asked())
+        last, stop = step + 1 == self.steps, dist.any_rank(signals.stop_requested())
         if stop or last or dist.any_rank(time.monotonic() - self.saved >= self.context.save_every):
             self.settle()
-            dist.first_alone(lambda: self._save(step + 1))
+            dist.rank_zero_first(lambda: self._save(step + 1))
             self.saved = time.monotonic()
         if stop and not last:
-            signals.stop_here(f"{printable(self.context.name)} is saved at step {step + 1:,} of {self.steps:,}")
+            signals.stop_if_requested(f"{printable(self.context.name)} is saved at step {step + 1:,} of {self.steps:,}")
 
     def summary(self) -> "TrainingSummary":
         """What the training took."""

@@ -34,7 +34,7 @@ class NonFiniteGuard:
 
     def watch(self, loss: Tensor, gradients: list[Tensor], index: Tensor, at: At) -> None:
         before, size = self.seen, torch.stack(torch._foreach_norm(gradients)).sum()
-        fault = dist.largest((~torch.isfinite(loss.detach() + size)).float())
+        fault = dist.all_max((~torch.isfinite(loss.detach() + size)).float())
         if before is not None:
             fault = torch.maximum(fault, before.fault)
         vars(self.optimizer)["found_inf"] = fault  # torch's own optimizers look there, for mixed precision's sake

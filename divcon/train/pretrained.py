@@ -44,7 +44,7 @@ class Preprocess:
     def view(self, image: Picture) -> UInt8[np.ndarray, "size size 3"]:
         """The same before it is normalized: [size, size, 3]."""
         try:
-            with host_settings.pillow():
+            with host_settings.pillow_defaults():
                 data = _encoded(image)
                 decode.rgb(data)  # looks for what is missing
                 picture = decode.shrunk(data, self.input_spec.short_side)

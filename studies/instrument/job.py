@@ -13,7 +13,7 @@ from typing import Any
 
 from divcon.api import run, run_plan, status
 from divcon.api.run_plan import RunPlan
-from divcon.config import described
+from divcon.config import to_json_value
 from divcon.errors import Error, OwnedError, UsageError
 from divcon.files.atomic import make_folder
 from divcon.files.integrity import digest
@@ -148,7 +148,7 @@ def _key(order: RunPlan) -> dict[str, Any]:
     """All that the bits of a base depend on, beside the code."""
     machine = {**order.record.machine, **{name: order.record.options.get(name) for name in ARITHMETIC}}
     kind = {name: value for name, value in machine.items() if name not in ("workers", "keep_memory")}
-    return {"images": order.images.fingerprint, "base": described(order.recipe.base), "machine": kind}
+    return {"images": order.images.fingerprint, "base": to_json_value(order.recipe.base), "machine": kind}
 
 
 def _share(base: Path) -> tuple[dict[str, Any], tuple[watch.Account, float]]:

@@ -95,7 +95,7 @@ def within(source: str) -> ClassOf:
 
 
 def clip_art(folder: Path, work: Path) -> None:
-    found = demo.collection(work.parent)
+    found = demo.demo_collection(work.parent)
     if found.name != "openclipart":
         raise InputError(
             f"{demo.PACKAGE} could not be got, and a study takes nothing else in its place; look for apt-get"
@@ -106,7 +106,7 @@ def clip_art(folder: Path, work: Path) -> None:
 
 def emoji(folder: Path, work: Path) -> None:
     """A folder a category, as the package tells them."""
-    (gem,) = demo.unpacked(EMOJI, work).glob("usr/share/rubygems-integration/all/gems/gemojione-*")
+    (gem,) = demo.download_debian_package(EMOJI, work).glob("usr/share/rubygems-integration/all/gems/gemojione-*")
     for one in json.loads((gem / "config/index.json").read_text()).values():
         source = gem / "assets/png" / f"{one['unicode']}.png"
         if source.exists():
@@ -117,7 +117,7 @@ def emoji(folder: Path, work: Path) -> None:
 
 def fashion(folder: Path, work: Path) -> None:
     """Some of the training part, always the same."""
-    source = demo.unpacked(FASHION, work) / "usr/share/datasets/fashion-mnist"
+    source = demo.download_debian_package(FASHION, work) / "usr/share/datasets/fashion-mnist"
     images, labels = (idx(source / f"train-{what}.gz") for what in ("images-idx3-ubyte", "labels-idx1-ubyte"))
     write_some(folder, images, labels, OF_FASHION)
 

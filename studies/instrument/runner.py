@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from divcon.config import typed
+from divcon.config import parse_options
 from divcon.errors import Error, UsageError
 from divcon.files.atomic import write_text
 from divcon.files.caches import cache_folder
@@ -53,7 +53,7 @@ def main(words: Sequence[str]) -> None:
         sys.exit("\n".join([f"{__doc__}", *(f"{name}: {table.about(name)}" for name in table.names())]))
     try:
         drawing = list(words[1:2]) == ["draw"]
-        asked = Asked.of(words[0], typed(words[2:] if drawing else words[1:]))
+        asked = Asked.of(words[0], parse_options(words[2:] if drawing else words[1:]))
         if drawing:
             asked.draw()
         else:

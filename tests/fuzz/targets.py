@@ -17,7 +17,7 @@ from PIL import Image
 
 from divcon.api.status import status
 from divcon.clustering.clusters import Clusters
-from divcon.config import check, typed
+from divcon.config import parse_options, validate_fields
 from divcon.data.decoding.decode import fitted, shrunk
 from divcon.data.index import validate
 from divcon.data.index.index import Found, Index
@@ -118,7 +118,7 @@ def options() -> Target:
 
 
 def _options(data: bytes) -> None:
-    check(Options, typed(data.decode("utf-8", "replace").split("\n")))
+    validate_fields(Options, parse_options(data.decode("utf-8", "replace").split("\n")))
 
 
 def run_json() -> Target:

@@ -67,7 +67,7 @@ def _learn(source: Source, entries: Sequence[Entry], memory: "Memory", workers: 
                 memory.learn(files[place], verdict)
                 failpoints.at("scan.judged")
                 log.progress("scan", done, len(files))
-                signals.stop_here("what was looked through is remembered")
+                signals.stop_if_requested("what was looked through is remembered")
     finally:
         memory.save()
 
@@ -172,7 +172,7 @@ class Memory:
         names = ("path", *Verdict._fields)
         columns = [list(sure), *(list(column) for column in zip(*sure.values()))] if sure else [[] for _ in names]
         table = pa.table(dict(zip(names, columns))).replace_schema_metadata({b"layout": LAYOUT})
-        with caches.unless_closed(self.file.parents[1]), atomic.atomic_write(self.file) as part:
+        with caches.skip_if_unwritable(self.file.parents[1]), atomic.atomic_write(self.file) as part:
             with part.open("wb") as file, pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_table(table)
             integrity.append_digest(part)

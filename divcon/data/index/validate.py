@@ -6,7 +6,7 @@ import os
 import stat
 from typing import IO, NamedTuple
 
-from ...files.integrity import open_regular
+from ...files.regular import open_nonblocking
 from ..decoding import decode
 from ..decoding.image_warnings import notes
 from ..sources.byte_range import ByteRange
@@ -41,7 +41,7 @@ def check_file(place: ByteRange) -> Verdict:
 
 
 def _judge_file(place: ByteRange) -> Verdict:
-    with open_regular(place.file) as file:
+    with open_nonblocking(place.file) as file:
         return _judge_open(file, place)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...config import unknown
+from ...config import unknown_name
 from ...errors import UsageError
 from ...files.text import printable
 from ..sources.names import alike, composed, printed
@@ -120,7 +120,7 @@ def _named(root: Path, inside: Inside, side: str) -> tuple[str, ...]:
     for name in names:
         if name not in inside:
             raise UsageError(
-                f"split={printable(side)}: {printable(root)} holds {enumerated_names(inside)}; {unknown('folder', printable(name), [*inside])}"
+                f"split={printable(side)}: {printable(root)} holds {enumerated_names(inside)}; {unknown_name('folder', printable(name), [*inside])}"
             )
     return tuple(names)
 

@@ -24,6 +24,7 @@ from jaxtyping import Int32, UInt8
 from ... import failpoints, log, signals
 from ...errors import DamagedError, DiskError
 from ...files import atomic, caches, integrity, text
+from ...files.disk_errors import disk_errors
 from ..decoding.decode import DECODING, Picture, Rejected, fitted, shrunk
 from ..images import Images, Positions
 from ..sources.reader_threads import parallel_map
@@ -116,7 +117,7 @@ def _open(images: Images, side: int, cache: Path, cache_gb: float, workers: int)
         log.info(f"pixels: {size / GB:.1f} GB is more than cache_gb={cache_gb:g}: images are decoded each time")
         return Decoded(images, side, workers)
     folder = place_of(images, side, cache)
-    with caches.unless_closed(cache), _building:
+    with caches.skip_if_unwritable(cache), _building:
         if not _is_sound(folder, PackedPictures.laid_out(heights, widths, np.empty(0, np.uint8)), size):
             Build(folder, images, side, size).make(workers)
         flat = np.memmap(folder / "pixels.u8", np.uint8, "r")
@@ -161,7 +162,7 @@ class Build:
         self.starts = range(0, len(images), BLOCK)
 
     def make(self, workers: int) -> None:
-        with atomic.disk_errors(self.folder):
+        with disk_errors(self.folder):
             atomic.make_folder(self.folder.parent)
             adopt(self.folder)
             self.part.mkdir(exist_ok=True)
@@ -205,7 +206,7 @@ class Build:
                     failpoints.at("pixels.listed")
                 checksums.append(checksum)
                 log.progress("pixels", min(start + BLOCK, len(self.images)), len(self.images))
-                signals.stop_here("the pixels so far are kept")
+                signals.stop_if_requested("the pixels so far are kept")
         return checksums
 
     def _decode(self, pictures: PackedPictures, start: int, workers: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from ...files.integrity import open_regular
+from ...files.regular import open_nonblocking
 
 Wanted = Callable[[bytes], bool]
 
@@ -55,7 +55,7 @@ class Source(Protocol):
 
 def read_bytes(place: ByteRange) -> bytes:
     """The bytes that lie there, as far as there are any."""
-    with open_regular(place.file) as file:
+    with open_nonblocking(place.file) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError("it is no regular file any more")
         file.seek(place.offset)

@@ -14,8 +14,8 @@ from typing import NoReturn
 
 from ... import log, signals
 from ...errors import InputError, UsageError
-from ...files.integrity import open_regular
-from ...files.paths import nearest_folder, shell_quoted
+from ...files.paths import nearest_existing_folder, shell_quoted
+from ...files.regular import open_nonblocking
 from ...files.text import printable
 from .byte_range import ByteRange, Entry, Wanted, below, reason_of
 from .retry import retry
@@ -53,7 +53,7 @@ class Shards:
                 if entry.offset >= 0 or wanted(entry.path):
                     yield entry
                 if count % OFTEN == 0:
-                    signals.stop_here("nothing was begun")
+                    signals.stop_if_requested("nothing was begun")
             log.progress("shards", done, len(self.names))
 
     def place(self, name: bytes, offset: int, size: int) -> ByteRange:
@@ -70,7 +70,7 @@ def _entries(path: bytes, shard: bytes, wanted: Wanted) -> Iterator[Entry]:
     said, as of a folder, of its name with a slash."""
     seen = set[bytes]()
     try:
-        with retry(lambda: open_regular(path)) as file:
+        with retry(lambda: open_nonblocking(path)) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise BrokenError("not_a_regular_file", "")
@@ -103,7 +103,7 @@ def shards_at(data: Sequence[Path]) -> Shards | None:
             else printable(data[0])
         )
         raise InputError(
-            f"there is no {what}: look with `ls {shell_quoted(nearest_folder((missing or data)[0].parent))}`"
+            f"there is no {what}: look with `ls {shell_quoted(nearest_existing_folder((missing or data)[0].parent))}`"
         )
     tars = [path for i, path in enumerate(files) if _is_tar(path, look=i == 0)]
     if not tars and len(data) == 1 and data[0].exists():
@@ -132,7 +132,7 @@ def _is_tar(path: Path, *, look: bool) -> bool:
 
 
 def _begin(path: Path) -> bytes:
-    with contextlib.suppress(OSError), open_regular(os.fsencode(path)) as file:
+    with contextlib.suppress(OSError), open_nonblocking(os.fsencode(path)) as file:
         return file.read(BLOCK)
     return b""
 
