@@ -169,7 +169,7 @@ def test_a_file_system_that_links_badly_gives_a_lock_to_one(
 def test_a_lock_that_can_not_be_read_for_a_moment_is_read_again_and_one_that_stays_so_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, free: bool
 ) -> None:
-    read, left = owner.read, [times]
+    read, left = owner.read_regular_file, [times]
 
     def stale(path: Path) -> bytes:
         left[0] -= 1

@@ -23,9 +23,9 @@ import divcon
 from divcon.api import index, models, run_plan
 from divcon.api.behavior import Behavior
 from divcon.api.encoder_check import check_encoders
-from divcon.api.entry import PATHS
+from divcon.api.entry import PATH_ARGUMENTS
 from divcon.api.preflight import refuse_what_fails_later
-from divcon.cli import _worded
+from divcon.cli import _with_interrupt_error
 from divcon.config import parse_options, validate_fields, with_options
 from divcon.data.images import open_images
 from divcon.errors import DataError, FaultError, StoppedError, UsageError
@@ -34,7 +34,7 @@ from divcon.methods.contract import At
 from divcon.nets.trained import InputSpec
 from divcon.pipelines.recipe import Recipe
 from divcon.recipes import Options, named
-from divcon.signals import listening
+from divcon.signals import deferred_signals
 from divcon.train.nonfinite import StepValues
 from divcon.train.nonfinite import check as guard_check
 from divcon.train.pretrained import Preprocess
@@ -162,14 +162,14 @@ def test_a_plan_of_one_stage_is_of_that_stage(photos: Path, tmp_path: Path, caps
 
 def test_a_second_ctrl_c_says_what_is_kept() -> None:
     def verb() -> None:
-        with listening():
+        with deferred_signals():
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(
         (StoppedError, KeyboardInterrupt), match="second Ctrl-C: all that was saved before is kept"
     ) as stopped:
-        _worded(verb)()
+        _with_interrupt_error(verb)()
     assert isinstance(stopped.value, StoppedError) and stopped.value.code == 130
 
 
@@ -282,10 +282,10 @@ def test_every_argument_of_a_verb_that_may_be_a_path_passes_the_door() -> None:
         hints = get_type_hints(verb)
         for name in inspect.signature(verb).parameters:
             if Path in getattr(hints[name], "__args__", ()):
-                assert name in PATHS, (verb, name)
+                assert name in PATH_ARGUMENTS, (verb, name)
 
 
 def test_every_option_that_may_be_any_text_is_known_to_be_a_path_or_none() -> None:
     for kind in (Options, Behavior, *Recipe.__subclasses__()):
         for name, hint in fields(kind):
-            assert not takes_text(hint) or name in PATHS | TEXTS, (kind, name)
+            assert not takes_text(hint) or name in PATH_ARGUMENTS | TEXTS, (kind, name)

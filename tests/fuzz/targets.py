@@ -177,7 +177,7 @@ def lock() -> Target:
 
 
 def _lock(data: bytes) -> None:
-    (WORK / "owned" / owner.NAME).write_bytes(_sealed(data))
+    (WORK / "owned" / owner.LOCK).write_bytes(_sealed(data))
     owner.owner_of(WORK / "owned")
 
 
