@@ -1,8 +1,9 @@
 """Compare each expert with the base on the expert's own cluster."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -19,18 +20,46 @@ from ..files.integrity import digest, read_json, write_json
 from ..log import info
 from ..nets.trained import Trained
 from ..runs.folder import EXPERT_SCORES
+from ..runs.json_files import as_record
 from ..runs.recorder import Plan, planned_by
 from ..runs.stage import Result, StageContext
 from ..train.encode import encode
 from .learning import pixels_of, sample
 
-MARGIN = 0.005  # what an expert has to gain on the base to be called better
+MARGIN = 0.005  # an expert has to gain so much on the base to be called better
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterScores:
+    """The scores of an expert and of the base on one cluster: agreement in 0..1, and 20-NN accuracy where labels were given
+    and some of them fall to the cluster."""
+
+    cluster: int
+    images: int
+    base: float
+    expert: float
+    base_knn: float | None = None
+    expert_knn: float | None = None
+
+    def gain(self) -> float:
+        """The expert's gain on the base: by labels where there are some, else by agreement."""
+        if self.expert_knn is None or self.base_knn is None:
+            return self.expert - self.base
+        return self.expert_knn - self.base_knn
+
+    def in_words(self) -> str:
+        gain = self.gain()
+        better, worse = "knows them better", "knows them less well"
+        verdict = better if gain > MARGIN else worse if gain < -MARGIN else "knows them as well"
+        knn = "" if self.expert_knn is None else f"; 20-NN {self.expert_knn:.1%}, base {self.base_knn:.1%}"
+        scores = f"agreement {self.expert:.3f}, base {self.base:.3f}{knn}"
+        return f"expert {self.cluster} on its {self.images:,} images: {scores}: it {verdict}"
 
 
 class ExpertScores:
-    """The scores of each expert and of the base on each cluster: rows for people, not used by any later stage."""
+    """The scores of each expert, in the order of clusters: rows for people, not used by any later stage."""
 
-    def __init__(self, rows: list[dict[str, Any]]):
+    def __init__(self, rows: Sequence[ClusterScores]):
         self.rows = rows
 
     @property
@@ -38,11 +67,11 @@ class ExpertScores:
         return digest(str(self.rows))
 
     def save(self, folder: Path) -> None:
-        write_json(folder / EXPERT_SCORES, self.rows)
+        write_json(folder / EXPERT_SCORES, [asdict(row) for row in self.rows])
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        return cls(read_json(folder / EXPERT_SCORES))
+        return cls([as_record(ClusterScores, row, folder / EXPERT_SCORES) for row in read_json(folder / EXPERT_SCORES)])
 
 
 def plan_checks(
@@ -66,13 +95,21 @@ def check_experts(
     labeled = _labeled_by_cluster(context, base, clusters, check)
     rows = []
     for k, (expert, members) in enumerate(zip(experts, clusters.members(), strict=True)):
-        some = members[sample(len(members), check.images, check.seed)]
-        row: dict[str, Any] = {"cluster": k, "images": len(members)}
-        for who, model in (("base", base), ("expert", expert)):
-            row[who] = agreement_on(model, pixels, some, context.machine, check)
-            for data, its_pixels, at in labeled:
-                row[f"{who}_knn"] = knn_on(model, data, its_pixels, at[k], context.machine, check)
-        info(_verdict(row))
+        positions = members[sample(len(members), check.images, check.seed)]
+        agreement, knn = dict[str, float](), dict[str, float | None]()
+        for name, model in (("base", base), ("expert", expert)):
+            agreement[name] = agreement_on(model, pixels, positions, context.machine, check)
+            for data, its_pixels, by_cluster in labeled:
+                knn[name] = knn_on(model, data, its_pixels, by_cluster[k], context.machine, check)
+        row = ClusterScores(
+            cluster=k,
+            images=len(members),
+            base=agreement["base"],
+            expert=agreement["expert"],
+            base_knn=knn.get("base"),
+            expert_knn=knn.get("expert"),
+        )
+        info(row.in_words())
         rows.append(row)
         failpoints.at("compare.some")
     return Result(ExpertScores(rows))
@@ -81,7 +118,7 @@ def check_experts(
 def _labeled_by_cluster(
     context: StageContext, base: Trained, clusters: Clusters, check: ExpertCheck
 ) -> list[tuple[Labeled, Pixels, list[NDArray[np.int64]]]]:
-    """The labeled images, if any were named, with their pixels, and the positions that fall to each cluster."""
+    """The labeled images, if a folder was named, with their pixels, and the positions that fall to each cluster."""
     if check.labels is None:
         return []
     labeled = open_labeled(check.labels, split=check.split, cache=context.cache, workers=context.machine.workers)
@@ -89,13 +126,3 @@ def _labeled_by_cluster(
     features = encode(base.net, base.input_spec, pixels, context.machine, layer="hidden")
     nearest, _ = assign(features, torch.from_numpy(clusters.centroids))
     return [(labeled, pixels, [np.flatnonzero(nearest.numpy() == k) for k in range(clusters.k)])]
-
-
-def _verdict(row: dict[str, Any]) -> str:
-    gain = row["expert"] - row["base"] if row.get("expert_knn") is None else row["expert_knn"] - row["base_knn"]
-    verdict = (
-        "knows them better" if gain > MARGIN else "knows them less well" if gain < -MARGIN else "knows them as well"
-    )
-    knn = f"; 20-NN {row['expert_knn']:.1%}, base {row['base_knn']:.1%}" if row.get("expert_knn") is not None else ""
-    scores = f"agreement {row['expert']:.3f}, base {row['base']:.3f}{knn}"
-    return f"expert {row['cluster']} on its {row['images']:,} images: {scores}: it {verdict}"
