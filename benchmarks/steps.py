@@ -130,7 +130,7 @@ class Ours:
         batch = as_batch(shown, self.input_spec, self.machine)
         self.normalizing += time.perf_counter() - begin
         outcome = train_step(self.method, self.optimizer, batch, at, LR, self.machine, self.guard)
-        self.method.after_step(outcome.kept, at)
+        self.method.after_step(outcome.update, at)
         self.at, self.done = self.at + 1, self.done + 1
 
     def figures(self) -> dict[str, float]:

@@ -121,7 +121,7 @@ def info_nce_of_queue(query: Array, key: Array, queue: Array, temperature: float
     return sum(losses) / len(losses)
 
 
-def cosine_miss(guess: Array, truth: Array) -> float:
+def cosine_regression(guess: Array, truth: Array) -> float:
     """2 - 2 cos, mean over the rows."""
     losses = []
     for g, t in zip(guess, truth):

@@ -73,7 +73,7 @@ def of_method(name: str) -> dict[str, Any]:
     loss.backward()
     dist.all_mean([p.grad for p in trainable(method).values() if p.grad is not None])
     torch.manual_seed(0)
-    method.after_step(method(batch, AT).kept, AT)
+    method.after_step(method(batch, AT).update, AT)
     return {
         "loss": dist.all_sum(loss.detach()) / dist.world_size(),
         "gradients": {key: p.grad for key, p in trainable(method).items()},

@@ -15,13 +15,13 @@ from test_methods import AT, BATCH, CLOSE, SMALL, N, built, state, toy_batch, tr
 from torch import Tensor
 
 from divcon import dist
-from divcon.losses import alike, instance_nce, instance_softmax
+from divcon.losses import instance_nce, instance_softmax, similarities
 from divcon.machine import Machine
 from divcon.methods.contract import At
-from divcon.methods.local_aggregation import LocalAggregation, aggregation, background_neighbors, close_among
+from divcon.methods.local_aggregation import LocalAggregation, background_neighbors, close_neighbors, local_aggregation
 from divcon.methods.moco import MoCo
 from divcon.methods.moco_v3 import MoCoV3
-from divcon.methods.npid import NPID, nce_by_chance, noise_for, of_random_directions
+from divcon.methods.npid import NPID, expected_normalizer, nce_of_chance, noise_positions
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.memory_bank import MemoryBank
 from divcon.nets.momentum import Momentum, momentum_at
@@ -100,23 +100,23 @@ def test_one_that_sees_no_image_in_another_has_the_loss_of_chance() -> None:
     z, bank = torch.eye(6)[:2], torch.eye(6)[2:]
     noise = torch.randint(4, (2, 50), generator=torch.Generator().manual_seed(0))
     found = float(instance_nce(z, bank, torch.tensor([0, 1]), noise, 0.07, 1.0))
-    assert found == pytest.approx(nce_by_chance(50), rel=1e-5)
+    assert found == pytest.approx(nce_of_chance(50), rel=1e-5)
     assert float(instance_softmax(z, bank, torch.tensor([0, 1]), 0.07)) == pytest.approx(math.log(4), rel=1e-6)
 
 
 @pytest.mark.parametrize(("dim", "temperature"), [(128, 0.07), (16, 0.2), (3, 0.5)])
 def test_the_normalizer_is_that_of_directions_at_random(dim: int, temperature: float) -> None:
     some, rows = unit(400, dim, seed=0), unit(2000, dim, seed=1)
-    measured = float(alike(some, rows, temperature).exp().mean())
-    assert of_random_directions(dim, temperature) == pytest.approx(measured, rel=0.02)
-    assert of_random_directions(128, 0.07) == pytest.approx(2876934.2 / 1281167, rel=0.02)  # the authors' for ImageNet
+    measured = float(similarities(some, rows, temperature).exp().mean())
+    assert expected_normalizer(dim, temperature) == pytest.approx(measured, rel=0.02)
+    assert expected_normalizer(128, 0.07) == pytest.approx(2876934.2 / 1281167, rel=0.02)  # the authors' for ImageNet
 
 
 def test_scores_are_computed_in_float32_where_all_else_is_in_bf16() -> None:
     z, bank, index, noise = normal(4, 16), unit(9, 16, seed=1), torch.arange(4), torch.arange(36).view(4, 9) % 9
-    full = [alike(z, bank, 0.07), instance_nce(z, bank, index, noise, 0.07, 2.0)]
+    full = [similarities(z, bank, 0.07), instance_nce(z, bank, index, noise, 0.07, 2.0)]
     with Machine(precision="bf16").autocast():
-        half = [alike(z, bank, 0.07), instance_nce(z, bank, index, noise, 0.07, 2.0)]
+        half = [similarities(z, bank, 0.07), instance_nce(z, bank, index, noise, 0.07, 2.0)]
         assert (z @ bank.T).dtype == torch.bfloat16
     assert all(torch.equal(a, b) for a, b in zip(full, half))
 
@@ -124,7 +124,7 @@ def test_scores_are_computed_in_float32_where_all_else_is_in_bf16() -> None:
 def test_each_image_has_noise_of_its_own_and_ranks_share_what_one_would_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(index: Tensor) -> Tensor:
         torch.manual_seed(3)
-        return noise_for(index, 6, 100)
+        return noise_positions(index, 6, 100)
 
     whole, parts = drawn(torch.arange(8)), []
     assert len(whole.unique(dim=0)) == 8 and int(whole.min()) >= 0 and int(whole.max()) < 100
@@ -140,7 +140,7 @@ def test_instance_recognition_remembers_half_of_what_it_saw() -> None:
     assert isinstance(method, NPID)
     batch, before = toy_batch("npid"), method.bank.rows.clone()
     seen = F.normalize(method.net(batch.views[0]).detach(), dim=1)
-    method.after_step(method(batch, AT).kept, AT)
+    method.after_step(method(batch, AT).update, AT)
     expected = F.normalize((before[batch.index] + seen) / 2, dim=1)
     torch.testing.assert_close(method.bank.rows[batch.index], expected, atol=1e-5, rtol=0)
     assert torch.equal(method.bank.rows[BATCH:], before[BATCH:])
@@ -162,25 +162,25 @@ def test_the_papers_projection_is_one_linear_layer_of_the_pool(name: str) -> Non
 
 def test_background_neighbors_are_the_nearest_rows_and_the_image_itself() -> None:
     z, bank, index = normal(5, 3), unit(12, 3, seed=1), torch.tensor([0, 5, 11, 3, 5])
-    found = background_neighbors(alike(z, bank, 0.07), index, 4)
+    found = background_neighbors(similarities(z, bank, 0.07), index, 4)
     for row, own, near in zip(z, index.tolist(), found.tolist()):
         others = [j for j in slow.nearest_rows(of(row), of(bank), 12) if j != own]
         assert set(near) == {own, *others[:3]} and len(near) == 4
-    assert {*background_neighbors(alike(z, bank, 0.07), index, 12)[0].tolist()} == set(range(12))
+    assert {*background_neighbors(similarities(z, bank, 0.07), index, 12)[0].tolist()} == set(range(12))
 
 
 def test_close_neighbors_are_those_of_any_clustering() -> None:
     labels = torch.tensor([[0, 0, 1, 1, 2, 2], [5, 6, 6, 7, 7, 5]])  # 0: {0, 1} and {0, 5}; 3: {2, 3} and {3, 4}
     everyone = torch.arange(6).expand(2, 6)
-    found = close_among(everyone, torch.tensor([0, 3]), labels)
+    found = close_neighbors(everyone, torch.tensor([0, 3]), labels)
     assert found.tolist() == [[True, True, False, False, False, True], [False, False, True, True, True, False]]
-    assert close_among(torch.tensor([[4, 5, 0]]), torch.tensor([0]), labels).tolist() == [[False, True, True]]
+    assert close_neighbors(torch.tensor([[4, 5, 0]]), torch.tensor([0]), labels).tolist() == [[False, True, True]]
 
 
 def test_aggregation_is_the_share_of_what_is_close() -> None:
     scores = torch.log(torch.tensor([[1.0, 2.0, 5.0], [3.0, 1.0, 1.0]])).requires_grad_()
     close_by = torch.tensor([[True, True, False], [True, True, True]])
-    loss = aggregation(scores, close_by)
+    loss = local_aggregation(scores, close_by)
     assert float(loss.detach()) == pytest.approx(-math.log(3 / 8) / 2)
     loss.backward()
     assert scores.grad is not None and torch.isfinite(scores.grad).all() and float(scores.grad[1].abs().max()) < 1e-6
@@ -194,9 +194,9 @@ def test_local_aggregation_is_the_loop_and_so_is_its_gradient(neighbors: int) ->
     args = of(method.bank.rows), index.tolist(), method.labels.tolist(), neighbors, 0.2
 
     def loss(u: Tensor) -> Tensor:
-        scores = alike(u, method.bank.rows, 0.2)
+        scores = similarities(u, method.bank.rows, 0.2)
         background = background_neighbors(scores.detach(), index, neighbors)
-        return aggregation(scores.gather(1, background), close_among(background, index, method.labels))
+        return local_aggregation(scores.gather(1, background), close_neighbors(background, index, method.labels))
 
     assert float(loss(z)) == pytest.approx(slow.local_aggregation(of(z), *args), rel=1e-5)
     assert close(slope_of(loss, z), slow.gradient(lambda u: slow.local_aggregation(u, *args), of(z)))
@@ -217,9 +217,11 @@ def test_it_begins_as_instance_recognition_with_the_same_net_and_bank() -> None:
     method.before_epoch(nothing, At(0, 10, 0))
     assert torch.equal(method(batch, AT).loss, other(batch, AT).loss)
     method.before_epoch(nothing, At(2, 10, 1))
-    assert not method.divided and method(batch, AT).loss == other(batch, AT).loss
+    assert not method.has_labels and method(batch, AT).loss == other(batch, AT).loss
     method.before_epoch(nothing, At(4, 10, 2))
-    assert method.divided and method(batch, AT).loss < other(batch, AT).loss and torch.equal(method.bank.rows, before)
+    assert (
+        method.has_labels and method(batch, AT).loss < other(batch, AT).loss and torch.equal(method.bank.rows, before)
+    )
 
 
 def test_each_clustering_differs_and_each_pass_clusters_again() -> None:
@@ -254,9 +256,9 @@ def test_the_queue_is_a_ring_of_the_last_keys() -> None:
     last: deque[Tensor] = deque(method.queue.clone(), maxlen=12)
     for step, size in enumerate([5, 5, 5, 1, 12, 7, 30, 3]):
         keys = unit(size, SMALL["dim"], seed=step)
-        method.after_step(keys, AT)
+        method.after_step((keys,), AT)
         last.extend(keys)
-        found = method.queue.roll(-int(method.next), 0)  # from the oldest on
+        found = method.queue.roll(-int(method.queue_position), 0)  # from the oldest on
         torch.testing.assert_close(found, torch.stack(list(last)))
 
 
@@ -280,10 +282,10 @@ def steps_of(method: MoCo, early: bool) -> tuple[list[Tensor], list[float]]:
         outcome.loss.backward()
         optimizer.step()
         before = state(method.target)
-        method.after_step(outcome.kept, at)
+        method.after_step(outcome.update, at)
         if early:
             method.target.load_state_dict(before)
-        keys.append(outcome.kept)
+        keys.append(outcome.update[0])
         losses.append(float(outcome.loss.detach()))
     return keys, losses
 

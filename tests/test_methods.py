@@ -293,9 +293,9 @@ def test_the_state_dict_is_all_it_remembers(name: str, tmp_path: Path) -> None:
 @every_kind
 def test_after_step_moves_nothing_that_the_optimizer_moves(name: str) -> None:
     method = built(name)
-    kept = method(toy_batch(name), AT).kept
+    update = method(toy_batch(name), AT).update
     before = state(method)
-    method.after_step(kept, AT)
+    method.after_step(update, AT)
     assert moved(before, method) & set(trainable(method)) == set()
 
 
@@ -416,7 +416,7 @@ def test_moclrs_target_follows_the_net_by_the_momentum_of_the_step() -> None:
         for p in method.net.parameters():
             p.add_(torch.ones_like(p))
     before, at = [p.clone() for p in method.target.parameters()], At(5, 20, 0)
-    method.after_step(None, at)
+    method.after_step((), at)
     momentum = momentum_at(0.9, 5, 20)
     for old, new, p in zip(before, method.target.parameters(), method.net.parameters()):
         torch.testing.assert_close(new, momentum * old + (1 - momentum) * p.detach())

@@ -232,9 +232,9 @@ def test_06_the_momentum_of_each_training_ends_at_one_in_its_own_last_step(tmp_p
         seen: list[At] = []
 
         class Watched(MoCLR):
-            def after_step(self, kept: Any, at: At, seen: list[At] = seen) -> None:
+            def after_step(self, update: tuple[Tensor, ...], at: At, seen: list[At] = seen) -> None:
                 seen.append(at)
-                super().after_step(kept, at)
+                super().after_step(update, at)
 
         work = StageContext(tmp_path / str(steps), "experts/0", Machine(), tmp_path)
         work.folder.mkdir()
@@ -477,7 +477,7 @@ def test_20_the_targets_statistics_come_from_its_own_forward_in_train_mode() -> 
             p.mul_(1.3)
     own = copy.deepcopy(method.target)
     method(batch, AT)
-    method.after_step(None, At(0, 10, 0))
+    method.after_step((), At(0, 10, 0))
     for view in (batch.views[1], batch.views[0]):
         own(view)
     kept = {name: b for name, b in method.target.named_buffers() if is_statistic(name)}

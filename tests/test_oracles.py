@@ -13,7 +13,7 @@ from test_losses import normal, slope_of
 from timm.optim import Lars
 from torch import Tensor, nn
 
-from divcon.losses import cosine_miss, info_nce_of_queue, nt_xent
+from divcon.losses import cosine_regression, info_nce_of_queue, nt_xent
 from divcon.train.optimizers import LARS
 
 TEMPERATURES = [0.07, 0.1, 0.2, 1.0]
@@ -53,7 +53,7 @@ def test_mocos_loss_is_lightlys_over_steps_that_fill_the_queue(temperature: floa
 def test_byols_loss_is_two_and_twice_lightlys_negative_cosine() -> None:
     guess, truth = 3 * normal(9, 16), normal(9, 16, seed=1)
     theirs = NegativeCosineSimilarity()
-    assert_same(lambda g: cosine_miss(g, truth), lambda g: 2 + 2 * theirs(g, truth), guess)
+    assert_same(lambda g: cosine_regression(g, truth), lambda g: 2 + 2 * theirs(g, truth), guess)
 
 
 SHAPES = [(4, 3), (2, 3, 3, 3), (5,), (1,)]

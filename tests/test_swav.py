@@ -15,7 +15,7 @@ from torch import Tensor
 from divcon.data.views.presets import small_crops, swav
 from divcon.data.views.view import View
 from divcon.errors import UsageError
-from divcon.losses import sinkhorn, swapped
+from divcon.losses import sinkhorn, swapped_prediction
 from divcon.machine import Machine
 from divcon.methods.contract import At
 from divcon.methods.deepcluster_v2 import DeepClusterV2
@@ -57,7 +57,7 @@ def test_codes_fill_clusters_alike_however_the_scores_lean() -> None:
 def test_the_loss_and_its_gradient_are_lightlys(small: int) -> None:
     ours = [scores(16, 10, seed=i).requires_grad_() for i in range(2 + small)]
     theirs = [x.detach().clone().requires_grad_() for x in ours]
-    loss = swapped(ours, [sinkhorn(x.detach(), 0.05, 3) for x in ours[:2]], 0.1)
+    loss = swapped_prediction(ours, [sinkhorn(x.detach(), 0.05, 3) for x in ours[:2]], 0.1)
     expected = SwaVLoss()(theirs[:2], theirs[2:]).squeeze()
     torch.autograd.backward([loss, expected])
     torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
@@ -69,12 +69,12 @@ def test_images_of_a_queue_take_part_in_the_division_as_lightlys_do() -> None:
     x, queued = [scores(8, 10, seed=i) for i in range(2)], [scores(20, 10, seed=5 + i) for i in range(2)]
     codes = [sinkhorn(torch.cat([a, q]), 0.05, 3)[:8] for a, q in zip(x, queued)]
     expected = SwaVLoss()([a.clone() for a in x], [], queued).squeeze()
-    torch.testing.assert_close(swapped(x, codes, 0.1), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(swapped_prediction(x, codes, 0.1), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_network_that_tells_nothing_apart_pays_ln_k_and_that_is_noticed() -> None:
     alike = torch.zeros(16, 10)
-    assert float(swapped([alike, alike], [sinkhorn(alike, 0.05, 3)] * 2, 0.1)) == pytest.approx(math.log(10))
+    assert float(swapped_prediction([alike, alike], [sinkhorn(alike, 0.05, 3)] * 2, 0.1)) == pytest.approx(math.log(10))
     outcome = built("swav")(toy_batch("swav"), AT)
     assert outcome.chance == pytest.approx(math.log(10)) and outcome.loss.item() < 3 * outcome.chance
     assert CHANCE < 1
@@ -145,13 +145,13 @@ def test_a_queue_is_used_once_it_is_full_and_its_pass_has_come_and_drops_the_old
     method, batch = built("swav", queue=24, queue_from=1), toy_batch("swav")
     assert isinstance(method, SwAV)
     first, late = method(batch, At(0, 10, 0)), At(3, 10, 1)
-    method.after_step(first.kept, late)
+    method.after_step(first.update, late)
     assert int(method.filled) == 16
     torch.testing.assert_close(method(batch, late).loss, first.loss)  # not full yet
-    method.after_step([part + 1 for part in first.kept], late)
+    method.after_step(tuple(part + 1 for part in first.update), late)
     assert int(method.filled) == 24
-    torch.testing.assert_close(method.queue[0, :16], first.kept[0] + 1)
-    torch.testing.assert_close(method.queue[1, 16:], first.kept[1][:8])
+    torch.testing.assert_close(method.queue[0, :16], first.update[0] + 1)
+    torch.testing.assert_close(method.queue[1, 16:], first.update[1][:8])
     torch.testing.assert_close(method(batch, At(3, 10, 0)).loss, first.loss)  # its pass has not come
     assert float(method(batch, late).loss) != pytest.approx(float(first.loss), abs=1e-4)
 
@@ -180,7 +180,7 @@ def test_the_first_pass_begins_with_a_look_and_later_ones_with_what_was_seen() -
 
     method.before_epoch(look, At(0, 20, 0))
     before = method.labels.clone()
-    method.after_step((torch.arange(N), [normal(N, 16, seed=3), normal(N, 16, seed=4)]), At(3, 20, 0))
+    method.after_step((torch.arange(N), normal(N, 16, seed=3), normal(N, 16, seed=4)), At(3, 20, 0))
     method.before_epoch(look, At(4, 20, 1))
     assert looks == ["projection"]
     assert not torch.equal(before, method.labels)

@@ -123,7 +123,7 @@ def _noise(recipe: NetworkTraining, method: Method, machine: Machine) -> Batch:
 def _step(method: Method, optimizer: torch.optim.Optimizer, batch: Batch, machine: Machine) -> float:
     at = At(0, 1, 0)
     outcome = train_step(method, optimizer, batch, at, 0.0, machine)
-    method.after_step(outcome.kept, at)
+    method.after_step(outcome.update, at)
     return float(outcome.loss.detach())
 
 

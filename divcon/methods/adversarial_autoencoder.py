@@ -1,4 +1,4 @@
-"""Adversarial autoencoder (https://arxiv.org/abs/1511.05644): paint a picture from a code that no discriminator can tell
+"""Adversarial autoencoder (https://arxiv.org/abs/1511.05644): reconstruct an image from a code that a discriminator can't tell
 from a random one."""
 
 from typing import Annotated
@@ -20,11 +20,13 @@ from .settings import PaperSettings, Settings, SmallSettings, measured
 
 
 class AdversarialAutoencoder(Method):
-    """The code is the net's projection; the prior is Gaussian. The paper alternates its two phases, each with a rate of its
-    own; here their losses are added, and `weight`, which stands for those rates, is ours. `channels` are those of the
-    decoder's first map."""
+    """The code is the net's projection; the prior is Gaussian.
 
-    advice = "lower base.options.weight or base.lr: the discriminator may have won"
+    The paper alternates two phases, each with its own rate. Here their losses are added, and `weight` takes the place of those
+    rates. `channels` is the width of the decoder's first feature map.
+    """
+
+    advice = "lower base.options.weight or base.lr: the discriminator may be too strong"
     about = "reconstruct an image from a code that looks Gaussian to a discriminator"
 
     def __init__(
@@ -51,24 +53,24 @@ class AdversarialAutoencoder(Method):
     def forward(self, batch: Batch, at: At) -> Outcome:
         (images,) = batch.views
         code = self.net(images)
-        missed = F.mse_loss(self.decoder(code, images.shape[-1]), images.float())
-        caught, found = self._told_apart(code.detach()), self._given_away(code)
-        logs = {"missed": missed.detach(), "caught": caught.detach()}
-        return Outcome(missed + self.weight * (caught + found), logs, features=code.detach())
+        reconstruction = F.mse_loss(self.decoder(code, images.shape[-1]), images.float())
+        discriminator, generator = self._discriminator_loss(code.detach()), self._generator_loss(code)
+        logs = {"reconstruction": reconstruction.detach(), "discriminator": discriminator.detach()}
+        return Outcome(reconstruction + self.weight * (discriminator + generator), logs, features=code.detach())
 
-    def _told_apart(self, code: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
-        """The discriminator's loss: to say 1 of codes from the prior, and 0 of the encoder's."""
+    def _discriminator_loss(self, code: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+        """The discriminator is to give 1 for codes from the prior, and 0 for the encoder's."""
         prior = dist.draw_rows(torch.randn, *code.shape, device=code.device)
-        return _judged(self.discriminator(prior), 1) / 2 + _judged(self.discriminator(code), 0) / 2
+        return _bce(self.discriminator(prior), 1) / 2 + _bce(self.discriminator(code), 0) / 2
 
-    def _given_away(self, code: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
-        """The encoder's loss: that the discriminator, held still, does not say 1 of its codes."""
-        held = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
-        return _judged(functional_call(self.discriminator, held, (code,)), 1)
+    def _generator_loss(self, code: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+        """The discriminator, whose weights get no gradient from it, is to give 1 for the encoder's codes."""
+        frozen = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
+        return _bce(functional_call(self.discriminator, frozen, (code,)), 1)
 
 
-def _judged(logits: Float[Tensor, "b 1"], truth: int) -> Float[Tensor, ""]:
-    return F.binary_cross_entropy_with_logits(logits.float(), torch.full_like(logits.float(), truth))
+def _bce(logits: Float[Tensor, "b 1"], target: int) -> Float[Tensor, ""]:
+    return F.binary_cross_entropy_with_logits(logits.float(), torch.full_like(logits.float(), target))
 
 
 SETTINGS: dict[str, Settings] = {

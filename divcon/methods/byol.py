@@ -3,7 +3,7 @@
 from pydantic import PositiveInt
 from torch import nn
 
-from ..losses import cosine_miss
+from ..losses import cosine_regression
 from ..nets.heads import regressor
 from ..nets.momentum import Momentum
 from ..nets.net import Net
@@ -13,9 +13,9 @@ from .settings import PaperSettings, Settings, SmallSettings, measured
 
 
 class BYOL(MomentumMethod):
-    """Neither projector nor predictor ends with batch norm. `momentum=None` starts it by the number of steps."""
+    """Neither projector nor predictor ends with batch norm. `momentum=None` derives its start from the number of steps."""
 
-    advice = "start with more momentum (base.options.momentum=0.99), or lower base.lr: without negatives, images may come to look alike"
+    advice = "start with more momentum (base.options.momentum=0.99), or lower base.lr: without negatives, the features of different images may become alike"
     about = "predict a momentum encoder's projection of the other view, without negatives"
 
     def __init__(
@@ -35,11 +35,10 @@ class BYOL(MomentumMethod):
 
     def forward(self, batch: Batch, at: At) -> Outcome:
         a, b = batch.views
-        seen = self.net(a)
-        loss = cosine_miss(self.predictor(seen), self.target(b)) + cosine_miss(
-            self.predictor(self.net(b)), self.target(a)
-        )
-        return Outcome(loss, features=seen.detach())
+        projection = self.net(a)
+        one_way = cosine_regression(self.predictor(projection), self.target(b))
+        other_way = cosine_regression(self.predictor(self.net(b)), self.target(a))
+        return Outcome(one_way + other_way, features=projection.detach())
 
 
 SETTINGS: dict[str, Settings] = {

@@ -1,4 +1,4 @@
-"""Learn to tell given labels apart: the upper line of every table, and the second half of ClusterFit
+"""Supervised classification: the upper line of every table, and the second half of ClusterFit
 (https://arxiv.org/abs/1912.03330)."""
 
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from .contract import At, Batch, Method, Outcome
 
 
 class Classify(Method):
-    """`labels` holds a class for each image of the collection."""
+    """Cross-entropy of a linear classifier. `labels` has a class for each image of the collection."""
 
     about = "predict a given label for each image: supervised learning"
     labels: Tensor
@@ -29,9 +29,9 @@ class Classify(Method):
         return pair[:1]
 
     def forward(self, batch: Batch, at: At) -> Outcome:
-        pool = self.net(batch.views[0])
-        logits = self.classifier(pool).float()
-        truth = self.labels[batch.index]
-        right = (logits.argmax(1) == truth).float().mean()
-        loss = F.cross_entropy(logits, truth, label_smoothing=self.smoothing)
-        return Outcome(loss, {"accuracy": right.detach()}, features=pool.detach(), chance=self.chance)
+        features = self.net(batch.views[0])
+        logits = self.classifier(features).float()
+        targets = self.labels[batch.index]
+        accuracy = (logits.argmax(1) == targets).float().mean()
+        loss = F.cross_entropy(logits, targets, label_smoothing=self.smoothing)
+        return Outcome(loss, {"accuracy": accuracy.detach()}, features=features.detach(), chance=self.chance)

@@ -1,4 +1,4 @@
-"""DeepCluster (https://arxiv.org/abs/1807.05520): cluster what the network sees, learn to predict the clusters, begin again."""
+"""DeepCluster (https://arxiv.org/abs/1807.05520): cluster the features, learn to predict the clusters, repeat each epoch."""
 
 import torch
 import torch.nn.functional as F
@@ -14,17 +14,17 @@ from .settings import PaperSettings, Settings, SmallSettings, cluster_count, mea
 
 
 class DeepCluster(Method):
-    """k-means at the start of each pass, on whitened pools of length one; then a new classifier learns the clusters, and
-    images are drawn so that each cluster is shown as often as any other. `agreement` in the log is the normalized mutual
-    information of a pass's clusters with those of the pass before.
+    """k-means at the start of each epoch, on the pooled features, whitened and of length one. Then a new classifier learns the
+    clusters, and images are drawn so that each cluster is shown equally often. `agreement` in the log is the normalized mutual
+    information of an epoch's clusters with those of the epoch before.
 
-    Of a small collection there is a cluster for eight images at most. The paper's networks see edges, not colors: `base.encoder.colors=edges`.
+    There is at most one cluster for eight images. The paper's networks are shown edges, not colors: `base.encoder.colors=edges`.
     """
 
-    about = "predict k-means clusters of the last pass's features, by a new classifier each pass"
+    about = "predict k-means clusters of the features, by a new classifier each epoch"
     advice = "have fewer clusters (base.options.clusters=), or lower base.lr"
     labels: Tensor
-    shown: Tensor
+    resampled: Tensor
     agreement: Tensor
 
     def __init__(
@@ -42,35 +42,35 @@ class DeepCluster(Method):
         self.classifier = nn.Linear(width(encoder), clusters)
         self.components, self.rounds = components, rounds
         self.register_buffer("labels", torch.zeros(n_images, dtype=torch.int64))
-        self.register_buffer("shown", torch.arange(n_images))
+        self.register_buffer("resampled", torch.arange(n_images))
         self.register_buffer("agreement", torch.zeros(()))
 
     def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         return pair[:1]
 
     @torch.no_grad()
-    def before_epoch(self, look: Encode, at: At) -> None:
-        seen = F.normalize(whitened(look("pool"), self.components), dim=1)
+    def before_epoch(self, encode: Encode, at: At) -> None:
+        features = F.normalize(whitened(encode("pool"), self.components), dim=1)
         k = self.classifier.out_features
-        found = clustered(seen, k, at.epoch, self.rounds, spherical=False, advice=self.advice)
-        self.agreement.fill_(shared_information(self.labels.cpu(), found.labels))
-        self.labels.copy_(found.labels)
-        self.shown.copy_(shown_alike(found.labels))
+        labels = clustered(features, k, at.epoch, self.rounds, spherical=False, advice=self.advice).labels
+        self.agreement.fill_(shared_information(self.labels.cpu(), labels))
+        self.labels.copy_(labels)
+        self.resampled.copy_(shown_alike(labels))
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 
     def resampled_indices(self) -> Tensor:
-        return self.shown
+        return self.resampled
 
     def reset_parameters(self) -> list[nn.Parameter]:
         return [*self.classifier.parameters()]
 
     def forward(self, batch: Batch, at: At) -> Outcome:
-        pool = self.net(batch.views[0])
-        logits, truth = self.classifier(pool).float(), self.labels[batch.index]
-        right = (logits.argmax(1) == truth).float().mean()
-        logs = {"accuracy": right.detach(), "agreement": self.agreement}
-        return Outcome(F.cross_entropy(logits, truth), logs, features=pool.detach())
+        features = self.net(batch.views[0])
+        logits, targets = self.classifier(features).float(), self.labels[batch.index]
+        accuracy = (logits.argmax(1) == targets).float().mean()
+        logs = {"accuracy": accuracy.detach(), "agreement": self.agreement}
+        return Outcome(F.cross_entropy(logits, targets), logs, features=features.detach())
 
 
 SETTINGS: dict[str, Settings] = {

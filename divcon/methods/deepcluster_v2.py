@@ -1,11 +1,8 @@
-"""DeepCluster v2 (https://arxiv.org/abs/2006.09882, appendix D): predict the cluster that k-means put the image into, from
-what was seen of it in the pass before."""
-
-from typing import Any
+"""DeepCluster v2 (https://arxiv.org/abs/2006.09882, appendix D): predict the k-means cluster of the image's projection in the
+epoch before."""
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
@@ -20,12 +17,13 @@ from .settings import SMALL_CROPS, PaperSettings, Settings, SmallSettings, clust
 
 
 class DeepClusterV2(Method):
-    """Spherical k-means at the start of each pass, over the projections that the two large views had in the last one, kept
-    as they came by; the first pass begins with a look. Each of the `heads` has a k-means of its own, by turns on either
-    view's, and a cluster for eight images at most. Its centroids are the classifier: nothing of it is learned, so nothing has to begin again.
+    """Spherical k-means at the start of each epoch, over two memory banks: the projections of the two large views, stored
+    during the epoch before. The first epoch begins by encoding the collection. Each of the `heads` runs a k-means of its own, in
+    turn on either bank, with at most one cluster for eight images. Its centroids are the weights of the classifier, which has no
+    parameters to learn or to reset.
     """
 
-    about = "predict last pass's spherical k-means clusters, centroids as classifiers (multi-crop)"
+    about = "predict the last epoch's spherical k-means clusters, centroids as classifiers (multi-crop)"
     sizes_by = (("crops", 0),)
     centroids: Tensor
     labels: Tensor
@@ -56,31 +54,31 @@ class DeepClusterV2(Method):
         return (*pair, *small_crops(pair[0], self.crops, self.crop_share))
 
     @torch.no_grad()
-    def before_epoch(self, look: Encode, at: At) -> None:
+    def before_epoch(self, encode: Encode, at: At) -> None:
         if at.step == 0:
-            seen = F.normalize(look("projection"), dim=1)
-            self.bank.rows.copy_(seen)
-            self.other_bank.rows.copy_(seen)
+            projections = F.normalize(encode("projection"), dim=1)
+            self.bank.rows.copy_(projections)
+            self.other_bank.rows.copy_(projections)
         for head, centroids in enumerate(self.centroids):
             rows = (self.bank, self.other_bank)[head % 2].rows
             seed = head + len(self.centroids) * at.epoch
-            found = clustered(rows, len(centroids), seed, self.rounds, spherical=True, advice=self.advice)
-            centroids.copy_(found.centroids)
-            self.labels[head] = found.labels
+            clusters = clustered(rows, len(centroids), seed, self.rounds, spherical=True, advice=self.advice)
+            centroids.copy_(clusters.centroids)
+            self.labels[head] = clusters.labels
 
     def forward(self, batch: Batch, at: At) -> Outcome:
-        z = [F.normalize(part, dim=1) for part in by_size(self.net, batch.views)]
-        truths = self.labels[:, batch.index]
-        losses = [self._miss(part, centroids, truth) for part in z for centroids, truth in zip(self.centroids, truths)]
-        return Outcome(
-            torch.stack(losses).mean(), kept=(batch.index, [part.detach() for part in z[:2]]), features=z[0].detach()
-        )
+        z = [F.normalize(view, dim=1) for view in by_size(self.net, batch.views)]
+        targets = self.labels[:, batch.index]
+        losses = [
+            F.cross_entropy(cosines(view, centroids) / self.temperature, labels)
+            for view in z
+            for centroids, labels in zip(self.centroids, targets)
+        ]
+        update = batch.index, z[0].detach(), z[1].detach()
+        return Outcome(torch.stack(losses).mean(), update=update, features=z[0].detach())
 
-    def _miss(self, z: Float[Tensor, "b d"], centroids: Float[Tensor, "k d"], truth: Tensor) -> Float[Tensor, ""]:
-        return F.cross_entropy(cosines(z, centroids) / self.temperature, truth)
-
-    def after_step(self, kept: Any, at: At) -> None:
-        index, (one, other) = kept
+    def after_step(self, update: tuple[Tensor, ...], at: At) -> None:
+        index, one, other = update
         self.bank.follow(index, one, momentum=0.0)
         self.other_bank.follow(index, other, momentum=0.0)
 

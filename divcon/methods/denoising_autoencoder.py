@@ -1,5 +1,5 @@
-"""Denoising autoencoder: paint a picture from what the encoder made of it under noise (https://arxiv.org/abs/1305.6663
-on what that learns; from https://www.jmlr.org/papers/v11/vincent10a.html)."""
+"""Denoising autoencoder (https://www.jmlr.org/papers/v11/vincent10a.html): reconstruct an image from the features of a noisy
+copy. https://arxiv.org/abs/1305.6663 says what that learns."""
 
 from typing import Annotated
 
@@ -18,9 +18,10 @@ from .settings import PaperSettings, Settings, SmallSettings, measured
 
 
 class DenoisingAutoencoder(Method):
-    """`noise` is Gaussian, in spreads of the colors; `channels` are those of the decoder's first map."""
+    """`noise` is the standard deviation of Gaussian noise on normalized pixels; `channels` the width of the decoder's first
+    feature map."""
 
-    about = "reconstruct an image from what is seen of it under noise"
+    about = "reconstruct an image from the features of a noisy copy"
 
     def __init__(
         self,
@@ -40,9 +41,10 @@ class DenoisingAutoencoder(Method):
 
     def forward(self, batch: Batch, at: At) -> Outcome:
         (clean,) = batch.views
-        pool = self.net(clean + self.noise * dist.draw_rows(torch.randn, *clean.shape, device=clean.device))
-        loss = F.mse_loss(self.decoder(pool, clean.shape[-1]), clean.float())
-        return Outcome(loss, features=pool.detach())
+        noise = self.noise * dist.draw_rows(torch.randn, *clean.shape, device=clean.device)
+        features = self.net(clean + noise)
+        loss = F.mse_loss(self.decoder(features, clean.shape[-1]), clean.float())
+        return Outcome(loss, features=features.detach())
 
 
 SETTINGS: dict[str, Settings] = {

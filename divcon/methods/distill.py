@@ -1,6 +1,6 @@
-"""The last step of Divide and Contrast (https://arxiv.org/abs/2105.08054, section 3.3): one student that predicts what
-its teachers see. Of each image it predicts, through one head, what the base sees and, through that expert's head, what
-the expert sees whose cluster holds the image."""
+"""The last step of Divide and Contrast (https://arxiv.org/abs/2105.08054, section 3.3): a student predicts its teachers' features.
+
+For each image one head predicts the features of the base, another one those of the expert of the image's cluster."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,18 +16,21 @@ from .contract import At, Batch, Method, Outcome
 
 
 class Distill(Method):
-    """`teachers` are the base and the experts, in the order of their clusters; `labels` the cluster of each image.
+    """Regression of the teachers' features, by one head for each teacher.
 
-    Teachers of projections are the paper's: the student has their projector, and heads of a hidden layer on top of its
-    projection. Teachers of pools are met by a linear head on the student's pool, which has no projector then.
+    teachers: the base and the experts, in the order of their clusters; labels: the cluster of each image; targets: a function of
+    positions [B] that returns the features [B, 2, D] of the base and of the image's own expert, computed before (then no teacher
+    is run).
 
-    With `kept`, which gives what the base and its own expert say of each image's center view, no teacher is run.
+    Teachers of projections are the paper's: the student has a projector like theirs, and heads with a hidden layer on top of its
+    projection. For teachers of pooled features, the heads are linear layers on the student's pooled features, and the student
+    has no projector.
 
-    All heads see the whole batch and the image's own one is read: a head whose cluster is missing from a batch then has
-    a zero gradient, not none, and its batch norm enough images.
+    Each head runs on the whole batch, and the output of the image's own head is used. So a head whose cluster is missing from a
+    batch has a gradient of zero instead of none, and its batch norm has enough images.
     """
 
-    about = "predict what a base and each image's own expert see: DnC's student"
+    about = "predict the features of a base and of each image's own expert: DnC's student"
     expert_of: Tensor
 
     def __init__(
@@ -36,7 +39,7 @@ class Distill(Method):
         n_images: int,
         teachers: Sequence[Teacher],
         labels: Int64[Tensor, "n"],
-        kept: Callable[[Tensor], Tensor] | None = None,
+        targets: Callable[[Tensor], Tensor] | None = None,
         *,
         hidden: int = 4096,
         base_share: float = 0.5,
@@ -53,11 +56,11 @@ class Distill(Method):
         self.register_buffer("expert_of", labels + 1)  # teacher 0 is the base
         self.base_share, self.distance = base_share, regression if base.layer == "projection" else squared_distance
         self.teachers = tuple(teacher.eval() for teacher in teachers)  # a tuple: no submodules
-        self.kept = kept
+        self.targets = targets
 
     def start_from(self, net: Net) -> None:
-        """Take up the base's weights; where teachers are met at the pool, each head begins as if its teacher saw what the
-        base sees, so that the student is pulled by what a teacher knows more, and by nothing else."""
+        """Start from the base's weights. For teachers of pooled features, each head starts as the one that would be right if its
+        teacher had the base's features, so that the loss is due to what the teacher has learned besides."""
         if self.net.projector is not None:
             super().start_from(net)
             return
@@ -67,34 +70,36 @@ class Distill(Method):
 
     def forward(self, batch: Batch, at: At) -> Outcome:
         expert_of = self.expert_of[batch.index]
-        truths = self._taught(batch, expert_of).chunk(len(batch.views))
-        losses = [self._both(view, truth, expert_of) for view, truth in zip(batch.views, truths, strict=True)]
+        targets = self._targets(batch, expert_of).chunk(len(batch.views))
+        losses = [self._losses(*pair, expert_of) for pair in zip(batch.views, targets, strict=True)]
         base, expert = (torch.stack(part).mean() for part in zip(*losses, strict=True))
         loss = self.base_share * base + (1 - self.base_share) * expert
         return Outcome(loss, {"base": base.detach(), "expert": expert.detach()})
 
-    def _both(
-        self, view: Tensor, truth: Float[Tensor, "b 2 d"], expert_of: Int64[Tensor, "b"]
+    def _losses(
+        self, view: Tensor, targets: Float[Tensor, "b 2 d"], expert_of: Int64[Tensor, "b"]
     ) -> tuple[Tensor, Tensor]:
         """The student's distance from the base, and from each image's own expert, on one view."""
         z = self.net(view)
-        guesses = torch.stack([head(z) for head in self.heads])  # [1 + K, B, dim]
-        own = guesses[expert_of, torch.arange(len(view), device=view.device)]
-        return self.distance(guesses[0], truth[:, 0]), self.distance(own, truth[:, 1])
+        predictions = torch.stack([head(z) for head in self.heads])  # [1 + K, B, dim]
+        own = predictions[expert_of, torch.arange(len(view), device=view.device)]
+        return self.distance(predictions[0], targets[:, 0]), self.distance(own, targets[:, 1])
 
-    def _taught(self, batch: Batch, expert_of: Int64[Tensor, "b"]) -> Float[Tensor, "vb 2 d"]:
-        """What the base and each image's own expert see: of the student's own views, one after the other, or as kept."""
-        if self.kept is not None:
-            return self.kept(batch.index).repeat(len(batch.views), 1, 1)
-        views = torch.cat(list(batch.views))  # teachers are in eval mode: what they see of a view depends on no other
+    def _targets(self, batch: Batch, expert_of: Int64[Tensor, "b"]) -> Float[Tensor, "vb 2 d"]:
+        """The features of the base and of each image's own expert, for the views one after the other."""
+        if self.targets is not None:
+            return self.targets(batch.index).repeat(len(batch.views), 1, 1)
+        views = torch.cat(
+            list(batch.views)
+        )  # teachers are in eval mode: the features of a view depend on no other view
         base, expert = self.teachers[0](views), self._own_expert(views, expert_of.repeat(len(batch.views)))
         return torch.stack([base, expert], 1)
 
     def _own_expert(self, views: Tensor, expert_of: Tensor) -> Float[Tensor, "vb d"]:
-        """What each image's own expert makes of it: an expert runs on its own images only."""
-        seen = views.new_empty(len(views), self.teachers[0].dim)
+        """The features of each image by its own expert. An expert runs on the images of its cluster only."""
+        features = views.new_empty(len(views), self.teachers[0].dim)
         for number, expert in enumerate(self.teachers):
             own = (expert_of == number).nonzero()[:, 0]
             if len(own):
-                seen[own] = expert(views[own])
-        return seen
+                features[own] = expert(views[own])
+        return features

@@ -1,4 +1,4 @@
-"""Local Aggregation (https://arxiv.org/abs/1903.12355): draw an image to its neighbors that clusterings put with it."""
+"""Local Aggregation (https://arxiv.org/abs/1903.12355): pull an image towards its close neighbors: those that share a cluster with it."""
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -6,24 +6,24 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from ..clustering.labelings import clustered
-from ..losses import alike
+from ..losses import similarities
 from .contract import At, Batch, Encode, Outcome, Share
 from .npid import NPID
 from .settings import PaperSettings, Settings, SmallSettings, measured
 
 
 class LocalAggregation(NPID):
-    """Begins as instance recognition and goes on with its net and its bank. `recognition` is the share of the training
-    that this takes at least, 10 of the paper's 200 passes; from the pass after that on, the bank is clustered
-    `clusterings` times at the start of each pass.
+    """Begins as instance recognition and continues with its net and its memory bank.
 
-    Of a small collection there is a cluster for eight images at most, and all of it are neighbors.
+    `recognition` is the least share of the training that instance recognition takes: 10 of the paper's 200 epochs. From the next
+    epoch on, the memory bank is clustered `clusterings` times at the start of each epoch. There is at most one cluster for eight
+    images, and there are at most as many neighbors as images.
     """
 
-    about = "draw an image to the neighbors that share a cluster with it, in any of several clusterings"
+    about = "pull an image towards the neighbors that share a cluster with it, in any of several clusterings"
     advice = "have fewer clusters (base.options.clusters=), or more recognition before (base.options.recognition=)"
     labels: Tensor
-    divided: Tensor
+    has_labels: Tensor
 
     def __init__(
         self,
@@ -55,45 +55,45 @@ class LocalAggregation(NPID):
         self.recognition, self.rounds = recognition, rounds
         self.clusters, self.neighbors = min(clusters, max(1, n_images // 8)), min(neighbors, n_images)
         self.register_buffer("labels", torch.zeros(clusterings, n_images, dtype=torch.int64))
-        self.register_buffer("divided", torch.zeros((), dtype=torch.bool))  # whether the labels say anything yet
+        self.register_buffer("has_labels", torch.zeros((), dtype=torch.bool))
 
-    def before_epoch(self, look: Encode, at: At) -> None:
+    def before_epoch(self, encode: Encode, at: At) -> None:
         if at.fraction < self.recognition:
             return
         for number, labels in enumerate(self.labels):
             seed = at.epoch * len(self.labels) + number
-            found = clustered(self.bank.rows, self.clusters, seed, self.rounds, spherical=False, advice=self.advice)
-            labels.copy_(found.labels)
-        self.divided.fill_(True)
+            clusters = clustered(self.bank.rows, self.clusters, seed, self.rounds, spherical=False, advice=self.advice)
+            labels.copy_(clusters.labels)
+        self.has_labels.fill_(True)
 
     def forward(self, batch: Batch, at: At) -> Outcome:
-        if not self.divided:
+        if not self.has_labels:
             return super().forward(batch, at)
         z = self.net(batch.views[0])
-        scores, seen = alike(z, self.bank.rows, self.temperature), z.detach()
-        background = background_neighbors(scores.detach(), batch.index, self.neighbors)
-        close = close_among(background, batch.index, self.labels)
-        loss = aggregation(scores.gather(1, background), close)
-        return Outcome(loss, {"close": close.float().mean()}, (batch.index, seen), features=seen)
+        logits, features = similarities(z, self.bank.rows, self.temperature), z.detach()
+        background = background_neighbors(logits.detach(), batch.index, self.neighbors)
+        close = close_neighbors(background, batch.index, self.labels)
+        loss = local_aggregation(logits.gather(1, background), close)
+        return Outcome(loss, {"close": close.float().mean()}, (batch.index, features), features=features)
 
 
-def background_neighbors(scores: Float[Tensor, "b n"], index: Int64[Tensor, "b"], k: int) -> Int64[Tensor, "b k"]:
-    """B_i: the k images of the largest scores, with the image itself among them in any case."""
+def background_neighbors(logits: Float[Tensor, "b n"], index: Int64[Tensor, "b"], k: int) -> Int64[Tensor, "b k"]:
+    """B_i: the positions of the k images with the largest logits, always with the image itself."""
     own = index[:, None]
-    return scores.scatter(1, own, float("inf")).topk(k, dim=1).indices
+    return logits.scatter(1, own, float("inf")).topk(k, dim=1).indices
 
 
-def close_among(
+def close_neighbors(
     background: Int64[Tensor, "b k"], index: Int64[Tensor, "b"], labels: Int64[Tensor, "h n"]
 ) -> Bool[Tensor, "b k"]:
-    """Which of the background neighbors are in C_i, the union over clusterings of the clusters that hold the image."""
+    """The mask of the background neighbors in C_i, the union over clusterings of the clusters of the image."""
     return (labels[:, background] == labels[:, index, None]).any(0)
 
 
-def aggregation(scores: Float[Tensor, "b k"], close: Bool[Tensor, "b k"]) -> Float[Tensor, ""]:
-    """-log of P(C_i and B_i) / P(B_i), mean over the batch (section 3.2): Z cancels; each row has one that is close."""
-    of_close = scores.masked_fill(~close, float("-inf")).logsumexp(1)
-    return (scores.logsumexp(1) - of_close).mean()
+def local_aggregation(logits: Float[Tensor, "b k"], close: Bool[Tensor, "b k"]) -> Float[Tensor, ""]:
+    """-log of P(C_i and B_i) / P(B_i), mean over the batch (section 3.2). Z cancels; each row has at least one close neighbor."""
+    close_logits = logits.masked_fill(~close, float("-inf"))
+    return (logits.logsumexp(1) - close_logits.logsumexp(1)).mean()
 
 
 SETTINGS: dict[str, Settings] = {

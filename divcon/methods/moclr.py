@@ -16,9 +16,9 @@ from .settings import PaperSettings, Settings, SmallSettings, measured
 
 class MoCLR(MomentumMethod):
     """Negatives are the momentum projections of the other view of the other images of the global batch; no queue, no
-    predictor. `momentum=None` starts it by the number of steps. The paper gives no temperature: 0.1 is SimCLR's."""
+    predictor. `momentum=None` derives its start from the number of steps. The paper gives no temperature: 0.1 is SimCLR's."""
 
-    about = "contrast with a momentum encoder's view of the same batch; what DnC is made of"
+    about = "contrast with a momentum encoder's view of the same batch; the base and the experts of DnC"
 
     def __init__(
         self,
@@ -37,12 +37,12 @@ class MoCLR(MomentumMethod):
 
     def forward(self, batch: Batch, at: At) -> Outcome:
         a, b = batch.views
-        seen = self.net(a)
-        one_way = info_nce(seen, self.target(b), self.temperature)
+        projection = self.net(a)
+        one_way = info_nce(projection, self.target(b), self.temperature)
         other_way = info_nce(self.net(b), self.target(a), self.temperature)
         chance = 2 * math.log(len(a) * dist.world_size())
         # the sum, not the mean: DnC equation 1 and the line below it
-        return Outcome(one_way + other_way, features=seen.detach(), chance=chance)
+        return Outcome(one_way + other_way, features=projection.detach(), chance=chance)
 
 
 SETTINGS: dict[str, Settings] = {

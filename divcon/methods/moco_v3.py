@@ -1,4 +1,4 @@
-"""MoCo v3 (https://arxiv.org/abs/2104.02057): predict a momentum encoder's projection and tell it from the batch's others."""
+"""MoCo v3 (https://arxiv.org/abs/2104.02057): predict a momentum encoder's projection, and tell it from those of the batch."""
 
 import math
 
@@ -16,8 +16,11 @@ from .settings import PaperSettings, Settings, SmallSettings, measured
 
 
 class MoCoV3(MomentumMethod):
-    """MoCLR with a predictor, for a ResNet: the projector ends with batch norm, the predictor does not. Both ways, over
-    the global batch, times 2 temperature (the paper's algorithm 1). `momentum` of 0.99 is for 300 epochs and fewer."""
+    """MoCLR with a predictor, for a ResNet: the projector ends with batch norm, the predictor does not.
+
+    The loss has both directions, over the global batch, times 2 temperature (the paper's algorithm 1). For 300 epochs and fewer
+    the paper has a `momentum` of 0.99. `momentum=None` derives its start from the number of steps.
+    """
 
     about = "predict a momentum encoder's view and tell it from those of the same batch"
 
@@ -39,12 +42,12 @@ class MoCoV3(MomentumMethod):
 
     def forward(self, batch: Batch, at: At) -> Outcome:
         a, b = batch.views
-        seen = self.net(a)
-        one_way = info_nce(self.predictor(seen), self.target(b), self.temperature)
+        projection = self.net(a)
+        one_way = info_nce(self.predictor(projection), self.target(b), self.temperature)
         other_way = info_nce(self.predictor(self.net(b)), self.target(a), self.temperature)
         scale = 2 * self.temperature
         chance = scale * 2 * math.log(len(a) * dist.world_size())
-        return Outcome(scale * (one_way + other_way), features=seen.detach(), chance=chance)
+        return Outcome(scale * (one_way + other_way), features=projection.detach(), chance=chance)
 
 
 SETTINGS: dict[str, Settings] = {

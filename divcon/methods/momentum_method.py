@@ -1,8 +1,7 @@
-"""What methods with a momentum network have in common."""
-
-from typing import Any
+"""The common part of methods with a momentum network."""
 
 import torch
+from torch import Tensor
 
 from ..nets.momentum import Momentum, momentum_at
 from ..nets.net import Net
@@ -10,8 +9,10 @@ from .contract import At, Method
 
 
 class MomentumMethod(Method):
-    """A method whose `target` follows its net after each step, with a `momentum` that rises to 1; None starts it by the
-    number of steps."""
+    """A method whose `target` is a moving average of its net.
+
+    The momentum rises from `momentum` to 1 by a cosine. None derives its start from the number of steps.
+    """
 
     target: Momentum
     momentum: float | None
@@ -21,9 +22,9 @@ class MomentumMethod(Method):
         self.target = Momentum(self.net)
 
     @torch.no_grad()
-    def after_step(self, kept: Any, at: At) -> None:
+    def after_step(self, update: tuple[Tensor, ...], at: At) -> None:
         self.target.follow(self.net, self.momentum_of(at))
 
     def momentum_of(self, at: At) -> float:
-        """This step's momentum."""
+        """The momentum at this step."""
         return momentum_at(self.momentum, at.step, at.steps)

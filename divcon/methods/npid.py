@@ -1,8 +1,7 @@
-"""Instance recognition, NPID (https://arxiv.org/abs/1805.01978): a class for each image, in a memory of what was seen."""
+"""Instance recognition, NPID (https://arxiv.org/abs/1805.01978): a class for each image, whose weight is the image's row in a memory bank."""
 
 import itertools
 import math
-from typing import Any
 
 import torch
 from jaxtyping import Int64
@@ -19,15 +18,14 @@ from .settings import PaperSettings, Settings, SmallSettings, measured
 
 
 class NPID(Method):
-    """The bank's row of the image is told from `negatives` rows at random, or from all others where that is 0. Each row
-    follows what is seen of its image with momentum `inertia`. The projector is linear, unless it is given a `hidden`
-    layer.
+    """The image's row of the memory bank against `negatives` random rows, or against all others where that is 0. Each row is a
+    moving average of its image's projection with momentum `inertia`. The projector is linear, unless it has a `hidden` layer.
 
-    `normalizer`, Z / n, is the constant that stands for the mean of exp(cosine / temperature) over the bank. The paper takes
-    its first batch's, and None what that is in expectation: 2.21 for 128 dimensions at temperature 0.07.
+    `normalizer`, Z / n, is a constant in place of the mean of exp(cosine / temperature) over the memory bank. The paper takes the
+    mean of the first batch; None takes its expected value: 2.21 for 128 dimensions at temperature 0.07.
     """
 
-    about = "tell the memory of an image from the memories of others: a class for each image"
+    about = "tell an image's row of a memory bank from the rows of others: a class for each image"
 
     def __init__(
         self,
@@ -46,41 +44,41 @@ class NPID(Method):
         self.bank = MemoryBank(n_images, dim)
         self.temperature, self.inertia = temperature, inertia
         self.negatives = min(negatives, n_images // 2)  # noise is of others: the image itself should seldom be in it
-        self.normalizer = normalizer or of_random_directions(dim, temperature)
+        self.normalizer = normalizer or expected_normalizer(dim, temperature)
 
     def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         return pair[:1]
 
     def forward(self, batch: Batch, at: At) -> Outcome:
         z = self.net(batch.views[0])
-        rows, seen = self.bank.rows, z.detach()
+        rows, features = self.bank.rows, z.detach()
         if self.negatives == 0:
             loss = instance_softmax(z, rows, batch.index, self.temperature)
-            return Outcome(loss, kept=(batch.index, seen), features=seen, chance=math.log(len(rows)))
-        noise = noise_for(batch.index, self.negatives, len(rows))
+            return Outcome(loss, update=(batch.index, features), features=features, chance=math.log(len(rows)))
+        noise = noise_positions(batch.index, self.negatives, len(rows))
         loss = instance_nce(z, rows, batch.index, noise, self.temperature, self.normalizer)
-        return Outcome(loss, kept=(batch.index, seen), features=seen, chance=nce_by_chance(self.negatives))
+        return Outcome(loss, update=(batch.index, features), features=features, chance=nce_of_chance(self.negatives))
 
     @torch.no_grad()
-    def after_step(self, kept: Any, at: At) -> None:
-        index, seen = kept
-        self.bank.follow(index, seen, self.inertia)
+    def after_step(self, update: tuple[Tensor, ...], at: At) -> None:
+        index, features = update
+        self.bank.follow(index, features, self.inertia)
 
 
-def noise_for(index: Int64[Tensor, "b"], negatives: int, n: int) -> Int64[Tensor, "b m"]:
-    """Images at random for each of the batch, out of n: this rank's part of those of the global batch."""
+def noise_positions(index: Int64[Tensor, "b"], negatives: int, n: int) -> Int64[Tensor, "b m"]:
+    """Positions of random images out of n, for each image of this rank: its part of those for the global batch."""
     first = dist.rank() * len(index)
     drawn = torch.randint(n, (len(index) * dist.world_size(), negatives), device=index.device)
     return drawn[first : first + len(index)]
 
 
-def nce_by_chance(negatives: int) -> float:
-    """The loss of one that gives the image itself the odds of noise, 1 to `negatives`."""
+def nce_of_chance(negatives: int) -> float:
+    """The loss of a random guess, which gives the image itself the odds 1 to `negatives`."""
     return (1 + negatives) * math.log(1 + negatives) - negatives * math.log(negatives)
 
 
-def of_random_directions(dim: int, temperature: float) -> float:
-    """The mean of exp(cosine / temperature) between directions at random: the series of 0F1(; d / 2; 1 / (2 t)^2)."""
+def expected_normalizer(dim: int, temperature: float) -> float:
+    """The mean of exp(cosine / temperature) between random directions: the series of 0F1(; d / 2; 1 / (2 t)^2)."""
     total = term = 1.0
     for k in itertools.count():
         term *= (2 * temperature) ** -2 / ((k + 1) * (dim / 2 + k))

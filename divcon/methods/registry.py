@@ -1,9 +1,10 @@
-"""Methods by name: a file each in divcon/methods."""
+"""Methods by name. A file of divcon/methods defines one."""
 
 import importlib
 import inspect
 import pkgutil
-from typing import Any, get_type_hints
+from collections.abc import Mapping
+from typing import get_type_hints
 
 from ..config import unknown_name, validate_value
 from ..errors import UsageError
@@ -25,16 +26,16 @@ def method_names() -> list[str]:
 
 
 def method_named(name: str) -> type[Method]:
-    """The method that divcon/methods/NAME.py defines."""
+    """The method that divcon/methods/NAME.py defines. UsageError where there is none."""
     if name not in method_files():
         raise UsageError(unknown_name("method", name, method_names()))
     module = importlib.import_module(f"divcon.methods.{name}")
-    (found,) = (
-        c
-        for c in vars(module).values()
-        if isinstance(c, type) and issubclass(c, Method) and c.__module__ == module.__name__
+    (method,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
     )
-    return found
+    return method
 
 
 def settings_of(name: str) -> dict[str, Settings]:
@@ -55,7 +56,7 @@ def declared_settings() -> dict[str, tuple[str, Settings]]:
     return {recipe: (method, settings) for method in method_names() for recipe, settings in settings_of(method).items()}
 
 
-def options_of(method: type[Method]) -> dict[str, Any]:
+def options_of(method: type[Method]) -> dict[str, object]:
     """The method's options and their defaults."""
     parameters = inspect.signature(method).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -73,8 +74,8 @@ def check_learns_alone(name: str) -> None:
         raise UsageError(f"method={name} can't learn from images alone: it needs {' and '.join(missing)}")
 
 
-def checked_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """All options of the method, those given over its defaults; a typo is refused, and what is out of bounds."""
+def checked_options(name: str, options: Mapping[str, object]) -> dict[str, object]:
+    """All options of the method: those given, checked, and the defaults of the others. UsageError for a typo or a wrong value."""
     known = options_of(method_named(name))
     for option in options:
         if option not in known:

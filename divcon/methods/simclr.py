@@ -1,4 +1,4 @@
-"""SimCLR (https://arxiv.org/abs/2002.05709): tell two views of an image from all other images in the batch."""
+"""SimCLR (https://arxiv.org/abs/2002.05709): tell two views of an image from all other views in the batch."""
 
 import math
 

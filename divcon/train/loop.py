@@ -98,7 +98,7 @@ def fit(
             loader.show(_sampling(method))
         batch = as_batch(loader.batch(step), input_spec, machine)
         outcome = train_step(method, optimizer, batch, at, _rate(training, step, steps), machine, guard)
-        method.after_step(outcome.kept, at)
+        method.after_step(outcome.update, at)
         failpoints.at("train.stepped")
         if course.logs(step):
             _log(course, alarms, outcome, at, lr=optimizer.param_groups[0]["lr"])
