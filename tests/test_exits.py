@@ -76,7 +76,7 @@ def conditions(row: Row) -> Iterator[None]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         for number, code in ((15, 75), (2, 130)):
             if row.what.startswith("stopped by") and row.code == code:
-                patch.setattr(signals, "_asked", [number])
+                patch.setattr(signals, "_received", [number])
         try:
             yield
         finally:
