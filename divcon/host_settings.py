@@ -1,6 +1,9 @@
-"""Settings that a host program has made for all of its process, or for a block around our call. While one of our verbs
-runs they are as we need them, and afterwards as they were. The same goes for random generators: the host's next draw is the
-one it would have been."""
+"""Global settings and random generators of the host program: set aside while a verb runs, and restored afterwards.
+
+A notebook or another library may have changed settings of torch, NumPy and Pillow, for the process or for a block around our
+call. They must not change our results, and ours must not change theirs: the host's next random number is the same as without
+our call.
+"""
 
 import contextlib
 import os
@@ -8,29 +11,29 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any, NamedTuple
 
-PIXELS = 89_478_485  # Pillow's own limit
+PIXELS = 89_478_485  # Pillow's default limit
 _pillow_lock, _pillow_uses, _pillow_before = threading.Lock(), 0, (PIXELS, False)
-_alone = threading.RLock()  # settings of a process can't be given back in any order: one verb at a time
+_alone = threading.RLock()  # settings of the process can only be restored in order: one verb at a time
 
 
-def _begin_alone() -> None:
-    """In a process that was forked, no thread is at work."""
+def _new_locks() -> None:
+    """Replace the locks after a fork: the child has no other threads that could release them."""
     global _alone, _pillow_lock
     _alone, _pillow_lock = threading.RLock(), threading.Lock()
 
 
-os.register_at_fork(after_in_child=_begin_alone)
+os.register_at_fork(after_in_child=_new_locks)
 
 
 @contextlib.contextmanager
 def set_aside() -> Iterator[None]:
-    """Settings as we need them within, and as the host has them afterwards, also after an error. Another thread of the host
-    that comes here meanwhile waits."""
+    """Replace the host's settings by the library's while the block runs; another thread that enters waits."""
     with _alone, contextlib.ExitStack() as stack:
         stack.enter_context(_generators())
-        stack.enter_context(_numpy())
+        stack.enter_context(_numpy_defaults())
         stack.enter_context(pillow_defaults())
         stack.enter_context(torch_defaults())
         yield
@@ -38,8 +41,8 @@ def set_aside() -> Iterator[None]:
 
 @contextlib.contextmanager
 def torch_defaults() -> Iterator[None]:
-    """Gradients, no autocast, float32 on the CPU, the algorithms that torch has by itself; where torch is loaded."""
-    torch: Any = sys.modules.get("torch")
+    """Run the block with gradients, without autocast, in float32 on the CPU; do nothing if torch is not imported."""
+    torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "inference_mode"):
         yield
         return
@@ -49,14 +52,17 @@ def torch_defaults() -> Iterator[None]:
         _leave_autocast(torch, stack)
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
-        for setting in _globals(torch):
+        for setting in _process_settings(torch):
             setting.enter(stack)
         yield
 
 
-def _leave_autocast(torch: Any, stack: contextlib.ExitStack) -> None:
-    """As if there were no autocast around us. Weights that were cast are forgotten where the outermost one ends: inside
-    another one, ours would go on with those of the first step."""
+def _leave_autocast(torch: ModuleType, stack: contextlib.ExitStack) -> None:
+    """Set the nesting depth of autocast to zero until the stack closes.
+
+    torch clears its cache of cast weights at the end of the outermost autocast only: inside the host's one, our later steps
+    would use the cast weights of the first step.
+    """
     depth = torch.autocast_increment_nesting()
     for _ in range(depth):
         torch.autocast_decrement_nesting()
@@ -67,23 +73,23 @@ def _leave_autocast(torch: Any, stack: contextlib.ExitStack) -> None:
 
 
 class Setting(NamedTuple):
-    """Of the whole process: how it is read and written, and which values will do, the first of them best."""
+    """A setting of the whole process: how to read and write it, and its accepted values, the preferred one first."""
 
-    read: Callable[[], Any]
-    write: Callable[[Any], Any]
-    wanted: tuple[Any, ...]
+    read: Callable[[], object]
+    write: Callable[[Any], object]
+    accepted: tuple[object, ...]
 
     def enter(self, stack: contextlib.ExitStack) -> None:
-        """Make it one that will do, until the stack is left."""
-        with contextlib.suppress(RuntimeError):  # torch refuses to name one precision where several are set
-            if (now := self.read()) not in self.wanted:
+        """Set the preferred value until the stack closes, unless the current value is accepted."""
+        with contextlib.suppress(RuntimeError):  # torch refuses to read one precision if several are set
+            if (now := self.read()) not in self.accepted:
                 stack.callback(self.write, now)
-                self.write(self.wanted[0])
+                self.write(self.accepted[0])
 
 
-def _globals(torch: Any) -> list[Setting]:
+def _process_settings(torch: ModuleType) -> list[Setting]:
     backends = torch.backends
-    float32 = [_attribute(owner, "fp32_precision", "none", "ieee") for owner in _reckoning(backends)]
+    float32 = [_attribute(owner, "fp32_precision", "none", "ieee") for owner in _precision_owners(backends)]
     return [
         Setting(torch.get_default_dtype, torch.set_default_dtype, (torch.float32,)),
         Setting(torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode, (0,)),
@@ -99,61 +105,65 @@ def _globals(torch: Any) -> list[Setting]:
     ]
 
 
-def _autocast(torch: Any, device: str) -> Setting:
+def _autocast(torch: ModuleType, device: str) -> Setting:
     return Setting(
         lambda: torch.is_autocast_enabled(device), lambda value: torch.set_autocast_enabled(device, value), (False,)
     )
 
 
-def _reckoning(backends: Any) -> list[Any]:
-    """The parts of torch that have a precision of float32 of their own, in a torch that is new enough; the general ones first."""
-    found = [backends, backends.mkldnn, backends.cuda.matmul]
-    found += [getattr(backends.mkldnn, name, None) for name in ("conv", "matmul", "rnn")]
-    return [owner for owner in found if hasattr(owner, "fp32_precision")]
+def _precision_owners(backends: ModuleType) -> list[object]:
+    """The parts of torch.backends with a float32 precision of their own, in a recent torch; the general ones first."""
+    owners = [backends, backends.mkldnn, backends.cuda.matmul]
+    owners += [getattr(backends.mkldnn, name, None) for name in ("conv", "matmul", "rnn")]
+    return [owner for owner in owners if hasattr(owner, "fp32_precision")]
 
 
-def _attribute(owner: Any, name: str, *wanted: Any) -> Setting:
-    return Setting(lambda: getattr(owner, name), lambda value: setattr(owner, name, value), wanted)
+def _attribute(owner: object, name: str, *accepted: object) -> Setting:
+    return Setting(lambda: getattr(owner, name), lambda value: setattr(owner, name, value), accepted)
 
 
 @contextlib.contextmanager
 def _generators() -> Iterator[None]:
-    """The global generators of Python, NumPy and torch, put back to where they were."""
+    """Restore the global generators of Python, NumPy and torch after the block."""
     import numpy as np
 
-    python, numpy, give_back = random.getstate(), np.random.get_state(), _torch_draws()
+    python, numpy, restore_torch = random.getstate(), np.random.get_state(), _torch_generators()
     try:
         yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
-        give_back()
+        restore_torch()
 
 
-def _torch_draws() -> Callable[[], None]:
-    """A function that puts torch's generators back; where torch came into the process meanwhile, to where nobody knows."""
-    torch: Any = sys.modules.get("torch")
-    state = torch.get_rng_state() if hasattr(torch, "get_rng_state") else None
-    on_gpu = torch.cuda.get_rng_state_all() if state is not None and torch.cuda.is_initialized() else None
+def _torch_generators() -> Callable[[], None]:
+    """Return a function that restores torch's generators; if torch is imported only later, it seeds them as torch does."""
+    torch = sys.modules.get("torch")
+    state = torch.get_rng_state() if torch is not None and hasattr(torch, "get_rng_state") else None
+    on_gpu = (
+        torch.cuda.get_rng_state_all()
+        if torch is not None and state is not None and torch.cuda.is_initialized()
+        else None
+    )
 
-    def give_back() -> None:
-        torch: Any = sys.modules.get("torch")
-        if not hasattr(torch, "get_rng_state"):
+    def restore() -> None:
+        torch = sys.modules.get("torch")
+        if torch is None or not hasattr(torch, "get_rng_state"):
             return
         if state is None:
-            torch.seed()  # as it begins
+            torch.seed()
             return
         torch.set_rng_state(state)
         if on_gpu is not None:
             torch.cuda.set_rng_state_all(on_gpu)
-        else:  # a GPU that nobody has used yet begins with the seed that was set last, which was ours
+        else:  # a GPU that was not used yet starts from the seed that was set last, and that was ours
             torch.cuda.manual_seed_all(torch.initial_seed())
 
-    return give_back
+    return restore
 
 
 @contextlib.contextmanager
-def _numpy() -> Iterator[None]:
+def _numpy_defaults() -> Iterator[None]:
     import numpy as np
 
     with np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"):
@@ -162,8 +172,10 @@ def _numpy() -> Iterator[None]:
 
 @contextlib.contextmanager
 def pillow_defaults() -> Iterator[None]:
-    """Pillow as it comes: no half picture passes for a whole one, and its limit is above ours. Threads may be in here side by
-    side: the first sets it, the last gives it back."""
+    """Run the block with Pillow's defaults: truncated images are errors, and its pixel limit is higher than divcon's.
+
+    Several threads may be inside: the first sets the defaults, the last restores the host's values.
+    """
     from PIL import Image, ImageFile
 
     global _pillow_uses, _pillow_before

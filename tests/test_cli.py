@@ -39,7 +39,7 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.fixture(scope="module")
 def piles(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders that can't be trained on, each for its own reason."""
+    """Folders that no training can use, each for another reason."""
     root = tmp_path_factory.mktemp("piles")
     for name in ("empty", "bad", "few", "foreign", "one-class/only"):
         (root / name).mkdir(parents=True)
@@ -52,7 +52,7 @@ def piles(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def told(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    """The exit code of a command, and its last line on stderr; it never shows where in the code it was."""
+    """Return the exit code of a command and its last line on stderr, which holds no traceback."""
     code = typed(words)
     out, err = capsys.readouterr()
     assert code == 0 or out == ""
@@ -232,7 +232,7 @@ def test_a_damaged_run_is_reported_with_its_code(
 def test_a_full_disk_has_its_code_and_the_run_goes_on_once_there_is_room(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No file may grow past 100 kB: to the writer that is a disk without room, and weights are larger."""
+    """A limit of 100 kB for each file looks like a full disk to the writer of the weights."""
     expected = stable(finished(photos))
     words = command(photos, tmp_path / "run", "--only", "base")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

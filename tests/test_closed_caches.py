@@ -1,5 +1,5 @@
-"""A cache that can't be written (a read-only disk, a folder of somebody else's) ends no command: it is said once, and the
-command goes on without."""
+"""A cache that can't be written (on a read-only disk, or of another user) ends no command: the command warns once, and goes on
+without it."""
 
 import errno
 import os
@@ -26,7 +26,7 @@ Close = Callable[[Path, int], None]
 
 @pytest.fixture
 def close(monkeypatch: pytest.MonkeyPatch) -> Close:
-    """Make writing below a folder fail, as the system does it."""
+    """Make writes below a folder fail with an error of the system."""
     make_folder, access = atomic.make_folder, os.access
     monkeypatch.setattr(machine, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
     monkeypatch.setattr(caches, "_warned", set())
@@ -142,7 +142,7 @@ def test_a_cache_that_is_full_is_an_error_still(photos: Path, tmp_path: Path, cl
 
 
 def test_a_cache_of_somebody_elses_does_not_end_a_run(photos: Path, tmp_path: Path) -> None:
-    """As somebody who is not root."""
+    """The command runs as a user who is not root."""
     (tmp_path / "cache").mkdir(mode=0o555)
     words = [f"{key}={value}" for key, value in {**STEPS, "epochs": 0.1}.items()]
     done = subprocess.run(

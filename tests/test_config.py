@@ -1,4 +1,4 @@
-"""Options: as they are typed, checked, and changed by their dotted places."""
+"""Options: parsed, checked, and changed by their dotted names."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -61,7 +61,7 @@ def interrupted(photos: Path) -> Path:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log, "watch", stop)
-        patch.setattr(signals, "_asked", asked)
+        patch.setattr(signals, "_received", asked)
         with pytest.raises(StoppedError):
             divcon.run(photos, out=folder, save_every=0, **OPTIONS)
     return folder

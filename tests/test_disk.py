@@ -1,4 +1,4 @@
-"""Full, small and read-only disks: foreseen where that can be, else an end with nothing lost; with room, the same bytes."""
+"""Full, small and read-only disks: refused before the work if possible, else a run ends, loses nothing and can go on."""
 
 import os
 import resource
@@ -29,7 +29,7 @@ Usage = namedtuple("Usage", "total used free")
 
 
 def full_then_roomy(photos: Path, folder: Path, size: int) -> str:
-    """No file may grow past so many bytes: to who writes it, the disk is full. Then there is room. What was said first."""
+    """Do a run with a limit on the size of files, which looks like a full disk, then without; return its first message."""
     words = command(photos, folder / "run", f"cache={folder / 'cache'}", "save_every=0")
     code, said = processes.done(words, limits={resource.RLIMIT_FSIZE: size})
     assert code == 74, (code, said)
@@ -112,7 +112,7 @@ def test_a_mapped_file_has_its_room_before_anything_is_written_to_it(
 
 
 def test_a_folder_that_may_not_be_written_is_named(photos: Path, tmp_path: Path) -> None:
-    """As somebody who is not root."""
+    """The command runs as a user who is not root."""
     (tmp_path / "out").mkdir(0o555)
     words = command(photos, tmp_path / "out" / "run")
     ended = subprocess.run(
@@ -124,7 +124,7 @@ def test_a_folder_that_may_not_be_written_is_named(photos: Path, tmp_path: Path)
 
 
 def test_a_file_that_may_not_be_read_at_use_is_named(photos: Path, tmp_path: Path) -> None:
-    """It could be read when the folder was looked through; then it was closed."""
+    """The scan could read the file; afterwards its permissions were removed."""
     folder, cache = shutil.copytree(photos, tmp_path / "photos"), tmp_path / "cache"
     closed = sorted(folder.glob("*/*"))[7]
     divcon.look(folder, cache=cache)
@@ -145,7 +145,7 @@ def test_a_file_that_may_not_be_read_at_use_is_named(photos: Path, tmp_path: Pat
 def test_the_room_that_is_asked_for_is_what_a_run_takes_at_its_most(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, center: bool
 ) -> None:
-    """Checkpoints while they are written and what teachers say among it; not a third of it is left over."""
+    """The space includes checkpoints while they are written, and teachers' targets; less than a third of it stays unused."""
     folder, most = tmp_path / "run", [0]
 
     def measure(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Exit codes and messages are an interface: for each code what is wrong, where, and what to type next."""
+"""Exit codes and messages are an interface: a message for each code says what is wrong, where, and what to type next."""
 
 import re
 import resource
@@ -53,7 +53,7 @@ ROWS = [
 
 @torch.no_grad()
 def blank(encoder: nn.Module) -> nn.Module:
-    """It says nothing of any image."""
+    """Set all weights to zero, so that all features are equal."""
     for parameter in encoder.parameters():
         parameter.zero_()
     return encoder
@@ -61,7 +61,7 @@ def blank(encoder: nn.Module) -> nn.Module:
 
 @contextmanager
 def conditions(row: Row) -> Iterator[None]:
-    """What has to be so for the row: a child that can't start, a full disk, a signal that came, a network that is blank."""
+    """Set up the fault of a row: a worker that can't start, a full disk, a signal, or a network without weights."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.MonkeyPatch.context() as patch:
         if row.code == 71:
@@ -76,7 +76,7 @@ def conditions(row: Row) -> Iterator[None]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         for number, code in ((15, 75), (2, 130)):
             if row.what.startswith("stopped by") and row.code == code:
-                patch.setattr(signals, "_asked", [number])
+                patch.setattr(signals, "_received", [number])
         try:
             yield
         finally:

@@ -334,7 +334,7 @@ def test_asked_to_stop_it_finishes_the_step_saves_and_says_so(tmp_path: Path, mo
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     trained("moclr", whole, 5)
     asked: list[int] = []
-    monkeypatch.setattr(signals, "_asked", asked)
+    monkeypatch.setattr(signals, "_received", asked)
 
     def watch(tick: Progress) -> None:
         if tick.unit == "steps" and tick.done == 2:

@@ -1,5 +1,5 @@
-"""The host program: a notebook, a sweep, another library's training. What it has set changes no bit of a run, and is
-afterwards as it was; what it draws next is what it would have drawn; what it hands over is understood."""
+"""The host program: a notebook, a sweep, another library's training. Its settings change no bit of a run and are restored; its
+random numbers are the same as without us; its numbers and paths are converted."""
 
 import contextlib
 import io
@@ -78,7 +78,7 @@ def seeded(seed: int) -> None:
 
 
 def surroundings() -> list[Any]:
-    """All that a host may have set, as far as it can be read."""
+    """Return the settings of the process that can be read."""
     return [
         torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(),
         torch.is_autocast_enabled("cpu"), torch.get_default_device(), torch.get_deterministic_debug_mode(),
@@ -179,7 +179,7 @@ def test_to_import_all_of_it_changes_nothing_in_the_process() -> None:
 
 
 class Interrupting:
-    """A user who presses Ctrl-C once a training has begun."""
+    """Send a signal to this process when a training has begun, as a user's Ctrl-C."""
 
     def __init__(self, number: int):
         self.number, self.pressed = number, False
@@ -277,7 +277,7 @@ def test_a_host_that_lets_half_pictures_pass_does_not_get_them(tmp_path: Path, c
 
 
 def test_two_verbs_in_two_threads_do_not_mix_their_random_numbers() -> None:
-    """Each puts the generators back when it ends; if the other were at work then, it would draw other numbers."""
+    """Each restores the generators at its end; a verb that ran at that moment would draw other numbers."""
     inside: list[str] = []
 
     def draws(name: str) -> list[float]:

@@ -59,7 +59,7 @@ def test_a_student_of_kept_teachers_ends_in_the_same_bits_when_it_is_stopped_and
     options = {**TINY, "epochs": 2, "student.teacher_view": "center"}
     whole = divcon.run(photos, out=tmp_path / "whole", **options).folder
     asked: list[int] = []
-    monkeypatch.setattr(signals, "_asked", asked)
+    monkeypatch.setattr(signals, "_received", asked)
 
     def stop_the_student(tick: Progress) -> None:
         if tick.what == "student" and tick.done == 2:

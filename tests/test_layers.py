@@ -39,7 +39,7 @@ ROW = {room: row for row, rooms in enumerate(ROWS.split("\n")) for room in rooms
 
 
 def module_of(file: Path) -> str:
-    """The dotted name below the package."""
+    """Return the dotted name of a file below the package."""
     parts = file.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -48,13 +48,13 @@ MODULES = {module_of(file): file for file in ROOT.rglob("*.py")}
 
 
 def room_of(module: str) -> str:
-    """The room of a module: a name of ROWS, or nothing for the package itself."""
+    """Return the room of a module: a name of ROWS, or an empty text for the package itself."""
     first, second = [*module.removeprefix("__main__").split("."), "", ""][:2]
     return f"{first}.{second}" if first == "data" and second else first
 
 
 def imported(module: str, *, at_load: bool = False) -> Iterator[tuple[str, int]]:
-    """The modules of the package that a module imports, with the line; `at_load` leaves out imports inside functions."""
+    """Yield the modules of the package that a module imports, with the line; `at_load` leaves out imports inside functions."""
     file = MODULES[module]
     package = module.split(".") if file.stem == "__init__" else module.split(".")[:-1]
     tree = ast.parse(file.read_text())
@@ -87,7 +87,7 @@ def test_every_room_has_a_row() -> None:
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:
-    """A circle of the graph; empty where there is none."""
+    """Return a circle of the graph; an empty list if there is none."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:

@@ -1,4 +1,4 @@
-"""Odd words, readers that are gone, and our own mistakes: an exit code and a line in words, whatever was typed, and no traceback."""
+"""Odd options, readers that have gone, and mistakes in divcon: each ends with an exit code and a message, without a traceback."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Every path that is typed means one thing, in every verb, on the command line and in Python."""
+"""A typed path means the same in every verb, on the command line and in Python."""
 
 import os
 import tarfile
@@ -21,7 +21,7 @@ WORDS = [f"{key}={value}" for key, value in {**STEPS, "epochs": 0.1}.items()]
 
 @pytest.fixture
 def home(photos: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A home that holds the photos, beside the folder in which one is; everything made in the test stays in the two."""
+    """A home folder that holds the photos, and a current folder beside it; no temporary file may be left in the two."""
     folder, here = tmp_path / "home", tmp_path / "here"
     folder.mkdir()
     here.mkdir()

@@ -1,5 +1,5 @@
-"""Power cuts, by a model of what a disk promises: a file has the content of its last fsync, a folder the names of its last
-fsync, or already those of now. After a cut at any moment a checkpoint, or a stage, is the old one or the new one.
+"""Power cuts, simulated by a model of a disk: after a cut a file has the content of its last fsync, and a folder has the names
+of its last fsync or the newest ones. After a cut at any moment a checkpoint, or a stage, is the old one or the new one.
 """
 
 import copy
@@ -27,17 +27,17 @@ Names = dict[int, dict[str, int]]  # of each folder, by number: what is in it
 
 @dataclass
 class Moment:
-    """What a cut here may leave: the names that are safe, those of now, and the contents that are safe."""
+    """The possible state after a cut at this moment: the synced names, the newest names, and the synced contents."""
 
     safe: Names
     now: Names
     contents: dict[int, bytes]
-    done: int  # how many pieces of work had come back before
+    done: int  # the number of pieces of work that had returned before
 
 
 @dataclass
 class Disk:
-    """Watches a folder while it is written to. Files and folders are numbered, as inodes are used again."""
+    """Watch a folder while files are written to it. Files and folders have numbers, because inodes are used again."""
 
     root: Path
     safe: Names = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Disk:
         return self.numbers.setdefault(path.lstat().st_ino, 1 + max(self.numbers.values(), default=0))
 
     def look(self) -> None:
-        """Note what a cut at this moment may leave."""
+        """Record the state that a cut at this moment may leave."""
         now = {}
         for folder in (self.root, *(path for path in self.root.rglob("*") if path.is_dir())):
             now[self.number(folder)] = {path.name: self.number(path) for path in folder.iterdir()}
@@ -63,12 +63,12 @@ class Disk:
             self.contents[self.number(path)] = path.read_bytes()
 
     def gone(self, path: Path) -> None:
-        """Its inode may be used for something else."""
+        """Forget the number of a removed file: its inode may be used again."""
         if path.is_dir() or path.lstat().st_nlink == 1:
             self.numbers[path.lstat().st_ino] = 1 + max(self.numbers.values(), default=0)
 
     def cuts(self) -> Iterator[tuple[Moment, Names]]:
-        """All that a cut may leave, each once."""
+        """Yield every state that a cut may leave, once."""
         seen = set[str]()
         for moment in self.moments:
             for names in (moment.safe, moment.now):
@@ -77,7 +77,7 @@ class Disk:
                     yield moment, names
 
     def left(self, moment: Moment, names: Names, folder: Path) -> Path:
-        """The folder as it is after a cut at the moment."""
+        """Write the folder as it is after a cut at this moment."""
         self._put(moment, names, self.number(self.root), folder)
         return folder
 
@@ -91,7 +91,7 @@ class Disk:
 
 
 def watched(root: Path, patch: pytest.MonkeyPatch) -> Disk:
-    """A disk that notes every fsync and every change of a name below the root."""
+    """Return a disk that records every fsync and every change of a name below the root."""
     disk = Disk(root)
     disk.synced(root)
 
@@ -150,7 +150,7 @@ def test_after_a_power_cut_at_any_moment_the_newest_checkpoint_that_was_committe
 
 
 def two_stages(folder: Path) -> Run:
-    """A base, and a student of it."""
+    """Do a run of two stages: a base, and a student of it."""
     run = begun(folder)
     run.stage("student", student, run.stage("base", base, Recipe()), Recipe("b"))
     return run
@@ -178,7 +178,7 @@ def test_after_a_power_cut_at_any_moment_a_run_goes_on_and_ends_as_it_would_have
 
 
 def test_the_model_notices_what_is_not_synced(tmp_path: Path) -> None:
-    """A stage that is renamed into place, but never synced, does not survive: else the tests above would say nothing."""
+    """A stage that is renamed but never synced does not survive: without that the tests above would prove nothing."""
     (tmp_path / "disk").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         disk = watched(tmp_path / "disk", patch)

@@ -1,5 +1,5 @@
-"""Four rules: no pickle is read, no archive unpacked, no URL fetched that was not typed, no port opened. And what the whole
-pipeline opens, starts and connects to (tests/audited.py)."""
+"""Four rules: no pickle is read, no archive is unpacked, no URL is fetched that was not typed, no port is opened. The files,
+processes and connections of the whole pipeline are checked too (tests/audited.py)."""
 
 import ast
 import os
@@ -75,7 +75,7 @@ def watch(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Watch:
 
 @pytest.fixture(scope="module")
 def events(watch: Watch) -> list[Event]:
-    """All that the pipeline did: look, run, redo, status, evaluate and embed, in one process and those that it started."""
+    """The events of look, run, redo, status, evaluate and embed, in one process and its child processes."""
     return watch.events()
 
 

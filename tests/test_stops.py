@@ -199,7 +199,7 @@ def test_clocks_that_jump_by_days_change_nothing(photos: Path, tmp_path: Path, m
 
     with monkeypatch.context() as patch:
         patch.setattr(log, "watch", stop)
-        patch.setattr("divcon.signals._asked", asked)
+        patch.setattr("divcon.signals._received", asked)
         with pytest.raises(Exception, match="student is saved at step 3"):
             divcon.run(photos, out=tmp_path / "run", **options)
     assert divcon.run(photos, out=tmp_path / "run", **options).done

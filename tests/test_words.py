@@ -1,4 +1,4 @@
-"""Messages name what has to be typed, as it has to be typed; and what a program hands over for a path or a picture is taken."""
+"""Messages name options as they are typed; programs may pass paths and pictures of any usual kind."""
 
 import dataclasses
 import inspect
@@ -48,14 +48,14 @@ def recipe(words: list[str], **short: Any) -> Recipe:
 
 
 def refusal(words: list[str], **short: Any) -> str:
-    """What a recipe is refused with, before any work begins."""
+    """The message with which a recipe is refused, before any work."""
     asked = recipe(words, **short)
     with pytest.raises(UsageError) as refused:
         refuse_what_fails_later(asked, None, 160, set())
     return str(refused.value)
 
 
-# what to type
+# messages that can be pasted
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_second_ctrl_c_says_what_is_kept() -> None:
     assert isinstance(stopped.value, StoppedError) and stopped.value.code == 130
 
 
-# the pile
+# the collection
 
 
 def test_a_sheet_inside_the_pile_is_refused_with_a_place_outside(photos: Path, tmp_path: Path, cache: Path) -> None:
@@ -200,11 +200,11 @@ def test_the_tars_of_one_folder_are_counted_for_its_pattern(
         open_images(tmp_path / "pile", cache=cache)
 
 
-# what a program hands over
+# arguments of programs
 
 
 class Named(os.PathLike[str]):
-    """A path of some library's own."""
+    """A path-like object of another library."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -240,7 +240,7 @@ def test_bytes_of_any_kind_are_the_bytes_of_a_file() -> None:
     assert torch.equal(preprocess(file.getbuffer()), shown)
 
 
-# the door knows every path
+# every path argument is known to entry.py
 
 TEXTS = {
     "recipe",
@@ -262,7 +262,7 @@ VERBS = tuple(getattr(divcon, name) for name in divcon.__all__)
 
 
 def fields(kind: Any) -> Iterator[tuple[str, Any]]:
-    """Every option of a recipe, with what it may be."""
+    """Yield every option of a recipe with its type."""
     hints = get_type_hints(kind)
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(hints[field.name]):
@@ -272,12 +272,12 @@ def fields(kind: Any) -> Iterator[tuple[str, Any]]:
 
 
 def takes_text(hint: Any) -> bool:
-    """True where any text will do."""
+    """Return True if the option accepts any text."""
     parts = {hint, *getattr(hint, "__args__", ())}
     return bool({str, Path} & {part for part in parts if isinstance(part, type)})
 
 
-def test_every_argument_of_a_verb_that_may_be_a_path_passes_the_door() -> None:
+def test_every_argument_of_a_verb_that_may_be_a_path_is_converted_as_one() -> None:
     for verb in (*VERBS, index.index, models.find_model, run_plan.prepare_run):
         hints = get_type_hints(verb)
         for name in inspect.signature(verb).parameters:

@@ -92,25 +92,31 @@ def evaluate(
     train, test, dropped = split_images(data, seed)
     trained = model if isinstance(model, Trained) else find_model(model)
     x = extract_features(trained, data.images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
+    name = trained.fingerprint if isinstance(model, Trained) else str(model)
+    answer = _counts(name, data, seed, len(train), len(test), dropped)
     scores = Probe.of(x, data.labels, train, test, data.classes).scores(
         names, seed, machine.choose(folder, workers=workers).precision
     )
-    answer: EvaluateAnswer = {
-        "model": trained.fingerprint if isinstance(model, Trained) else str(model),
-        "images": len(train) + len(test),
-        "train": len(train),
-        "test": len(test),
+    if "knn" in scores:
+        answer["knn"] = scores["knn"]
+    if "linear" in scores:
+        answer["linear"] = scores["linear"]
+    return answer
+
+
+def _counts(name: str, data: Labeled, seed: int, train: int, test: int, dropped: list[int]) -> EvaluateAnswer:
+    """The answer without scores; `train` and `test` are numbers of images, `dropped` the classes with one image."""
+    return {
+        "model": name,
+        "images": train + test,
+        "train": train,
+        "test": test,
         "classes": len(data.classes) - len(dropped),
         "split_seed": seed,
         "dropped_classes": [data.classes[i] for i in dropped],
         "parts": data.layout.account(),
         "left_out": dict(data.left_out),
     }
-    if "knn" in scores:
-        answer["knn"] = scores["knn"]
-    if "linear" in scores:
-        answer["linear"] = scores["linear"]
-    return answer
 
 
 def _task_names(tasks: str | tuple[str, ...]) -> tuple[str, ...]:

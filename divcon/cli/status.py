@@ -17,7 +17,7 @@ def status(run: Run, words: Words = None, json: Json = False) -> None:
     answer = status.status(run, **validate_arguments(status.status, options))
     print_answer(answer, json, _text(answer))
     if answer.get("damaged"):
-        raise DataError(f"{few(answer['damaged'], '; ')}. Make it anew: divcon redo {shell_quoted(run)} STAGE")
+        raise DataError(f"{few(answer['damaged'], '; ')}. Make it again: divcon redo {shell_quoted(run)} STAGE")
 
 
 def _text(answer: dict[str, Any]) -> str:

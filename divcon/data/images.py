@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from jaxtyping import Int32, Int64
 
 from .. import log
-from ..errors import NAMED, DataError, InputError, few
+from ..errors import MAX_NAMED, DataError, InputError, few
 from ..files.paths import Data, as_paths, nearest_existing_folder, printable_data, shell_quoted
 from ..files.text import printable
 from .decoding.decode import FORMATS
@@ -168,7 +168,7 @@ def refuse_none(data: Data, images: Images, written: Path | None = None) -> None
         )
     if not index.used:
         raise DataError(
-            f"no image in {printable_data(data)} can be used: {index.summary}. Such as {few(sample(index, NAMED), '; ')}. "
+            f"no image in {printable_data(data)} can be used: {index.summary}. Such as {few(sample(index, MAX_NAMED), '; ')}. "
             f"{_all_of_them(data, written)}{_hint(images)}"
         )
 
@@ -178,7 +178,7 @@ def _all_of_them(data: Data, written: Path | None) -> str:
     if written is not None:
         return f"{printable(written)} has each with its reason"
     names = as_paths(data)
-    words = " ".join(shell_quoted(path) for path in names) if len(names) <= NAMED else "DATA"
+    words = " ".join(shell_quoted(path) for path in names) if len(names) <= MAX_NAMED else "DATA"
     return f"`divcon look {words} rejected=FILE.csv` writes down each with its reason"
 
 

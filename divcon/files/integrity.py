@@ -32,7 +32,7 @@ def read_json(path: Path) -> Any:
         return json.loads(data) if data.startswith(b"[") else unseal(data)
     except (ValueError, RecursionError) as error:
         raise DamagedError(
-            f"{printable(path)} is damaged ({error}); put back a copy, or remove its folder to do it anew"
+            f"{printable(path)} is damaged ({error}); put back a copy, or remove its folder to do it again"
         ) from error
 
 
