@@ -20,7 +20,7 @@ POINTS = {
     "file.synced": "a file is on the disk, under its passing name",
     "file.renamed": "a file has its name, perhaps not on the disk",
     "scan.listed": "the folder was listed, no file was opened",
-    "scan.judged": "some files were decoded, none is remembered",
+    "scan.checked": "some files were decoded, none is remembered",
     "pixels.reserved": "the pixel cache has its room and no picture",
     "pixels.decoded": "a block of pictures is decoded, and not listed",
     "pixels.listed": "a block of pictures is listed as decoded",

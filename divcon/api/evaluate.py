@@ -62,7 +62,7 @@ def evaluate(
         "classes": len(data.classes) - len(dropped),
         "split_seed": seed,
         "dropped_classes": [data.classes[i] for i in dropped],
-        "parts": data.layout.account(),
+        "parts": data.layout.as_dict(),
         "left_out": dict(data.left_out),
         **probe.scores(asked, seed, precision),
     }

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from ..config import Workers
-from ..data.images import look_through, refuse_none
-from ..data.index.index import Near
-from ..data.index.rejected import sample
+from ..data.images import refuse_none, scan_images
+from ..data.index.rejected import sample_rejected
+from ..data.index.table import NearDuplicates
 from ..errors import UsageError
 from ..files.caches import cache_folder
 from ..files.paths import Data, refuse_inside, refuse_unwritable
@@ -24,7 +24,7 @@ def look(
     *,
     include: str | tuple[str, ...] = (),
     exclude: str | tuple[str, ...] = (),
-    near_duplicates: Near = "keep",
+    near_duplicates: NearDuplicates = "keep",
     cache: str | Path | None = None,
     workers: Workers | None = None,
     sheet: str | Path | None = None,
@@ -40,7 +40,7 @@ def look(
             refuse_unwritable(Path(path))
     if sheet is not None:
         refuse_inside(data, "sheet", Path(sheet))
-    images = look_through(
+    images = scan_images(
         data,
         include=include,
         exclude=exclude,
@@ -59,6 +59,6 @@ def look(
     counts = {"found": index.found, "used": index.used, "duplicates": index.duplicates, "rejected": index.rejected}
     middle = {"width": int(np.median(images.widths)), "height": int(np.median(images.heights))}
     near = {"near_duplicates": index.near_duplicates}
-    some = [row._asdict() for row in sample(index, NAMED)]
+    some = [row._asdict() for row in sample_rejected(index, NAMED)]
     reasons = {"reasons": dict(index.reasons), "rejected_sample": some}
-    return {**counts, **near, **reasons, "notes": index.notes, "median": middle}
+    return {**counts, **near, **reasons, "warnings": index.image_warnings, "median": middle}

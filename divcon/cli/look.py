@@ -32,13 +32,13 @@ def _words(account: dict[str, Any]) -> str:
     counts = ", ".join(f"{name} {account[name]:,}" for name in ("used", "duplicates", "rejected"))
     size = f"{account['median']['width']} x {account['median']['height']} pixels in the middle"
     near = f"; {account['near_duplicates']:,} look like another" if account["near_duplicates"] else ""
-    return f"found {account['found']:,}: {counts}{near}; {size}{reasons}{_notes(account)}{_some(account)}"
+    return f"found {account['found']:,}: {counts}{near}; {size}{reasons}{_warnings(account)}{_some(account)}"
 
 
-def _notes(account: dict[str, Any]) -> str:
+def _warnings(account: dict[str, Any]) -> str:
     """What is worth knowing of pictures that are used all the same: docs/formats.md says what each means."""
-    notes = ", ".join(f"{name} {count:,}" for name, count in account["notes"].items())
-    return f"\nof the used: {notes}" if notes else ""
+    warnings = ", ".join(f"{name} {count:,}" for name, count in account["warnings"].items())
+    return f"\nof the used: {warnings}" if warnings else ""
 
 
 def _some(account: dict[str, Any]) -> str:

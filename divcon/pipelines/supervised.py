@@ -39,4 +39,4 @@ def to_learn_from(truth: Truth, cache: Path, workers: int) -> Labeled:
     """The labeled folder without the images that `divcon eval` with the same seed tests on."""
     labeled = open_labeled(truth.labels, split=truth.split, cache=cache, workers=workers)
     train, _, _ = split(labeled, truth.split_seed)
-    return labeled.part(train)
+    return labeled.subset(train)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Protocol, Self, cast
 from pydantic import Field, PositiveFloat
 
 from ..config import Seed, unknown
-from ..data.index.index import Near
+from ..data.index.table import NearDuplicates
 from ..data.labeled.layout import Split
 from ..errors import UsageError
 from ..machine import Choice
@@ -61,7 +61,7 @@ class Options:
     limit: Annotated[int, Field(ge=1, le=2**48)] | None = None
     include: str | tuple[str, ...] = ()
     exclude: str | tuple[str, ...] = ()
-    near_duplicates: Near = "keep"  # or "drop": of pictures that look alike, use one
+    near_duplicates: NearDuplicates = "keep"  # or "drop": of pictures that look alike, use one
 
     def __post_init__(self) -> None:
         for name, least in {"size": 8, "batch_size": 2}.items():
