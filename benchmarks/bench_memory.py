@@ -22,7 +22,8 @@ import numpy as np
 import pyarrow as pa
 
 from divcon.data.images import Images
-from divcon.data.index.index import SCHEMA, Index
+from divcon.data.index.index import Index
+from divcon.data.index.table import SCHEMA
 from divcon.data.pixels.pixel_cache import BLOCK
 from divcon.data.sources.folder import Folder
 from divcon.files.integrity import write_json
@@ -89,9 +90,9 @@ def table(n: int) -> pa.Table:
         "status": "used",
         "reason": "",
         "detail": "",
-        "like": None,
+        "duplicate_of": None,
     }
-    columns = {"source": names, "hash": hashes, **{name: [value] * n for name, value in same.items()}}
+    columns = {"path_bytes": names, "hash": hashes, **{name: [value] * n for name, value in same.items()}}
     return pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA)
 
 

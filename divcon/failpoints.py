@@ -20,7 +20,7 @@ POINTS = {
     "file.synced": "a file is on the disk, under its temporary name",
     "file.renamed": "a file has its name, perhaps not synced to the disk",
     "scan.listed": "the folder is listed, no file is opened",
-    "scan.judged": "some files are decoded, no result is stored",
+    "scan.checked": "some files are decoded, no result is stored",
     "pixels.reserved": "the pixel cache has its disk space and no picture",
     "pixels.decoded": "a block of pictures is decoded, not yet listed",
     "pixels.listed": "a block of pictures is listed as decoded",

@@ -20,14 +20,15 @@ from test_decode import encoded, flipped, png, scene
 from divcon import log
 from divcon.data.decoding.decode import Picture
 from divcon.data.images import Images, Positions, open_images
-from divcon.data.index import decode_worker, scan
-from divcon.data.index.decode_worker import judged
-from divcon.data.index.index import Found, Index
+from divcon.data.index import scan, scan_cache
+from divcon.data.index.index import Index
+from divcon.data.index.table import Found
 from divcon.data.index.validate import Verdict
+from divcon.data.index.worker_pool import DecodeWorker, check_files
 from divcon.data.pixels import pixel_cache
 from divcon.data.pixels.pixel_cache import Cached, Decoded, open_pixels
-from divcon.data.sources.byte_range import ByteRange
 from divcon.data.sources.folder import Folder
+from divcon.data.sources.source import ByteRange
 from divcon.data.synthetic import KINDS, class_sizes, make_collection
 from divcon.errors import DataError, DiskError, Error, InputError, ResourceError
 
@@ -60,11 +61,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The files that are given to decoding processes."""
     paths = list[bytes]()
 
-    def noted(places: Sequence[ByteRange], *, workers: int) -> Generator[tuple[ByteRange, Verdict], None, None]:
-        paths.extend(place.file for place in places)
-        return judged(places, workers=workers)
+    def noted(byte_ranges: Sequence[ByteRange], *, workers: int) -> Generator[tuple[ByteRange, Verdict], None, None]:
+        paths.extend(byte_range.file for byte_range in byte_ranges)
+        return check_files(byte_ranges, workers=workers)
 
-    monkeypatch.setattr(scan, "judged", noted)
+    monkeypatch.setattr(scan, "check_files", noted)
     return paths
 
 
@@ -150,7 +151,7 @@ def index(littered: Path, cache: Path) -> Index:
 
 
 def rows(index: Index, status: str) -> dict[bytes, str]:
-    return {row["source"]: row["reason"] for row in index.table.to_pylist() if row["status"] == status}
+    return {row["path_bytes"]: row["reason"] for row in index.table.to_pylist() if row["status"] == status}
 
 
 def test_every_file_is_used_or_listed_with_its_reason(index: Index) -> None:
@@ -168,7 +169,7 @@ def test_of_equal_files_the_first_path_is_used(index: Index) -> None:
 
 
 def test_sizes_are_those_of_the_upright_picture(index: Index) -> None:
-    at = index.table["source"].to_pylist().index(b"odd/turned.jpg")
+    at = index.table["path_bytes"].to_pylist().index(b"odd/turned.jpg")
     assert (index.widths[at], index.heights[at]) == (scene().shape[0], scene().shape[1])
 
 
@@ -254,11 +255,11 @@ def test_a_damaged_memory_is_made_anew(good: Path, tmp_path: Path, asked: list[b
     assert len(asked) == 2 * len(before)
 
 
-def test_a_memory_of_another_version_is_made_anew(
+def test_a_scan_cache_of_another_version_is_made_anew(
     good: Path, tmp_path: Path, asked: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_images(good, include=["dots/*"], cache=tmp_path)
-    monkeypatch.setattr(scan, "LAYOUT", b"0, another Pillow")
+    monkeypatch.setattr(scan_cache, "LAYOUT", b"0, another Pillow")
     open_images(good, include=["dots/*"], cache=tmp_path)
     assert len(asked) == 2 * len(set(asked)) > 0
 
@@ -284,7 +285,7 @@ def test_links_to_folders_are_followed_each_folder_once(cache: Path, tmp_path: P
         (root / name).symlink_to(target)
     index = open_images(root, cache=cache).index
     assert (index.found, index.used) == (12, 12)
-    assert all(name.startswith(b"one/") for name in index.table["source"].to_pylist())
+    assert all(name.startswith(b"one/") for name in index.table["path_bytes"].to_pylist())
 
 
 def test_patterns_choose_by_path(good: Path, cache: Path) -> None:
@@ -308,9 +309,9 @@ WITHOUT_RIGHTS = """
 import json, sys
 from pathlib import Path
 from divcon.data.index.scan import scan
-from divcon.data.sources.folder import Tree
-table = scan(Tree(Path(sys.argv[1])), cache=Path(sys.argv[2])).table.to_pylist()
-print(json.dumps({row["source"].decode(): row["reason"] for row in table}))
+from divcon.data.sources.folder import Folder
+table = scan(Folder(Path(sys.argv[1])), cache=Path(sys.argv[2])).table.to_pylist()
+print(json.dumps({row["path_bytes"].decode(): row["reason"] for row in table}))
 """
 
 
@@ -336,62 +337,68 @@ def test_what_can_not_be_read_is_listed(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == expected
 
 
-def served(judge: str) -> tuple[str, ...]:
+def served(check: str) -> tuple[str, ...]:
     """A command that serves verdicts of this kind."""
-    code = f"import os, time\nfrom divcon.data.index import decode_worker, validate\nfrom divcon.data.index.validate import Verdict\n{judge}\ndecode_worker.serve(judge)"
+    code = f"import os, time\nfrom divcon.data.index import decode_worker, validate\nfrom divcon.data.index.validate import Verdict\n{check}\ndecode_worker.serve(check)"
     return (sys.executable, "-c", code)
 
 
-PLACES = [ByteRange(b"%d" % i) for i in range(30)]
+BYTE_RANGES = [ByteRange(b"%d" % i) for i in range(30)]
 
 
 def test_a_decoder_that_hangs_is_killed_and_costs_one_file() -> None:
-    hangs = served("def judge(place):\n time.sleep(1000 * (place.file == b'3'))\n return Verdict(size=int(place.file))")
-    verdicts = dict(judged(PLACES, workers=2, command=hangs, seconds=1.0))
+    hangs = served(
+        "def check(byte_range):\n time.sleep(1000 * (byte_range.file == b'3'))\n return Verdict(size=int(byte_range.file))"
+    )
+    verdicts = dict(check_files(BYTE_RANGES, workers=2, command=hangs, seconds=1.0))
     assert [verdict.reason for verdict in verdicts.values() if verdict.reason] == ["timeout"]
-    assert [verdicts[place].size for place in PLACES] == [0 if i == 3 else i for i in range(30)]
-    assert verdicts[PLACES[3]].reason == "timeout"
+    assert [verdicts[byte_range].size for byte_range in BYTE_RANGES] == [0 if i == 3 else i for i in range(30)]
+    assert verdicts[BYTE_RANGES[3]].reason == "timeout"
 
 
 def test_a_decoder_that_crashes_is_replaced_and_costs_one_file() -> None:
-    crashes = served("def judge(place):\n if place.file in (b'0', b'11', b'29'): os.abort()\n return Verdict()")
-    verdicts = dict(judged(PLACES, workers=2, command=crashes))
-    crashed = {place.file for place in PLACES if verdicts[place].reason == "decoder_crashed"}
+    crashes = served(
+        "def check(byte_range):\n if byte_range.file in (b'0', b'11', b'29'): os.abort()\n return Verdict()"
+    )
+    verdicts = dict(check_files(BYTE_RANGES, workers=2, command=crashes))
+    crashed = {byte_range.file for byte_range in BYTE_RANGES if verdicts[byte_range].reason == "decoder_crashed"}
     assert crashed == {b"0", b"11", b"29"}
     assert sum(bool(verdict.reason) for verdict in verdicts.values()) == 3
 
 
 def test_a_decoder_that_somebody_ends_costs_nothing(tmp_path: Path) -> None:
     once = f"""
-def judge(place):
-    if place.file in (b"4", b"5", b"20") and not os.path.exists(f"{tmp_path}/{{place.file.decode()}}"):
-        open(f"{tmp_path}/{{place.file.decode()}}", "x")
+def check(byte_range):
+    if byte_range.file in (b"4", b"5", b"20") and not os.path.exists(f"{tmp_path}/{{byte_range.file.decode()}}"):
+        open(f"{tmp_path}/{{byte_range.file.decode()}}", "x")
         os.kill(os.getpid(), 9)
-    return Verdict(size=int(place.file))"""
-    verdicts = dict(judged(PLACES, workers=2, command=served(once)))
-    assert [verdicts[place].size for place in PLACES] == list(range(30)) and len(list(tmp_path.iterdir())) == 3
+    return Verdict(size=int(byte_range.file))"""
+    verdicts = dict(check_files(BYTE_RANGES, workers=2, command=served(once)))
+    assert [verdicts[byte_range].size for byte_range in BYTE_RANGES] == list(range(30)) and len(
+        list(tmp_path.iterdir())
+    ) == 3
 
 
 def test_a_decoder_that_takes_too_much_memory_costs_one_file(tmp_path: Path) -> None:
-    greedy = "import numpy\nvalidate.decode.seen = lambda data: (numpy.ones((int(data), 1, 3), numpy.uint8), ())\njudge = validate.check_file"
+    greedy = "import numpy\nvalidate.decode.seen = lambda data: (numpy.ones((int(data), 1, 3), numpy.uint8), ())\ncheck = validate.check_file"
     heights = {"a": 10, "b": 10**9, "c": 20}
     for name, height in heights.items():
         (tmp_path / name).write_text(str(height))
     files = [ByteRange(os.fsencode(tmp_path / name)) for name in heights]
-    verdicts = [verdict for _, verdict in judged(files, workers=1, command=served(greedy))]
+    verdicts = [verdict for _, verdict in check_files(files, workers=1, command=served(greedy))]
     assert [verdict.reason for verdict in verdicts] == ["", "memory", ""]
     assert [verdict.height for verdict in verdicts] == [10, 0, 20]
 
 
 def test_a_decoder_that_can_not_start_is_an_error_of_its_own() -> None:
     with pytest.raises(ResourceError, match="can't be started"):
-        list(judged(PLACES, workers=2, command=(sys.executable, "-c", "raise SystemExit(3)")))
+        list(check_files(BYTE_RANGES, workers=2, command=(sys.executable, "-c", "raise SystemExit(3)")))
 
 
 def test_a_child_knows_no_torch_ignores_ctrl_c_and_ends_with_its_input() -> None:
-    asks = "import sys\ndef judge(place):\n os.kill(os.getpid(), 2)\n return Verdict(size=int('torch' in sys.modules))"
-    one = decode_worker.Child(served(asks))
-    assert list(one.judge([ByteRange(b"a"), ByteRange(b"b")])) == [Verdict(), Verdict()]
+    asks = "import sys\ndef check(byte_range):\n os.kill(os.getpid(), 2)\n return Verdict(size=int('torch' in sys.modules))"
+    one = DecodeWorker(served(asks))
+    assert list(one.check([ByteRange(b"a"), ByteRange(b"b")])) == [Verdict(), Verdict()]
     assert one.process.stdin
     one.process.stdin.close()
     assert one.process.wait(10) == 0
@@ -467,12 +474,12 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from divcon import log
-from divcon.data import pixels
 from divcon.data.images import open_images
+from divcon.data.pixels import pixel_cache
 images = open_images(sys.argv[1], cache=Path(sys.argv[2]))
-pixels.BLOCK = 64
+pixel_cache.BLOCK = 64
 log.watch = lambda tick: os.kill(os.getpid(), 9) if tick.what == "pixels" and tick.done == 192 else None
-pixels.open_pixels(images, 16, cache=Path(sys.argv[2]), cache_gb=1, workers=2)
+pixel_cache.open_pixels(images, 16, cache=Path(sys.argv[2]), cache_gb=1, workers=2)
 """
 
 
@@ -543,7 +550,7 @@ def test_an_image_of_equal_length_and_other_content_is_named(tmp_path: Path, cac
     images = open_images(folder, cache=cache)
     victim = folder / "disc" / "00000.png"
     victim.write_bytes(b"?" * victim.stat().st_size)
-    with pytest.raises(DataError, match=r"disc/00000\.png .* as many bytes as before, but others"):
+    with pytest.raises(DataError, match=r"disc/00000\.png .* as many bytes as before, but different ones"):
         Decoded(images, 8, 2).at(np.arange(len(images)))
 
 

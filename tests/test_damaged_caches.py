@@ -21,7 +21,7 @@ from test_damage import TOLD, flipped, spoilt
 import divcon
 from divcon import failpoints, machine
 from divcon.data.images import Images, open_images
-from divcon.data.index.scan import Memory
+from divcon.data.index.scan_cache import ScanCache
 from divcon.data.pixels import pixel_cache
 from divcon.data.pixels.pixel_cache import open_pixels
 from divcon.data.views.kernel import compiled_folder
@@ -123,11 +123,11 @@ def test_no_damage_in_what_a_scan_remembers_is_believed(
 ) -> None:
     open_images(some, cache=tmp_path)
     (file,) = tmp_path.glob(REMEMBERED)
-    assert len(Memory.load(file).verdicts) == SOME
+    assert len(ScanCache.load(file).verdicts) == SOME
     for bad in spoilt(file.read_bytes(), 3):
         file.write_bytes(bad)
         caplog.clear()
-        assert Memory.load(file).verdicts == {}
+        assert ScanCache.load(file).verdicts == {}
         assert str(file) in caplog.text and TOLD.search(caplog.text), (len(bad), caplog.text)
 
 

@@ -13,7 +13,7 @@ from test_pipeline import command, finished, typed
 from torch import nn
 
 from divcon import errors, signals
-from divcon.data.index import decode_worker
+from divcon.data.index import worker_pool
 from divcon.nets.encoder import build
 from divcon.stages import learning
 
@@ -66,9 +66,9 @@ def conditions(row: Row) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if row.code == 71:
             patch.setattr(
-                decode_worker.judged,
+                worker_pool.check_files,
                 "__kwdefaults__",
-                {**(decode_worker.judged.__kwdefaults__ or {}), "command": ("false",)},
+                {**(worker_pool.check_files.__kwdefaults__ or {}), "command": ("false",)},
             )
         if "the same in all images" in row.what:
             patch.setattr(learning, "build", lambda *of: blank(build(*of)))

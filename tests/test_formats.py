@@ -412,7 +412,7 @@ def test_a_file_becomes_the_picture_that_was_written_and_that_another_reader_see
     assert row.picture is not None
     picture = seen(row.data).picture
     assert apart(picture, row.picture) <= row.within
-    assert row.notes in validate._judge_bytes(row.data, b"", validate.Verdict()).detail
+    assert row.notes in validate.check_bytes(row.data, b"", validate.Verdict()).detail
     if row.other:
         assert apart(picture, row.other(row.data)) <= min(row.within, 2)
 
@@ -465,7 +465,7 @@ import sys
 sys.modules["pi_heif"] = None
 from divcon.data.decoding import decode
 from divcon.data.index import validate
-verdict = validate._judge_bytes(open(sys.argv[1], "rb").read(), b"", validate.Verdict())
+verdict = validate.check_bytes(open(sys.argv[1], "rb").read(), b"", validate.Verdict())
 print(verdict.reason, verdict.detail, decode.DECODING, sep="|")
 """
 
@@ -535,5 +535,5 @@ def test_no_flipped_byte_of_a_new_format_gets_past_the_reasons() -> None:
         for at in rng.integers(0, len(row.data), 10):
             data = bytearray(row.data)
             data[at] ^= 1 << rng.integers(8)
-            verdict = validate._judge_bytes(bytes(data), b"", validate.Verdict())
-            assert verdict.looks or verdict.reason.isidentifier()
+            verdict = validate.check_bytes(bytes(data), b"", validate.Verdict())
+            assert verdict.thumbnail or verdict.reason.isidentifier()

@@ -33,7 +33,7 @@ def test_white_glyphs_on_nothing_stay_as_many_as_they_are(tmp_path: Path, cache:
     for i in range(40):
         (tmp_path / "icons" / f"{i}.png").write_bytes(saved("PNG", of((255, 255, 255), glyph(i))))
     index = open_images(tmp_path / "icons", near_duplicates="drop", cache=cache, workers=1).index
-    assert (index.used, index.near_duplicates, index.notes) == (40, 0, {"ground": 40})
+    assert (index.used, index.near_duplicates, index.image_warnings) == (40, 0, {"ground": 40})
 
 
 WAYS: dict[str, Callable[[Pixels], bytes]] = {
@@ -153,7 +153,7 @@ def test_white_shapes_with_a_dark_mark_stay_as_many_as_they_are(tmp_path: Path, 
     for i in range(40):
         (tmp_path / "marked" / f"{i}.png").write_bytes(saved("PNG", marked(i, 0.02)))
     index = open_images(tmp_path / "marked", near_duplicates="drop", cache=cache, workers=1).index
-    assert (index.used, index.near_duplicates, index.notes) == (40, 0, {"ground": 40})
+    assert (index.used, index.near_duplicates, index.image_warnings) == (40, 0, {"ground": 40})
 
 
 @pytest.mark.parametrize("way", WAYS)

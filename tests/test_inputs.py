@@ -36,13 +36,14 @@ from divcon.data import images
 from divcon.data.decoding.decode import rgb, shrunk
 from divcon.data.decoding.formats import HEIF
 from divcon.data.images import Images, open_images
-from divcon.data.index import decode_worker, validate
-from divcon.data.index.decode_worker import judged
+from divcon.data.index import validate, worker_pool
 from divcon.data.index.index import Index
+from divcon.data.index.scan import path_filter
+from divcon.data.index.worker_pool import check_files
 from divcon.data.pixels.pixel_cache import open_pixels
 from divcon.data.sources import retry
-from divcon.data.sources.byte_range import ByteRange
 from divcon.data.sources.folder import Folder
+from divcon.data.sources.source import ByteRange
 from divcon.data.synthetic import make_collection
 from divcon.errors import DataError
 from divcon.files.text import printable
@@ -277,7 +278,7 @@ def _lay_out(folder: Path, server: socket.socket) -> None:
 
 
 def row_of(index: Index, path: bytes) -> dict[str, Any]:
-    at = index.table["source"].to_pylist().index(path)
+    at = index.table["path_bytes"].to_pylist().index(path)
     return {name: index.table[name][at].as_py() for name in index.table.column_names}
 
 
@@ -315,7 +316,7 @@ def test_found_is_used_and_duplicates_and_rejected(pile: Pile) -> None:
     assert account["rejected"] == sum(bool(row.reason) for row in ROWS) + len(LINKS) + len(FORBIDDEN)
     assert account["duplicates"] == len(COPIES)
     assert sum(account["reasons"].values()) == account["rejected"]
-    assert account["notes"]["trailing_bytes"] == 2 and account["notes"]["frames"] == 4
+    assert account["warnings"]["trailing_bytes"] == 2 and account["warnings"]["frames"] == 4
 
 
 def test_every_reason_is_in_rejected_csv_and_every_twin_in_duplicates_csv(pile: Pile) -> None:
@@ -350,22 +351,25 @@ def test_ghostscript_is_never_started(pile: Pile) -> None:
     assert not pile.ghostscript_ran
 
 
-def test_bombs_are_judged_in_64_mb(tmp_path: Path) -> None:
+def test_bombs_are_checked_in_64_mb(tmp_path: Path) -> None:
     """Of memory for all that a decoder takes; with less than it needs, the reason would be another: memory."""
     bombs = [row for row in ROWS if row.number in (12, 13, 14, 16, 26, 28, 34, 35, 51)]
     for i, row in enumerate(bombs):
         (tmp_path / str(i)).write_bytes(row.data)
-    command = served("judging.MEMORY = 64 * 2**20\njudge = judging.judge")
-    places = [ByteRange(os.fsencode(tmp_path / str(i))) for i in range(len(bombs))]
-    found = {places.index(place): verdict.reason for place, verdict in judged(places, workers=1, command=command)}
+    command = served("validate.MAX_MEMORY = 64 * 2**20\ncheck = validate.check_file")
+    byte_ranges = [ByteRange(os.fsencode(tmp_path / str(i))) for i in range(len(bombs))]
+    found = {
+        byte_ranges.index(byte_range): verdict.reason
+        for byte_range, verdict in check_files(byte_ranges, workers=1, command=command)
+    }
     assert [found[i] for i in range(len(bombs))] == [row.reason for row in bombs]
 
 
 def test_the_memory_limit_of_a_decoder_is_real(tmp_path: Path) -> None:
     """Nine tenths of the pixels that are allowed take 240 MB: with 64, the picture is rejected for that."""
     (tmp_path / "large").write_bytes(png(8_900, 8_900, 8, 2, bytes(8_900 * (3 * 8_900 + 1))))
-    command = served("judging.MEMORY = 64 * 2**20\njudge = judging.judge")
-    ((_, verdict),) = judged([ByteRange(os.fsencode(tmp_path / "large"))], workers=1, command=command)
+    command = served("validate.MAX_MEMORY = 64 * 2**20\ncheck = validate.check_file")
+    ((_, verdict),) = check_files([ByteRange(os.fsencode(tmp_path / "large"))], workers=1, command=command)
     assert verdict.reason == "memory"
 
 
@@ -408,7 +412,7 @@ def test_an_archive_is_refused_and_never_unpacked(
     (tmp_path / "photos.zip").write_bytes(zipped())
     before = sorted(tmp_path.parent.rglob("*"))
     ended, line = told(["look", str(tmp_path / "photos.zip")], capsys)
-    assert ended == 64 and "is an archive, and none is ever unpacked here: unpack it, and name the folder" in line
+    assert ended == 64 and "is an archive, and archives are never unpacked here: unpack it, and name the folder" in line
     assert sorted(tmp_path.parent.rglob("*")) == before
 
 
@@ -442,9 +446,7 @@ def test_a_file_that_changed_after_the_scan_is_named_at_its_use(
 ) -> None:
     folder = open_images(make_collection(tmp_path / "photos", 20, size=16), cache=cache)
     change(tmp_path / "photos/disc/00001.jpg")
-    with pytest.raises(
-        DataError, match=r"disc/00001\.jpg in .* has changed since the folder was looked through"
-    ) as error:
+    with pytest.raises(DataError, match=r"disc/00001\.jpg in .* has changed since the folder was scanned") as error:
         open_pixels(folder, 8, cache=cache, cache_gb=float(cached), workers=2).at(np.arange(20))
     assert error.value.code == 65 and "Put it back and type the same command again" in str(error.value)
 
@@ -487,7 +489,7 @@ def test_a_disk_that_fails_for_a_moment_is_asked_three_times(
 
 def test_a_file_that_can_not_be_read_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "WAITS", (0, 0))
-    monkeypatch.setattr(validate, "_judge_file", failing(3, bytes))
+    monkeypatch.setattr(validate, "_check_path", failing(3, bytes))
     assert validate.check_file(ByteRange(b"anything")).reason == "io_error"
 
 
@@ -510,20 +512,22 @@ def harm(seed: int, times: int, done: threading.Event) -> None:
 def test_decoders_killed_and_stopped_at_random_cost_what_they_were_at(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places, done = [ByteRange(b"%d" % i) for i in range(150)], threading.Event()
-    slowly = served("def judge(place):\n time.sleep(0.02)\n return Verdict(size=int(place.file))")
+    byte_ranges, done = [ByteRange(b"%d" % i) for i in range(150)], threading.Event()
+    slowly = served("def check(byte_range):\n time.sleep(0.02)\n return Verdict(size=int(byte_range.file))")
     hand = threading.Thread(target=harm, args=(seed, 5, done))
-    monkeypatch.setattr(decode_worker, "START_SECONDS", 5.0)
-    monkeypatch.setattr(decode_worker, "STARTS", 10)  # chance may hit one several times as it starts
+    monkeypatch.setattr(worker_pool, "START_SECONDS", 5.0)
+    monkeypatch.setattr(worker_pool, "MAX_STARTS", 10)  # chance may hit one several times as it starts
     hand.start()
     try:
-        verdicts = dict(judged(places, workers=2, command=slowly, seconds=1.0))
+        verdicts = dict(check_files(byte_ranges, workers=2, command=slowly, seconds=1.0))
     finally:
         done.set()
         hand.join()
-    lost = {place for place in places if verdicts[place].reason}
-    assert {verdicts[place].reason for place in lost} <= {"decoder_crashed", "timeout"} and len(lost) <= 5
-    assert all(verdicts[place].size == int(place.file) for place in places if place not in lost)
+    lost = {byte_range for byte_range in byte_ranges if verdicts[byte_range].reason}
+    assert {verdicts[byte_range].reason for byte_range in lost} <= {"decoder_crashed", "timeout"} and len(lost) <= 5
+    assert all(
+        verdicts[byte_range].size == int(byte_range.file) for byte_range in byte_ranges if byte_range not in lost
+    )
 
 
 def many(folder: Path, n: int) -> Path:
@@ -538,7 +542,7 @@ def many(folder: Path, n: int) -> Path:
 def test_a_listed_file_takes_less_than_a_kilobyte(tmp_path: Path) -> None:
     folder = many(tmp_path / "many", 5_000)
     tracemalloc.start()
-    entries = list(Folder(folder).entries())
+    entries = list(Folder(folder).entries(path_filter((), ())))
     memory = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(entries) == 5_000 and memory < 1_000 * 5_000
@@ -548,9 +552,9 @@ MILLION = """
 import resource, sys
 from pathlib import Path
 from divcon.data.index.scan import scan
-from divcon.data.sources.folder import Tree
+from divcon.data.sources.folder import Folder
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-index = scan(Tree(Path(sys.argv[1])), cache=Path(sys.argv[2]))
+index = scan(Folder(Path(sys.argv[1])), cache=Path(sys.argv[2]))
 print(index.found, index.duplicates, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 

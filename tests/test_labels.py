@@ -13,10 +13,11 @@ from test_pipeline import typed
 
 import divcon
 from divcon.api import run_plan
-from divcon.data.index.index import Found, Index
+from divcon.data.index.index import Index
+from divcon.data.index.table import Found
 from divcon.data.labeled.labeled import Labeled, open_labeled
 from divcon.data.labeled.layout import Split
-from divcon.data.sources.names import hidden
+from divcon.data.sources.names import is_hidden
 from divcon.errors import DataError, UsageError
 from divcon.evals.split import split as divided
 from divcon.pipelines.supervised import Truth, training_images
@@ -83,7 +84,7 @@ def test_of_three_parts_the_left_out_one_is_counted_and_how_to_learn_from_it_is_
     folder = split_of(tmp_path, "train", "val", "test")
     data = opened(folder, cache)
     assert data.left_out["other_folders"] == 12 and len(data.labels) == 24
-    assert "files in val/: 12. To learn from val/ too, type split=train+val,test" in caplog.text
+    assert "files in val/: 12. To train on val/ too, type split=train+val,test" in caplog.text
     more = opened(folder, cache, split="train+val,test")
     assert more.train is not None and len(more.train) == 24 and len(more.labels) == 36
 
@@ -140,7 +141,7 @@ def test_a_folder_of_masks_beside_the_pictures_makes_no_two_classes(
 ) -> None:
     below = [above, above.replace("train", "test")]
     folder = filled(tmp_path, *dict.fromkeys(f"{part}{name}" for part in below for name in (pictures, masks)))
-    with pytest.raises(UsageError, match=f"{pictures}/ seems to hold the pictures of several classes, and {masks}/ "):
+    with pytest.raises(UsageError, match=f"{pictures}/ seems to hold the images of several classes, and {masks}/ "):
         opened(folder, cache)
     assert len(opened(folder, cache, split="train,test" if above else None).classes) == 2
 
@@ -151,7 +152,7 @@ def test_classes_that_are_only_tested_on_are_said(
     folder = split_of(tmp_path, "train", "test")
     (folder / "test/cat").rename(folder / "test/Cat")
     opened(folder, cache)
-    assert "classes without a picture to learn from in train/: 1." in caplog.text and "Cat/" in caplog.text
+    assert "classes without an image to train on in train/: 1." in caplog.text and "Cat/" in caplog.text
 
 
 # hidden names
@@ -164,25 +165,25 @@ def test_what_a_system_leaves_is_no_class_and_takes_no_picture(litter: str, tmp_
     picture(folder / litter / "thumb.png", 9999)
     data = opened(folder, cache)
     assert sizes(data) == dict.fromkeys(CLASSES, 4) and data.left_out["hidden"] == 5
-    assert not any(hidden(name) for name in data.images.names(np.arange(12)))
+    assert not any(is_hidden(name) for name in data.images.names(np.arange(12)))
 
 
 @pytest.mark.parametrize(
-    ("name", "is_hidden"),
+    ("name", "expected"),
     [
         (b"cat/.1.png.Xy12", True), (b".cat/1.png", True), (b"a/@EADIR/b/1.png", True), (b"cat/._1.png", True), (b"FOUND.012/1.chk", True),
         (b"cat/1.png", False), (b"./cat/1.png", False), (b"../cat/1.png", False), (b"a.b/c..d/1.png", False), (b"eaDir/1.png", False),
         (b"my lost+found/1.png", False), (b"found.png", False), (b"found.0001/1.png", False),
     ],
 )  # fmt: skip
-def test_a_name_is_hidden_for_a_dot_or_a_system(name: bytes, is_hidden: bool) -> None:
-    assert hidden(name) is is_hidden
+def test_a_name_is_hidden_for_a_dot_or_a_system(name: bytes, expected: bool) -> None:
+    assert is_hidden(name) is expected
 
 
 def test_of_the_names_of_a_picture_a_visible_one_is_used() -> None:
     names = [b"#recycle/a.png", b".cache/a.png", b"@eaDir/a.png", b"zoo/a.png", b"zoo/b.png"]
     index = Index.of(Found(name, 16, 16, 9, bytes(32)) for name in names)
-    assert index.table["source"].to_pylist() == [b"zoo/a.png", *names[:3], b"zoo/b.png"]
+    assert index.table["path_bytes"].to_pylist() == [b"zoo/a.png", *names[:3], b"zoo/b.png"]
     seen = Index.of([Found(b"zoo/b.png", 16, 16, 9, bytes(32))])
     assert index.fingerprint == seen.fingerprint
 
@@ -199,7 +200,7 @@ def test_a_picture_of_two_classes_is_counted_named_and_left_out(
     (folder / "cat/soft.png").symlink_to(folder / "bird/1.png")
     data = opened(folder, cache)
     assert sizes(data) == {"bird": 3, "cat": 4, "dog": 2} and data.left_out["several_classes"] == 3
-    assert "pictures filed under more than one class: 3." in caplog.text
+    assert "images in the folders of several classes: 3." in caplog.text
     assert "bird/00.png = dog/0.png" in caplog.text and "cat/link.png = dog/1.png" in caplog.text
 
 
@@ -207,7 +208,7 @@ def test_a_contradiction_between_parts_is_one_too(tmp_path: Path, cache: Path) -
     folder = split_of(tmp_path, "train", "test")
     shutil.copy(folder / "train/dog/0.png", folder / "test/cat/dog.png")
     data = opened(folder, cache)
-    assert data.left_out["several_classes"] == 1 and data.left_out["learned_and_tested"] == 0
+    assert data.left_out["several_classes"] == 1 and data.left_out["train_and_test"] == 0
     assert len(data.labels) == 23 and sizes(data) == {"bird": 8, "cat": 8, "dog": 7}
 
 
@@ -231,8 +232,8 @@ def test_no_score_is_of_a_picture_that_was_learned_from(
     data = opened(folder, cache)
     train, test, _ = divided(data, 0)
     assert (len(train), len(test)) == (11, 13) and not set(train) & set(test)
-    assert data.left_out["learned_and_tested"] == 2
-    assert "pictures in train/ and in test/: 2. They are tested on, and not learned from" in caplog.text
+    assert data.left_out["train_and_test"] == 2
+    assert "images in train/ and in test/: 2. They are tested on, and not trained on" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["café", "한국", "phở"])

@@ -18,7 +18,7 @@ from divcon.data.decoding.decode import rgb
 from divcon.data.images import open_images
 from divcon.data.index import near_duplicates
 from divcon.data.index.index import Index
-from divcon.data.index.near_duplicates import LOOKS, find_near_duplicates, thumbnails
+from divcon.data.index.near_duplicates import THUMBNAIL_BYTES, find_near_duplicates, thumbnail
 from divcon.errors import UsageError
 
 Pixels = NDArray[np.uint8]
@@ -31,11 +31,11 @@ def cloudy(seed: int, height: int = 120, width: int = 160) -> Image.Image:
 
 
 def summary(data: bytes) -> bytes:
-    return thumbnails(rgb(data))
+    return thumbnail(rgb(data))
 
 
 def alike(a: bytes, b: bytes, shapes: tuple[float, float] = (4 / 3, 4 / 3)) -> bool:
-    sums = np.frombuffer(a + b, np.uint8).reshape(2, LOOKS)
+    sums = np.frombuffer(a + b, np.uint8).reshape(2, THUMBNAIL_BYTES)
     return bool(find_near_duplicates(sums, np.array(shapes))[1] == 0)
 
 
@@ -55,7 +55,9 @@ def test_a_picture_saved_again_looks_like_itself(how: str) -> None:
 
 
 def test_other_pictures_look_like_none() -> None:
-    sums = np.frombuffer(b"".join(summary(encoded("PNG", cloudy(i))) for i in range(200)), np.uint8).reshape(200, LOOKS)
+    sums = np.frombuffer(b"".join(summary(encoded("PNG", cloudy(i))) for i in range(200)), np.uint8).reshape(
+        200, THUMBNAIL_BYTES
+    )
     assert (find_near_duplicates(sums, np.ones(200)) == -1).all()
 
 
@@ -71,16 +73,18 @@ OTHERS: dict[str, Callable[[Image.Image], Image.Image]] = {
 @pytest.mark.parametrize("how", OTHERS)
 def test_what_looks_different_is_no_near_duplicate(how: str) -> None:
     assert not any(
-        alike(summary(encoded("PNG", cloudy(i))), thumbnails(np.asarray(OTHERS[how](cloudy(i))))) for i in range(20)
+        alike(summary(encoded("PNG", cloudy(i))), thumbnail(np.asarray(OTHERS[how](cloudy(i))))) for i in range(20)
     )
 
 
 def test_plain_pictures_of_different_colors_are_different() -> None:
     plain = [
-        thumbnails(np.full((20, 20, 3), color, np.uint8))
+        thumbnail(np.full((20, 20, 3), color, np.uint8))
         for color in ((255, 0, 0), (0, 130, 0), (0, 0, 255), (90, 90, 90))
     ]
-    assert (find_near_duplicates(np.frombuffer(b"".join(plain), np.uint8).reshape(4, LOOKS), np.ones(4)) == -1).all()
+    assert (
+        find_near_duplicates(np.frombuffer(b"".join(plain), np.uint8).reshape(4, THUMBNAIL_BYTES), np.ones(4)) == -1
+    ).all()
 
 
 def test_a_picture_of_another_shape_is_another_picture() -> None:
@@ -91,8 +95,8 @@ def test_a_picture_of_another_shape_is_another_picture() -> None:
 def test_twins_are_those_of_the_loop() -> None:
     """Of pictures with copies that differ a little: every pair is compared, and each joins the first that is alike."""
     rng = np.random.default_rng(0)
-    first = rng.integers(0, 256, (40, LOOKS)).astype(np.int64)
-    noisy = [np.clip(row + rng.integers(-2, 3, (rng.integers(1, 5), LOOKS)), 0, 255) for row in first]
+    first = rng.integers(0, 256, (40, THUMBNAIL_BYTES)).astype(np.int64)
+    noisy = [np.clip(row + rng.integers(-2, 3, (rng.integers(1, 5), THUMBNAIL_BYTES)), 0, 255) for row in first]
     sums = rng.permutation(np.concatenate([first, *noisy])).astype(np.uint8)
     expected = [-1] * len(sums)
     for i, row in enumerate(sums.astype(int)):
@@ -106,7 +110,7 @@ def test_twins_are_those_of_the_loop() -> None:
 
 
 def test_a_thousand_savings_of_one_picture_leave_one() -> None:
-    sums = np.clip(128 + np.random.default_rng(0).integers(-1, 2, (1000, LOOKS)), 0, 255).astype(np.uint8)
+    sums = np.clip(128 + np.random.default_rng(0).integers(-1, 2, (1000, THUMBNAIL_BYTES)), 0, 255).astype(np.uint8)
     assert (find_near_duplicates(sums, np.ones(1000)) >= 0).mean() > 0.8
 
 
@@ -141,7 +145,7 @@ def test_near_duplicates_are_dropped_by_an_option(photos: Path, cache: Path, tmp
     index = open_images(photos, near_duplicates="drop", cache=cache).index
     assert (index.used, index.duplicates, index.near_duplicates, index.rejected) == (40, 9, 8 + _copy_went(index), 0)
     assert index.found == index.used + index.duplicates + index.rejected
-    used = {name.decode()[:2] for name in index.table["source"].to_pylist()[: index.used]}
+    used = {name.decode()[:2] for name in index.table["path_bytes"].to_pylist()[: index.used]}
     assert used == {f"{i:02}" for i in range(40)} or used - {"co"} >= {f"{i:02}" for i in range(1, 40)}
     kinds = [row["kind"] for row in same(index, tmp_path)]
     assert kinds.count("near_dropped") >= 8 and len(kinds) == 9
@@ -149,8 +153,8 @@ def test_near_duplicates_are_dropped_by_an_option(photos: Path, cache: Path, tmp
 
 def _copy_went(index: Index) -> bool:
     """Whether it was the copied one of a pair that was dropped: then its copy went with it."""
-    rows = {row["source"]: row for row in index.table.to_pylist()}
-    return bool(rows[b"copy.jpg"]["like"] != rows[b"copy.jpg"]["hash"])
+    rows = {row["path_bytes"]: row for row in index.table.to_pylist()}
+    return bool(rows[b"copy.jpg"]["duplicate_of"] != rows[b"copy.jpg"]["hash"])
 
 
 def test_which_is_used_does_not_depend_on_names(photos: Path, cache: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from conftest import TINY
 from test_cli import told
 
 from divcon.api import look
-from divcon.data.index.near_duplicates import LOOKS, find_near_duplicates
+from divcon.data.index.near_duplicates import THUMBNAIL_BYTES, find_near_duplicates
 
 BAD_NUMBERS = [
     "epochs=1e308", "epochs=-1", "epochs=nan", "epochs=inf", f"epochs={'[' * 50_000}", f"seed={'9' * 5_000}", "seed=1e400",
@@ -114,7 +114,7 @@ def test_a_library_that_finds_no_memory_names_the_settings_to_lower(photos: Path
 def test_a_mistake_of_ours_is_said_to_be_one_without_a_traceback(
     photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(look, "look_through", lambda *_, **__: {}["\x1b[31mkey"])
+    monkeypatch.setattr(look, "scan_images", lambda *_, **__: {}["\x1b[31mkey"])
     code, line = told(["look", str(photos)], capsys)
     assert code == 70 and "a mistake in divcon" in line and "KeyError" in line and "--debug" in line
     assert "\x1b" not in line
@@ -122,7 +122,9 @@ def test_a_mistake_of_ours_is_said_to_be_one_without_a_traceback(
 
 def test_of_thousands_that_look_just_the_same_one_is_different() -> None:
     rng = np.random.default_rng(0)
-    others = rng.integers(0, 256, (50, LOOKS), np.uint8)
-    sums = np.concatenate([others[:25], np.repeat(rng.integers(0, 256, (1, LOOKS), np.uint8), 2000, 0), others[25:]])
+    others = rng.integers(0, 256, (50, THUMBNAIL_BYTES), np.uint8)
+    sums = np.concatenate(
+        [others[:25], np.repeat(rng.integers(0, 256, (1, THUMBNAIL_BYTES), np.uint8), 2000, 0), others[25:]]
+    )
     of = find_near_duplicates(sums, np.ones(len(sums)))
     assert (of[26:2025] == 25).all() and (np.delete(of, np.arange(26, 2025)) == -1).all()

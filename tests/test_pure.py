@@ -14,9 +14,10 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from divcon.clustering.kmeans import assign, kmeans
 from divcon.config import differences, parse_options, parse_value, to_json_value, validate_fields, with_options
-from divcon.data.index.index import Found, Index
-from divcon.data.index.near_duplicates import LOOKS, find_near_duplicates
-from divcon.data.index.scan import wanted
+from divcon.data.index.index import Index
+from divcon.data.index.near_duplicates import THUMBNAIL_BYTES, find_near_duplicates
+from divcon.data.index.scan import path_filter
+from divcon.data.index.table import Found
 from divcon.data.sampler import Sampler, shuffled
 from divcon.errors import DataError, Error, UsageError
 from divcon.files.text import printable
@@ -28,16 +29,20 @@ SEEDS = st.integers(0, 2**63 - 1)
 
 PATHS = st.binary(min_size=1, max_size=30).filter(lambda path: b"\0" not in path)
 HASHES = st.integers(0, 5).map(lambda i: bytes([i]) * 32)
-LOOKING = st.integers(0, 2).map(lambda i: bytes([100 * i]) * LOOKS)
-GOOD = st.builds(lambda path, digest, seen: Found(path, 9, 9, 10, digest, looks=seen), PATHS, HASHES, LOOKING)
+THUMBNAILS = st.integers(0, 2).map(lambda i: bytes([100 * i]) * THUMBNAIL_BYTES)
+GOOD = st.builds(
+    lambda path, digest, thumbnail: Found(path, 9, 9, 10, digest, thumbnail=thumbnail), PATHS, HASHES, THUMBNAILS
+)
 BAD = st.builds(lambda path, why: Found(path, reason=why), PATHS, st.sampled_from(["corrupt", "truncated"]))
-FILES = st.lists(GOOD | BAD, max_size=20, unique_by=lambda file: file.source)
+FILES = st.lists(GOOD | BAD, max_size=20, unique_by=lambda file: file.path)
 
 
 def consistent(files: list[Found]) -> list[Found]:
     """Files of one hash are of one content, and so look alike."""
     seen: dict[bytes | None, bytes] = {}
-    return [file._replace(looks=seen.setdefault(file.hash, file.looks)) if file.hash else file for file in files]
+    return [
+        file._replace(thumbnail=seen.setdefault(file.hash, file.thumbnail)) if file.hash else file for file in files
+    ]
 
 
 @BOUNDED
@@ -46,12 +51,12 @@ def test_every_file_is_in_the_index_once_in_whatever_order_they_come(
     files: list[Found], near: Any, random: Any
 ) -> None:
     index = Index.of(files, near)
-    assert sorted(index.table["source"].to_pylist()) == sorted(file.source for file in files)
+    assert sorted(index.table["path_bytes"].to_pylist()) == sorted(file.path for file in files)
     assert index.found == index.used + index.duplicates + index.rejected == len(files)
     assert sum(index.reasons.values()) == index.rejected == sum(bool(file.reason) for file in files)
     hashes = [bytes(row) for row in index.hashes]
     assert hashes == sorted(set(hashes)) and len(hashes) == index.used
-    likes = index.table["like"].to_pylist()[: index.used + index.duplicates]
+    likes = index.table["duplicate_of"].to_pylist()[: index.used + index.duplicates]
     assert all(like in hashes for like in likes if like is not None)
     random.shuffle(files)
     assert Index.of(files, near).table.equals(index.table)
@@ -177,7 +182,7 @@ def test_any_rows_are_divided_so_that_none_is_nearer_to_another_or_refused_in_wo
 
 
 @BOUNDED
-@given(arrays(np.uint8, st.tuples(st.integers(0, 30), st.just(LOOKS)), elements=st.integers(99, 104)))
+@given(arrays(np.uint8, st.tuples(st.integers(0, 30), st.just(THUMBNAIL_BYTES)), elements=st.integers(99, 104)))
 def test_a_twin_comes_before_and_has_none_itself(sums: np.ndarray) -> None:
     of = find_near_duplicates(sums, np.ones(len(sums)))
     for i, first in enumerate(of.tolist()):
@@ -196,5 +201,5 @@ def test_anything_can_be_shown(name: bytes | str) -> None:
 @given(PATHS, st.lists(st.text("*?[]!ab/-\\", max_size=6), max_size=3))
 def test_any_pattern_says_yes_or_no(path: bytes, patterns: list[str]) -> None:
     with contextlib.suppress(Error):
-        assert wanted(patterns, ())(path) in (True, False)
-    assert wanted((), ())(path)
+        assert path_filter(patterns, ())(path) in (True, False)
+    assert path_filter((), ())(path)

@@ -16,7 +16,7 @@ from test_pipeline import command
 
 import divcon
 from divcon.data.images import open_images
-from divcon.data.index.scan import Memory, memory_of
+from divcon.data.index.scan_cache import ScanCache, scan_cache_file
 from divcon.data.synthetic import make_collection
 from divcon.errors import DataError, OwnedError
 from divcon.files.integrity import seal
@@ -136,8 +136,8 @@ def test_many_readers_that_find_many_changed_files_leave_a_memory_that_is_whole(
     for hand in hands:
         hand.join()
     caplog.clear()
-    memory = Memory.load(memory_of(images.source, cache))
-    assert "damaged" not in caplog.text and not set(names) & memory.verdicts.keys()
+    scan_cache = ScanCache.load(scan_cache_file(images.source, cache))
+    assert "damaged" not in caplog.text and not set(names) & scan_cache.verdicts.keys()
 
 
 def test_the_lock_of_a_machine_that_is_gone_is_named_and_given_way_to_who_steals_it(

@@ -28,7 +28,7 @@ def test_different_micrographs_stay_different_and_are_noted(tmp_path: Path, cach
     for i in range(40):
         (tmp_path / "micro" / f"{i}.tif").write_bytes(saved("TIFF", micrograph(i)))
     index = open_images(tmp_path / "micro", near_duplicates="drop", cache=cache, workers=1).index
-    assert (index.used, index.near_duplicates, index.notes) == (40, 0, {"range_stretched": 40})
+    assert (index.used, index.near_duplicates, index.image_warnings) == (40, 0, {"range_stretched": 40})
 
 
 def files(values: NDArray[np.uint16]) -> dict[str, bytes]:
@@ -84,7 +84,7 @@ def test_narrow_ranges_far_above_black_stay_different_and_are_noted(tmp_path: Pa
     for i in range(40):
         (tmp_path / "thermal" / f"{i}.png").write_bytes(png(thermal(29_000, 8, i), 16, 0))
     index = open_images(tmp_path / "thermal", near_duplicates="drop", cache=cache, workers=1).index
-    assert (index.used, index.near_duplicates, index.notes) == (40, 0, {"range_stretched": 40})
+    assert (index.used, index.near_duplicates, index.image_warnings) == (40, 0, {"range_stretched": 40})
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
     run.mkdir(parents=True)
     RunRecord({}, {}, {}, "", 6900, ["base"], "student").write(run)  # for those that name a run to do alike
     begins = {
-        look: ("look_through",),
+        look: ("scan_images",),
         index: ("open_images",),
         status: ("run_record",),
         redo: ("run_record",),

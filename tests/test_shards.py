@@ -30,10 +30,11 @@ from divcon.data.images import Images, open_images
 from divcon.data.index import scan
 from divcon.data.pixels.pixel_cache import open_pixels
 from divcon.data.sources import retry, tar
-from divcon.data.sources.byte_range import ByteRange, Entry
 from divcon.data.sources.folder import Folder
-from divcon.data.sources.tar import BLOCK, BrokenError, Member, members
-from divcon.data.sources.tar_shards import Shards, expanded
+from divcon.data.sources.path_patterns import expand_braces
+from divcon.data.sources.source import ByteRange, Entry
+from divcon.data.sources.tar import BLOCK, BrokenTarError, Member, members
+from divcon.data.sources.tar_shards import TarShards
 from divcon.data.synthetic import make_collection
 from divcon.errors import DataError, UsageError
 
@@ -117,7 +118,7 @@ def read(data: bytes) -> tuple[list[Member], str]:
     try:
         for one in members(Counted(data), len(data)):
             found.append(one)
-    except BrokenError as broken:
+    except BrokenTarError as broken:
         return found, broken.reason
     return found, ""
 
@@ -182,7 +183,7 @@ def test_a_folder_and_its_tars_are_the_same_images(tmp_path: Path, cache: Path) 
     folder = make_collection(tmp_path / "photos", 40, size=16)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     tars = tmp_path / "shards"
-    tar.mkdir()
+    tars.mkdir()
     for i, name in enumerate(FORMATS):
         some = [(str(path.relative_to(folder)), path.read_bytes()) for path in files[i::3]]
         (tars / f"{name}.tar").write_bytes(packed(some, FORMATS[name]))
@@ -214,7 +215,7 @@ def test_of_a_tar_that_is_cut_anywhere_what_comes_before_is_used_and_the_shard_i
     data = b"".join(member(*file) for file in PICTURES) + END
     ends = [one.offset + one.size for one in read(data)[0]]
     for cut in np.linspace(1, len(data) - 1025, 20).astype(int):
-        index = scan.scan(Shards([shard(tmp_path / f"{cut}", data[:cut])]), cache=cache)
+        index = scan.scan(TarShards([shard(tmp_path / f"{cut}", data[:cut])]), cache=cache)
         assert index.used == sum(end <= cut for end in ends)
         assert (index.found, index.reasons) == (index.used + 1, {"truncated_shard": 1})
 
@@ -285,7 +286,7 @@ def test_a_sparse_member_that_says_it_has_a_terabyte_is_skipped_and_the_others_a
     images = opened(place, cache)
     assert (len(images), images.index.reasons) == (2, {"member_too_large": 1})
     (line,) = images.index.table.to_pylist()[2:]
-    assert line["source"] == b"000.tar/s.png" and "1,099,511,627,776 bytes" in line["detail"]
+    assert line["path_bytes"] == b"000.tar/s.png" and "1,099,511,627,776 bytes" in line["detail"]
 
 
 @pytest.mark.parametrize("size", [2**40, 2**60, 8**11 - 1])
@@ -326,7 +327,7 @@ def test_many_records_and_a_long_list_of_holes_are_read_in_few_pieces() -> None:
 def test_a_name_that_is_too_long_is_skipped() -> None:
     found, why = read(packed([("x" * 5000, whole(1)), ("b.png", whole(2))]))
     assert [one.reason for one in found] == ["name_too_long", ""] and why == ""
-    assert len(found[0].name) == tar.MOST_NAME
+    assert len(found[0].name) == tar.MAX_NAME
 
 
 # As others read them
@@ -386,8 +387,8 @@ def test_nothing_of_a_shard_that_was_seen_is_looked_at_again(
 ) -> None:
     place = shard(tmp_path / "shards", packed(PICTURES))
     first = opened(place, cache).index.table
-    asked, judged = list[ByteRange](), scan.judged
-    monkeypatch.setattr(scan, "judged", lambda places, **more: judged(asked.extend(places) or places, **more))
+    asked, check_files = list[ByteRange](), scan.check_files
+    monkeypatch.setattr(scan, "check_files", lambda ranges, **more: check_files(asked.extend(ranges) or ranges, **more))
     assert opened(place, cache).index.table.equals(first) and asked == []
     shard(place.parent, packed(PICTURES[:3]), "001.tar")
     assert len(opened(place.with_name("*.tar"), cache)) == 20 and len(asked) == 3
@@ -419,7 +420,7 @@ def test_a_shard_that_changed_after_the_scan_is_named_at_its_use(tmp_path: Path,
     place = shard(tmp_path / "shards", b"".join(member(*file) for file in PICTURES))
     images = opened(place, cache)
     change(place)
-    with pytest.raises(DataError, match=r"000\.tar/0.*png in .* has changed since the folder was looked through"):
+    with pytest.raises(DataError, match=r"000\.tar/0.*png in .* has changed since the folder was scanned"):
         images.read(np.arange(len(images)))
 
 
@@ -438,7 +439,7 @@ def test_a_shard_that_changed_after_the_scan_is_named_at_its_use(tmp_path: Path,
     ],
 )
 def test_braces_count_and_list_as_in_a_shell(pattern: str, names: list[str]) -> None:
-    assert list(expanded(pattern)) == names
+    assert list(expand_braces(pattern)) == names
     shell = subprocess.run(["bash", "-c", f"printf '%s\\n' {pattern}"], capture_output=True, text=True, check=True)
     assert shell.stdout.split("\n")[:-1] == names
 
@@ -454,8 +455,8 @@ def test_a_pattern_that_fits_nothing_or_too_much_is_refused(
         (place.with_name("{0..9999999}.tar"), 64, "1,000,000 of them at most"),
         (place.with_name("{3..1}.tar"), 64, "from the smaller to the larger"),
         (place.with_name("{0..9999}{0..9999}{0..9999}.tar"), 64, "1,000,000,000,000 shards; 1,000,000 at most"),
-        (place.with_name("001.tar.gz"), 64, "is an archive, and none is ever unpacked here"),
-        (place.with_name("*.tar.gz"), 64, "is an archive, and none is ever unpacked here"),
+        (place.with_name("001.tar.gz"), 64, "is an archive, and archives are never unpacked here"),
+        (place.with_name("*.tar.gz"), 64, "is an archive, and archives are never unpacked here"),
     ):
         ended, line = told(["look", str(typed)], capsys)
         assert ended == code, line
@@ -464,9 +465,7 @@ def test_a_pattern_that_fits_nothing_or_too_much_is_refused(
 
 def test_tars_in_a_folder_are_named_and_not_looked_into(tmp_path: Path, cache: Path) -> None:
     place = shard(tmp_path / "shards", packed(PICTURES))
-    with pytest.raises(
-        DataError, match=rf"what is in 1 tar shard there is read when it is named, as in '{place.parent}/\*\.tar'"
-    ):
+    with pytest.raises(DataError, match=rf"to use the images in 1 tar shard, name it: '{place.parent}/\*\.tar'"):
         open_images(place.parent, cache=cache)
 
 
@@ -486,9 +485,9 @@ def test_a_folder_that_is_called_like_a_pattern_is_that_folder(tmp_path: Path, c
 def test_what_is_learned_of_shards_is_kept_for_their_folder(tmp_path: Path) -> None:
     for name in ("a.tar", "b.tar"):
         shard(tmp_path / "shards", packed(PICTURES), name)
-    both, one = Shards(sorted((tmp_path / "shards").iterdir())), Shards([tmp_path / "shards/a.tar"])
+    both, one = TarShards(sorted((tmp_path / "shards").iterdir())), TarShards([tmp_path / "shards/a.tar"])
     assert both.key == one.key != Folder(tmp_path / "shards").key and both.root == one.root == tmp_path / "shards"
-    assert [type(entry) for entry in one.entries()] == [Entry] * 20
+    assert [type(entry) for entry in one.entries(scan.path_filter((), ()))] == [Entry] * 20
 
 
 # What a second stranger tried
@@ -513,8 +512,8 @@ def test_no_choice_of_names_makes_two_members_one(tmp_path: Path, cache: Path) -
     name = f"x.png@{2 * len(first) + 3 * BLOCK + len(padded(whole(3))) - len(padded(whole(3))) - BLOCK}"
     for taken in (name, f"x.png@{BLOCK}", *(f"x.png@{n}" for n in range(0, 40 * BLOCK, BLOCK))):
         data = member(taken, whole(3)) + first + member("x.png", whole(2)) + member(taken, whole(4)) + END
-        shards = Shards([shard(tmp_path / "shards", data)])
-        assert len({entry.path for entry in shards.entries()}) == 4, taken
+        shards = TarShards([shard(tmp_path / "shards", data)])
+        assert len({entry.path for entry in shards.entries(scan.path_filter((), ()))}) == 4, taken
     images = scan.scan(shards, cache=tmp_path / "cache")
     assert (images.used, images.found) == (4, 4)
 
@@ -525,16 +524,16 @@ def test_a_pattern_hides_no_shard_that_can_not_be_read_and_fits_a_name_that_is_t
     data = b"".join(member(*file) for file in (*PICTURES, *PICTURES[:2])) + END
     shard(tmp_path / "shards", data)
     shard(tmp_path / "shards", data[: len(data) // 2], "001.tar")
-    index = scan.scan(Shards(sorted((tmp_path / "shards").iterdir())), include=["*.png"], cache=cache)
+    index = scan.scan(TarShards(sorted((tmp_path / "shards").iterdir())), include=["*.png"], cache=cache)
     assert index.reasons == {"truncated_shard": 1} and index.used == 20 and index.duplicates > 2
     index = scan.scan(
-        Shards(sorted((tmp_path / "shards").iterdir())), include=["*.png"], exclude=["001.tar/*"], cache=cache
+        TarShards(sorted((tmp_path / "shards").iterdir())), include=["*.png"], exclude=["001.tar/*"], cache=cache
     )
     assert (index.found, index.used, index.duplicates) == (22, 20, 2)
 
 
 def failing(times: int) -> Any:
-    left, real = [times], tar._some
+    left, real = [times], tar._read_available
 
     def some(file: Any, at: int, length: int) -> bytes:
         def read() -> bytes:
@@ -558,13 +557,13 @@ def test_a_disk_that_fails_for_a_moment_loses_no_shard_and_one_that_stays_so_end
     lost: bool,
 ) -> None:
     monkeypatch.setattr(retry, "WAITS", (0, 0))
-    monkeypatch.setattr(tar, "_some", failing(times))
+    monkeypatch.setattr(tar, "_read_available", failing(times))
     place = shard(tmp_path / "shards", packed(PICTURES))
     if not lost:
         assert len(opened(place, cache)) == 20
         return
     shard(tmp_path / "shards", packed(PICTURES), "001.tar")
-    monkeypatch.setattr(tar, "_some", tar._some)
+    monkeypatch.setattr(tar, "_read_available", tar._read_available)
     code, line = told(["run", str(place.with_name("*.tar")), f"out={tmp_path / 'run'}", "include=*.png"], capsys)
     assert code == 65 and "io_error" in line, line
 

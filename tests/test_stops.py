@@ -28,7 +28,7 @@ from divcon import failpoints, log
 from divcon.data import images as module
 from divcon.data.images import open_images
 from divcon.data.sources import reader_threads
-from divcon.data.sources.byte_range import ByteRange
+from divcon.data.sources.source import ByteRange
 from divcon.errors import DataError, OwnedError, ResourceError
 from divcon.files.atomic import orphaned_parts, part_path
 from divcon.files.integrity import mismatches, seal, write_json
@@ -228,18 +228,20 @@ def test_an_image_that_can_not_be_read_to_its_end_is_named_and_nobody_waits_for_
     images = open_images(photos, cache=cache)
     bad, release, read = os.fsdecode(images.names(np.array([17]))[0]), threading.Event(), module.read_bytes
 
-    def slow(place: ByteRange) -> bytes:
-        if place.file == os.fsencode(photos / bad):
+    def slow(byte_range: ByteRange) -> bytes:
+        if byte_range.file == os.fsencode(photos / bad):
             release.wait(30)
-        return read(place)
+        return read(byte_range)
 
     def look(i: int) -> None:
         images.read(np.array([i]))
 
-    monkeypatch.setattr(reader_threads, "HUNG", 0.3)
-    monkeypatch.setattr(reader_threads, "LEAVE", 0.1)
+    monkeypatch.setattr(reader_threads, "HANG_SECONDS", 0.3)
+    monkeypatch.setattr(reader_threads, "JOIN_SECONDS", 0.1)
     monkeypatch.setattr(module, "read_bytes", slow)
-    with pytest.raises(ResourceError, match=r"nothing came for 0.3 s, at " + re.escape(bad)) as error:
+    with pytest.raises(
+        ResourceError, match=r"no image was finished for 0.3 s, while reading " + re.escape(bad)
+    ) as error:
         reader_threads.parallel_map(look, range(30), 3)
     release.set()
     assert error.value.code == 71
@@ -250,8 +252,8 @@ import sys, time
 from divcon import cli
 from divcon.data import images
 from divcon.data.sources import reader_threads
-reader_threads.HUNG = reader_threads.LEAVE = 0.5
-images.read_bytes = lambda place: time.sleep(1000)
+reader_threads.HANG_SECONDS = reader_threads.JOIN_SECONDS = 0.5
+images.read_bytes = lambda byte_range: time.sleep(1000)
 sys.argv = ["divcon", *sys.argv[1:]]
 cli.main()
 """
@@ -260,8 +262,10 @@ cli.main()
 def test_a_run_whose_reader_hangs_ends_with_its_code_and_leaves_no_lock(photos: Path, tmp_path: Path) -> None:
     words = command(photos, tmp_path / "run", f"cache={tmp_path / 'cache'}")
     ended = subprocess.run([sys.executable, "-c", HANGS, *words], capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 71 and "reading hangs: nothing came for 0.5 s, at " in ended.stderr, ended.stderr
-    assert "Look whether its disk or network answers" in ended.stderr and "Traceback" not in ended.stderr
+    assert (
+        ended.returncode == 71 and "reading hangs: no image was finished for 0.5 s, while reading " in ended.stderr
+    ), ended.stderr
+    assert "Check that its disk or network answers" in ended.stderr and "Traceback" not in ended.stderr
     assert not list((tmp_path / "run").rglob("lock*"))
     assert divcon.status(tmp_path / "run")["stages"]["base"]["state"] == "failed"
 

@@ -20,9 +20,10 @@ from test_pipeline import command, finished, typed
 
 import divcon
 from divcon.clustering.clusters import Clusters
-from divcon.data.index.index import Found, Index
-from divcon.data.index.near_duplicates import LOOKS
-from divcon.data.index.scan import Memory
+from divcon.data.index.index import Index
+from divcon.data.index.near_duplicates import THUMBNAIL_BYTES
+from divcon.data.index.scan_cache import ScanCache
+from divcon.data.index.table import Found
 from divcon.data.index.validate import Verdict
 from divcon.errors import DamagedError, Error, OwnedError, UsageError
 from divcon.files.integrity import append_digest, mismatches, read_json, sha256, write_json
@@ -298,12 +299,12 @@ def reaching_out(data: bytes, length: int) -> bytes:
 
 def test_a_cache_whose_texts_reach_out_of_it_is_made_anew(tmp_path: Path) -> None:
     name = b"n" * 1234
-    kept = Memory(tmp_path / "memory.arrow", {name: Verdict(1, 2, 3, 9, 9, "00" * 32)}, fresh=True)
+    kept = ScanCache(tmp_path / "memory.arrow", {name: Verdict(1, 2, 3, 9, 9, "00" * 32)}, changed=True)
     kept.save()
-    assert set(Memory.load(kept.file).verdicts) == {name}
+    assert set(ScanCache.load(kept.file).verdicts) == {name}
     kept.file.write_bytes(reaching_out(kept.file.read_bytes()[:-32], len(name)))
     append_digest(kept.file)
-    assert Memory.load(kept.file).verdicts == {}
+    assert ScanCache.load(kept.file).verdicts == {}
 
 
 def arrow(index: Path) -> bytes:
@@ -317,14 +318,14 @@ def arrow(index: Path) -> bytes:
         lambda index: b"ARROW1",
         lambda index: arrow(index)[: len(arrow(index)) // 2],
         lambda index: reaching_out(arrow(index), 1234),
-        lambda index: arrow(index).replace(b"source", b"quelle"),
+        lambda index: arrow(index).replace(b"path_bytes", b"pfad_bytes"),
         lambda index: arrow(index).replace(b"used", b"lost"),
     ],
 )  # fmt: skip
 def test_an_index_that_is_none_is_refused_though_its_hash_is_right(
     tmp_path: Path, change: Callable[[Path], bytes]
 ) -> None:
-    Index.of([Found(b"n" * 1234, 9, 9, 10, b"h" * 32, looks=bytes(LOOKS))]).save(tmp_path)
+    Index.of([Found(b"n" * 1234, 9, 9, 10, b"h" * 32, thumbnail=bytes(THUMBNAIL_BYTES))]).save(tmp_path)
     assert Index.load(tmp_path).used == 1
     (tmp_path / "index.arrow").write_bytes(change(tmp_path))
     hashes = {**read_json(tmp_path / "MANIFEST.json")["sha256"], "index.arrow": sha256(tmp_path / "index.arrow")}

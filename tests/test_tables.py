@@ -72,7 +72,7 @@ def test_lists_for_people_stay_safe_and_the_index_has_the_real_names(tmp_path: P
         (row,) = [row for row in csv.DictReader(file) if row["kind"] == "copy"]
     assert {row["path"], row["same_as"]} == {"a.png", r"\x1b[31mred\u202f.png"}
     with pa.memory_map(str(tmp_path / "index.arrow")) as mapped:
-        real = pa.ipc.open_file(mapped).read_all()["source"].to_pylist()
+        real = pa.ipc.open_file(mapped).read_all()["path_bytes"].to_pylist()
     assert set(real) == {b"a.png", "\x1b[31mred\u202f.png".encode()}
 
 

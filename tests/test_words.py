@@ -195,7 +195,7 @@ def test_the_tars_of_one_folder_are_counted_for_its_pattern(
         with tarfile.open(tmp_path / "pile" / name, "w:gz" if name.endswith("gz") else "w") as tar:
             tar.add(__file__, "words.py")
     with pytest.raises(
-        DataError, match=r"2 tar shards there is read when they are named, as in \S+/pile/\*\.tar'? \(and 1 in other"
+        DataError, match=r"images in 2 tar shards \(1 more in other folders\), name them: \S+/pile/\*\.tar'?"
     ):
         open_images(tmp_path / "pile", cache=cache)
 

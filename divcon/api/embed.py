@@ -78,7 +78,7 @@ def _write_embeddings(out: Path, files: Files, x: NDArray[np.float32]) -> None:
         pq.ParquetWriter(file, schema, compression="none") as writer,
     ):
         for begin in range(0, len(files.paths), ROWS):
-            paths, pictures = files.paths[begin : begin + ROWS], files.pictures[begin : begin + ROWS]
+            paths, pictures = files.paths[begin : begin + ROWS], files.positions[begin : begin + ROWS]
             vectors = pa.FixedSizeListArray.from_arrays(pa.array(x[pictures].ravel()), x.shape[1])
             columns = [as_text(path) for path in paths], paths, pictures, vectors
             writer.write_table(pa.table(dict(zip(schema.names, columns, strict=True)), schema))

@@ -114,7 +114,7 @@ def _counts(name: str, data: Labeled, seed: int, train: int, test: int, dropped:
         "classes": len(data.classes) - len(dropped),
         "split_seed": seed,
         "dropped_classes": [data.classes[i] for i in dropped],
-        "parts": data.layout.account(),
+        "parts": data.layout.as_dict(),
         "left_out": dict(data.left_out),
     }
 

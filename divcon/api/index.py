@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from ..config import Workers
 from ..data.images import open_images
-from ..data.index.index import Near
+from ..data.index.table import NearDuplicates
 from ..files.caches import cache_folder
 from ..files.paths import Data
 from .entry import runs_alone
@@ -25,7 +25,7 @@ def index(
     out: str | Path | None = None,
     include: str | tuple[str, ...] = (),
     exclude: str | tuple[str, ...] = (),
-    near_duplicates: Near = "keep",
+    near_duplicates: NearDuplicates = "keep",
     cache: str | Path | None = None,
     workers: Workers | None = None,
 ) -> IndexAnswer:

@@ -6,9 +6,9 @@ from typing import TypedDict
 import numpy as np
 
 from ..config import Workers
-from ..data.images import Images, look_through, refuse_none
-from ..data.index.index import Near
-from ..data.index.rejected import sample
+from ..data.images import Images, refuse_none, scan_images
+from ..data.index.rejected import sample_rejected
+from ..data.index.table import NearDuplicates
 from ..errors import UsageError
 from ..files.caches import cache_folder
 from ..files.disk_errors import refuse_unwritable
@@ -35,7 +35,7 @@ class PixelSize(TypedDict):
 
 
 class LookAnswer(TypedDict):
-    """The answer of `look`. `reasons` and `notes` map a word to the number of rejected and of used files it applies to."""
+    """The answer of `look`. `reasons` and `warnings` map a word to the number of rejected and of used files it applies to."""
 
     found: int
     used: int
@@ -44,7 +44,7 @@ class LookAnswer(TypedDict):
     near_duplicates: int
     reasons: dict[str, int]
     rejected_sample: list[RejectedFile]
-    notes: dict[str, int]
+    warnings: dict[str, int]
     median: PixelSize
 
 
@@ -54,7 +54,7 @@ def look(
     *,
     include: str | tuple[str, ...] = (),
     exclude: str | tuple[str, ...] = (),
-    near_duplicates: Near = "keep",
+    near_duplicates: NearDuplicates = "keep",
     cache: str | Path | None = None,
     workers: Workers | None = None,
     sheet: str | Path | None = None,
@@ -69,7 +69,7 @@ def look(
     sheet, rejected = _output("sheet", sheet, ".png"), _output("rejected", rejected, ".csv")
     if sheet is not None:
         refuse_inside_collection(data, "sheet", sheet)
-    images = look_through(
+    images = scan_images(
         data,
         include=include,
         exclude=exclude,
@@ -107,8 +107,9 @@ def _answer(images: Images) -> LookAnswer:
         "near_duplicates": index.near_duplicates,
         "reasons": dict(index.reasons),
         "rejected_sample": [
-            {"path": file.path, "reason": file.reason, "detail": file.detail} for file in sample(index, MAX_NAMED)
+            {"path": file.path, "reason": file.reason, "detail": file.detail}
+            for file in sample_rejected(index, MAX_NAMED)
         ],
-        "notes": index.notes,
+        "warnings": dict(index.image_warnings),
         "median": {"width": int(np.median(images.widths)), "height": int(np.median(images.heights))},
     }

@@ -27,13 +27,13 @@ def _text(answer: "LookAnswer") -> str:
     counts = f"used {answer['used']:,}, duplicates {answer['duplicates']:,}, rejected {answer['rejected']:,}"
     near = f"; {answer['near_duplicates']:,} look like another" if answer["near_duplicates"] else ""
     size = f"{answer['median']['width']} x {answer['median']['height']} pixels in the middle"
-    return f"found {answer['found']:,}: {counts}{near}; {size}{reasons}{_notes(answer)}{_rejected(answer)}"
+    return f"found {answer['found']:,}: {counts}{near}; {size}{reasons}{_warnings(answer)}{_rejected(answer)}"
 
 
-def _notes(answer: "LookAnswer") -> str:
+def _warnings(answer: "LookAnswer") -> str:
     """The line of warnings about used images; docs/formats.md explains each."""
-    notes = ", ".join(f"{name} {count:,}" for name, count in answer["notes"].items())
-    return f"\nof the used: {notes}" if notes else ""
+    warnings = ", ".join(f"{name} {count:,}" for name, count in answer["warnings"].items())
+    return f"\nof the used: {warnings}" if warnings else ""
 
 
 def _rejected(answer: "LookAnswer") -> str:

@@ -5,7 +5,7 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 
 from ..data.labeled.labeled import Labeled
-from ..data.labeled.layout import enumerated_names
+from ..data.labeled.layout_errors import enumerated_names
 from ..errors import DataError
 from ..rng import uniforms
 

@@ -40,4 +40,4 @@ def training_images(truth: Truth, cache: Path, workers: int) -> Labeled:
     """The labeled images without those that `divcon eval` with the same seed tests on."""
     labeled = open_labeled(truth.labels, split=truth.split, cache=cache, workers=workers)
     train, _, _ = split(labeled, truth.split_seed)
-    return labeled.part(train)
+    return labeled.subset(train)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self, TypedDict
 from pydantic import Field, PositiveFloat
 
 from ..config import Seed
-from ..data.index.index import Near
+from ..data.index.table import NearDuplicates
 from ..data.labeled.layout import Split
 from ..errors import UsageError
 from ..machine import AutoBool
@@ -62,7 +62,7 @@ class Options:
     limit: Annotated[int, Field(ge=1, le=2**48)] | None = None
     include: str | tuple[str, ...] = ()
     exclude: str | tuple[str, ...] = ()
-    near_duplicates: Near = "keep"  # or "drop": use one of the images that look alike
+    near_duplicates: NearDuplicates = "keep"  # or "drop": use one of the images that look alike
 
     def __post_init__(self) -> None:
         for name, least in {"size": 8, "batch_size": 2}.items():

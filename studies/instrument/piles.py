@@ -68,7 +68,7 @@ def labeled(images: Images, class_of: ClassOf) -> Labels:
     """The class of each picture by all names that it has; a picture of several classes is left out."""
     classes: dict[int, set[str]] = defaultdict(set)
     files = Files.of(images.index)
-    for path, picture in zip(files.paths, files.pictures):
+    for path, picture in zip(files.paths, files.positions):
         name = class_of(PurePosixPath(os.fsdecode(path)))
         if name is not None:
             classes[int(picture)].add(name)

@@ -20,10 +20,11 @@ from divcon.clustering.clusters import Clusters
 from divcon.config import parse_options, validate_fields
 from divcon.data.decoding.decode import fitted, shrunk
 from divcon.data.index import validate
-from divcon.data.index.index import Found, Index
-from divcon.data.index.near_duplicates import LOOKS
-from divcon.data.index.scan import Memory
-from divcon.data.sources.tar import BrokenError, members
+from divcon.data.index.index import Index
+from divcon.data.index.near_duplicates import THUMBNAIL_BYTES
+from divcon.data.index.scan_cache import ScanCache
+from divcon.data.index.table import Found
+from divcon.data.sources.tar import BrokenTarError, members
 from divcon.data.synthetic import make_collection
 from divcon.errors import Error
 from divcon.files import integrity
@@ -79,11 +80,11 @@ def _deep(picture: np.ndarray) -> list[bytes]:
 
 
 def _decode(data: bytes) -> None:
-    verdict = validate._judge_bytes(data, b"photo.jpg", validate.Verdict())
+    verdict = validate.check_bytes(data, b"photo.jpg", validate.Verdict())
     if verdict.reason:
-        assert verdict.reason.replace("_", "").isalpha() and not verdict.looks
+        assert verdict.reason.replace("_", "").isalpha() and not verdict.thumbnail
         return
-    assert min(verdict.width, verdict.height) >= 8 and verdict.looks
+    assert min(verdict.width, verdict.height) >= 8 and verdict.thumbnail
     assert shrunk(data, 16).shape == (*fitted(verdict.width, verdict.height, 16)[::-1], 3)
 
 
@@ -105,7 +106,7 @@ def _shards(data: bytes) -> None:
     for at in range(0, len(right) - 511, 512):
         right[at + 148 : at + 156] = b" " * 8
         right[at + 148 : at + 156] = b"%06o\0 " % sum(right[at : at + 512])
-    with contextlib.suppress(BrokenError):
+    with contextlib.suppress(BrokenTarError):
         for member in members(io.BytesIO(right), len(right)):
             assert member.offset > after and (member.reason or member.offset + member.size <= len(right))
             after = member.offset
@@ -228,7 +229,10 @@ def _manifest(data: bytes) -> None:
 
 
 def index() -> Target:
-    found = [Found(b"a.png", 9, 9, 100, b"a" * 32, looks=bytes(LOOKS)), Found(b"b", reason="corrupt", detail="x")]
+    found = [
+        Found(b"a.png", 9, 9, 100, b"a" * 32, thumbnail=bytes(THUMBNAIL_BYTES)),
+        Found(b"b", reason="corrupt", detail="x"),
+    ]
     Index.of([*found, Found(b"c.png", 9, 9, 100, b"a" * 32)]).save(WORK / "index")
     return Target([(WORK / "index/index.arrow").read_bytes()], _index)
 
@@ -242,7 +246,7 @@ def _index(data: bytes) -> None:
 
 
 def memory() -> Target:
-    kept = Memory(WORK / "memory.arrow", {b"a.png": validate.Verdict(1, 2, 3, 9, 9, "00" * 32)}, fresh=True)
+    kept = ScanCache(WORK / "memory.arrow", {b"a.png": validate.Verdict(1, 2, 3, 9, 9, "00" * 32)}, changed=True)
     kept.save()
     return Target([kept.file.read_bytes()[:-32]], _memory)
 
@@ -251,7 +255,7 @@ def _memory(data: bytes) -> None:
     """Behind the right checksum: of a cache that others can write to."""
     (WORK / "memory.arrow").write_bytes(data)
     integrity.append_digest(WORK / "memory.arrow")
-    Memory.load(WORK / "memory.arrow")
+    ScanCache.load(WORK / "memory.arrow")
 
 
 def clusters() -> Target:

@@ -1,4 +1,4 @@
-"""The files of a collection, copies among them; a collection itself has each picture once."""
+"""The files of a collection, copies among them; a collection itself has each image once."""
 
 from dataclasses import dataclass
 
@@ -12,17 +12,20 @@ from .index import Index
 
 @dataclass(frozen=True)
 class Files:
-    """Every readable file: those in use by position, then their copies by path; and which picture each of them holds."""
+    """Every file that holds a used image: first one file for each position, then their copies by path.
+
+    `paths` are below the root of the source; `positions` [files] are those of the images that the files hold.
+    """
 
     paths: list[bytes]
-    pictures: Int64[np.ndarray, " files"]  # positions
+    positions: Int64[np.ndarray, " files"]
 
     @classmethod
     def of(cls, index: Index) -> "Files":
-        """The files with the same bytes as a picture in use. Of others that only look like one there is no row."""
+        """Return the files with the same bytes as a used image; files that only look like one are left out."""
         used = index.table.slice(0, index.used)
-        others = index.table.slice(index.used, index.duplicates)
-        copies = others.filter(pc.equal(others["like"], others["hash"]))
-        at = pc.index_in(copies["hash"], used["hash"].combine_chunks()).to_numpy().astype(np.int64)
-        paths: list[bytes] = pa.concat_tables([used, copies])["source"].to_pylist()
-        return cls(paths, np.concatenate([np.arange(index.used), at]))
+        duplicates = index.table.slice(index.used, index.duplicates)
+        copies = duplicates.filter(pc.equal(duplicates["duplicate_of"], duplicates["hash"]))
+        positions = pc.index_in(copies["hash"], used["hash"].combine_chunks()).to_numpy().astype(np.int64)
+        paths: list[bytes] = pa.concat_tables([used, copies])["path_bytes"].to_pylist()
+        return cls(paths, np.concatenate([np.arange(index.used), positions]))

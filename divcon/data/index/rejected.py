@@ -1,9 +1,8 @@
-"""Which files were rejected: a few of them by name, for people who look; all of them are in a table (index.py)."""
+"""A few of the rejected files by name, for people; index.py writes a table of all."""
 
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...files.text import printable
@@ -11,7 +10,7 @@ from .index import Index
 
 
 class Rejected(NamedTuple):
-    """A file that is not used; `path` is below the collection's folder."""
+    """A file that is not used; `path` is below the root of the source."""
 
     path: str
     reason: str
@@ -21,20 +20,15 @@ class Rejected(NamedTuple):
         return f"{printable(self.path)}: {self.reason}{f' ({printable(self.detail)})' if self.detail else ''}"
 
 
-def sample(index: Index, most: int) -> list[Rejected]:
-    """At most so many, of every reason if that can be: the first of each, then the second of each, by path."""
-    rejected = index.table.filter(pc.equal(index.table["status"], "rejected"))
-    firsts = [_first(rejected, reason, most) for reason in index.reasons]
-    turns = [row for turn in range(most) for rows in firsts for row in rows[turn : turn + 1]]
-    order = {reason: place for place, reason in enumerate(index.reasons)}
-    return sorted(turns[:most], key=lambda row: (order[row.reason], row.path))
+def sample_rejected(index: Index, n: int) -> list[Rejected]:
+    """Return at most n rejected files, of every reason if possible: the first of each by path, then the second of each."""
+    reasons = list(index.reasons)
+    by_reason = [_first_rejected(index, reason, n) for reason in reasons]
+    turns = [file for turn in range(n) for files in by_reason for file in files[turn : turn + 1]]
+    return sorted(turns[:n], key=lambda file: (reasons.index(file.reason), file.path))
 
 
-def _first(rejected: pa.Table, reason: str, most: int) -> list[Rejected]:
-    rows: list[dict[str, Any]] = (
-        rejected.filter(pc.equal(rejected["reason"], reason))
-        .slice(0, most)
-        .select(["source", "reason", "detail"])
-        .to_pylist()
-    )
-    return [Rejected(os.fsdecode(row["source"]), row["reason"], row["detail"]) for row in rows]
+def _first_rejected(index: Index, reason: str, n: int) -> list[Rejected]:
+    rows = index.rejected_rows.filter(pc.equal(index.rejected_rows["reason"], reason)).slice(0, n)
+    paths, details = rows["path_bytes"].to_pylist(), rows["detail"].to_pylist()
+    return [Rejected(os.fsdecode(path), reason, detail) for path, detail in zip(paths, details)]

@@ -1,4 +1,4 @@
-"""Labels, for scores and for what is trained with labels on purpose: no other method comes near them."""
+"""Labeled images, for scores and for pipelines that train with labels on purpose; no other method reads labels."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,20 @@ from ...errors import DataError, UsageError
 from ...files.integrity import digest
 from ...files.text import printable
 from ..images import Images, Positions, open_images
-from ..sources.names import printed
-from ..sources.tar_shards import Shards
-from .filing import Filing, file_by, filed
-from .layout import HOLDERS, Layout, Split, enumerated_names, laid_out
+from ..sources.names import without_surrogates
+from .assignment import ClassAssignment, VisibleFiles, assign_classes
+from .assignment_warnings import similar_names, warn_of_left_out
+from .layout import IMAGE_FOLDERS, Layout, Split, find_layout
+from .layout_errors import enumerated_names
 
 
 @dataclass(frozen=True)
 class Labeled:
-    """A collection with a class for each image; `train` and `test` hold positions where the folder names a split.
-    `left_out` counts what has no class, or none that is certain."""
+    """A collection with a class for each image: `labels` [n] index `classes`.
+
+    `train` and `test` are positions, where the folder has splits. `left_out` counts the files without a class and the
+    images without a certain one.
+    """
 
     images: Images
     labels: Int64[np.ndarray, "n"]
@@ -33,12 +37,12 @@ class Labeled:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the images and of their labels."""
+        """The digest of the images and of their labels."""
         labels = hashlib.sha256(self.labels.astype("<i8").tobytes()).hexdigest()
         return digest(f"{self.images.fingerprint} {labels}")
 
-    def part(self, positions: Positions) -> "Labeled":
-        """The images at these positions, and their labels."""
+    def subset(self, positions: Positions) -> "Labeled":
+        """Return the images at `positions` [n] with their labels."""
         return Labeled(self.images.subset(positions), self.labels[positions], self.classes)
 
 
@@ -51,84 +55,84 @@ def open_labeled(
     cache: Path,
     workers: int | None = None,
 ) -> Labeled:
-    """Subfolders are the classes, whatever lies below them; train/ and test/ (or val/) above them are the split.
+    """Return the images of a folder whose subfolders are the classes; train/ and test/ (or val/) above them are splits.
 
-    A file has a class by each of its names, copies too. A picture of two classes is left out, for nobody knows which is
-    right; one that is to learn from and to test on is only tested on. Hidden names count for nothing.
+    A file has a class by each of its names, copies too. An image of several classes is left out; one in both splits is
+    only tested on; hidden names are ignored. UsageError or DataError says what to type where the layout is unclear.
     """
     images = open_images(folder, include=include, exclude=exclude, cache=cache, workers=workers)
-    if isinstance(images.source, Shards):
-        raise UsageError(
-            f"{printable(images.source.root)}: a labeled folder is wanted, and these are tar shards: unpack them"
-        )
-    files = filed(images).seen_through()
-    layout = laid_out(Path(folder), files.inside, split)
-    filing = file_by(layout, files)
-    filing.tell(layout, images)
-    _refuse_few(Path(folder), layout, filing)
-    _refuse_pictures_as_class(Path(folder), layout, filing)
-    _refuse_nothing_learned(Path(folder), layout, filing)
-    return _labeled(images, layout, filing)
+    if images.source.unlabeled:
+        raise UsageError(f"{printable(images.source.root)}: {images.source.unlabeled}")
+    root, files = Path(folder), VisibleFiles.of(images).without_wrappers()
+    layout = find_layout(root, files.subfolders, split)
+    assignment = assign_classes(layout, files)
+    warn_of_left_out(assignment, layout, images)
+    _refuse_few_classes(root, layout, assignment)
+    _refuse_image_folders(root, layout, assignment)
+    _refuse_different_classes(root, layout, assignment)
+    return _labeled(images, layout, assignment)
 
 
-def _labeled(images: Images, layout: Layout, filing: Filing) -> Labeled:
-    kept = np.array(filing.certain, np.int64)
-    number = {name: i for i, name in enumerate(filing.names)}
-    labels = np.array([number[min(filing.classes[i])] for i in filing.certain], np.int64)
-    classes = [printed(name) for name in filing.names]
+def _labeled(images: Images, layout: Layout, assignment: ClassAssignment) -> Labeled:
+    certain = assignment.certain
+    number = {name: i for i, name in enumerate(assignment.names)}
+    labels = np.array([number[min(assignment.classes[position])] for position in certain], np.int64)
+    classes = [without_surrogates(name) for name in assignment.names]
+    subset = images.subset(np.array(certain, np.int64))
     if not layout.train:
-        return Labeled(images.subset(kept), labels, classes, layout=layout, left_out=filing.left_out)
-    tested = np.array([i in filing.tested for i in filing.certain], bool)
-    train, test = np.flatnonzero(~tested), np.flatnonzero(tested)
-    return Labeled(images.subset(kept), labels, classes, train, test, layout, filing.left_out)
+        return Labeled(subset, labels, classes, layout=layout, left_out=assignment.left_out)
+    is_test = np.array([position in assignment.test for position in certain], bool)
+    train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
+    return Labeled(subset, labels, classes, train, test, layout, assignment.left_out)
 
 
-def _refuse_few(root: Path, layout: Layout, filing: Filing) -> None:
-    if len(filing.names) > 1:
+def _refuse_few_classes(root: Path, layout: Layout, assignment: ClassAssignment) -> None:
+    if len(assignment.names) > 1:
         return
     above = f" below {enumerated_names((*layout.train, *layout.test))}" if layout.train else ""
     raise DataError(
-        f"{printable(root)}: {len(filing.names)} classes{above}; a labeled folder has a subfolder for each of at least two "
-        f"classes{_advice(root, layout, filing)}"
+        f"{printable(root)}: {len(assignment.names)} classes{above}; a labeled folder has a subfolder for each of at least two "
+        f"classes{_other_folder(root, layout, assignment)}"
     )
 
 
-def _advice(root: Path, layout: Layout, filing: Filing) -> str:
-    """The folder that may have been meant, or another reading of this one."""
-    parts = enumerated_names((*layout.train, *layout.test))
-    if layout.train and filing.names:
-        return f". All is in {enumerated_names(filing.names)} there: put the folders of the classes right below {parts}"
+def _other_folder(root: Path, layout: Layout, assignment: ClassAssignment) -> str:
+    """Return the folder that may be meant, or another reading of this one."""
+    splits = enumerated_names((*layout.train, *layout.test))
+    if layout.train and assignment.names:
+        only = enumerated_names(assignment.names)
+        return f". All is in {only} there: put the folders of the classes right below {splits}"
     if layout.train:
-        return f" right below it. If {parts} are classes themselves, type split=none" if layout.guessed else ""
-    if filing.deeper is None:
+        return f" right below it. If {splits} are classes themselves, type split=none" if layout.guessed else ""
+    if assignment.only_folder is None:
         return ""
-    folder, names = filing.deeper
+    folder, names = assignment.only_folder
     return f". All is in {printable(folder)}/, which holds {enumerated_names(names)}: name {printable(root / folder)}"
 
 
-def _refuse_pictures_as_class(root: Path, layout: Layout, filing: Filing) -> None:
-    """A folder of images beside one of masks or of drawings: they would pass for two classes."""
-    odd = [name for name in filing.names if name.casefold() in HOLDERS]
-    if not odd or not layout.guessed:
+def _refuse_image_folders(root: Path, layout: Layout, assignment: ClassAssignment) -> None:
+    """Refuse a folder of all images beside one of masks or drawings: they would pass for two classes."""
+    found = [name for name in assignment.names if name.casefold() in IMAGE_FOLDERS]
+    if not found or not layout.guessed:
         return
     split = f"{layout.train[0]},{layout.test[0]}" if layout.train else "none"
-    inner = "" if layout.train else f", or name {printable(root / odd[0])} if the classes are in there"
+    inner = "" if layout.train else f", or name {printable(root / found[0])} if the classes are in there"
     raise UsageError(
-        f"{printable(root)}: {enumerated_names(odd)} seems to hold the pictures of several classes, and {enumerated_names({*filing.names} - {*odd})} "
-        f"something else. Type split={printable(split)} if they are classes{inner}"
+        f"{printable(root)}: {enumerated_names(found)} seems to hold the images of several classes, and "
+        f"{enumerated_names({*assignment.names} - {*found})} something else. Type split={printable(split)} if they are classes{inner}"
     )
 
 
-def _refuse_nothing_learned(root: Path, layout: Layout, filing: Filing) -> None:
-    """Where no class that is tested was learned, each score would be 0."""
-    if not layout.train or not filing.nothing_learned:
+def _refuse_different_classes(root: Path, layout: Layout, assignment: ClassAssignment) -> None:
+    """Refuse splits without a common class: each score would be 0."""
+    if not layout.train or not assignment.splits_have_no_common_class:
         return
-    learned, tested = filing.learned_classes, filing.tested_classes
-    alone = (
-        f"Name {printable(root / layout.train[0])}, which will be split 70/30, or type" if len(learned) > 1 else "Type"
+    train, test = enumerated_names(layout.train), enumerated_names(layout.test)
+    name_train = f"Name {printable(root / layout.train[0])}, which will be split 70/30, or type"
+    type_split = (
+        f"{name_train if len(assignment.train_classes) > 1 else 'Type'} split= with two folders of the same classes"
     )
-    advice = filing.near_names() or f". {alone} split= with two folders of the same classes"
     raise DataError(
-        f"{printable(root)}: no class of {enumerated_names(layout.test)} ({enumerated_names(tested) or 'none'}) is one of {enumerated_names(layout.train)} "
-        f"({enumerated_names(learned)}), so all would be told wrong{advice}"
+        f"{printable(root)}: no class of {test} ({enumerated_names(assignment.test_classes) or 'none'}) is one of {train} "
+        f"({enumerated_names(assignment.train_classes)}), so every score would be 0{similar_names(assignment) or f'. {type_split}'}"
     )

@@ -1,214 +1,162 @@
-"""The layout of a labeled folder: a folder for each class; or parts (train/, val/, test/), each with a folder for each class.
+"""The layout of a labeled folder: a folder for each class; or splits (train/, val/, test/) with a folder for each class.
 
-Parts are known by their usual names. Where these may be classes as well, nothing is guessed: UsageError says what to type.
+Splits are known by their usual names. Where these may be classes as well, UsageError says what to type.
 """
 
-import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...config import unknown_name
 from ...errors import UsageError
 from ...files.text import printable
-from ..sources.names import alike, composed, printed
-from .parts import Role, Roles, certain, doubtful, pairs, roles_of
+from ..sources.names import name_key, nfc, without_surrogates
+from .layout_errors import (
+    enumerated_names,
+    nothing_to_test_on,
+    single_split,
+    splits_below_classes,
+    unclear_names,
+    unclear_subfolders,
+)
+from .split_names import Role, Subfolders, certain_splits, may_be_splits, roles_of
 
-# "auto": by the names. None: each folder is a class. "train,val": learn from the one, test on the other.
+# "auto": by the names. None: each folder is a class. "train,val": train on the first, test on the second.
 Split = str | tuple[str, str] | None
-Inside = Mapping[str, Set[str]]  # the folders that hold pictures, and for each the folders in it that do
 UNLABELED = {"unlabeled", "unsup", "unsupervised"}  # never a class, unless split= is typed
-EXTRA = {*UNLABELED, "extra"}  # never a class beside parts
-HOLDERS = {"images", "imgs", "img", "jpegimages"}  # folders of all pictures, beside which their masks may lie
+EXTRA = {*UNLABELED, "extra"}  # never a class beside splits
+IMAGE_FOLDERS = {"images", "imgs", "img", "jpegimages"}  # of all images, beside a folder of their masks
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders to learn from and to test on, where there are parts; and folders that are neither part nor class."""
+    """The train and test folders, where there are splits; `left_out` are folders that are neither split nor class.
+
+    `guessed` is true where the names decided. `untestable` is a folder that is called test and has no classes.
+    """
 
     train: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     left_out: frozenset[str] = frozenset()
     guessed: bool = False
-    untestable: str | None = None  # a folder that is called test, and has no classes to test on
+    untestable: str | None = None
 
     @property
     def depth(self) -> int:
-        """How many folders stand above a class."""
+        """The number of folders above a class."""
         return 1 if self.train else 0
 
-    def account(self) -> dict[str, list[str]] | None:
-        """The parts by the names of their folders."""
+    def as_dict(self) -> dict[str, list[str]] | None:
+        """Return the names of the train, test and left-out folders, or None where there are no splits."""
+        if not self.train:
+            return None
         sides = {"train": self.train, "test": self.test, "left_out": self.left_out}
-        return (
-            {side: [printed(name) for name in sorted(names)] for side, names in sides.items()} if self.train else None
-        )
+        return {side: [without_surrogates(name) for name in sorted(names)] for side, names in sides.items()}
 
     def class_of(self, folders: Sequence[str]) -> str | None:
-        """The class of a file in these folders, one in the other; None where it has none."""
-        has = len(folders) > self.depth and not self.leaves_out(folders)
-        return folders[self.depth] if has else None
+        """Return the class of a file by the folders above it, the outermost first; None where it has no class."""
+        has_class = len(folders) > self.depth and not self.leaves_out(folders)
+        return folders[self.depth] if has_class else None
 
     def leaves_out(self, folders: Sequence[str]) -> bool:
-        """Whether these folders have no class by their names."""
+        """Return true if the names of these folders say that they have no class."""
         unlabeled = self.guessed and any(name.casefold() in UNLABELED for name in folders[: self.depth + 1])
         return unlabeled or any(name in self.left_out for name in folders[:1])
 
 
-def laid_out(root: Path, inside: Inside, split: Split) -> Layout:
-    """The layout that split= asks for; with "auto" the one that names tell."""
+def find_layout(root: Path, subfolders: Subfolders, split: Split) -> Layout:
+    """Return the layout that split= asks for; with "auto", the layout that the names of the folders tell."""
     if split is None or split == "none":
         return Layout()
-    return _by_names(root, inside) if split == "auto" else _asked(root, inside, split)
+    return _by_names(root, subfolders) if split == "auto" else _by_option(root, subfolders, split)
 
 
-def _by_names(root: Path, inside: Inside) -> Layout:
-    roles = roles_of(inside)
-    parts = certain(roles)
-    if parts is None:
-        if len(inside) == len(roles) == 1:
-            raise _alone(root, *inside)
-        if doubtful(roles, len(inside)):
-            raise _doubt(root, inside, roles)
-        _refuse_parts_below(root, inside)
-        _refuse_the_same_below(root, inside)
-        return Layout(guessed=True)
-    train, test = parts["train"], _testable(inside, parts)
-    others = {name for name in inside if name not in parts.values() and name.casefold() not in EXTRA}
-    # Where train/ and test/ have the classes, no folder beside them is one.
-    if others and len(inside[train] & inside[test]) < 2:
-        raise _doubt(root, inside, roles)
-    if len(inside[train]) > 1 and _unsorted(inside[test], inside[train]):
-        raise _nothing_to_test_on(root, parts)
-    untestable = parts["test"] if parts.get("test", test) != test else None
-    return Layout((train,), (test,), frozenset(inside) - {train, test}, True, untestable)
+def _by_names(root: Path, subfolders: Subfolders) -> Layout:
+    roles = roles_of(subfolders)
+    splits = certain_splits(roles)
+    if splits is None:
+        return _without_splits(root, subfolders)
+    train, test = splits["train"], _test_folder(subfolders, splits)
+    others = {name for name in subfolders if name not in splits.values() and name.casefold() not in EXTRA}
+    # Where train/ and test/ have the classes, no folder beside them is a class.
+    if others and len(subfolders[train] & subfolders[test]) < 2:
+        raise unclear_names(root, subfolders, roles)
+    if len(subfolders[train]) > 1 and _has_no_classes(subfolders[test], subfolders[train]):
+        raise nothing_to_test_on(root, splits)
+    untestable = splits["test"] if splits.get("test", test) != test else None
+    return Layout((train,), (test,), frozenset(subfolders) - {train, test}, True, untestable)
 
 
-def _testable(inside: Inside, parts: Mapping[Role, str]) -> str:
-    """Competitions keep the classes of test/ to themselves: then val/ is tested on."""
-    named = [parts[role] for role in ("test", "val") if role in parts]
-    with_classes = [name for name in named if not _unsorted(inside[name], inside[parts["train"]])]
-    return [*with_classes, *named][0] if len(inside[parts["train"]]) > 1 else named[0]
+def _without_splits(root: Path, subfolders: Subfolders) -> Layout:
+    roles = roles_of(subfolders)
+    if len(subfolders) == len(roles) == 1:
+        raise single_split(root, *subfolders)
+    if may_be_splits(roles, len(subfolders)):
+        raise unclear_names(root, subfolders, roles)
+    _refuse_splits_below_classes(root, subfolders)
+    _refuse_common_subfolders(root, subfolders)
+    return Layout(guessed=True)
 
 
-def _unsorted(below: Set[str], learned: Set[str]) -> bool:
-    """Whether these are no classes: no folder, one for all pictures, or one that nothing is learned of."""
-    names = {alike(name) for name in below if name.casefold() not in HOLDERS | EXTRA}
-    return len(names) < 2 and not names & {alike(name) for name in learned}
+def _test_folder(subfolders: Subfolders, splits: Mapping[Role, str]) -> str:
+    """Return test/, or val/ where test/ has no classes: competitions do not publish those."""
+    names = [splits[role] for role in ("test", "val") if role in splits]
+    train = subfolders[splits["train"]]
+    with_classes = [name for name in names if not _has_no_classes(subfolders[name], train)]
+    return [*with_classes, *names][0] if len(train) > 1 else names[0]
 
 
-def _asked(root: Path, inside: Inside, split: str | tuple[str, str]) -> Layout:
-    """Two folders, as typed; or several on a side, joined by "+"."""
+def _has_no_classes(folders: Set[str], train_classes: Set[str]) -> bool:
+    """Return true for no folder, one folder of all images, or one folder that is no class of the train folder."""
+    keys = {name_key(name) for name in folders if name.casefold() not in IMAGE_FOLDERS | EXTRA}
+    return len(keys) < 2 and not keys & {name_key(name) for name in train_classes}
+
+
+def _by_option(root: Path, subfolders: Subfolders, split: str | tuple[str, str]) -> Layout:
+    """Return the layout with the two folders that were typed, or several on a side, joined by "+"."""
     sides = split.split(",") if isinstance(split, str) else list(split)
     if len(sides) != 2:
         raise UsageError(
-            f"split={printable(str(split))}: type split=none if each folder is a class, or the folder to learn from and the folder "
+            f"split={printable(str(split))}: type split=none if each folder is a class, or the folder to train on and the folder "
             "to test on, like split=train,val"
         )
-    train, test = (_named(root, inside, side) for side in sides)
+    train, test = (_folders_of_side(root, subfolders, side) for side in sides)
     if set(train) & set(test):
         raise UsageError(
-            f"split={printable(','.join(sides))}: what is learned from can't be tested on; name two folders"
+            f"split={printable(','.join(sides))}: a folder to train on can't be tested on; name two folders"
         )
-    return Layout(train, test, frozenset(inside) - {*train, *test})
+    return Layout(train, test, frozenset(subfolders) - {*train, *test})
 
 
-def _named(root: Path, inside: Inside, side: str) -> tuple[str, ...]:
-    side = composed(side)
-    names = [name.rstrip("/") for name in ([side] if side in inside else side.split("+"))]
+def _folders_of_side(root: Path, subfolders: Subfolders, side: str) -> tuple[str, ...]:
+    side = nfc(side)
+    names = [name.rstrip("/") for name in ([side] if side in subfolders else side.split("+"))]
     for name in names:
-        if name not in inside:
+        if name not in subfolders:
+            advice = unknown_name("folder", printable(name), [*subfolders])
             raise UsageError(
-                f"split={printable(side)}: {printable(root)} holds {enumerated_names(inside)}; {unknown_name('folder', printable(name), [*inside])}"
+                f"split={printable(side)}: {printable(root)} holds {enumerated_names(subfolders)}; {advice}"
             )
     return tuple(names)
 
 
-def _refuse_parts_below(root: Path, inside: Inside) -> None:
-    """To mix the parts of each class would be another test than the folder's own."""
-    if len(inside) > 1 and all(certain(roles_of(below)) for below in inside.values()):
-        first = min(inside)
-        raise UsageError(
-            f"{printable(root)}: below each class there are parts, like {enumerated_names(f'{first}/{name}' for name in inside[first])}. Put the "
-            "parts above the classes (train/cat, test/cat), or type split=none to mix them"
-        )
+def _refuse_splits_below_classes(root: Path, subfolders: Subfolders) -> None:
+    """Refuse cat/train, cat/test: to mix them would be another test than the folder's own."""
+    if len(subfolders) > 1 and all(certain_splits(roles_of(below)) for below in subfolders.values()):
+        first = min(subfolders)
+        raise splits_below_classes(root, first, subfolders[first])
 
 
-def _refuse_the_same_below(root: Path, inside: Inside) -> None:
-    """Parts have the same classes, whatever they are called, in any language: years, folds, domains."""
-    deep = {name: {alike(each) for each in below} for name, below in inside.items() if below}
-    held = Counter(each for below in deep.values() for each in below)
-    usual = {each for each, folders in held.items() if 2 * folders > len(deep)}
-    others = {name for name in inside if name not in deep and name.casefold() not in EXTRA}
-    if len(deep) < 2 or len(others) >= len(deep) or usual & HOLDERS:
+def _refuse_common_subfolders(root: Path, subfolders: Subfolders) -> None:
+    """Refuse folders with the same classes: they may be splits with names in any language, years, folds, domains."""
+    keys = {name: {name_key(each) for each in below} for name, below in subfolders.items() if below}
+    counts = Counter(key for below in keys.values() for key in below)
+    common = {key for key, count in counts.items() if 2 * count > len(keys)}
+    others = {name for name in subfolders if name not in keys and name.casefold() not in EXTRA}
+    if len(keys) < 2 or len(others) >= len(keys) or common & IMAGE_FOLDERS:
         return
-    most = min(len(below) for below in deep.values()) // 2 + 1
-    if all(len(below & usual) >= max(2, most) for below in deep.values()):
-        first = min(deep)
-        same = enumerated_names(name for name in inside[first] if alike(name) in usual)
-        raise UsageError(
-            f"{printable(root)} holds {enumerated_names(inside)}, and these hold the same folders ({same}): it is not clear whether they are "
-            f"classes or parts (to learn from, to test on). {_ways(root, inside, roles_of(inside), [first])}"
-        )
-
-
-def _nothing_to_test_on(root: Path, parts: Mapping[Role, str]) -> UsageError:
-    test = [name for role, name in parts.items() if role != "train"]
-    return UsageError(
-        f"{printable(root)}: there are no classes of {printable(parts['train'])}/ in {enumerated_names(test)}, so there is nothing to test on. Name "
-        f"{printable(root / parts['train'])}, which will be split 70/30, or type split=none if each folder is a class"
-    )
-
-
-def _alone(root: Path, part: str) -> UsageError:
-    return UsageError(
-        f"{printable(root)} holds {enumerated_names([part])} alone, and no other part to learn from or to test on. Name {printable(root / part)}, "
-        "which will be split 70/30, or put the other part beside it"
-    )
-
-
-def _doubt(root: Path, inside: Inside, roles: Roles) -> UsageError:
-    inner = [
-        name
-        for name, (role, _) in sorted(roles.items(), key=lambda item: item[1][0] != "train")
-        if len(inside[name]) > 1
-    ]
-    are = "is a class or a part" if len(roles) == 1 else "are classes or parts"
-    return UsageError(
-        f"{printable(root)} holds {enumerated_names(inside)}: it is not clear whether {enumerated_names(roles)} {are} (to learn from, to test on). "
-        f"{_ways(root, inside, roles, inner)}"
-    )
-
-
-def _ways(root: Path, inside: Inside, roles: Roles, inner: Sequence[str]) -> str:
-    """Words that settle a doubt."""
-    name = f", or name the folder whose subfolders are the classes, like {printable(root / inner[0])}" if inner else ""
-    return f"Type split=none if each folder is a class, split={_split(inside, roles)} to name the parts{name}"
-
-
-def _split(inside: Inside, roles: Roles) -> str:
-    """The split that the names speak for, where it would do; else the general form."""
-    for learn, test in pairs(roles):
-        if _would_do(inside, learn, test):
-            return shlex.quote(f"{'+'.join(learn)},{'+'.join(test)}")
-    return "LEARN,TEST"
-
-
-def _would_do(inside: Inside, learn: Sequence[str], test: Sequence[str]) -> bool:
-    """Whether these can be typed, and have classes that are learned and tested."""
-    typed = all(
-        printable(name) == name and "," not in name and (len(side) == 1 or "+" not in name)
-        for side in (learn, test)
-        for name in side
-    )
-    learned = set[str]().union(*(inside[name] for name in learn))
-    tested = set[str]().union(*(inside[name] for name in test))
-    return typed and len(learned) > 1 and all(inside[name] for name in (*learn, *test)) and len(learned & tested) > 1
-
-
-def enumerated_names(folders: Iterable[str], most: int = 3) -> str:
-    """A few folders by name, and how many more there are."""
-    names = [f"{printable(name)}/" for name in sorted(folders)]
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"
+    most = min(len(below) for below in keys.values()) // 2 + 1
+    if all(len(below & common) >= max(2, most) for below in keys.values()):
+        first = min(keys)
+        raise unclear_subfolders(root, subfolders, first, [n for n in subfolders[first] if name_key(n) in common])

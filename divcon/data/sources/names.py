@@ -1,10 +1,10 @@
-"""Names of files, as people and programs take them. A name is bytes; only its owner knows what they mean."""
+"""Names of files. A name is bytes; only the program that made it knows its encoding."""
 
 import re
 import unicodedata
 
-# Folders that systems make for themselves. They are compared in any case of letters.
-SYSTEM = (
+# Folders that operating systems make for themselves, compared without regard to case.
+SYSTEM_FOLDERS = (
     "@eadir",
     "@recycle",
     "@recently-snapshot",
@@ -20,39 +20,40 @@ SYSTEM = (
     "temporary items",
 )
 _HIDDEN = re.compile(
-    rb"(?:\A|/)(?:\.(?!\.?(?:/|\Z))|(?:%s|found\.[0-9]{3})(?:/|\Z))" % "|".join(map(re.escape, SYSTEM)).encode(),
+    rb"(?:\A|/)(?:\.(?!\.?(?:/|\Z))|(?:%s|found\.[0-9]{3})(?:/|\Z))"
+    % "|".join(map(re.escape, SYSTEM_FOLDERS)).encode(),
     re.IGNORECASE,
 )
 
 
-def hidden(path: bytes) -> bool:
-    """Whether a file lies in a folder of the system's, or if it or a folder on its path begins with a dot."""
+def is_hidden(path: bytes) -> bool:
+    """Return true for a path with a name that begins with a dot, or with a folder of the operating system."""
     return _HIDDEN.search(path) is not None
 
 
-def composed(name: str) -> str:
-    """The name with each accent and its letter as one (NFC): macOS writes them apart, and means the same."""
+def nfc(name: str) -> str:
+    """Return the name with each letter and its accent as one character: macOS writes two, and means the same name."""
     return unicodedata.normalize("NFC", name)
 
 
-def alike(name: str) -> str:
-    """What names have in common that people take for one: "Cat", "cat " and "ｃａｔ"; "red fox" and "red_fox"."""
+def name_key(name: str) -> str:
+    """Return a key that is equal for names that people take for one: "Cat", "cat " and "ｃａｔ"; "red fox" and "red_fox"."""
     return " ".join(re.split(r"[\s_-]+", unicodedata.normalize("NFKC", name).casefold())).strip()
 
 
 def folders_of(path: bytes) -> tuple[str, ...]:
-    """The folders above a file, composed; bytes that are not UTF-8 are kept, as Python keeps them."""
+    """Return the names of the folders above a file, in NFC; bytes that are not UTF-8 become surrogate escapes."""
     above = path.rpartition(b"/")[0].decode("utf-8", "surrogateescape")
-    return tuple(composed(above).split("/")) if above else ()
+    return tuple(nfc(above).split("/")) if above else ()
 
 
-def printed(name: str) -> str:
-    """A name of Python's as text that can be written to any file; `show` is for terminals."""
+def without_surrogates(name: str) -> str:
+    """Return the name as text that any file can hold: surrogate escapes become backslash escapes."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def as_text(path: bytes) -> str | None:
-    """The path for programs: letter by letter what it is, or None where it is not UTF-8. `show` is for people."""
+    """Return the path as exact text for programs, or None where it is not UTF-8; `printable` is for people."""
     try:
         return path.decode("utf-8")
     except UnicodeDecodeError:

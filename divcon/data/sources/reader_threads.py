@@ -1,4 +1,4 @@
-"""Threads that read and decode images; one that hangs is named, and keeps nobody waiting for ever."""
+"""Threads that read and decode images; a thread that hangs is reported and never waited for without end."""
 
 import contextlib
 import queue
@@ -9,15 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 from ...errors import ResourceError
 from ...files.text import printable
 
-HUNG = 600.0  # seconds without a finished piece of work; a slow disk may take minutes to wake up
-LEAVE = 5.0  # seconds for those who are at work when there is an error
+HANG_SECONDS = 600.0  # without a finished call; a slow disk may take minutes to wake up
+JOIN_SECONDS = 5.0  # for the calls that still run when there is an error
 
-_reading: dict[int, tuple[bytes, float]] = {}  # what each thread reads, and since when
+Starts = queue.SimpleQueue[int]
+Results = queue.SimpleQueue[BaseException | None]
+
+_reading: dict[int, tuple[bytes, float]] = {}  # by thread: the image that it reads, and since when
 
 
 @contextlib.contextmanager
 def reading(name: bytes) -> Iterator[None]:
-    """Say which image this thread is at."""
+    """Record that this thread reads the image `name`, for the message of a reader that hangs."""
     _reading[threading.get_ident()] = name, time.monotonic()
     try:
         yield
@@ -26,69 +29,66 @@ def reading(name: bytes) -> Iterator[None]:
 
 
 def parallel_map(do: Callable[[int], None], starts: Sequence[int], workers: int) -> None:
-    """Do it for every start, spread over threads; the first error is raised here.
+    """Call `do` with every start, in up to `workers` threads; the first error is raised here.
 
-    ResourceError names the images at hand when nothing is finished for HUNG seconds. The threads are daemons: one that
-    never comes back does not keep the process from ending.
+    ResourceError names the images that are being read when no call has finished for HANG_SECONDS. The threads are
+    daemons: one that never returns does not keep the process from ending.
     """
-    work, done = queue.SimpleQueue[int](), queue.SimpleQueue[BaseException | None]()
+    pending, results = Starts(), Results()
     for start in starts:
-        work.put(start)
-    hands = [
-        threading.Thread(target=_serve, args=(do, work, done), daemon=True) for _ in range(min(workers, len(starts)))
+        pending.put(start)
+    threads = [
+        threading.Thread(target=_work, args=(do, pending, results), daemon=True)
+        for _ in range(min(workers, len(starts)))
     ]
-    for hand in hands:
-        hand.start()
+    for thread in threads:
+        thread.start()
     try:
         for _ in starts:
-            _one(done)
+            _wait_for_one(results)
     finally:
-        _drain(work)
-        _leave(hands)
+        _clear(pending)
+        _join(threads)
 
 
-def _serve(
-    do: Callable[[int], None], work: "queue.SimpleQueue[int]", done: "queue.SimpleQueue[BaseException | None]"
-) -> None:
+def _work(do: Callable[[int], None], pending: Starts, results: Results) -> None:
     with contextlib.suppress(queue.Empty):
         while True:
-            start = work.get_nowait()
+            start = pending.get_nowait()
             try:
                 do(start)
-                done.put(None)
+                results.put(None)
             except BaseException as error:
-                done.put(error)
+                results.put(error)
 
 
-def _one(done: "queue.SimpleQueue[BaseException | None]") -> None:
-    """Wait for one piece of work."""
+def _wait_for_one(results: Results) -> None:
     try:
-        error = done.get(timeout=HUNG)
+        error = results.get(timeout=HANG_SECONDS)
     except queue.Empty:
         raise ResourceError(
-            f"reading hangs: nothing came for {HUNG:g} s, at {_at_hand()}. Look whether its disk or network answers, then "
-            "type the same command again"
+            f"reading hangs: no image was finished for {HANG_SECONDS:g} s, while reading {_images_being_read()}. Check that its "
+            "disk or network answers, then type the same command again"
         ) from None
     if error is not None:
         raise error
 
 
-def _at_hand() -> str:
-    """The images that are being read, the longest first."""
+def _images_being_read() -> str:
+    """Name up to three images, the one that takes longest first."""
     now = time.monotonic()
-    held = sorted(_reading.copy().values(), key=lambda item: item[1])
-    return ", ".join(f"{printable(name)} (for {now - since:.0f} s)" for name, since in held[:3]) or "no image"
+    longest = sorted(_reading.copy().values(), key=lambda item: item[1])[:3]
+    return ", ".join(f"{printable(name)} (for {now - since:.0f} s)" for name, since in longest) or "no image"
 
 
-def _leave(hands: Sequence[threading.Thread]) -> None:
-    """Wait for the pieces at hand, but not for ever: a thread in a decoder while the interpreter ends may take it down."""
-    deadline = time.monotonic() + LEAVE
-    for hand in hands:
-        hand.join(max(0.0, deadline - time.monotonic()))
+def _join(threads: Sequence[threading.Thread]) -> None:
+    """Wait a short time for running calls: a thread inside a decoder can crash an interpreter that ends."""
+    deadline = time.monotonic() + JOIN_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
-def _drain(work: "queue.SimpleQueue[int]") -> None:
-    """What was not begun is not begun any more."""
+def _clear(pending: Starts) -> None:
     with contextlib.suppress(queue.Empty):
         while True:
-            work.get_nowait()
+            pending.get_nowait()

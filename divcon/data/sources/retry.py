@@ -1,4 +1,4 @@
-"""Reading from disks and networks that fail for a moment."""
+"""Repeated reading from disks and networks that fail for a moment."""
 
 import errno
 import time
@@ -7,17 +7,17 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-WAITS = 0.1, 0.5  # seconds before the second and the third try
-FOR_A_MOMENT = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}
+WAITS = 0.1, 0.5  # seconds before the second and the third attempt
+TRANSIENT_ERRORS = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}
 
 
 def retry(read: Callable[[], T]) -> T:
-    """What `read` gives; three times at the most, where the error is one that may pass. The last error is raised."""
+    """Return the result of `read`; it is called up to three times while its error is one that may pass. The last error is raised."""
     for wait in WAITS:
         try:
             return read()
         except OSError as error:
-            if error.errno not in FOR_A_MOMENT:
+            if error.errno not in TRANSIENT_ERRORS:
                 raise
         time.sleep(wait)
     return read()

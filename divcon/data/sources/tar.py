@@ -1,12 +1,12 @@
-"""A tar file, followed from header to header: nothing is unpacked, and a member's name is never a path.
+"""A tar file, read header by header: nothing is unpacked, and the name of a member is never used as a path.
 
-The standard library reads a header; which comes next is found here, for tarfile can be led in circles and be kept busy
-for hours by a few bytes (CVE-2025-8194, CVE-2024-6232).
+The standard library parses a header. The position of the next header is computed here, because a few bytes can lead
+tarfile in circles or keep it busy for hours (CVE-2025-8194, CVE-2024-6232).
 """
 
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, NamedTuple
 
 from ...files.text import printable
@@ -15,16 +15,18 @@ from .retry import retry
 
 BLOCK = 512
 CHUNK = 2**16
-MOST_ZEROS = 2**24  # bytes that are looked through behind an end
-MOST_SAID = 2**20  # bytes about one member: its name, in practice
-MOST_NAME = 4096
-FILES = (*tarfile.REGULAR_TYPES,)
-PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
-SAYING = (*PAX, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)  # headers of headers
+MAX_ZEROS = 2**24  # bytes of zeros behind which another header is looked for
+MAX_EXTENDED = 2**20  # bytes of an extended header
+MAX_NAME = 4096
+PAX_TYPES = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
+EXTENDED_TYPES = (*PAX_TYPES, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+
+# What extended headers set for the next member, by key: its "path", its "size".
+Extended = Mapping[bytes, bytes]
 
 
 class Member(NamedTuple):
-    """What a header says of the bytes behind it; with a reason, they are no image."""
+    """A file in a tar; one with a `reason` is rejected without being decoded. Offset and size are in bytes."""
 
     name: bytes
     offset: int
@@ -33,8 +35,8 @@ class Member(NamedTuple):
     detail: str = ""
 
 
-class BrokenError(Exception):
-    """A shard that can't be followed any further: the reason, and the details."""
+class BrokenTarError(Exception):
+    """A tar that can't be read any further, with the reason and the details."""
 
     def __init__(self, reason: str, detail: str):
         super().__init__(detail)
@@ -42,38 +44,40 @@ class BrokenError(Exception):
 
 
 def members(file: IO[bytes], size: int) -> Iterator[Member]:
-    """What is in a tar of so many bytes, folders left out. BrokenError where it can't be followed any further."""
-    at, said = 0, dict[bytes, bytes]()
+    """Yield the members of a tar of `size` bytes, except folders; BrokenTarError where it can't be read any further."""
+    position, extended = 0, dict[bytes, bytes]()
     while True:
-        block = _read(file, at, BLOCK)
+        block = _read(file, position, BLOCK)
         if not any(block):
-            at = _behind_zeros(file, at, size)
-            if not at:
+            position = _header_after_zeros(file, position, size)
+            if not position:
                 return
-            block = _read(file, at, BLOCK)
-        head = _head(block, at)
-        begin, length = _begin(file, block, at), _length(head, said)
-        at = begin + -(-length // BLOCK) * BLOCK
-        if head.type in SAYING:
-            said |= _said(file, head.type, begin, length)
+            block = _read(file, position, BLOCK)
+        header = _parse_header(block, position)
+        begin, length = _data_begin(file, block, position), _data_length(header, extended)
+        position = begin + -(-length // BLOCK) * BLOCK
+        if header.type in EXTENDED_TYPES:
+            extended |= _read_extended(file, header.type, begin, length)
             continue
-        member, said = _member(head, block, said, begin, length), {}
+        member, extended = _member(header, block, extended, begin, length), {}
         cut = begin + length > size
-        if head.type != tarfile.DIRTYPE and (member.reason or not cut):
+        if header.type != tarfile.DIRTYPE and (member.reason or not cut):
             yield member
         if cut:
-            raise BrokenError("truncated_shard", f"it ends in {printable(member.name)}")
+            raise BrokenTarError("truncated_shard", f"it ends in {printable(member.name)}")
 
 
-def _behind_zeros(file: IO[bytes], at: int, size: int) -> int:
-    """Where another header follows what looks like the end: tars are put behind one another, and blocks get lost. 0 where
-    none does."""
-    for begin in range(at, min(size, at + MOST_ZEROS), CHUNK):
-        chunk = _some(file, begin, CHUNK)
+def _header_after_zeros(file: IO[bytes], position: int, size: int) -> int:
+    """Return the position of a header behind a block of zeros, or 0 where there is none.
+
+    Zeros mark the end of a tar, but tars are concatenated, and blocks get lost.
+    """
+    for begin in range(position, min(size, position + MAX_ZEROS), CHUNK):
+        chunk = _read_available(file, begin, CHUNK)
         zeros = len(chunk) - len(chunk.lstrip(b"\0"))
         if zeros < len(chunk):
             found = begin + zeros // BLOCK * BLOCK
-            return found if _is_header(_some(file, found, BLOCK)) else 0
+            return found if _is_header(_read_available(file, found, BLOCK)) else 0
     return 0
 
 
@@ -84,107 +88,107 @@ def _is_header(block: bytes) -> bool:
         return False
 
 
-def _some(file: IO[bytes], at: int, length: int) -> bytes:
-    """The bytes there, as many as there are."""
-
+def _read_available(file: IO[bytes], position: int, length: int) -> bytes:
     def read() -> bytes:
-        file.seek(at)
+        file.seek(position)
         return file.read(length)
 
     return retry(read)
 
 
-def _read(file: IO[bytes], at: int, length: int) -> bytes:
-    data = _some(file, at, length)
+def _read(file: IO[bytes], position: int, length: int) -> bytes:
+    data = _read_available(file, position, length)
     if len(data) < length:
-        raise BrokenError("truncated_shard", f"it ends at byte {at + len(data):,}, without a mark that it is the end")
+        raise BrokenTarError(
+            "truncated_shard", f"it ends at byte {position + len(data):,}, without the mark of the end of a tar"
+        )
     return data
 
 
-def _head(block: bytes, at: int) -> tarfile.TarInfo:
+def _parse_header(block: bytes, position: int) -> tarfile.TarInfo:
     try:
-        head = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.HeaderError as error:
-        raise _broken(at, str(error)) from error
-    if head.size < 0:
-        raise _broken(at, f"a size of {head.size:,}")
-    return head
+        raise _corrupt(position, str(error)) from error
+    if header.size < 0:
+        raise _corrupt(position, f"a size of {header.size:,}")
+    return header
 
 
-def _broken(at: int, what: str) -> BrokenError:
-    return BrokenError("corrupt_shard", f"{what}, byte {at:,}") if at else BrokenError("not_a_tar", what)
+def _corrupt(position: int, detail: str) -> BrokenTarError:
+    if not position:
+        return BrokenTarError("not_a_tar", detail)
+    return BrokenTarError("corrupt_shard", f"{detail}, byte {position:,}")
 
 
-def _begin(file: IO[bytes], block: bytes, at: int) -> int:
-    """Where a member's bytes begin: behind its header, and behind the list of what a sparse one has."""
+def _data_begin(file: IO[bytes], block: bytes, position: int) -> int:
+    """Return the position of a member's data: behind its header, and behind the map of a sparse member."""
     more = block[482] if block[156:157] == tarfile.GNUTYPE_SPARSE else 0
     while more:
-        at += BLOCK
-        more = _read(file, at, BLOCK)[504]
-    return at + BLOCK
+        position += BLOCK
+        more = _read(file, position, BLOCK)[504]
+    return position + BLOCK
 
 
-def _length(head: tarfile.TarInfo, said: dict[bytes, bytes]) -> int:
-    """How many bytes the member has here; links, devices and folders have none, whatever they say."""
-    if head.type in SAYING:
-        return head.size
-    holds = head.type in FILES or head.type not in tarfile.SUPPORTED_TYPES
-    return _number(said.get(b"size"), head.size) if holds else 0
+def _data_length(header: tarfile.TarInfo, extended: Extended) -> int:
+    """Return the number of data bytes of a member; links, devices and folders have none, whatever their headers say."""
+    if header.type in EXTENDED_TYPES:
+        return header.size
+    has_data = header.type in tarfile.REGULAR_TYPES or header.type not in tarfile.SUPPORTED_TYPES
+    return _number(extended.get(b"size"), header.size) if has_data else 0
 
 
-def _number(text: bytes | None, other: int) -> int:
-    return int(text) if text is not None and len(text) < 20 and text.isdigit() else other
+def _number(text: bytes | None, default: int) -> int:
+    return int(text) if text is not None and len(text) < 20 and text.isdigit() else default
 
 
-def _said(file: IO[bytes], kind: bytes, begin: int, length: int) -> dict[bytes, bytes]:
-    """What is said of the next member, before its own header: a name that is too long for that, a size."""
-    if length > MOST_SAID:
-        raise _broken(begin, f"{length:,} bytes about one member")
+def _read_extended(file: IO[bytes], kind: bytes, begin: int, length: int) -> dict[bytes, bytes]:
+    """Return what an extended header sets for the next member: a name that is too long for a header, a size."""
+    if length > MAX_EXTENDED:
+        raise _corrupt(begin, f"an extended header of {length:,} bytes")
     text = _read(file, begin, length)
     if kind == tarfile.GNUTYPE_LONGNAME:
         return {b"path": text.partition(b"\0")[0]}
-    return dict(_records(text, begin)) if kind in PAX else {}
+    return dict(_pax_records(text, begin)) if kind in PAX_TYPES else {}
 
 
-def _records(text: bytes, begin: int) -> Iterator[tuple[bytes, bytes]]:
-    """The records of a pax header, each "length key=value\\n" with its own length before it."""
-    at = 0
-    while at < len(text) and text[at]:
-        digits = text[at : at + 8].partition(b" ")[0]
+def _pax_records(text: bytes, begin: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the records of a pax header; each is "length key=value\\n", and the length counts the whole record."""
+    position = 0
+    while position < len(text) and text[position]:
+        digits = text[position : position + 8].partition(b" ")[0]
         length = _number(digits, 0)
-        if length < len(digits) + 2 or at + length > len(text):
-            raise _broken(begin, "a record of no length")
-        key, _, value = text[at + len(digits) + 1 : at + length - 1].partition(b"=")
+        if length < len(digits) + 2 or position + length > len(text):
+            raise _corrupt(begin, "a record of no length")
+        key, _, value = text[position + len(digits) + 1 : position + length - 1].partition(b"=")
         yield key, value.partition(b"\0")[0]
-        at += length
+        position += length
 
 
-def _member(head: tarfile.TarInfo, block: bytes, said: dict[bytes, bytes], begin: int, length: int) -> Member:
-    own = head.name.encode("utf-8", "surrogateescape")
-    name = said.get(b"GNU.sparse.name", said.get(b"path", own))
-    return Member(name[:MOST_NAME], begin, length, *_against(head, block, said, name, length))
+def _member(header: tarfile.TarInfo, block: bytes, extended: Extended, begin: int, length: int) -> Member:
+    own_name = header.name.encode("utf-8", "surrogateescape")
+    name = extended.get(b"GNU.sparse.name", extended.get(b"path", own_name))
+    return Member(name[:MAX_NAME], begin, length, *_rejection(header, block, extended, name, length))
 
 
-def _against(
-    head: tarfile.TarInfo, block: bytes, said: dict[bytes, bytes], name: bytes, length: int
-) -> tuple[str, str]:
-    """Why a member is not even looked at, in a word, and the details; or nothing."""
-    whole = max(length, _unpacked(head, block, said))
-    if head.type not in FILES:
+def _rejection(header: tarfile.TarInfo, block: bytes, extended: Extended, name: bytes, length: int) -> tuple[str, str]:
+    """Return the reason why a member is not decoded, and the details; two empty strings where it is."""
+    unpacked = max(length, _sparse_size(header, block, extended))
+    if header.type not in tarfile.REGULAR_TYPES:
         return "not_a_regular_file", ""
-    if whole > MAX_BYTES:
-        return "member_too_large", f"{whole:,} bytes"
-    if head.type == tarfile.GNUTYPE_SPARSE or any(key.startswith(b"GNU.sparse.") for key in said):
-        return "sparse_member", f"{length:,} of {whole:,} bytes are there"
-    return ("name_too_long", f"{len(name):,} bytes") if len(name) > MOST_NAME else ("", "")
+    if unpacked > MAX_BYTES:
+        return "member_too_large", f"{unpacked:,} bytes"
+    if header.type == tarfile.GNUTYPE_SPARSE or any(key.startswith(b"GNU.sparse.") for key in extended):
+        return "sparse_member", f"{length:,} of {unpacked:,} bytes are there"
+    return ("name_too_long", f"{len(name):,} bytes") if len(name) > MAX_NAME else ("", "")
 
 
-def _unpacked(head: tarfile.TarInfo, block: bytes, said: dict[bytes, bytes]) -> int:
-    """How large a sparse member says that it would become; 0 of others."""
-    if head.type == tarfile.GNUTYPE_SPARSE:
+def _sparse_size(header: tarfile.TarInfo, block: bytes, extended: Extended) -> int:
+    """Return the unpacked size that a sparse member claims, in bytes; 0 for other members."""
+    if header.type == tarfile.GNUTYPE_SPARSE:
         field = block[483:495]
         return int.from_bytes(field[1:]) if field[0] & 0x80 else _octal(field)
-    return max(_number(said.get(key), 0) for key in (b"GNU.sparse.realsize", b"GNU.sparse.size"))
+    return max(_number(extended.get(key), 0) for key in (b"GNU.sparse.realsize", b"GNU.sparse.size"))
 
 
 def _octal(field: bytes) -> int:
