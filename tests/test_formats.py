@@ -463,8 +463,9 @@ def test_the_table_in_the_docs_is_the_one_that_is_tested() -> None:
 WITHOUT = """
 import sys
 sys.modules["pi_heif"] = None
-from divcon.data import decode, judging
-verdict = judging._judge_bytes(open(sys.argv[1], "rb").read(), b"", judging.Verdict())
+from divcon.data.decoding import decode
+from divcon.data.index import validate
+verdict = validate._judge_bytes(open(sys.argv[1], "rb").read(), b"", validate.Verdict())
 print(verdict.reason, verdict.detail, decode.DECODING, sep="|")
 """
 

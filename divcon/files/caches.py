@@ -39,7 +39,7 @@ def unless_closed(cache: Path) -> Iterator[None]:
 
 
 def cache_folder(asked: str | Path | None = None) -> Path:
-    """Where indexes, pixels and compiled code live, shared by runs: cache=, else DIVCON_CACHE, else ~/.cache/divcon."""
+    """Where indexes and pixels live, shared by runs: cache=, else DIVCON_CACHE, else ~/.cache/divcon."""
     try:
         folder = Path(expand_home(asked or os.environ.get("DIVCON_CACHE") or "~/.cache/divcon")).absolute()
     except InputError as error:
