@@ -20,11 +20,12 @@ CLI = ("-m", "divcon")
 RUN = ("recipe=moclr", "epochs=1", "encoder=slim10_w8", "size=16", "precision=fp32")
 FIRST_BATCH = """
 import numpy as np
-from divcon.data.pixels.packed import Ragged
-from divcon.data.views.view import PRESETS, views_of
+from divcon.data.pixels.packed import PackedPictures
+from divcon.data.views.presets import PRESETS
+from divcon.data.views.render import views_of
 for preset in PRESETS.values():
     for view in preset(32):
-        views_of(view, Ragged.of([np.zeros((48, 40, 3), np.uint8)] * 64), np.arange(64), (0,), np.arange(64), 2)
+        views_of(view, PackedPictures.of([np.zeros((48, 40, 3), np.uint8)] * 64), np.arange(64), (0,), np.arange(64), 2)
 """
 
 
@@ -67,8 +68,7 @@ def clock(name: str, words: Sequence[str], place: Path, times: int) -> Row:
 
 def python(words: Sequence[str], place: Path) -> None:
     """This Python in a process of its own, with a cache of the bench's own."""
-    theirs = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
-    environment = {**theirs, "DIVCON_CACHE": str(place / "cache")}
+    environment = {**os.environ, "DIVCON_CACHE": str(place / "cache"), "NUMBA_CACHE_DIR": str(place / "cache/numba")}
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(done.stderr)

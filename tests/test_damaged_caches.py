@@ -5,8 +5,6 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import TINY
-from test_damage import TOLD, flipped, spoilt
+from test_damage import TOLD, spoilt
 
 import divcon
 from divcon import failpoints, machine
@@ -24,8 +22,6 @@ from divcon.data.images import Images, open_images
 from divcon.data.index.scan_cache import ScanCache
 from divcon.data.pixels import pixel_cache
 from divcon.data.pixels.pixel_cache import open_pixels
-from divcon.data.views.kernel import compiled_folder
-from divcon.data.views.kernel.compiling import Ended
 from divcon.errors import OwnedError
 from divcon.files.integrity import seal
 from divcon.runs import owner
@@ -78,7 +74,6 @@ UNFINISHED = [
     Kind("pixels/*.part/pixels.u8", decoded, told=False), Kind("pixels/*.part/blocks", decoded, told=False),
 ]  # fmt: skip
 REMEMBERED = "index/*.arrow"
-COMPILED = ["*.nbi", "*.nbc"]  # numba's, in a folder of their own
 
 
 def files(folder: Path) -> set[str]:
@@ -95,7 +90,6 @@ def test_every_file_of_a_cache_is_tried_here(photos: Path, tmp_path: Path) -> No
     divcon.run(photos, out=tmp_path / "run", **options)
     patterns = [REMEMBERED, *(kind.pattern for kind in KINDS)]
     assert kinds(files(tmp_path / "cache"), patterns) == set(patterns)
-    assert kinds(files(Path(compiled_folder())), COMPILED) == set(COMPILED)
 
 
 def half_made(images: Images, cache: Path) -> None:
@@ -153,69 +147,6 @@ def test_no_damage_in_a_cache_is_believed(
         assert caplog.records == [] or "damaged" not in caplog.text
         shutil.rmtree(tmp_path / "cache")
         shutil.copytree(good, tmp_path / "cache")
-
-
-# compiled code
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> Ended:
-    found = Ended(str(tmp_path), "crop", (1.5, 99))
-    found.save("a signature", ("machine code", bytes(range(256))))
-    return found
-
-
-@pytest.mark.parametrize("pattern", COMPILED)
-def test_damaged_code_is_not_carried_out_but_compiled_again(
-    tmp_path: Path, kept: Ended, caplog: pytest.LogCaptureFixture, pattern: str
-) -> None:
-    (file,) = tmp_path.glob(pattern)
-    for bad in spoilt(file.read_bytes(), 1):
-        file.write_bytes(bad)
-        caplog.clear()
-        assert kept.load("a signature") is None
-        assert str(file) in caplog.text and "compiled again" in caplog.text
-        kept.save("a signature", ("machine code", bytes(range(256))))
-        assert kept.load("a signature") == ("machine code", bytes(range(256)))
-
-
-def test_all_code_of_ours_is_kept_so() -> None:
-    import numba
-
-    from divcon.clustering import kernels
-    from divcon.data.views import kernel
-
-    for module in (kernel, kernels):
-        found = [value for value in vars(module).values() if isinstance(value, numba.core.dispatcher.Dispatcher)]
-        kept = [value for value in found if type(value._cache).__name__ == "FunctionCache"]
-        assert kept and {type(value._cache._cache_file) for value in kept} == {Ended}
-
-
-PROGRAM = """
-import os, sys
-sys.path.insert(0, sys.argv[1])
-os.environ["NUMBA_CACHE_DIR"] = sys.argv[1]
-import doubling
-print(doubling.twice(21.0), sum(doubling.twice.stats.cache_hits.values()))
-"""
-DOUBLING = "from divcon.data.views.kernel import compiled\n\n\n@compiled\ndef twice(x):\n    return 2 * x\n"
-
-
-def test_a_function_whose_kept_code_is_damaged_says_so_and_does_what_it_did(tmp_path: Path) -> None:
-    (tmp_path / "doubling.py").write_text(DOUBLING)
-
-    def ran() -> tuple[str, str]:
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip(), done.stderr
-
-    assert ran() == ("42.0 0", "") and ran() == ("42.0 1", "")
-    (code,) = tmp_path.rglob("*.nbc")
-    code.write_bytes(flipped(code.read_bytes(), 0.5))
-    answer, said = ran()
-    assert answer == "42.0 0" and f"{code} is damaged (expected sha256" in said and "compiled again" in said
-    assert ran() == ("42.0 1", "")
 
 
 # locks

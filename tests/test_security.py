@@ -14,7 +14,6 @@ from conftest import TINY
 from packaging.requirements import Requirement
 
 import divcon
-from divcon.data.views.kernel.compiling import is_private
 from divcon.files.text import printable, printable_lines
 
 PACKAGE = Path(divcon.__file__).parent
@@ -164,19 +163,6 @@ def test_what_strace_says_is_read_right() -> None:
     assert set(traced(lines, "open.*", to_write=True)) == {'/run/x\\"y'}
     assert set(traced(lines, "execve")) == {"/usr/bin/python3"}
     assert set(traced(lines, "socket|connect")) == {"AF_INET, SOCK_STREAM, IPPROTO_IP"}
-
-
-def test_compiled_code_of_others_is_not_taken(tmp_path: Path) -> None:
-    folder = tmp_path / "compiled"
-    folder.mkdir(0o777)
-    (folder / "code.nbi").write_bytes(b"")
-    assert is_private(folder) and folder.stat().st_mode & 0o777 == 0o700
-    if os.geteuid() == 0:
-        os.chown(folder / "code.nbi", 12345, -1)
-        assert not is_private(folder)
-        os.chown(folder / "code.nbi", 0, -1)
-        os.chown(folder, 12345, -1)
-        assert not is_private(folder)
 
 
 @pytest.mark.parametrize(

@@ -343,38 +343,79 @@ def test_writing_a_recipe_does_not_import_numba() -> None:
     )
 
 
-def test_compiled_code_goes_to_the_cache_or_where_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from divcon.data.views.kernel import compiled_folder
-
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "chosen"))
-    assert Path(compiled_folder()).parent == tmp_path / "chosen"
-    monkeypatch.delenv("NUMBA_CACHE_DIR")
-    monkeypatch.setenv("DIVCON_CACHE", str(tmp_path))
-    assert Path(compiled_folder()).parent == tmp_path / "numba"
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("DIVCON_CACHE", str(tmp_path / "file"))
-    assert Path(compiled_folder()).is_dir()
+DOUBLING = "from kernel.compiling import compiled\n\n\n@compiled\ndef twice(x):\n    return 2 * x\n"
+TWICE = "import doubling; print(doubling.twice(21.0), sum(doubling.twice.stats.cache_hits.values()))"
 
 
-def test_a_change_in_any_file_of_the_kernel_leaves_what_was_compiled_before(tmp_path: Path) -> None:
-    from divcon.data.views.kernel import compiling
+class Doubling:
+    """A small function that is compiled as the kernel is, beside a copy of the kernel."""
 
-    source = Path(compiling.__file__).parent
-    same = shutil.copytree(source, tmp_path / "same", ignore=shutil.ignore_patterns("__pycache__"))
-    seen = {compiling.contents(source), compiling.contents(same)}
-    assert len(seen) == 1
-    for file in sorted(same.glob("*.py")):
+    def __init__(self, folder: Path):
+        from divcon.data.views import kernel
+
+        self.folder, self.source = folder, Path(kernel.__file__).parent
+        shutil.copytree(self.source, folder / "kernel", ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "doubling.py").write_text(DOUBLING)
+
+    def run(self, **variables: str) -> str:
+        """What a new process prints: the answer, and how many functions it found compiled."""
+        environment = {**os.environ, "PYTHONPATH": str(self.folder), **variables}
+        done = subprocess.run(
+            [sys.executable, "-c", TWICE], env=environment, check=True, capture_output=True, text=True
+        )
+        assert done.stderr == ""
+        return done.stdout.strip()
+
+
+@pytest.fixture
+def doubling(tmp_path: Path) -> Doubling:
+    return Doubling(tmp_path)
+
+
+def test_compiled_code_serves_the_next_process_until_any_file_of_the_kernel_changes(doubling: Doubling) -> None:
+    kept = {"NUMBA_CACHE_DIR": str(doubling.folder / "numba")}
+    assert [doubling.run(**kept), doubling.run(**kept)] == ["42.0 0", "42.0 1"]
+    other = doubling.folder / "kernel/crop.py"
+    other.write_text(other.read_text() + "# and more\n")
+    assert [doubling.run(**kept), doubling.run(**kept)] == ["42.0 0", "42.0 1"]
+
+
+def test_compiled_code_that_a_power_cut_left_short_is_compiled_again(doubling: Doubling) -> None:
+    kept = {"NUMBA_CACHE_DIR": str(doubling.folder / "numba")}
+    assert doubling.run(**kept) == "42.0 0"
+    files = sorted(doubling.folder.glob("numba/*/*twice*"))
+    assert [file.suffix for file in files] == [".nbc", ".nbi"]
+    for file, left in zip(files, (files[0].stat().st_size // 2, 0)):
+        os.truncate(file, left)
+        assert [doubling.run(**kept), doubling.run(**kept)] == ["42.0 0", "42.0 1"]
+
+
+def test_where_no_folder_can_be_written_code_is_compiled_each_time(doubling: Doubling) -> None:
+    for folder in (doubling.folder, doubling.folder / "kernel"):
+        (folder / "__pycache__").touch()
+    closed = {"NUMBA_CACHE_DIR": "", "XDG_CACHE_HOME": "/proc/none", "PYTHONDONTWRITEBYTECODE": "1"}
+    assert [doubling.run(**closed), doubling.run(**closed)] == ["42.0 0", "42.0 0"]
+
+
+def test_the_name_of_compiled_code_depends_on_every_file_of_the_kernel(doubling: Doubling) -> None:
+    from divcon.data.views.kernel.compiling import sources_digest
+
+    copy = doubling.folder / "kernel"
+    digests = {sources_digest(doubling.source)}
+    for file in sorted(copy.glob("*.py")):
+        assert sources_digest.__wrapped__(copy) in digests
         file.write_text(file.read_text() + "# and more\n")
-        seen.add(compiling.contents(same))
-    assert len(seen) == 1 + len(list(source.glob("*.py")))
+        digests.add(sources_digest.__wrapped__(copy))
+    assert len(digests) == 1 + len(list(copy.glob("*.py")))
 
 
 BITS = """
 import hashlib, numpy as np
-from divcon.data.pixels.packed import Ragged
-from divcon.data.views.view import PRESETS, views_of
+from divcon.data.pixels.packed import PackedPictures
+from divcon.data.views.presets import PRESETS
+from divcon.data.views.render import views_of
 rows = np.arange(24)
-pictures = Ragged.of([np.random.default_rng(i).integers(0, 256, (90 + i, 130 - 3 * i, 3), np.uint8) for i in rows])
+pictures = PackedPictures.of([np.random.default_rng(i).integers(0, 256, (90 + i, 130 - 3 * i, 3), np.uint8) for i in rows])
 made = [views_of(view, pictures, rows, (0,), rows) for name in ("byol", "simclr") for view in PRESETS[name](72)]
 print(hashlib.sha256(np.stack(made)).hexdigest())
 """

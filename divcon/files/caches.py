@@ -16,7 +16,7 @@ _warned: set[Path] = set()  # the caches about which a warning was logged
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:
-    """Return the folder for indexes, pixels and compiled code: `cache`, else DIVCON_CACHE, else ~/.cache/divcon.
+    """Return the folder for indexes and pixels: `cache`, else DIVCON_CACHE, else ~/.cache/divcon.
 
     Raises InputError if that is a file, or in a home that does not exist.
     """

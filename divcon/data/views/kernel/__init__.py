@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 
 from .blur import blur
 from .color import color, to_bytes, to_gray, to_solar
-from .compiling import ZERO, aligned, compiled, compiled_folder
+from .compiling import ZERO, aligned, compiled
 from .crop import bicubic, crop, room_for, weights_for
 
-__all__ = ["compiled", "compiled_folder", "render_chunk"]
+__all__ = ["compiled", "render_chunk"]
 
 # Sources are whole bytes; a view's numbers go from 0 to 1.
 UNIT = 1 / 255
