@@ -208,6 +208,36 @@ print(max(seen) - before)
 """
 
 
+def test_memory_for_streamed_features_is_that_of_a_block_and_not_of_the_sample(tmp_path: Path) -> None:
+    n, d, block = 120_000, 256, 4000
+    command = [sys.executable, "-c", STREAMING, str(tmp_path / "sample.npy"), str(n), str(d), str(block)]
+    grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert grown < 24 * block * d < n * d  # the file has 2 n d bytes, and a copy in float32 would have twice that
+    rows = np.load(tmp_path / "sample.npy", mmap_mode="r")
+    assert rows.shape == (n, d) and rows.dtype == np.float16
+    assert np.array_equal(rows[:, 0], (np.arange(n) % 1000).astype(np.float16))
+
+
+STREAMING = """
+import sys, numpy as np, torch
+from pathlib import Path
+from divcon.stages import cluster
+file, n, d, block = Path(sys.argv[1]), *map(int, sys.argv[2:])
+cluster.BLOCK, most = block, 0
+def own():
+    return 1024 * int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0])
+def features_at(at):
+    global most
+    features = torch.from_numpy(at % 1000)[:, None].float().expand(-1, d).contiguous()
+    most = max(most, own())
+    return features
+cluster.stream_features(file, np.arange(2 * block), features_at)
+before, most = own(), 0
+cluster.stream_features(file, np.arange(n), features_at)
+print(max(most, own()) - before)
+"""
+
+
 def test_the_same_seed_finds_the_same_and_another_need_not() -> None:
     x = normal(500, 8)
     fits = [bits(kmeans(x, 6, seed=seed, restarts=1, rounds=3)) for seed in (0, 0, 1)]

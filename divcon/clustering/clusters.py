@@ -83,7 +83,8 @@ class Clusters:
             _write_table(part, self)
         _write_array(folder / CENTROIDS, self.centroids)
         if self.sample is not None:
-            _write_array(folder / SAMPLE, self.sample.features)
+            if not _is_file(self.sample.features, folder / SAMPLE):
+                _write_array(folder / SAMPLE, self.sample.features)
             _write_array(folder / SAMPLE_POSITIONS, self.sample.positions)
 
     @classmethod
@@ -156,6 +157,12 @@ def _names_in(file: Path, positions: NDArray[np.int64]) -> list[bytes]:
         column = pq.read_table(opened, columns=["path_bytes"])["path_bytes"]
     names: list[bytes] = column.take(pa.array(positions)).to_pylist()
     return names
+
+
+def _is_file(array: NDArray[np.generic], file: Path) -> bool:
+    """True if the array is mapped from this file."""
+    name = array.filename if isinstance(array, np.memmap) else None
+    return name is not None and file.exists() and file.samefile(str(name))
 
 
 def _write_array(path: Path, array: NDArray[np.generic]) -> None:
