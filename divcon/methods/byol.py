@@ -15,7 +15,10 @@ from .settings import PaperSettings, Settings, SmallSettings, measured
 class BYOL(MomentumMethod):
     """Neither projector nor predictor ends with batch norm. `momentum=None` derives its start from the number of steps."""
 
-    advice = "start with more momentum (base.options.momentum=0.99), or lower base.lr: without negatives, the features of different images may become alike"
+    advice = (
+        "start with more momentum (base.options.momentum=0.99), or lower base.lr: without negatives, the features of different "
+        "images may become alike"
+    )
     about = "predict a momentum encoder's projection of the other view, without negatives"
 
     def __init__(

@@ -1,4 +1,5 @@
-"""Local Aggregation (https://arxiv.org/abs/1903.12355): pull an image towards its close neighbors: those that share a cluster with it."""
+"""Local Aggregation (https://arxiv.org/abs/1903.12355): pull an image towards its close neighbors, which share a cluster with
+it."""
 
 import torch
 from jaxtyping import Bool, Float, Int64

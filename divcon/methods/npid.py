@@ -1,4 +1,5 @@
-"""Instance recognition, NPID (https://arxiv.org/abs/1805.01978): a class for each image, whose weight is the image's row in a memory bank."""
+"""Instance recognition, NPID (https://arxiv.org/abs/1805.01978): a class for each image. Its weight vector is the image's row in
+a memory bank."""
 
 import itertools
 import math

@@ -29,7 +29,10 @@ class SwAV(Method):
 
     about = "predict the online cluster of a view from other views, clusters equally full (multi-crop)"
     sizes_by = (("crops", 0),)
-    advice = "lower epsilon (base.options.epsilon=0.03), hold prototypes longer (base.options.hold=), or have fewer (base.options.prototypes=)"
+    advice = (
+        "lower epsilon (base.options.epsilon=0.03), freeze prototypes longer (base.options.hold=), or have fewer "
+        "(base.options.prototypes=)"
+    )
     queue: Tensor
     filled: Tensor
 
@@ -64,14 +67,14 @@ class SwAV(Method):
         return (*pair, *small_crops(pair[0], self.crops, self.crop_share))
 
     def forward(self, batch: Batch, at: At) -> Outcome:
-        frozen_now = at.fraction < self.hold
+        freeze = at.fraction < self.hold
         z = [F.normalize(view, dim=1) for view in by_size(self.net, batch.views)]
         prototypes = F.normalize(self.prototypes.weight.float(), dim=1)
-        weights = frozen(prototypes) if frozen_now else prototypes
+        weights = frozen(prototypes) if freeze else prototypes
         scores = [cosines(view, weights) for view in z]
         codes = [self._codes(i, scores[i].detach(), prototypes.detach(), at) for i in (0, 1)]
         loss = swapped_prediction(scores, codes, self.temperature)
-        chance = None if frozen_now else math.log(len(prototypes))
+        chance = None if freeze else math.log(len(prototypes))
         return Outcome(loss, update=(z[0].detach(), z[1].detach()), features=z[0].detach(), chance=chance)
 
     def _codes(self, view: int, scores: Float[Tensor, "b k"], prototypes: Float[Tensor, "k d"], at: At) -> Tensor:
