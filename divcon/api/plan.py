@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..files.paths import Data
 from ..machine import Machine
 from ..methods.classify import Classify
-from ..methods.contract import At, Batch, Method
+from ..methods.contract import Batch, Method, Step
 from ..methods.registry import method_named
 from ..nets.encoder import build
 from ..nets.fast_small_maps import with_fast_small_maps
@@ -181,7 +181,7 @@ def _noise(recipe: NetworkTraining, method: Method, batch_size: int, machine: Ma
 
 
 def _step(method: Method, optimizer: torch.optim.Optimizer, batch: Batch, machine: Machine) -> float:
-    at = At(0, 1, 0)
+    at = Step(0, 1, 0)
     outcome = train_step(method, optimizer, batch, at, 0.0, machine)
     method.after_step(outcome.update, at)
     return float(outcome.loss.detach())

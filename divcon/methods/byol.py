@@ -7,7 +7,7 @@ from ..losses import cosine_regression
 from ..nets.heads import regressor
 from ..nets.momentum import Momentum
 from ..nets.net import Net
-from .contract import At, Batch, Outcome, Share
+from .contract import Batch, Outcome, Share, Step
 from .momentum_method import MomentumMethod
 from .settings import PaperSettings, Settings, SmallSettings, measured
 
@@ -36,7 +36,7 @@ class BYOL(MomentumMethod):
         self.target = Momentum(self.net)
         self.momentum = momentum
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         a, b = batch.views
         projection = self.net(a)
         one_way = cosine_regression(self.predictor(projection), self.target(b))

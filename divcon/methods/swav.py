@@ -14,7 +14,7 @@ from ..data.views.presets import small_crops
 from ..data.views.view import View
 from ..losses import cosines, sinkhorn, swapped_prediction
 from ..nets.net import Net, by_size
-from .contract import At, Batch, Method, Outcome, Share
+from .contract import Batch, Method, Outcome, Share, Step
 from .settings import SMALL_CROPS, PaperSettings, Settings, SmallSettings, cluster_count, measured
 
 
@@ -66,7 +66,7 @@ class SwAV(Method):
     def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         return (*pair, *small_crops(pair[0], self.crops, self.crop_share))
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         freeze = at.fraction < self.hold
         z = [F.normalize(view, dim=1) for view in by_size(self.net, batch.views)]
         prototypes = F.normalize(self.prototypes.weight.float(), dim=1)
@@ -77,7 +77,7 @@ class SwAV(Method):
         chance = None if freeze else math.log(len(prototypes))
         return Outcome(loss, update=(z[0].detach(), z[1].detach()), features=z[0].detach(), chance=chance)
 
-    def _codes(self, view: int, scores: Float[Tensor, "b k"], prototypes: Float[Tensor, "k d"], at: At) -> Tensor:
+    def _codes(self, view: int, scores: Float[Tensor, "b k"], prototypes: Float[Tensor, "k d"], at: Step) -> Tensor:
         """Soft assignments [B, K] of the images by a large view: within the batch, and the queue once it is full."""
         n, length = len(scores), self.queue.shape[1] // dist.world()
         if length and at.epoch >= self.queue_from and int(self.filled) >= self.queue.shape[1]:
@@ -86,7 +86,7 @@ class SwAV(Method):
         return sinkhorn(scores, self.epsilon, self.rounds)[:n]
 
     @torch.no_grad()
-    def after_step(self, update: tuple[Tensor, ...], at: At) -> None:
+    def after_step(self, update: tuple[Tensor, ...], at: Step) -> None:
         length = self.queue.shape[1]
         if length:
             new = torch.stack([dist.gathered(z) for z in update])[:, :length]
