@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from divcon.files.atomic import write_text
-from divcon.methods.contract import At, Batch
+from divcon.methods.contract import Batch, Step
 from divcon.methods.moclr import MoCLR
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.encoder_trial import objection, takes
@@ -122,7 +122,7 @@ def outcome(spec: EncoderSpec, size: int) -> str:
     if why := objection(encoder, size, training=True):
         return f"refused: {why}"
     method = MoCLR(encoder, 64, hidden=64, dim=32).train()
-    loss = method(Batch([_noise(size, 1), _noise(size, 2)], torch.arange(IMAGES)), At(0, 1, 0)).loss
+    loss = method(Batch([_noise(size, 1), _noise(size, 2)], torch.arange(IMAGES)), Step(0, 1, 0)).loss
     loss.backward()
     gradients = [p.grad for p in method.net.encoder.parameters() if p.grad is not None]
     if not gradients or not all(bool(torch.isfinite(g).all()) for g in (loss.detach(), *gradients)):

@@ -21,7 +21,7 @@ from divcon.data.sampler import Sampler
 from divcon.data.views.presets import PRESETS
 from divcon.data.views.view import View
 from divcon.machine import Machine
-from divcon.methods.contract import At
+from divcon.methods.contract import Step
 from divcon.methods.registry import method_named
 from divcon.nets.batch_norm import over_all_ranks
 from divcon.nets.encoder import EncoderSpec, build
@@ -124,7 +124,7 @@ class Ours:
                 self.spent += seconds(self.step)
 
     def step(self) -> None:
-        at = At(self.at, 10_000, self.loader.order.epoch(self.at))
+        at = Step(self.at, 10_000, self.loader.order.epoch(self.at))
         shown = self.loader.batch(self.at)
         begin = time.perf_counter()
         batch = as_batch(shown, self.input_spec, self.machine)

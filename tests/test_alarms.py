@@ -11,17 +11,17 @@ from sklearn.decomposition import PCA
 from test_methods import trained
 from torch import Tensor
 
-from divcon.methods.contract import At, Outcome
+from divcon.methods.contract import Outcome, Step
 from divcon.train.collapse import PATIENCE, CollapseMonitor, spread_and_effective_rank
 
-LATE = At(50, 100, 1)
+LATE = Step(50, 100, 1)
 
 
 def normal(n: int, d: int, seed: int = 0) -> Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
 
 
-def said(outcome: Outcome, caplog: pytest.LogCaptureFixture, at: At = LATE, times: int = 3 * PATIENCE) -> list[str]:
+def said(outcome: Outcome, caplog: pytest.LogCaptureFixture, at: Step = LATE, times: int = 3 * PATIENCE) -> list[str]:
     alarms = CollapseMonitor("base", "do this")
     with caplog.at_level(logging.WARNING, "divcon"):
         for _ in range(times):
@@ -40,14 +40,14 @@ def test_a_loss_below_chance_is_left_alone(caplog: pytest.LogCaptureFixture) -> 
 
 def test_a_young_network_may_know_nothing_and_a_bad_moment_is_forgiven(caplog: pytest.LogCaptureFixture) -> None:
     degenerate = Outcome(torch.tensor(4.0), chance=4.0, features=torch.ones(32, 8))
-    assert said(degenerate, caplog, At(10, 100, 0)) == [] == said(degenerate, caplog, times=PATIENCE - 1)
-    assert said(degenerate, caplog, At(10, 20, 0)) == []  # half of a training of a few steps
+    assert said(degenerate, caplog, Step(10, 100, 0)) == [] == said(degenerate, caplog, times=PATIENCE - 1)
+    assert said(degenerate, caplog, Step(10, 20, 0)) == []  # half of a training of a few steps
 
 
 def test_a_loss_that_has_no_chance_any_more_is_not_judged_by_what_it_was(caplog: pytest.LogCaptureFixture) -> None:
     alarms = CollapseMonitor("base", "do this")
     for _ in range(PATIENCE):
-        alarms.watch(Outcome(torch.tensor(4.0), chance=4.0), At(10, 100, 0))
+        alarms.watch(Outcome(torch.tensor(4.0), chance=4.0), Step(10, 100, 0))
     alarms.watch(Outcome(torch.tensor(0.3)), LATE)
     assert caplog.records == []
 

@@ -19,7 +19,7 @@ from torch import nn
 import divcon
 from divcon.errors import FaultError
 from divcon.machine import Machine
-from divcon.methods.contract import At, Batch, Method, Outcome
+from divcon.methods.contract import Batch, Method, Outcome, Step
 from divcon.methods.simclr import SimCLR
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.runs.stage import StageContext
@@ -76,7 +76,7 @@ def mortal(method: Method, step: int) -> Method:
     """It dies in the forward of this step."""
     forward = method.forward
 
-    def dies(batch: Batch, at: At) -> Outcome:
+    def dies(batch: Batch, at: Step) -> Outcome:
         if at.step == step:
             raise KeyboardInterrupt
         return forward(batch, at)
@@ -165,7 +165,7 @@ class Readings:
         """Whether it was stopped before that part of the training was over."""
         seen = torch.eye(4) * spread + 1
         while self.next < fraction * self.steps:
-            at, self.next = At(self.next, self.steps, 0), self.next + self.every
+            at, self.next = Step(self.next, self.steps, 0), self.next + self.every
             self.alarms.watch(Outcome(torch.tensor(1.0), features=seen), at)
             try:
                 self.alarms.check(at)
@@ -194,8 +194,8 @@ def test_few_dimensions_and_a_loss_of_chance_stop_nothing(caplog: pytest.LogCapt
     alarms = CollapseMonitor("base", "do this")
     line = torch.linspace(-1, 1, 32)[:, None] * torch.ones(32, 8)
     for step in range(1000):
-        alarms.watch(Outcome(torch.tensor(4.0), features=line, chance=4.0), At(step, 1000, 0))
-        alarms.check(At(step, 1000, 0))
+        alarms.watch(Outcome(torch.tensor(4.0), features=line, chance=4.0), Step(step, 1000, 0))
+        alarms.check(Step(step, 1000, 0))
     assert len(caplog.records) == 2
 
 

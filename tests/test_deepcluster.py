@@ -14,7 +14,7 @@ from divcon.clustering.labelings import shared_information, shown_alike
 from divcon.clustering.whitening import whitened
 from divcon.data.loader import Loader
 from divcon.data.sampler import Sampler
-from divcon.methods.contract import At
+from divcon.methods.contract import Step
 from divcon.methods.deepcluster import DeepCluster
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.fold_batch_norm import fold_batch_norms
@@ -124,13 +124,13 @@ def test_each_pass_begins_with_new_clusters_a_new_classifier_and_a_fair_sample()
     method = deepcluster()
     before = method.classifier.weight.clone()
     torch.manual_seed(1)
-    method.before_epoch(lambda _: normal(N, 24), At(0, 10, 0))
+    method.before_epoch(lambda _: normal(N, 24), Step(0, 10, 0))
     assert set(method.labels.tolist()) == set(range(6))  # no cluster is empty
     assert not torch.equal(before, method.classifier.weight) and float(method.classifier.bias.abs().sum()) == 0
     assert float(method.classifier.weight.std()) == pytest.approx(0.01, rel=0.2)
     counts = torch.bincount(method.labels[method.resampled_indices()], minlength=6)
     assert counts.max() - counts.min() <= 6
-    method.before_epoch(lambda _: normal(N, 24, seed=2), At(4, 10, 1))
+    method.before_epoch(lambda _: normal(N, 24, seed=2), Step(4, 10, 1))
     assert 0 < float(method.agreement) < 1 and "agreement" in method(toy_batch("deepcluster"), AT).logs
 
 

@@ -15,7 +15,7 @@ from divcon.api.encoder_check import check_encoders
 from divcon.api.models import find_model
 from divcon.errors import InputError, UsageError
 from divcon.files.tensors import write_tensors
-from divcon.methods.contract import At, Batch
+from divcon.methods.contract import Batch, Step
 from divcon.methods.moclr import MoCLR
 from divcon.methods.registry import method_named
 from divcon.nets.encoder import EncoderSpec, build, check_spec
@@ -52,7 +52,7 @@ def test_a_network_of_every_kind_trains_at_the_default_size_and_comes_back_from_
     torch.manual_seed(0)
     spec = EncoderSpec(name)
     method = MoCLR(build(spec, 64), 64, hidden=16, dim=8).train()
-    method(Batch([noise(4, 64), noise(4, 64, 1)], torch.arange(4)), At(0, 1, 0)).loss.backward()
+    method(Batch([noise(4, 64), noise(4, 64, 1)], torch.arange(4)), Step(0, 1, 0)).loss.backward()
     gradients = [p.grad for p in method.net.encoder.parameters() if p.grad is not None]
     assert gradients and all(bool(g.isfinite().all()) for g in gradients)
     model = Trained(spec, InputSpec(64), method.net.eval())
@@ -189,7 +189,7 @@ def test_a_method_says_how_wide_the_images_are_that_its_encoder_is_shown(method:
     pair = Options(recipe="moclr", encoder="slim10_w8", size=32, batch_size=16, views="mild")
     views = recipe_named("moclr").recipe(pair, 64).base.pair()
     batch = Batch([noise(8, view.size) for view in one.views(views)], torch.arange(8))
-    one(batch, At(0, 1, 0))
+    one(batch, Step(0, 1, 0))
     assert shown == one.sides(views)
 
 

@@ -19,7 +19,7 @@ from divcon.errors import DataError, FaultError, StoppedError
 from divcon.files.integrity import read_json
 from divcon.log import Progress
 from divcon.machine import Machine
-from divcon.methods.contract import At, Batch, Outcome
+from divcon.methods.contract import Batch, Outcome, Step
 from divcon.methods.moclr import MoCLR
 from divcon.methods.registry import method_named
 from divcon.nets.encoder import EncoderSpec, build
@@ -299,7 +299,7 @@ class Broken(MoCLR):
         super().__init__(build(EncoderSpec("slim10_w8"), 16), N, hidden=32, dim=16)
         self.at_step, self.where = at_step, where
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         outcome = super().forward(batch, at)
         weight = next(iter(self.net.parameters()))
         if at.step != self.at_step:
@@ -425,7 +425,7 @@ def losses_on_one_batch(name: str, machine: Machine, steps: int = 3) -> list[flo
     )
     machine.to_device(method).train()
     optimizer, batch = make_optimizer("sgd", method, 0.0), toy_batch(name)
-    ats = [At(step, steps, 0) for step in range(steps)]
+    ats = [Step(step, steps, 0) for step in range(steps)]
     return [float(train_step(method, optimizer, batch, at, RATE, machine).loss.detach()) for at in ats]
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from divcon import dist
 from divcon.losses import instance_nce, instance_softmax, similarities
 from divcon.machine import Machine
-from divcon.methods.contract import At
+from divcon.methods.contract import Step
 from divcon.methods.local_aggregation import LocalAggregation, background_neighbors, close_neighbors, local_aggregation
 from divcon.methods.moco import MoCo
 from divcon.methods.moco_v3 import MoCoV3
@@ -214,11 +214,11 @@ def test_it_begins_as_instance_recognition_with_the_same_net_and_bank() -> None:
     method, other = built("local_aggregation", negatives=0, recognition=0.3), built("npid", negatives=0)
     assert isinstance(method, LocalAggregation) and isinstance(other, NPID)
     batch, before = toy_batch("npid"), method.bank.rows.clone()
-    method.before_epoch(nothing, At(0, 10, 0))
+    method.before_epoch(nothing, Step(0, 10, 0))
     assert torch.equal(method(batch, AT).loss, other(batch, AT).loss)
-    method.before_epoch(nothing, At(2, 10, 1))
+    method.before_epoch(nothing, Step(2, 10, 1))
     assert not method.has_labels and method(batch, AT).loss == other(batch, AT).loss
-    method.before_epoch(nothing, At(4, 10, 2))
+    method.before_epoch(nothing, Step(4, 10, 2))
     assert (
         method.has_labels and method(batch, AT).loss < other(batch, AT).loss and torch.equal(method.bank.rows, before)
     )
@@ -229,9 +229,9 @@ def test_each_clustering_differs_and_each_pass_clusters_again() -> None:
     assert isinstance(method, LocalAggregation)
     first = method.labels.clone()
     assert [len(labels.unique()) for labels in first] == [7] * 3 and len(first.unique(dim=0)) == 3
-    method.before_epoch(nothing, At(4, 10, 1))
+    method.before_epoch(nothing, Step(4, 10, 1))
     assert len(torch.cat([first, method.labels]).unique(dim=0)) == 6
-    method.before_epoch(nothing, At(0, 10, 0))
+    method.before_epoch(nothing, Step(0, 10, 0))
     assert torch.equal(method.labels, first)
 
 
@@ -274,7 +274,7 @@ def steps_of(method: MoCo, early: bool) -> tuple[list[Tensor], list[float]]:
     keys: list[Tensor] = []
     losses: list[float] = []
     for step in range(4):
-        at = At(step, 4, 0)
+        at = Step(step, 4, 0)
         if early:
             method.target.follow(method.net, method.momentum_of(at))
         outcome = method(toy_batch("moco", seed=step), at)
@@ -305,7 +305,7 @@ def test_keys_are_those_of_a_momentum_encoder_that_was_moved_before_them() -> No
 def test_mocos_momentum_is_constant_and_that_of_the_others_rises() -> None:
     for name in ("moco", "moco_v3", "byol", "moclr"):
         method: Any = built(name, momentum=0.9)
-        course = [method.momentum_of(At(step, 10, 0)) for step in range(11)]
+        course = [method.momentum_of(Step(step, 10, 0)) for step in range(11)]
         expected = [0.9] * 11 if name == "moco" else [momentum_at(0.9, step, 10) for step in range(11)]
         assert course == pytest.approx(expected)
 

@@ -26,7 +26,7 @@ from divcon.errors import UsageError
 from divcon.files.integrity import read_json
 from divcon.machine import Machine
 from divcon.methods import contract, registry
-from divcon.methods.contract import At, Batch, Method
+from divcon.methods.contract import Batch, Method, Step
 from divcon.nets.batch_norm import over_all_ranks
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.momentum import Momentum, momentum_at
@@ -130,7 +130,7 @@ def built(name: str, seed: int = 0, **options: Any) -> Method:
     encoder = over_all_ranks(build(EncoderSpec("slim10_w8"), SIZE))
     method = of(encoder, N, *given, **{**small, **KIND_OPTIONS.get(name, {}), **options}).train()
     if name == CLOSE:
-        method.before_epoch(lambda place: torch.zeros(N, 1), At(0, 10, 0))
+        method.before_epoch(lambda place: torch.zeros(N, 1), Step(0, 10, 0))
     return method
 
 
@@ -152,7 +152,7 @@ def trained(
     if one_look:
         method.before_epoch = lambda look, at: before_epoch(look, at) if at.step == 0 else None
 
-    def mortal(batch: Batch, at: At) -> contract.Outcome:
+    def mortal(batch: Batch, at: Step) -> contract.Outcome:
         outcome = forward(batch, at)
         if at.step == die_at:
             raise KeyboardInterrupt
@@ -187,7 +187,7 @@ def is_statistic(name: str) -> bool:
     return name.rpartition(".")[2] in {"running_mean", "running_var", "num_batches_tracked"}
 
 
-AT = At(3, 10, 0)
+AT = Step(3, 10, 0)
 
 
 def loss_of(method: Method, batch: Batch) -> Tensor:
@@ -307,7 +307,7 @@ def test_an_epoch_may_begin_with_a_look_at_the_whole_collection(name: str) -> No
         places.append(place)
         return encode(method.net, SIGHT, toy_pixels(), Machine(), layer=place)
 
-    method.before_epoch(look, At(0, 10, 0))
+    method.before_epoch(look, Step(0, 10, 0))
     assert set(places) <= {"pool", "hidden", "projection"}
     assert torch.isfinite(method(toy_batch(name), AT).loss)
 
@@ -415,7 +415,7 @@ def test_moclrs_target_follows_the_net_by_the_momentum_of_the_step() -> None:
     with torch.no_grad():
         for p in method.net.parameters():
             p.add_(torch.ones_like(p))
-    before, at = [p.clone() for p in method.target.parameters()], At(5, 20, 0)
+    before, at = [p.clone() for p in method.target.parameters()], Step(5, 20, 0)
     method.after_step((), at)
     momentum = momentum_at(0.9, 5, 20)
     for old, new, p in zip(before, method.target.parameters(), method.net.parameters()):

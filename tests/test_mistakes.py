@@ -46,7 +46,7 @@ from divcon.evals.linear import linear
 from divcon.files.integrity import read_json
 from divcon.losses import info_nce, nt_xent, regression
 from divcon.machine import Machine
-from divcon.methods.contract import At
+from divcon.methods.contract import Step
 from divcon.methods.distill import Distill
 from divcon.methods.moclr import MoCLR
 from divcon.methods.registry import options_of
@@ -229,10 +229,10 @@ def test_06_each_training_has_schedules_over_its_own_length(ran: Ran) -> None:
 
 def test_06_the_momentum_of_each_training_ends_at_one_in_its_own_last_step(tmp_path: Path) -> None:
     for steps in (4, 9):
-        seen: list[At] = []
+        seen: list[Step] = []
 
         class Watched(MoCLR):
-            def after_step(self, update: tuple[Tensor, ...], at: At, seen: list[At] = seen) -> None:
+            def after_step(self, update: tuple[Tensor, ...], at: Step, seen: list[Step] = seen) -> None:
                 seen.append(at)
                 super().after_step(update, at)
 
@@ -477,7 +477,7 @@ def test_20_the_targets_statistics_come_from_its_own_forward_in_train_mode() -> 
             p.mul_(1.3)
     own = copy.deepcopy(method.target)
     method(batch, AT)
-    method.after_step((), At(0, 10, 0))
+    method.after_step((), Step(0, 10, 0))
     for view in (batch.views[1], batch.views[0]):
         own(view)
     kept = {name: b for name, b in method.target.named_buffers() if is_statistic(name)}

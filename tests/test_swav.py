@@ -17,7 +17,7 @@ from divcon.data.views.view import View
 from divcon.errors import UsageError
 from divcon.losses import sinkhorn, swapped_prediction
 from divcon.machine import Machine
-from divcon.methods.contract import At
+from divcon.methods.contract import Step
 from divcon.methods.deepcluster_v2 import DeepClusterV2
 from divcon.methods.registry import checked_options
 from divcon.methods.swav import SwAV
@@ -121,7 +121,7 @@ def test_prototypes_are_held_still_at_the_start_and_only_then(name: Name) -> Non
     optimizer, lengths = make_optimizer(name, method, 1e-2), []
     for step in range(7):
         lengths.append(method.prototypes.weight.norm(dim=1).mean().item())
-        train_step(method, optimizer, toy_batch("swav"), At(step, 10, 0), 0.1, Machine())
+        train_step(method, optimizer, toy_batch("swav"), Step(step, 10, 0), 0.1, Machine())
     assert lengths[:6] == pytest.approx([lengths[0]] * 6, rel=2e-2 if name in ("sgd", "adamw") else 1e-6)
     moved = built("swav").prototypes.weight - method.prototypes.weight
     assert moved.abs().max() > 1e-4
@@ -129,7 +129,7 @@ def test_prototypes_are_held_still_at_the_start_and_only_then(name: Name) -> Non
 
 def test_a_loss_at_chance_is_no_news_while_prototypes_are_held() -> None:
     method, batch = built("swav", hold=0.5), toy_batch("swav")
-    assert method(batch, At(4, 10, 0)).chance is None and method(batch, At(5, 10, 0)).chance == math.log(10)
+    assert method(batch, Step(4, 10, 0)).chance is None and method(batch, Step(5, 10, 0)).chance == math.log(10)
 
 
 def test_prototypes_have_length_one_in_the_forward_whatever_their_weights() -> None:
@@ -144,7 +144,7 @@ def test_prototypes_have_length_one_in_the_forward_whatever_their_weights() -> N
 def test_a_queue_is_used_once_it_is_full_and_its_pass_has_come_and_drops_the_oldest() -> None:
     method, batch = built("swav", queue=24, queue_from=1), toy_batch("swav")
     assert isinstance(method, SwAV)
-    first, late = method(batch, At(0, 10, 0)), At(3, 10, 1)
+    first, late = method(batch, Step(0, 10, 0)), Step(3, 10, 1)
     method.after_step(first.update, late)
     assert int(method.filled) == 16
     torch.testing.assert_close(method(batch, late).loss, first.loss)  # not full yet
@@ -152,7 +152,7 @@ def test_a_queue_is_used_once_it_is_full_and_its_pass_has_come_and_drops_the_old
     assert int(method.filled) == 24
     torch.testing.assert_close(method.queue[0, :16], first.update[0] + 1)
     torch.testing.assert_close(method.queue[1, 16:], first.update[1][:8])
-    torch.testing.assert_close(method(batch, At(3, 10, 0)).loss, first.loss)  # its pass has not come
+    torch.testing.assert_close(method(batch, Step(3, 10, 0)).loss, first.loss)  # its pass has not come
     assert float(method(batch, late).loss) != pytest.approx(float(first.loss), abs=1e-4)
 
 
@@ -178,10 +178,10 @@ def test_the_first_pass_begins_with_a_look_and_later_ones_with_what_was_seen() -
         looks.append(place)
         return normal(N, 16)
 
-    method.before_epoch(look, At(0, 20, 0))
+    method.before_epoch(look, Step(0, 20, 0))
     before = method.labels.clone()
-    method.after_step((torch.arange(N), normal(N, 16, seed=3), normal(N, 16, seed=4)), At(3, 20, 0))
-    method.before_epoch(look, At(4, 20, 1))
+    method.after_step((torch.arange(N), normal(N, 16, seed=3), normal(N, 16, seed=4)), Step(3, 20, 0))
+    method.before_epoch(look, Step(4, 20, 1))
     assert looks == ["projection"]
     assert not torch.equal(before, method.labels)
     torch.testing.assert_close(method.bank.rows, F.normalize(normal(N, 16, seed=3), dim=1))
@@ -189,7 +189,7 @@ def test_the_first_pass_begins_with_a_look_and_later_ones_with_what_was_seen() -
 
 def test_labels_are_the_nearest_centroids_by_cosine_and_centroids_have_length_one() -> None:
     method = deepcluster()
-    method.before_epoch(lambda _: normal(N, 16), At(0, 20, 0))
+    method.before_epoch(lambda _: normal(N, 16), Step(0, 20, 0))
     torch.testing.assert_close(method.centroids.norm(dim=2), torch.ones(2, 6))
     for head, rows in enumerate((method.bank.rows, method.other_bank.rows)):
         assert torch.equal((rows @ method.centroids[head].T).argmax(1), method.labels[head])
@@ -203,7 +203,7 @@ def pay(logits: Tensor, truth: Tensor) -> float:
 
 def test_its_loss_is_the_mean_over_views_and_heads_of_a_loops() -> None:
     method, batch = deepcluster(), toy_batch("deepcluster_v2", np.arange(BATCH) * 2)
-    method.before_epoch(lambda _: normal(N, 16), At(0, 20, 0))
+    method.before_epoch(lambda _: normal(N, 16), Step(0, 20, 0))
     seen: list[Tensor] = []
     method.net.projector.register_forward_hook(lambda *said: seen.append(said[-1].detach()))
     found = method(batch, AT).loss

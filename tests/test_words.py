@@ -30,7 +30,7 @@ from divcon.config import parse_options, validate_fields, with_options
 from divcon.data.images import open_images
 from divcon.errors import DataError, FaultError, StoppedError, UsageError
 from divcon.files.paths import as_paths
-from divcon.methods.contract import At
+from divcon.methods.contract import Step
 from divcon.nets.trained import InputSpec
 from divcon.pipelines.recipe import Recipe
 from divcon.recipes import Options, named
@@ -133,7 +133,7 @@ def test_one_cluster_is_not_called_clusters() -> None:
 def test_a_loss_that_is_not_finite_before_any_move_is_not_laid_to_the_rate(step: int, said: str) -> None:
     nan = torch.tensor(float("nan"))
     with pytest.raises(FaultError) as refused:
-        guard_check(StepValues(torch.tensor(1.0), nan, nan, torch.arange(2), At(step, 9, 0)))
+        guard_check(StepValues(torch.tensor(1.0), nan, nan, torch.arange(2), Step(step, 9, 0)))
     assert str(refused.value).endswith(f". {said}")
 
 

@@ -12,7 +12,7 @@ from ..config import unknown_name
 from ..errors import UsageError
 from ..files.paths import Data
 from ..machine import Machine
-from ..methods.contract import At, Batch, Method
+from ..methods.contract import Batch, Method, Step
 from ..nets.encoder import build
 from ..nets.net import width
 from ..stages.cluster import Divide
@@ -121,7 +121,7 @@ def _noise(recipe: NetworkTraining, method: Method, machine: Machine) -> Batch:
 
 
 def _step(method: Method, optimizer: torch.optim.Optimizer, batch: Batch, machine: Machine) -> float:
-    at = At(0, 1, 0)
+    at = Step(0, 1, 0)
     outcome = train_step(method, optimizer, batch, at, 0.0, machine)
     method.after_step(outcome.update, at)
     return float(outcome.loss.detach())

@@ -15,7 +15,7 @@ from ..data.views.presets import plain
 from ..data.views.view import View
 from ..nets.decoder import Decoder
 from ..nets.net import Net
-from .contract import At, Batch, Method, Outcome
+from .contract import Batch, Method, Outcome, Step
 from .settings import PaperSettings, Settings, SmallSettings, measured
 
 
@@ -50,7 +50,7 @@ class AdversarialAutoencoder(Method):
     def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         return (plain(pair[0]),)
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         (images,) = batch.views
         code = self.net(images)
         reconstruction = F.mse_loss(self.decoder(code, images.shape[-1]), images.float())

@@ -7,7 +7,7 @@ from ..losses import cosine_regression
 from ..nets.heads import regressor
 from ..nets.momentum import Momentum
 from ..nets.net import Net
-from .contract import At, Batch, Outcome, Share
+from .contract import Batch, Outcome, Share, Step
 from .momentum_method import MomentumMethod
 from .settings import PaperSettings, Settings, SmallSettings, measured
 
@@ -15,7 +15,10 @@ from .settings import PaperSettings, Settings, SmallSettings, measured
 class BYOL(MomentumMethod):
     """Neither projector nor predictor ends with batch norm. `momentum=None` derives its start from the number of steps."""
 
-    advice = "start with more momentum (base.options.momentum=0.99), or lower base.lr: without negatives, the features of different images may become alike"
+    advice = (
+        "start with more momentum (base.options.momentum=0.99), or lower base.lr: without negatives, the features of different "
+        "images may become alike"
+    )
     about = "predict a momentum encoder's projection of the other view, without negatives"
 
     def __init__(
@@ -33,7 +36,7 @@ class BYOL(MomentumMethod):
         self.target = Momentum(self.net)
         self.momentum = momentum
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         a, b = batch.views
         projection = self.net(a)
         one_way = cosine_regression(self.predictor(projection), self.target(b))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..clustering.labelings import entropy
 from ..data.views.view import View
 from ..nets.net import Net, width
-from .contract import At, Batch, Method, Outcome
+from .contract import Batch, Method, Outcome, Step
 
 
 class Classify(Method):
@@ -28,7 +28,7 @@ class Classify(Method):
     def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         return pair[:1]
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         features = self.net(batch.views[0])
         logits = self.classifier(features).float()
         targets = self.labels[batch.index]

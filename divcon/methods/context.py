@@ -15,7 +15,7 @@ from ..data.views.view import View
 from ..nets.heads import regressor
 from ..nets.net import Net, width
 from ..nets.patches import PATCHES, ROW, corners, cut
-from .contract import At, Batch, Method, Outcome, Share
+from .contract import Batch, Method, Outcome, Share, Step
 from .settings import PaperSettings, Settings, SmallSettings, measured
 
 PATCH, GAP, JITTER = 96, 48, 7  # pixels in the paper (section 3.1); here their proportions count
@@ -48,7 +48,7 @@ class Context(Method):
     def sides(self, pair: tuple[View, View]) -> set[int]:
         return {patch_grid(self.views(pair)[0].size)[0]}
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         patches, targets = patch_pairs(batch.views[0])
         features = self.net(drop_colors(patches, self.drop).flatten(0, 1)).unflatten(0, (-1, 2))
         logits = self.classifier(features.flatten(1)).float()

@@ -21,8 +21,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
-class At:
-    """The step that the training is at. Every schedule is a function of this alone."""
+class Step:
+    """A step of the training. Every schedule is a function of this alone."""
 
     step: int
     steps: int  # of the whole training
@@ -79,14 +79,14 @@ class Method(nn.Module, ABC):
         return {view.size for view in self.views(pair)}
 
     @abstractmethod
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         """Return the loss of a batch, in an `Outcome`."""
 
     def start_from(self, net: Net) -> None:
         """Start from the weights of a trained net. Called before the first step."""
         self.net.load_state_dict(net.state_dict())
 
-    def before_epoch(self, encode: Encode, at: At) -> None:
+    def before_epoch(self, encode: Encode, at: Step) -> None:
         """Prepare an epoch, e.g. cluster the collection. `encode(layer)` returns the features of the whole collection."""
 
     def resampled_indices(self) -> Int64[Tensor, "n"] | None:
@@ -98,5 +98,5 @@ class Method(nn.Module, ABC):
         return []
 
     @torch.no_grad()
-    def after_step(self, update: tuple[Tensor, ...], at: At) -> None:
+    def after_step(self, update: tuple[Tensor, ...], at: Step) -> None:
         """Change the method's state after the optimizer's step, e.g. move a momentum network. `update` is the `Outcome`'s."""

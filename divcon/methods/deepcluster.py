@@ -9,7 +9,7 @@ from ..clustering.labelings import clustered, shared_information, shown_alike
 from ..clustering.whitening import whitened
 from ..data.views.view import View
 from ..nets.net import Net, width
-from .contract import At, Batch, Encode, Method, Outcome
+from .contract import Batch, Encode, Method, Outcome, Step
 from .settings import PaperSettings, Settings, SmallSettings, cluster_count, measured
 
 
@@ -49,7 +49,7 @@ class DeepCluster(Method):
         return pair[:1]
 
     @torch.no_grad()
-    def before_epoch(self, encode: Encode, at: At) -> None:
+    def before_epoch(self, encode: Encode, at: Step) -> None:
         features = F.normalize(whitened(encode("pool"), self.components), dim=1)
         k = self.classifier.out_features
         labels = clustered(features, k, at.epoch, self.rounds, spherical=False, advice=self.advice).labels
@@ -65,7 +65,7 @@ class DeepCluster(Method):
     def reset_parameters(self) -> list[nn.Parameter]:
         return [*self.classifier.parameters()]
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         features = self.net(batch.views[0])
         logits, targets = self.classifier(features).float(), self.labels[batch.index]
         accuracy = (logits.argmax(1) == targets).float().mean()

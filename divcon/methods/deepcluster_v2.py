@@ -12,7 +12,7 @@ from ..data.views.view import View
 from ..losses import cosines
 from ..nets.memory_bank import MemoryBank
 from ..nets.net import Net, by_size
-from .contract import At, Batch, Encode, Method, Outcome, Share
+from .contract import Batch, Encode, Method, Outcome, Share, Step
 from .settings import SMALL_CROPS, PaperSettings, Settings, SmallSettings, cluster_count, measured
 
 
@@ -54,7 +54,7 @@ class DeepClusterV2(Method):
         return (*pair, *small_crops(pair[0], self.crops, self.crop_share))
 
     @torch.no_grad()
-    def before_epoch(self, encode: Encode, at: At) -> None:
+    def before_epoch(self, encode: Encode, at: Step) -> None:
         if at.step == 0:
             projections = F.normalize(encode("projection"), dim=1)
             self.bank.rows.copy_(projections)
@@ -66,7 +66,7 @@ class DeepClusterV2(Method):
             centroids.copy_(clusters.centroids)
             self.labels[head] = clusters.labels
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         z = [F.normalize(view, dim=1) for view in by_size(self.net, batch.views)]
         targets = self.labels[:, batch.index]
         losses = [
@@ -77,7 +77,7 @@ class DeepClusterV2(Method):
         update = batch.index, z[0].detach(), z[1].detach()
         return Outcome(torch.stack(losses).mean(), update=update, features=z[0].detach())
 
-    def after_step(self, update: tuple[Tensor, ...], at: At) -> None:
+    def after_step(self, update: tuple[Tensor, ...], at: Step) -> None:
         index, one, other = update
         self.bank.follow(index, one, momentum=0.0)
         self.other_bank.follow(index, other, momentum=0.0)

@@ -13,7 +13,7 @@ from ..data.views.presets import plain
 from ..data.views.view import View
 from ..nets.decoder import Decoder
 from ..nets.net import Net, width
-from .contract import At, Batch, Method, Outcome
+from .contract import Batch, Method, Outcome, Step
 from .settings import PaperSettings, Settings, SmallSettings, measured
 
 
@@ -39,7 +39,7 @@ class DenoisingAutoencoder(Method):
     def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         return (plain(pair[0]),)
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         (clean,) = batch.views
         noise = self.noise * dist.draw_rows(torch.randn, *clean.shape, device=clean.device)
         features = self.net(clean + noise)

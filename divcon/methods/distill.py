@@ -12,7 +12,7 @@ from ..losses import regression, squared_distance
 from ..nets.heads import regressor
 from ..nets.net import Net, width
 from ..nets.teacher import Teacher
-from .contract import At, Batch, Method, Outcome
+from .contract import Batch, Method, Outcome, Step
 
 
 class Distill(Method):
@@ -68,7 +68,7 @@ class Distill(Method):
         for head, teacher in zip(self.heads, self.teachers, strict=True):
             head.load_state_dict({"weight": torch.diag(1 / teacher.spread), "bias": -teacher.mean / teacher.spread})
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         expert_of = self.expert_of[batch.index]
         targets = self._targets(batch, expert_of).chunk(len(batch.views))
         losses = [self._losses(*pair, expert_of) for pair in zip(batch.views, targets, strict=True)]

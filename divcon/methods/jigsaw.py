@@ -19,7 +19,7 @@ from ..data.views.view import View
 from ..nets.heads import regressor
 from ..nets.net import Net, width
 from ..nets.patches import PATCHES, ROW, corners, cut, standardized
-from .contract import At, Batch, Method, Outcome
+from .contract import Batch, Method, Outcome, Step
 from .settings import PaperSettings, Settings, SmallSettings, measured
 
 TILE = 64 / 75  # the side of a tile, as a share of its cell; its place in the cell is random (section 4.2)
@@ -60,7 +60,7 @@ class Jigsaw(Method):
     def sides(self, pair: tuple[View, View]) -> set[int]:
         return {tile_side(self.views(pair)[0].size)}
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         tiles = random_tiles(batch.views[0])
         u = dist.draw_rows(torch.rand, len(tiles), device=tiles.device)
         targets = (u * len(self.permutations)).long()

@@ -1,4 +1,5 @@
-"""Local Aggregation (https://arxiv.org/abs/1903.12355): pull an image towards its close neighbors: those that share a cluster with it."""
+"""Local Aggregation (https://arxiv.org/abs/1903.12355): pull an image towards its close neighbors, which share a cluster with
+it."""
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from ..clustering.labelings import clustered
 from ..losses import similarities
-from .contract import At, Batch, Encode, Outcome, Share
+from .contract import Batch, Encode, Outcome, Share, Step
 from .npid import NPID
 from .settings import PaperSettings, Settings, SmallSettings, measured
 
@@ -57,7 +58,7 @@ class LocalAggregation(NPID):
         self.register_buffer("labels", torch.zeros(clusterings, n_images, dtype=torch.int64))
         self.register_buffer("has_labels", torch.zeros((), dtype=torch.bool))
 
-    def before_epoch(self, encode: Encode, at: At) -> None:
+    def before_epoch(self, encode: Encode, at: Step) -> None:
         if at.fraction < self.recognition:
             return
         for number, labels in enumerate(self.labels):
@@ -66,7 +67,7 @@ class LocalAggregation(NPID):
             labels.copy_(clusters.labels)
         self.has_labels.fill_(True)
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         if not self.has_labels:
             return super().forward(batch, at)
         z = self.net(batch.views[0])

@@ -9,7 +9,7 @@ from .. import dist
 from ..losses import info_nce
 from ..nets.momentum import Momentum
 from ..nets.net import Net
-from .contract import At, Batch, Outcome, Share
+from .contract import Batch, Outcome, Share, Step
 from .momentum_method import MomentumMethod
 from .settings import PaperSettings, Settings, SmallSettings, measured
 
@@ -35,7 +35,7 @@ class MoCLR(MomentumMethod):
         self.target = Momentum(self.net)
         self.temperature, self.momentum = temperature, momentum
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         a, b = batch.views
         projection = self.net(a)
         one_way = info_nce(projection, self.target(b), self.temperature)

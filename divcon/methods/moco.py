@@ -12,7 +12,7 @@ from .. import dist
 from ..losses import info_nce_of_queue
 from ..nets.momentum import Momentum
 from ..nets.net import Net
-from .contract import At, Batch, Outcome, Share
+from .contract import Batch, Outcome, Share, Step
 from .momentum_method import MomentumMethod
 from .settings import PaperSettings, Settings, SmallSettings, measured
 
@@ -51,16 +51,16 @@ class MoCo(MomentumMethod):
         self.register_buffer("queue", F.normalize(torch.randn(length, dim), dim=1))
         self.register_buffer("queue_position", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         query, key = self.net(batch.views[0]), F.normalize(self.target(batch.views[1]), dim=1)
         loss = info_nce_of_queue(query, key, self.queue, self.temperature)
         return Outcome(loss, update=(key,), features=query.detach(), chance=math.log(1 + len(self.queue)))
 
-    def momentum_of(self, at: At) -> float:
+    def momentum_of(self, at: Step) -> float:
         return super().momentum_of(at) if self.momentum is None else self.momentum  # the paper's does not rise
 
     @torch.no_grad()
-    def after_step(self, update: tuple[Tensor, ...], at: At) -> None:
+    def after_step(self, update: tuple[Tensor, ...], at: Step) -> None:
         super().after_step(update, at)
         (key,) = update
         self._enqueue(dist.all_gather(key))

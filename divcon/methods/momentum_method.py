@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..nets.momentum import Momentum, momentum_at
 from ..nets.net import Net
-from .contract import At, Method
+from .contract import Method, Step
 
 
 class MomentumMethod(Method):
@@ -22,9 +22,9 @@ class MomentumMethod(Method):
         self.target = Momentum(self.net)
 
     @torch.no_grad()
-    def after_step(self, update: tuple[Tensor, ...], at: At) -> None:
+    def after_step(self, update: tuple[Tensor, ...], at: Step) -> None:
         self.target.follow(self.net, self.momentum_of(at))
 
-    def momentum_of(self, at: At) -> float:
+    def momentum_of(self, at: Step) -> float:
         """The momentum at this step."""
         return momentum_at(self.momentum, at.step, at.steps)

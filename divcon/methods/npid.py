@@ -1,4 +1,5 @@
-"""Instance recognition, NPID (https://arxiv.org/abs/1805.01978): a class for each image, whose weight is the image's row in a memory bank."""
+"""Instance recognition, NPID (https://arxiv.org/abs/1805.01978): a class for each image. Its weight vector is the image's row in
+a memory bank."""
 
 import itertools
 import math
@@ -13,7 +14,7 @@ from ..data.views.view import View
 from ..losses import instance_nce, instance_softmax
 from ..nets.memory_bank import MemoryBank
 from ..nets.net import Net
-from .contract import At, Batch, Method, Outcome, Share
+from .contract import Batch, Method, Outcome, Share, Step
 from .settings import PaperSettings, Settings, SmallSettings, measured
 
 
@@ -49,7 +50,7 @@ class NPID(Method):
     def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         return pair[:1]
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         z = self.net(batch.views[0])
         rows, features = self.bank.rows, z.detach()
         if self.negatives == 0:
@@ -60,7 +61,7 @@ class NPID(Method):
         return Outcome(loss, update=(batch.index, features), features=features, chance=nce_of_chance(self.negatives))
 
     @torch.no_grad()
-    def after_step(self, update: tuple[Tensor, ...], at: At) -> None:
+    def after_step(self, update: tuple[Tensor, ...], at: Step) -> None:
         index, features = update
         self.bank.follow(index, features, self.inertia)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..data.views.presets import plain
 from ..data.views.view import View
 from ..nets.net import Net, width
-from .contract import At, Batch, Method, Outcome, Share
+from .contract import Batch, Method, Outcome, Share, Step
 from .settings import PaperSettings, Settings, SmallSettings, measured
 
 TURNS = 4
@@ -31,7 +31,7 @@ class Rotation(Method):
     def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         return (plain(pair[0]),)
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         images, targets = rotations(batch.views[0])
         features = self.net(images)
         logits = self.classifier(features).float()

@@ -9,7 +9,7 @@ from torch import nn
 from .. import dist
 from ..losses import nt_xent
 from ..nets.net import Net
-from .contract import At, Batch, Method, Outcome
+from .contract import Batch, Method, Outcome, Step
 from .settings import PaperSettings, Settings, SmallSettings, measured
 
 
@@ -34,7 +34,7 @@ class SimCLR(Method):
         self.net = Net(encoder, hidden=hidden, dim=dim, layers=layers)
         self.temperature = temperature
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         a, b = self.net(torch.cat(list(batch.views))).chunk(2)
         chance = math.log(2 * len(a) * dist.world_size() - 1)
         return Outcome(nt_xent(a, b, self.temperature), features=a.detach(), chance=chance)

@@ -14,7 +14,7 @@ from ..data.views.presets import small_crops
 from ..data.views.view import View
 from ..losses import cosines, sinkhorn, swapped_prediction
 from ..nets.net import Net, by_size
-from .contract import At, Batch, Method, Outcome, Share
+from .contract import Batch, Method, Outcome, Share, Step
 from .settings import SMALL_CROPS, PaperSettings, Settings, SmallSettings, cluster_count, measured
 
 
@@ -29,7 +29,10 @@ class SwAV(Method):
 
     about = "predict the online cluster of a view from other views, clusters equally full (multi-crop)"
     sizes_by = (("crops", 0),)
-    advice = "lower epsilon (base.options.epsilon=0.03), hold prototypes longer (base.options.hold=), or have fewer (base.options.prototypes=)"
+    advice = (
+        "lower epsilon (base.options.epsilon=0.03), freeze prototypes longer (base.options.hold=), or have fewer "
+        "(base.options.prototypes=)"
+    )
     queue: Tensor
     filled: Tensor
 
@@ -63,18 +66,18 @@ class SwAV(Method):
     def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         return (*pair, *small_crops(pair[0], self.crops, self.crop_share))
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
-        frozen_now = at.fraction < self.hold
+    def forward(self, batch: Batch, at: Step) -> Outcome:
+        freeze = at.fraction < self.hold
         z = [F.normalize(view, dim=1) for view in by_size(self.net, batch.views)]
         prototypes = F.normalize(self.prototypes.weight.float(), dim=1)
-        weights = frozen(prototypes) if frozen_now else prototypes
+        weights = frozen(prototypes) if freeze else prototypes
         scores = [cosines(view, weights) for view in z]
         codes = [self._codes(i, scores[i].detach(), prototypes.detach(), at) for i in (0, 1)]
         loss = swapped_prediction(scores, codes, self.temperature)
-        chance = None if frozen_now else math.log(len(prototypes))
+        chance = None if freeze else math.log(len(prototypes))
         return Outcome(loss, update=(z[0].detach(), z[1].detach()), features=z[0].detach(), chance=chance)
 
-    def _codes(self, view: int, scores: Float[Tensor, "b k"], prototypes: Float[Tensor, "k d"], at: At) -> Tensor:
+    def _codes(self, view: int, scores: Float[Tensor, "b k"], prototypes: Float[Tensor, "k d"], at: Step) -> Tensor:
         """Soft assignments [B, K] of the images by a large view: within the batch, and the queue once it is full."""
         n, length = len(scores), self.queue.shape[1] // dist.world_size()
         if length and at.epoch >= self.queue_from and int(self.filled) >= self.queue.shape[1]:
@@ -83,7 +86,7 @@ class SwAV(Method):
         return sinkhorn(scores, self.epsilon, self.rounds)[:n]
 
     @torch.no_grad()
-    def after_step(self, update: tuple[Tensor, ...], at: At) -> None:
+    def after_step(self, update: tuple[Tensor, ...], at: Step) -> None:
         length = self.queue.shape[1]
         if length:
             new = torch.stack([dist.all_gather(z) for z in update])[:, :length]

@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import dist
 from ..errors import FaultError
 from ..log import warning
-from ..methods.contract import At, Outcome
+from ..methods.contract import Outcome, Step
 
 PATIENCE = 5  # readings in a row before anything is said
 ENDURANCE = 20, 100  # readings in a row, and the steps they span, before images that look alike end a training
@@ -36,12 +36,12 @@ class CollapseMonitor:
         for line in before:
             spread, steps = line.get("spread"), line.get("steps")
             if isinstance(spread, float) and isinstance(steps, int) and steps > 0:  # it may be a stranger's
-                self._count(spread, At(line["step"], steps, 0))
+                self._count(spread, Step(line["step"], steps, 0))
         self.losses: deque[float] = deque(maxlen=PATIENCE)  # each over that of chance
         self.looks: deque[tuple[float, float]] = deque(maxlen=PATIENCE)
         self.said = set[str]()
 
-    def watch(self, outcome: Outcome, at: At) -> dict[str, float]:
+    def watch(self, outcome: Outcome, at: Step) -> dict[str, float]:
         """Read an outcome; what of it is worth logging."""
         found = dict[str, float]()
         if outcome.chance is None:
@@ -57,7 +57,7 @@ class CollapseMonitor:
             self._judge(at)
         return found
 
-    def check(self, at: At) -> None:
+    def check(self, at: Step) -> None:
         """FaultError, on every rank at once, if images have looked alike for too long."""
         readings, steps = ENDURANCE
         long = len(self.alike) >= readings and self.alike[-1] - self.alike[0] >= steps
@@ -69,14 +69,14 @@ class CollapseMonitor:
             "after `divcon redo`). To go on all the same, type the same command with --allow-collapse"
         )
 
-    def _count(self, spread: float, at: At) -> None:
+    def _count(self, spread: float, at: Step) -> None:
         """As it is in the journal, so that a resumed training stops where one that was not interrupted does."""
         if spread >= ALIKE or not _old_enough(at):
             self.alike.clear()
         else:
             self.alike.append(at.step)
 
-    def _judge(self, at: At) -> None:
+    def _judge(self, at: Step) -> None:
         if len(self.losses) == PATIENCE and min(self.losses) > CHANCE:
             self._say(at, "chance", f"its loss is still {self.losses[-1]:.1%} of what knowing nothing costs")
         if len(self.looks) < PATIENCE:
@@ -86,13 +86,13 @@ class CollapseMonitor:
         elif max(rank for _, rank in self.looks) < FEW:
             self._say(at, "few", f"what it sees has come down to {self.looks[-1][1]:.1f} dimensions")
 
-    def _say(self, at: At, what: str, words: str) -> None:
+    def _say(self, at: Step, what: str, words: str) -> None:
         if what not in self.said:
             self.said.add(what)
             warning(f"{self.stage} at step {at.step:,}: {words}; {self.advice}")
 
 
-def _old_enough(at: At) -> bool:
+def _old_enough(at: Step) -> bool:
     """Whether a network should know something by now."""
     return at.fraction >= GRACE and at.step >= LEAST
 

@@ -15,7 +15,7 @@ from ..data.sampler import Sampler
 from ..data.views.view import View
 from ..errors import DataError, UsageError
 from ..machine import Machine
-from ..methods.contract import At, Batch, Method, Outcome
+from ..methods.contract import Batch, Method, Outcome, Step
 from ..nets.trained import InputSpec
 from ..rng import seed_for
 from ..runs.folder import StageFolder
@@ -90,7 +90,7 @@ def fit(
     )
     alarms = CollapseMonitor(context.name, method.advice, course.journal.kept, allow_collapse=context.allow_collapse)
     for step in range(first, steps):
-        at = At(step, steps, order.epoch(step))
+        at = Step(step, steps, order.epoch(step))
         torch.manual_seed(seed_for(training.seed, "step", step))  # so that resuming needs no saved random state
         if order.begins_epoch(step):
             method.before_epoch(lambda layer: encode(method.net, input_spec, pixels, machine, layer=layer), at)
@@ -120,7 +120,7 @@ def train_step(
     method: Method,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
-    at: At,
+    at: Step,
     lr: float,
     machine: Machine,
     guard: NonFiniteGuard | None = None,
@@ -156,7 +156,7 @@ def _save(context: StageContext, method: Method, optimizer: torch.optim.Optimize
     )
 
 
-def _log(course: Metrics, alarms: CollapseMonitor, outcome: Outcome, at: At, lr: float) -> None:
+def _log(course: Metrics, alarms: CollapseMonitor, outcome: Outcome, at: Step, lr: float) -> None:
     logs = {name: float(value) for name, value in outcome.logs.items()}
     more = {"epoch": at.epoch, "lr": lr, **logs, **alarms.watch(outcome, at)}
     course.log(at.step, float(outcome.loss.detach()), more)

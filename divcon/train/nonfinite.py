@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import dist
 from ..errors import FaultError
-from ..methods.contract import At
+from ..methods.contract import Step
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class StepValues:
     loss: Tensor
     size: Tensor
     index: Tensor
-    at: At
+    at: Step
 
 
 class NonFiniteGuard:
@@ -32,7 +32,7 @@ class NonFiniteGuard:
         self.optimizer, self.late = optimizer, late
         self.seen: StepValues | None = None
 
-    def watch(self, loss: Tensor, gradients: list[Tensor], index: Tensor, at: At) -> None:
+    def watch(self, loss: Tensor, gradients: list[Tensor], index: Tensor, at: Step) -> None:
         before, size = self.seen, torch.stack(torch._foreach_norm(gradients)).sum()
         fault = dist.all_max((~torch.isfinite(loss.detach() + size)).float())
         if before is not None:
@@ -57,6 +57,6 @@ def check(seen: StepValues | None) -> None:
     )
 
 
-def _what_helps(at: At) -> str:
+def _what_helps(at: Step) -> str:
     """Before the first move of the weights, how far they move does not matter."""
     return "Set precision=fp32" if at.step == 0 else "Lower the stage's lr, or set precision=fp32"
