@@ -17,7 +17,7 @@ from ..nets.trained import InputSpec, Trained, untrained
 from ..runs.records import RunRecord
 from ..train.encode import encode
 from .encoder_check import check_input_size
-from .entry import runs_alone
+from .entry import UNTRAINED, runs_alone
 
 Patterns = str | tuple[str, ...]  # of paths
 
@@ -29,8 +29,8 @@ def find_model(model: str | Path) -> Trained:
     Raises InputError if the run or stage is not finished.
     """
     text = str(model)
-    if text.startswith("random:"):
-        return _untrained(text.removeprefix("random:"))
+    if text.startswith(UNTRAINED):
+        return _untrained(text.removeprefix(UNTRAINED))
     folder = Path(model)
     if not (folder / "run.json").exists():
         return Trained.load(folder)
