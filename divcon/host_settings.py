@@ -35,12 +35,12 @@ def set_aside() -> Iterator[None]:
         stack.enter_context(_generators())
         stack.enter_context(_numpy_defaults())
         stack.enter_context(pillow_defaults())
-        stack.enter_context(torch_defaults())
+        stack.enter_context(_torch_defaults())
         yield
 
 
 @contextlib.contextmanager
-def torch_defaults() -> Iterator[None]:
+def _torch_defaults() -> Iterator[None]:
     """Run the block with gradients, without autocast, in float32 on the CPU; do nothing if torch is not imported."""
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "inference_mode"):

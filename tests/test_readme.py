@@ -97,9 +97,9 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
         embed: ("open_images",),
         run_plan: ("execute",),
         plan: ("cost_of",),
-        list_recipes: ("answer_names",),
-        list_methods: ("answer_names",),
-        list_encoders: ("answer_names",),
+        list_recipes: ("print_names",),
+        list_methods: ("print_names",),
+        list_encoders: ("print_names",),
     }
     for module, names in begins.items():
         for name in names:

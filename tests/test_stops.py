@@ -210,7 +210,9 @@ def test_what_dead_processes_left_is_cleared_away_and_what_living_ones_write_is_
     gone = subprocess.Popen(["true"])
     gone.wait()
     path = tmp_path / "run.json"
-    stale, alive = part_path(path, gone.pid), part_path(path, os.getppid())
+    stale, alive = (
+        path.with_name(part_path(path).name.replace(f".{os.getpid()}.", f".{pid}.")) for pid in (gone.pid, os.getppid())
+    )
     elsewhere = path.with_name(f"run.json.elsewhere.{gone.pid}.part")
     for left in (stale, alive, elsewhere):
         left.write_text("half")

@@ -16,11 +16,12 @@ from ..files.atomic import atomic_write
 SIDE = 96  # pixels of a picture on the sheet
 MARGIN = 2  # pixels around it
 COLUMNS = 12
+ROWS = 8  # of a sheet of a collection
 
 
-def draw_collection(images: Images, path: Path, *, rows: int = 8) -> None:
+def draw_collection(images: Images, path: Path) -> None:
     """Write a PNG file with pictures evenly spaced over the collection."""
-    positions = evenly_spaced(np.arange(len(images)), COLUMNS * rows)
+    positions = evenly_spaced(np.arange(len(images)), COLUMNS * ROWS)
     _draw(images, [positions[i : i + COLUMNS] for i in range(0, len(positions), COLUMNS)], path)
 
 

@@ -18,7 +18,7 @@ from ..runs.folder import ENCODER_SETTINGS, RunFolder, StageFolder
 from ..runs.records import RunRecord
 from ..train.encode import encode
 from .encoder_check import check_input_size
-from .entry import runs_alone
+from .entry import UNTRAINED, runs_alone
 
 Patterns = str | tuple[str, ...]  # of paths
 
@@ -30,8 +30,8 @@ def find_model(model: str | Path) -> Trained:
     Raises InputError if the run or stage is not finished.
     """
     text = str(model)
-    if text.startswith("random:"):
-        return _untrained(text.removeprefix("random:"))
+    if text.startswith(UNTRAINED):
+        return _untrained(text.removeprefix(UNTRAINED))
     folder = Path(model)
     if not RunFolder(folder).is_run:
         return Trained.load(folder)

@@ -60,7 +60,7 @@ def _version_option(
         "--version",
         callback=lambda asked: _print_version() if asked else None,
         is_eager=True,
-        help="Say the version.",
+        help="Show the version.",
     ),
 ) -> None:
     pass

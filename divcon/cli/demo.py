@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def demo(words: Words = None, json: Json = False) -> None:
-    """Run Divide and Contrast on a real collection, in minutes: Open Clip Art, or a synthetic one without apt-get."""
+    """Try Divide and Contrast in minutes. The images are Open Clip Art, or synthetic ones if there is no apt-get."""
     options = typed_options(words)
     from ..api import demo
 

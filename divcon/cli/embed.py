@@ -5,7 +5,7 @@ from .terminal import print_answer
 
 
 def embed(model: Model, data: Data, words: Words = None, json: Json = False) -> None:
-    """Write a model's features of each image to a parquet file: columns path, path_bytes, picture, embedding."""
+    """Write a model's features to a parquet file. Columns: path, path_bytes, picture (copies have one number), embedding."""
     paths, words = split_data_and_options(data, words)
     options = typed_options(words, "out", "include", "exclude", "layer", "cache", "cache_gb", "workers")
     out = take_required(options, "out", "out=photos.parquet")

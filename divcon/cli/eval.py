@@ -20,7 +20,7 @@ def eval(
     words: Words = None,
     json: Json = False,
 ) -> None:
-    """Score a model on labeled images: kNN and a linear classifier on its frozen features."""
+    """Score a model on labeled images. The scores are of kNN and of a linear classifier on its frozen features."""
     options = typed_options(
         words, "tasks", "seed", "split", "include", "exclude", "layer", "cache", "cache_gb", "workers"
     )

@@ -5,7 +5,7 @@ from .terminal import print_answer
 
 
 def index(data: Data, words: Words = None, json: Json = False) -> None:
-    """Read every file once and store the index, so that later commands start at once. out=FOLDER keeps the index there."""
+    """Read every file once and store an index. Later commands then start at once; out=FOLDER writes the index there too."""
     paths, words = split_data_and_options(data, words)
     options = typed_options(words, "out", "include", "exclude", "near_duplicates", "cache", "workers")
     from ..api import index

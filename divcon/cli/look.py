@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 def look(data: Data, words: Words = None, json: Json = False) -> None:
-    """Count what a collection holds: found, used, duplicates, rejected and why. sheet=FILE.png draws some of the pictures,
-    rejected=FILE.csv lists every rejected file."""
+    """Count the files of a collection. They are found, used, duplicates, or rejected with a reason; sheet=FILE.png draws some
+    of the pictures, rejected=FILE.csv lists every rejected file."""
     paths, words = split_data_and_options(data, words)
     options = typed_options(words, "include", "exclude", "near_duplicates", "cache", "workers", "sheet", "rejected")
     from ..api import look

@@ -14,7 +14,7 @@ def redo(
     stage: Annotated[str, typer.Argument(help="A stage: base, clusters, experts/3, student ...")],
     json: Json = False,
 ) -> None:
-    """Remove a stage and the stages that follow from it, so that the next `divcon run` does them again."""
+    """Remove a stage and the stages after it. The next `divcon run` does them again."""
     from ..api import redo
 
     removed = redo.redo(run, stage)

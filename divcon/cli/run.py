@@ -22,7 +22,7 @@ def run(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train an encoder on a folder of images: out=RUN, and recipe=dnc epochs=60 size=32 ... as you like."""
+    """Train an encoder on a folder of images. Type out=RUN, and recipe=dnc epochs=60 size=32 ... as you like."""
     paths, words = split_data_and_options(data, words)
     options = typed_options(words)
     out = take_required(options, "out", "out=runs/photos")

@@ -7,7 +7,8 @@ from .terminal import print_answer, table
 
 
 def status(run: Run, words: Words = None, json: Json = False) -> None:
-    """Show the state of each stage: done, running or waiting; progress, speed, time left. verify=true checks every hash."""
+    """Show the state of each stage of a run. Each is done, running, waiting, interrupted or failed, with its progress, speed
+    and time left; verify=true checks every hash."""
     options = typed_options(words, "verify")
     from ..api import status
     from ..config import validate_arguments

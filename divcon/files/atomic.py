@@ -46,9 +46,9 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text)
 
 
-def part_path(path: Path, pid: int | None = None) -> Path:
-    """The temporary name of a file or folder while the process `pid` (default: this process) writes it."""
-    return path.with_name(f"{path.name}.{platform.node()}.{pid or os.getpid()}.part")
+def part_path(path: Path) -> Path:
+    """The temporary name of a file or folder while this process writes it."""
+    return path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.part")
 
 
 def orphaned_parts(path: Path) -> Iterator[Path]:
@@ -56,12 +56,11 @@ def orphaned_parts(path: Path) -> Iterator[Path]:
     name = re.compile(re.escape(f"{path.name}.{platform.node()}.") + r"(\d{1,9})\.part")
     for other in sorted(path.parent.iterdir()):
         match = name.fullmatch(other.name)
-        if match and not process_exists(int(match[1])):
+        if match and not _process_exists(int(match[1])):
             yield other
 
 
-def process_exists(pid: int) -> bool:
-    """Return True if a process of this machine has this number."""
+def _process_exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
