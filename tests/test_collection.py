@@ -1,4 +1,4 @@
-"""A folder as it is found: scanned, indexed, read, decoded once and kept."""
+"""A folder of images: it is scanned, indexed and read, and its pixels are decoded once."""
 
 import contextlib
 import ctypes
@@ -34,7 +34,7 @@ from divcon.errors import DataError, DiskError, Error, InputError, ResourceError
 
 
 def aged(folder: Path) -> Path:
-    """All files as of long ago: a scan remembers nothing of one that was written just now."""
+    """Set the times of all files long ago: the cache of scans keeps no verdict on a file that was just written."""
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
             os.utime(path, (1e9, 1e9))
@@ -58,7 +58,7 @@ def images(good: Path, cache: Path) -> Images:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The files that are given to decoding processes."""
+    """The files that are given to the decoding processes."""
     paths = list[bytes]()
 
     def noted(byte_ranges: Sequence[ByteRange], *, workers: int) -> Generator[tuple[ByteRange, Verdict], None, None]:
@@ -91,7 +91,7 @@ def tinted(red: int) -> bytes:
 
 
 def litter(folder: Path, a_good_one: Path) -> None:
-    """One of each of what is found in folders that nobody looked after."""
+    """Make one file of each kind that neglected folders hold."""
     jpeg, whole_png = encoded("JPEG"), encoded("PNG")
     files = {
         b"bad/empty.jpg": b"",
@@ -316,7 +316,7 @@ print(json.dumps({row["path_bytes"].decode(): row["reason"] for row in table}))
 
 
 def obey_permissions() -> None:
-    """Root reads what it likes; without two capabilities, and with no way to get them back, it is refused like all."""
+    """Drop the two capabilities by which root reads every file, so that permissions hold for root too."""
     prctl, drop_from_bounding_set = ctypes.CDLL(None, use_errno=True).prctl, 24
     for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
         if os.geteuid() == 0 and prctl(drop_from_bounding_set, capability, 0, 0, 0) != 0:
@@ -338,7 +338,7 @@ def test_what_can_not_be_read_is_listed(tmp_path: Path) -> None:
 
 
 def served(check: str) -> tuple[str, ...]:
-    """A command that serves verdicts of this kind."""
+    """Return the command of a decoding process with another check function."""
     code = f"import os, time\nfrom divcon.data.index import decode_worker, validate\nfrom divcon.data.index.validate import Verdict\n{check}\ndecode_worker.serve(check)"
     return (sys.executable, "-c", code)
 

@@ -1,4 +1,4 @@
-"""Two pictures are the same by their bytes, and two folders by their real paths: file systems may give one number twice."""
+"""Images are the same by their bytes and folders by their real paths: a file system may give one number twice."""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def noise(path: Path, seed: int) -> None:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The files that were handed to a decoder."""
+    """The files that were given to a decoder."""
     found: list[bytes] = []
     check_files = scanning.check_files
 

@@ -1,4 +1,4 @@
-"""A folder nobody looked after: what can be used is trained on, everything else is listed with its reason."""
+"""A neglected folder: usable images are trained on, all other files are listed with a reason."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ ODD = 9  # of what litter() leaves, these are pictures of their own: strange, bu
 
 @pytest.fixture(scope="module")
 def pile(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """300 pictures, and one of each of what goes wrong; one of them may not be read."""
+    """Make 300 images, and one file of each kind that goes wrong; one of them is not readable."""
     folder = make_collection(tmp_path_factory.mktemp("hostile") / "pile", GOOD, size=32)
     litter(folder, folder / "disc" / "00000.png")
     secret = folder / "bad" / "secret.png"
@@ -30,7 +30,7 @@ def pile(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 
 
 def by_anyone(*words: str) -> "subprocess.CompletedProcess[str]":
-    """A command, by somebody who is not root."""
+    """Run a command as a user who is not root."""
     command = [sys.executable, "-m", "divcon", *words]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=120, check=False, preexec_fn=obey_permissions

@@ -1,6 +1,6 @@
-"""Everything that lies in folders nobody looked after, by the numbers of docs/promises.md: what becomes of each.
+"""The files of neglected folders, by their numbers in docs/promises.md: each is used, or rejected with a reason.
 
-Every file is made here. All of it is looked through once, by somebody who is not root.
+Every file is made here. They are scanned once, by a user who is not root.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Row(NamedTuple):
-    """A file, and what has to become of it: used (as `picture`, with `notes`), or rejected for a reason."""
+    """A file and its expected result: used (as `picture`, with the warnings `notes`), or rejected for a reason."""
 
     number: int
     name: bytes
@@ -67,7 +67,7 @@ class Row(NamedTuple):
 
 
 def own(n: int) -> Pixels:
-    """A picture like no other here."""
+    """An image that differs from all others here."""
     return np.ascontiguousarray(np.roll(scene(), 7 * n % 90, axis=1))
 
 
@@ -76,7 +76,7 @@ def saved(kind: str, n: int, **options: Any) -> bytes:
 
 
 def deep_tiff(n: int, strip: int = 60) -> bytes:
-    """A picture in 16 bits a color, as Pillow does not write them; its one strip has so many of its 60 rows."""
+    """A TIFF of 16 bits a color, which Pillow can't write; its one strip has `rows` of its 60 rows."""
     wide = np.repeat(own(n).astype("<u2") * 257, 1)
     height, width = own(n).shape[:2]
     entries = [
@@ -235,7 +235,7 @@ class Pile(NamedTuple):
 
 @pytest.fixture(scope="module")
 def pile(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Pile]:
-    """The folder with all of it in, and what a look at it found."""
+    """The folder with all files, and the index of its scan."""
     root = tmp_path_factory.mktemp("inputs")
     folder, out, tools = root / "pile", root / "index", root / "tools"
     with socket.socket(socket.AF_UNIX) as server:
@@ -291,7 +291,7 @@ def test_a_file_is_used_or_rejected_for_its_reason(pile: Pile, row: Row) -> None
 
 @pytest.mark.parametrize("row", USED, ids=lambda row: f"{row.number}-{printable(row.name)[:30]}")
 def test_a_used_picture_is_whole_upright_and_neither_white_nor_black(pile: Pile, row: Row, cache: Path) -> None:
-    """As training gets it: through the same folder, decoded and shrunk."""
+    """The image is read through the same folder, decoded and shrunk, as training does it."""
     assert row.picture is not None
     found, folder = row_of(pile.index, row.path), Images(Folder(pile.folder), pile.index)
     (at,) = np.flatnonzero((pile.index.hashes == np.frombuffer(found["hash"], np.uint8)).all(1))
@@ -352,7 +352,7 @@ def test_ghostscript_is_never_started(pile: Pile) -> None:
 
 
 def test_bombs_are_checked_in_64_mb(tmp_path: Path) -> None:
-    """Of memory for all that a decoder takes; with less than it needs, the reason would be another: memory."""
+    """64 MB is the limit for a whole decoding process; a file that needs more would have the reason `memory`."""
     bombs = [row for row in ROWS if row.number in (12, 13, 14, 16, 26, 28, 34, 35, 51)]
     for i, row in enumerate(bombs):
         (tmp_path / str(i)).write_bytes(row.data)
@@ -425,7 +425,7 @@ def cut(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """One bit, with the times put back: nothing but the content tells."""
+    """Flip one bit and restore the times, so that only the content differs."""
     times = path.stat()
     path.write_bytes(flipped(path.read_bytes(), -12))
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -452,7 +452,7 @@ def test_a_file_that_changed_after_the_scan_is_named_at_its_use(
 
 
 def test_a_file_that_was_found_changed_is_looked_at_again(tmp_path: Path, cache: Path) -> None:
-    """Its size and its times are those of before: it would be believed for ever."""
+    """Size and times are unchanged: without `forget` the next scan would not read the file."""
     aged(make_collection(tmp_path / "photos", 20, size=16))
     before = open_images(tmp_path / "photos", cache=cache)
     flip(tmp_path / "photos/disc/00001.jpg")
@@ -499,7 +499,7 @@ def children() -> list[int]:
 
 
 def harm(seed: int, times: int, done: threading.Event) -> None:
-    """Kill, or stop for good, some child now and then."""
+    """Kill or stop a random child process, several times."""
     rng = np.random.default_rng(seed)
     while times and not done.wait(0.3):
         if pids := children():
@@ -531,7 +531,7 @@ def test_decoders_killed_and_stopped_at_random_cost_what_they_were_at(
 
 
 def many(folder: Path, n: int) -> Path:
-    """So many names of one file, in one folder."""
+    """Make a folder with n names of one file."""
     folder.mkdir()
     (folder / "0.png").write_bytes(whole(1))
     for i in range(1, n):

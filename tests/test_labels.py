@@ -1,4 +1,4 @@
-"""Labeled folders as people have them: copies, contradictions, and what systems leave among the pictures."""
+"""Labeled folders with copies, contradictions and files of the operating system."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def picture(path: Path, seed: int) -> Path:
 
 
 def filled(root: Path, *folders: str, each: int = 4) -> Path:
-    """A folder with different pictures in each of these folders."""
+    """Make a folder with different images in each of these subfolders."""
     for i, folder in enumerate(folders):
         for j in range(each):
             picture(root / folder / f"{j}.png", 100 * i + j)

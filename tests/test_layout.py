@@ -1,4 +1,4 @@
-"""A labeled folder's parts and classes, as the names of its folders tell them."""
+"""The splits and classes of a labeled folder, by the names of its folders."""
 
 import unicodedata
 from collections.abc import Iterable, Mapping

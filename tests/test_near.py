@@ -1,4 +1,4 @@
-"""Pictures that look alike: found, counted, and kept or dropped as one likes."""
+"""Images that look alike: they are found, counted, and kept or dropped."""
 
 import csv
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Pixels = NDArray[np.uint8]
 
 
 def cloudy(seed: int, height: int = 120, width: int = 160) -> Image.Image:
-    """Soft colors, as different from those of another seed as photographs are."""
+    """Return an image of soft colors; two seeds differ as two photographs do."""
     coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -92,8 +92,8 @@ def test_a_picture_of_another_shape_is_another_picture() -> None:
     assert alike(data, data) and not alike(data, data, (4 / 3, 1.0))
 
 
-def test_twins_are_those_of_the_loop() -> None:
-    """Of pictures with copies that differ a little: every pair is compared, and each joins the first that is alike."""
+def test_near_duplicates_are_those_of_the_loop() -> None:
+    """A loop compares every pair of images, some of which are copies with small differences."""
     rng = np.random.default_rng(0)
     first = rng.integers(0, 256, (40, THUMBNAIL_BYTES)).astype(np.int64)
     noisy = [np.clip(row + rng.integers(-2, 3, (rng.integers(1, 5), THUMBNAIL_BYTES)), 0, 255) for row in first]
@@ -116,7 +116,7 @@ def test_a_thousand_savings_of_one_picture_leave_one() -> None:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty pictures; eight of them saved once more, and one of those copied."""
+    """Make forty images; eight of them are saved again, and one of those is copied."""
     folder = tmp_path_factory.mktemp("near") / "photos"
     folder.mkdir()
     for i in range(40):
@@ -152,7 +152,7 @@ def test_near_duplicates_are_dropped_by_an_option(photos: Path, cache: Path, tmp
 
 
 def _copy_went(index: Index) -> bool:
-    """Whether it was the copied one of a pair that was dropped: then its copy went with it."""
+    """Return true if the copied image of a pair was dropped, and its copy with it."""
     rows = {row["path_bytes"]: row for row in index.table.to_pylist()}
     return bool(rows[b"copy.jpg"]["duplicate_of"] != rows[b"copy.jpg"]["hash"])
 

@@ -1,4 +1,4 @@
-"""What holds for any input, tried on those that hypothesis thinks of: index, order, random numbers, options, k-means."""
+"""Properties that hold for any input, checked by hypothesis: index, sampler, random numbers, options, k-means."""
 
 import contextlib
 import json
@@ -38,7 +38,7 @@ FILES = st.lists(GOOD | BAD, max_size=20, unique_by=lambda file: file.path)
 
 
 def consistent(files: list[Found]) -> list[Found]:
-    """Files of one hash are of one content, and so look alike."""
+    """Give files of one hash one thumbnail: they have one content."""
     seen: dict[bytes | None, bytes] = {}
     return [
         file._replace(thumbnail=seen.setdefault(file.hash, file.thumbnail)) if file.hash else file for file in files

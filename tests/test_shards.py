@@ -1,4 +1,4 @@
-"""Tar shards, read where they lie: whole ones, torn ones, and such as were made to do harm."""
+"""Tar shards, read in place: intact, damaged and malicious ones."""
 
 import io
 import json
@@ -43,7 +43,7 @@ FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarf
 
 
 def packed(files: Sequence[tuple[str, bytes]], format: int = tarfile.PAX_FORMAT) -> bytes:
-    """A tar of these files, as the standard library writes it."""
+    """Return a tar of these files, written by the standard library."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=format, errors="surrogateescape") as tar:
         for name, data in files:
@@ -57,7 +57,7 @@ def header(
     name: str, *, size: int = 0, kind: bytes = tarfile.REGTYPE, realsize: int | None = None, link: str = "",
     holes: bool = False,
 ) -> bytes:  # fmt: skip
-    """One header, with whatever it says made true to its checksum."""
+    """Return a header with the given fields and the right checksum."""
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, link
     block = bytearray(info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
@@ -71,7 +71,7 @@ def header(
 
 
 def number(value: int) -> bytes:
-    """In twelve bytes: octal, or where that does not do, in base 256."""
+    """Return the number in twelve bytes: octal, or base 256 where it is too large."""
     return (
         b"%011o\0" % value
         if 0 <= value < 8**11
@@ -84,7 +84,7 @@ def padded(data: bytes) -> bytes:
 
 
 def pax(**records: str) -> bytes:
-    """A header of what is said of the member behind it."""
+    """Return an extended header for the member behind it."""
     lines = b""
     for key, value in records.items():
         rest = f" {key.replace('__', '.')}={value}\n".encode()
@@ -102,7 +102,7 @@ PICTURES = [(f"{i:03}.png", whole(i)) for i in range(20)]
 
 
 class Counted(io.BytesIO):
-    """A file that says when it is read more often than a list of few members needs."""
+    """A file that fails when it is read more often than a list of few members needs."""
 
     reads = 0
 
@@ -113,7 +113,7 @@ class Counted(io.BytesIO):
 
 
 def read(data: bytes) -> tuple[list[Member], str]:
-    """What is found in a tar, and why it can't be followed to its end."""
+    """Return the members of a tar, and the reason why it can't be read to its end."""
     found = list[Member]()
     try:
         for one in members(Counted(data), len(data)):
@@ -168,8 +168,8 @@ def test_a_used_picture_of_a_tar_is_the_one_that_was_put_in(found: Images, cache
         assert close(pictures[int(where[position])], expected, 5)
 
 
-def test_bombs_in_a_tar_are_judged_within_a_gigabyte(tarred: Path, tmp_path: Path) -> None:
-    """Of address space, for the process that follows the headers; its decoders have limits of their own."""
+def test_bombs_in_a_tar_are_checked_within_a_gigabyte(tarred: Path, tmp_path: Path) -> None:
+    """The limit is on the address space of the process that reads the headers; its decoders have their own."""
     command = [sys.executable, "-m", "divcon", "look", str(tarred), "--json", f"cache={tmp_path}"]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=60,
@@ -367,7 +367,7 @@ def test_two_members_of_one_name_are_two_images(tmp_path: Path, cache: Path) -> 
 @settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_no_bytes_lead_the_reader_astray(data: st.DataObject) -> None:
-    """Every member lies within what is there, behind the one before, or is rejected."""
+    """Every member lies in the file, behind the previous member, or is rejected."""
     good = bytearray(
         packed(PICTURES[:3]) if data.draw(st.booleans()) else b"".join(HUGE.values()) + packed(PICTURES[:2])
     )
@@ -407,7 +407,7 @@ def swapped(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """One bit in the last picture, with the times put back: nothing but the content tells."""
+    """Flip one bit of the last image and restore the times, so that only the content differs."""
     times, data = path.stat(), bytearray(path.read_bytes())
     last = read(bytes(data))[0][-1]
     data[last.offset + last.size // 2] ^= 1

@@ -1,4 +1,4 @@
-"""Tables that programs join by path: every file that can be read is in them, by its real name."""
+"""Tables that programs join by path list every readable file by its real name."""
 
 import csv
 import json

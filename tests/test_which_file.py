@@ -1,4 +1,4 @@
-"""Which file? Every message names some, and what it says to type does what it says."""
+"""Messages name files, and the commands that they advise work."""
 
 import csv
 import json

@@ -63,8 +63,9 @@ def splits_below_classes(root: Path, first: str, splits: Iterable[str]) -> Usage
 
 def _advice(root: Path, subfolders: Subfolders, roles: Roles, with_classes: Sequence[str]) -> str:
     """Return the options that settle the doubt."""
-    like = f"like {printable(root / with_classes[0])}" if with_classes else ""
-    name = f", or name the folder whose subfolders are the classes, {like}" if like else ""
+    name = ""
+    if with_classes:
+        name = f", or name the folder whose subfolders are the classes, like {printable(root / with_classes[0])}"
     split = _suggested_split(subfolders, roles)
     return f"Type split=none if each folder is a class, split={split} to name the splits{name}"
 

@@ -1,4 +1,4 @@
-"""Labeled folders with parts as archives and competitions have them: lone folders, no classes to test on, names nearly the same."""
+"""Labeled folders with splits, as archives and competitions have them: wrapper folders, no test classes, similar names."""
 
 from collections.abc import Callable
 from pathlib import Path
