@@ -17,7 +17,7 @@ from test_host import STEPS, trained
 import divcon
 from divcon import machine
 from divcon.api import disk_space, plan, run_plan
-from divcon.data.pixels import pixel_cache
+from divcon.data.pixels import pixels
 from divcon.errors import DiskError
 from divcon.files import atomic, caches, integrity
 
@@ -57,7 +57,9 @@ def all_verbs(photos: Path, where: Path, cache: Path) -> list[Any]:
     answers: list[Any] = [divcon.look(photos, cache=cache)]
     answers.append(divcon.evaluate("random:slim10_w8", photos, tasks="knn", cache=cache))
     answers.append(divcon.embed("random:slim10_w8", photos, out=where / "e.parquet", cache=cache))
-    answers.append([row["stage"] for row in plan.cost_of(run_plan.prepare_run(photos, where / "run", options))["stages"]])
+    answers.append(
+        [row["stage"] for row in plan.cost_of(run_plan.prepare_run(photos, where / "run", options))["stages"]]
+    )
     answers.append(divcon.run(photos, out=where / "run", **options).did)
     return [
         *answers,
@@ -87,7 +89,7 @@ def test_what_a_closed_cache_holds_is_used(
     expected = all_verbs(photos, tmp_path / "run", tmp_path / "cache")
     before = {path: path.read_bytes() for path in files(tmp_path / "cache")}
     close(tmp_path / "cache", errno.EROFS)
-    monkeypatch.setattr(pixel_cache, "shrunk", None)  # nothing is decoded again
+    monkeypatch.setattr(pixels, "decode_shrunk", None)  # nothing is decoded again
     assert divcon.embed("random:slim10_w8", photos, out=tmp_path / "e.parquet", cache=tmp_path / "cache") == expected[2]
     assert "can't be written" not in caplog.text
     assert {path: path.read_bytes() for path in files(tmp_path / "cache")} == before

@@ -43,9 +43,10 @@ from formats_made import (
 from PIL import Image
 
 from divcon.data.decoding import formats
-from divcon.data.decoding.decode import Rejected, fitted, seen, shrunk
-from divcon.data.decoding.tiff_directory import directory as directory_of
-from divcon.data.decoding.tiff_rewrite import rewritten
+from divcon.data.decoding.decode import decode, decode_shrunk, fitted_size
+from divcon.data.decoding.rejection import Rejected
+from divcon.data.decoding.tiff_directory import read_directory
+from divcon.data.decoding.tiff_rewrite import rewrite
 from divcon.data.index import validate
 
 DOCS = Path(__file__).parents[1] / "docs/formats.md"
@@ -279,9 +280,9 @@ WHOLE = saved("JPEG", COLOR, quality=95, subsampling=0)
 
 def shortened(data: bytes) -> bytes:
     """Of its one strip the first half, and a directory that says so: what it says agrees with what is there."""
-    directory = directory_of(data)
+    directory = read_directory(data)
     (length,) = directory.tags[279]
-    return rewritten(directory, {279: [length // 2]})
+    return rewrite(directory, {279: [length // 2]})
 
 
 COMPRESSED = {
@@ -410,7 +411,7 @@ def apart(one: Pixels, other: Pixels) -> float:
 @pytest.mark.parametrize("row", [row for row in ROWS if row.picture is not None], ids=named)
 def test_a_file_becomes_the_picture_that_was_written_and_that_another_reader_sees(row: Row) -> None:
     assert row.picture is not None
-    picture = seen(row.data).picture
+    picture = decode(row.data).pixels
     assert apart(picture, row.picture) <= row.within
     assert row.notes in validate._judge_bytes(row.data, b"", validate.Verdict()).detail
     if row.other:
@@ -419,18 +420,18 @@ def test_a_file_becomes_the_picture_that_was_written_and_that_another_reader_see
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.picture is not None], ids=named)
 def test_shrunk_or_not_it_is_the_same_picture(row: Row) -> None:
-    picture = seen(row.data).picture
-    assert np.array_equal(shrunk(row.data, 1000), picture) or row.format == "JPEG"
+    picture = decode(row.data).pixels
+    assert np.array_equal(decode_shrunk(row.data, 1000), picture) or row.format == "JPEG"
     small = np.asarray(
-        Image.fromarray(picture).resize(fitted(picture.shape[1], picture.shape[0], 16), Image.Resampling.BOX)
+        Image.fromarray(picture).resize(fitted_size(picture.shape[1], picture.shape[0], 16), Image.Resampling.BOX)
     )
-    assert apart(shrunk(row.data, 16), small) < 12
+    assert apart(decode_shrunk(row.data, 16), small) < 12
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.picture is None], ids=named)
 def test_what_is_not_read_is_rejected_for_its_own_reason(row: Row) -> None:
-    for do in (seen, lambda data: shrunk(data, 16)):
-        if row.reason == "one_color" and do is not seen:
+    for do in (decode, lambda data: decode_shrunk(data, 16)):
+        if row.reason == "one_color" and do is not decode:
             continue
         with pytest.raises(Rejected, match=row.notes) as error:
             do(row.data)
@@ -451,7 +452,7 @@ def test_what_is_not_read_is_rejected_for_its_own_reason(row: Row) -> None:
 )
 def test_what_begins_like_one_of_our_formats_is_named_for_what_it_is(data: bytes, reason: str) -> None:
     with pytest.raises(Rejected) as error:
-        seen(data)
+        decode(data)
     assert error.value.reason == reason
 
 
@@ -463,10 +464,10 @@ def test_the_table_in_the_docs_is_the_one_that_is_tested() -> None:
 WITHOUT = """
 import sys
 sys.modules["pi_heif"] = None
-from divcon.data.decoding import decode
+from divcon.data.decoding import formats
 from divcon.data.index import validate
 verdict = validate._judge_bytes(open(sys.argv[1], "rb").read(), b"", validate.Verdict())
-print(verdict.reason, verdict.detail, decode.DECODING, sep="|")
+print(verdict.reason, verdict.detail, formats.DECODER_VERSIONS, sep="|")
 """
 
 
@@ -474,7 +475,7 @@ def test_without_its_extra_a_heic_says_what_to_type_and_is_looked_at_again_with_
     command = [sys.executable, "-c", WITHOUT, str(made.PICTURES / "plain.heic")]
     reason, detail, decoding = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("|")
     assert reason == "needs_extra" and "pip install 'divcon[heif]'" in detail
-    assert decoding.strip() != formats.DECODING  # what a scan remembers is kept under this
+    assert decoding.strip() != formats.DECODER_VERSIONS  # what a scan remembers is kept under this
 
 
 @pytest.mark.parametrize("cut", [0.1, 0.5, 0.99])
@@ -486,7 +487,8 @@ def test_no_part_of_a_file_passes_for_the_whole(row: Row, cut: float) -> None:
     if row.format not in ("GIF", "WebP") and "several pages" not in row.file:
         with contextlib.suppress(Rejected):
             assert (
-                np.array_equal(seen(row.data[: int(len(row.data) * cut)]).picture, seen(row.data).picture) and cut > 0.9
+                np.array_equal(decode(row.data[: int(len(row.data) * cut)]).pixels, decode(row.data).pixels)
+                and cut > 0.9
             )
 
 
@@ -505,7 +507,7 @@ SIZES = {
 def test_a_bomb_of_any_format_is_refused_by_its_header(kind: str) -> None:
     data = SIZES[kind](made.read("plain.heic") if kind == "HEIC" else saved("AVIF", COLOR))
     tracemalloc.start()
-    for do in (seen, lambda data: shrunk(data, 16)):
+    for do in (decode, lambda data: decode_shrunk(data, 16)):
         with pytest.raises(Rejected) as error:
             do(data)
         assert error.value.reason == "too_many_pixels"
@@ -517,13 +519,13 @@ def test_a_preview_never_passes_for_the_photograph() -> None:
     """A camera's raw file begins with a small picture, and marks it in one of these ways."""
     for own in ({254: [1], 330: [8]}, {50706: [1, 4]}, {33421: [2, 2]}):
         with pytest.raises(Rejected, match="develop it") as error:
-            seen(tags({**RAW_TAGS, **own}, [COLOR.tobytes()]))
+            decode(tags({**RAW_TAGS, **own}, [COLOR.tobytes()]))
         assert error.value.reason == "format_not_allowed"
 
 
 def test_a_page_with_smaller_copies_of_itself_is_no_camera_raw() -> None:
     """Microscopes and maps write these: the first directory is the whole picture, others are below it."""
-    assert np.array_equal(seen(tags({**RAW_TAGS, 254: [0], 330: [8]}, [COLOR.tobytes()])).picture, COLOR)
+    assert np.array_equal(decode(tags({**RAW_TAGS, 254: [0], 330: [8]}, [COLOR.tobytes()])).pixels, COLOR)
 
 
 def test_no_flipped_byte_of_a_new_format_gets_past_the_reasons() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ..data.images import Images
-from ..data.pixels.pixel_cache import fitted_sizes, place_of
+from ..data.pixels.pixel_cache import pixel_folder
+from ..data.pixels.pixels import fitted_sizes
 from ..errors import DiskError
 from ..files.paths import nearest_folder
 from ..files.text import printable
@@ -80,11 +81,11 @@ def _kept(recipe: Recipe, n: int) -> float:
 def _pixels(cache: Path, input_spec: InputSpec, images: Images, gb: float) -> float:
     """Bytes of the pixel cache that is still to be made."""
     side = input_spec.short_side
-    if place_of(images, side, cache).exists() or not os.access(nearest_folder(cache), os.W_OK):
+    if pixel_folder(images, side, cache).exists() or not os.access(nearest_folder(cache), os.W_OK):
         return 0.0
     size = pixel_bytes(images, side)
     begun = sum(
-        512 * file.stat().st_blocks for file in _files(cache / "pixels", f"{place_of(images, side, cache).name}.*")
+        512 * file.stat().st_blocks for file in _files(cache / "pixels", f"{pixel_folder(images, side, cache).name}.*")
     )
     return max(0.0, size - begun) if size <= gb * 1e9 else 0.0
 

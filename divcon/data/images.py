@@ -16,7 +16,7 @@ from .. import log
 from ..errors import NAMED, DataError, InputError, few
 from ..files.paths import Data, as_paths, nearest_folder, printable_data, shell_quoted
 from ..files.text import printable
-from .decoding.decode import FORMATS
+from .decoding.formats import FORMATS
 from .index.index import Index, Near, fingerprint
 from .index.rejected import sample
 from .index.scan import Memory, memory_of, scan

@@ -46,7 +46,7 @@ def serve(judge: Callable[[ByteRange], Verdict] = check_file) -> None:
     _send(out, READY)
     _be_quiet()
     _cap_memory()
-    formats.one_thread()
+    formats.use_one_thread()
     while request := _receive(source):
         for place in _places(request):
             signal.alarm(int(4 * SECONDS))  # a parent that was killed can't end a decoder that hangs

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...rng import uniforms
-from ..decoding.decode import Picture
+from ..decoding.orientation import RGBArray
 
 GRID = 10
 GRAYS = GRID * GRID
@@ -30,7 +30,7 @@ Looks = UInt8[np.ndarray, "n 112"]
 Shapes = NDArray[np.float64]
 
 
-def thumbnails(picture: Picture) -> bytes:
+def thumbnails(picture: RGBArray) -> bytes:
     """What a picture looks like from afar."""
     small = Image.fromarray(picture).resize((GRID, GRID), Image.Resampling.BOX)
     colors = np.asarray(small).astype(np.int32)

@@ -17,13 +17,13 @@ import pyarrow as pa
 
 from ... import failpoints, log, signals
 from ...files import atomic, caches, integrity
-from ..decoding.decode import DECODING
+from ..decoding.formats import DECODER_VERSIONS
 from ..sources.byte_range import ByteRange, Entry, Source, Wanted
 from .decode_worker import judged
 from .index import Found, Index, Near
 from .validate import Verdict
 
-LAYOUT = f"2, {DECODING}".encode()
+LAYOUT = f"2, {DECODER_VERSIONS}".encode()
 SAVE_SECONDS = 10.0
 # A file that changes twice within a tick of the file system's clock shows only one time.
 RACY_NS = 2_000_000_000

@@ -7,8 +7,10 @@ import stat
 from typing import IO, NamedTuple
 
 from ...files.integrity import open_regular
-from ..decoding import decode
+from ..decoding.checked_image import MAX_BYTES
+from ..decoding.decode import decode
 from ..decoding.image_warnings import notes
+from ..decoding.rejection import Rejected
 from ..sources.byte_range import ByteRange
 from ..sources.retry import retry
 from . import near_duplicates
@@ -51,7 +53,7 @@ def _judge_open(file: IO[bytes], place: ByteRange) -> Verdict:
     blank = Verdict(size, status.st_mtime_ns, status.st_ino)
     if not stat.S_ISREG(status.st_mode):
         return blank._replace(reason="not_a_regular_file")
-    if size > decode.MAX_BYTES:
+    if size > MAX_BYTES:
         return blank._replace(reason="file_too_large", detail=f"{size:,} bytes")
     file.seek(place.offset)
     data = file.read(-1 if place.size is None else size)
@@ -62,9 +64,9 @@ def _judge_open(file: IO[bytes], place: ByteRange) -> Verdict:
 
 def _judge_bytes(data: bytes, path: bytes, verdict: Verdict) -> Verdict:
     try:
-        picture, found = decode.seen(data)
+        picture, found = decode(data)
         seen = base64.b64encode(near_duplicates.thumbnails(picture)).decode()
-    except decode.Rejected as error:
+    except Rejected as error:
         return verdict._replace(reason=error.reason, detail=error.detail)
     except MemoryError:
         return verdict._replace(reason="memory", detail=f"needs more than {MEMORY / 2**30:g} GiB")

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 
 from ...rng import Index
-from ..pixels.packed import PackedPictures
+from ..pixels.packed import PackedImages
 from .draw import Draws, draw
 from .view import View
 
@@ -19,7 +19,7 @@ FEWEST = 16  # views that are worth a thread's while
 
 
 def render(
-    pictures: PackedPictures, rows: NDArray[np.int64], draws: Draws, size: int, workers: int = 1
+    pictures: PackedImages, rows: NDArray[np.int64], draws: Draws, size: int, workers: int = 1
 ) -> UInt8[np.ndarray, "batch size size 3"]:
     """The pixels of the views of these rows of `pictures`: the same bits on any number of threads."""
     out = np.empty((len(rows), size, size, 3), np.uint8)
@@ -34,7 +34,7 @@ def render(
 
 
 def _fill(
-    pictures: PackedPictures,
+    pictures: PackedImages,
     rows: NDArray[np.int64],
     draws: Draws,
     out: UInt8[np.ndarray, "batch size size 3"],
@@ -62,7 +62,7 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 
 def views_of(
     view: View,
-    pictures: PackedPictures,
+    pictures: PackedImages,
     rows: NDArray[np.int64],
     purpose: Sequence[int | str],
     index: Index,
