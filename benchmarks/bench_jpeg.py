@@ -48,7 +48,7 @@ def ours(folder: Path, place: Path, size: int) -> Work:
     at = np.arange(len(images))
 
     def make() -> list[object]:
-        pictures, rows = pixels.at(at)
+        pictures, rows = pixels.read(at)
         return [views_of(view, pictures, rows, (0, i), at) for i, view in enumerate(byol(size))]
 
     return make

@@ -98,11 +98,11 @@ def table(n: int) -> pa.Table:
 
 def cache_of(images: Images, folder: Path) -> Path:
     """Where `divcon.data.pixels.pixel_cache` looks for these images' pixels."""
-    from divcon.data.decoding.decode import DECODING
-    from divcon.data.pixels.pixel_cache import LAYOUT
+    from divcon.data.decoding.formats import DECODER_VERSIONS
+    from divcon.data.pixels.pixel_cache import VERSION
     from divcon.files.integrity import digest
 
-    return folder / "cache" / "pixels" / digest(f"{images.fingerprint} {SIDE} {LAYOUT} {DECODING}")
+    return folder / "cache" / "pixels" / digest(f"{images.fingerprint} {SIDE} {VERSION} {DECODER_VERSIONS}")
 
 
 def held(folder: Path) -> Peaks:

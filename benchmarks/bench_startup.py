@@ -20,12 +20,12 @@ CLI = ("-m", "divcon")
 RUN = ("recipe=moclr", "epochs=1", "encoder=slim10_w8", "size=16", "precision=fp32")
 FIRST_BATCH = """
 import numpy as np
-from divcon.data.pixels.packed import PackedPictures
+from divcon.data.pixels.packed import PackedImages
 from divcon.data.views.presets import PRESETS
 from divcon.data.views.render import views_of
 for preset in PRESETS.values():
     for view in preset(32):
-        views_of(view, PackedPictures.of([np.zeros((48, 40, 3), np.uint8)] * 64), np.arange(64), (0,), np.arange(64), 2)
+        views_of(view, PackedImages.from_arrays([np.zeros((48, 40, 3), np.uint8)] * 64), np.arange(64), (0,), np.arange(64), 2)
 """
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from divcon.data.pixels.packed import PackedPictures
+from divcon.data.pixels.packed import PackedImages
 from divcon.data.views.presets import byol
 from divcon.data.views.render import views_of
 from divcon.data.views.view import Style
@@ -80,7 +80,7 @@ def case(shape: tuple[int, int], size: int) -> str:
 
 
 def ours(pictures: list[Picture], size: int, style: Style) -> Work:
-    ragged, at = PackedPictures.of(pictures), np.arange(len(pictures))
+    ragged, at = PackedImages.from_arrays(pictures), np.arange(len(pictures))
     view = replace(byol(size)[0], style=style)
     return lambda: views_of(view, ragged, at, (0,), at)
 

@@ -15,8 +15,8 @@ from torch import nn
 from divcon import machine as machines
 from divcon.data import synthetic
 from divcon.data.loader import Loader
-from divcon.data.pixels.packed import PackedPictures
-from divcon.data.pixels.pixel_cache import Cached
+from divcon.data.pixels.packed import PackedImages
+from divcon.data.pixels.pixel_cache import CachedPixels
 from divcon.data.sampler import Sampler
 from divcon.data.views.presets import PRESETS
 from divcon.data.views.view import View
@@ -87,7 +87,7 @@ class Case:
 def pictures(n: int, side: int) -> list[Picture]:
     """n different square pictures, made as `divcon.data.synthetic` makes them."""
     kinds = itertools.cycle(synthetic.KINDS.values())
-    return [synthetic.picture(draw, np.random.default_rng(i), side)[:side, :side] for i, draw in zip(range(n), kinds)]
+    return [synthetic.draw_image(draw, np.random.default_rng(i), side)[:side, :side] for i, draw in zip(range(n), kinds)]
 
 
 def chosen() -> Machine:
@@ -105,7 +105,7 @@ class Ours:
         network = with_fast_small_maps(network) if machine.fast_small_maps else network
         self.method = method_named(case.method)(network, len(pictures), **case.options())
         self.loader = Loader(
-            Cached(PackedPictures.of(pictures), np.arange(len(pictures))), Sampler(len(pictures), case.batch),
+            CachedPixels(PackedImages.from_arrays(pictures), np.arange(len(pictures))), Sampler(len(pictures), case.batch),
             self.method.views(case.views()), seed=0, workers=machine.workers, ahead=machine.device != "cpu",
         )  # fmt: skip
         machine.to_device(self.method).train()
@@ -124,7 +124,7 @@ class Ours:
                 self.spent += seconds(self.step)
 
     def step(self) -> None:
-        at = Step(self.at, 10_000, self.loader.order.epoch(self.at))
+        at = Step(self.at, 10_000, self.loader.sampler.epoch(self.at))
         shown = self.loader.batch(self.at)
         begin = time.perf_counter()
         batch = as_batch(shown, self.input_spec, self.machine)

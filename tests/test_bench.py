@@ -15,7 +15,7 @@ from benchmarks.sides import Side
 from benchmarks.steps import Case, Ours
 from divcon import allocator
 from divcon.api.run_plan import prepare_run
-from divcon.data.pixels.pixel_cache import Cached
+from divcon.data.pixels.pixel_cache import CachedPixels
 from divcon.machine import Machine
 
 
@@ -77,7 +77,7 @@ def test_a_collection_without_files_is_opened_from_the_cache(tmp_path: Path, mon
     monkeypatch.setattr(bench_memory, "STEPS", 2)
     monkeypatch.setattr(bench_memory, "BATCH", 4)
     opened: list[int] = []
-    monkeypatch.setattr(Cached, "__len__", lambda self: opened.append(len(self.rows)) or len(self.rows))
+    monkeypatch.setattr(CachedPixels, "__len__", lambda self: opened.append(len(self.rows)) or len(self.rows))
     bench_memory.write_collection(tmp_path, 300)
     assert bench_memory.trained(tmp_path)["whole"] > 0 and 300 in opened
 

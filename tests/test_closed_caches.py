@@ -17,7 +17,7 @@ from test_host import STEPS, trained
 import divcon
 from divcon import machine
 from divcon.api import disk_space, plan, run_plan
-from divcon.data.pixels import pixel_cache
+from divcon.data.pixels import pixels
 from divcon.errors import DiskError
 from divcon.files import atomic, caches, integrity
 
@@ -88,7 +88,7 @@ def test_what_a_closed_cache_holds_is_used(
     expected = all_verbs(photos, tmp_path / "run", tmp_path / "cache")
     before = {path: path.read_bytes() for path in files(tmp_path / "cache")}
     close(tmp_path / "cache", errno.EROFS)
-    monkeypatch.setattr(pixel_cache, "shrunk", None)  # nothing is decoded again
+    monkeypatch.setattr(pixels, "decode_shrunk", None)  # nothing is decoded again
     assert divcon.embed("random:slim10_w8", photos, out=tmp_path / "e.parquet", cache=tmp_path / "cache") == expected[2]
     assert "can't be written" not in caplog.text
     assert {path: path.read_bytes() for path in files(tmp_path / "cache")} == before

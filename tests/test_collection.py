@@ -18,7 +18,7 @@ from PIL import Image
 from test_decode import encoded, flipped, png, scene
 
 from divcon import log
-from divcon.data.decoding.decode import Picture
+from divcon.data.decoding.orientation import RGBArray
 from divcon.data.images import Images, Positions, open_images
 from divcon.data.index import scan, scan_cache
 from divcon.data.index.index import Index
@@ -26,7 +26,8 @@ from divcon.data.index.table import Found
 from divcon.data.index.validate import Verdict
 from divcon.data.index.worker_pool import DecodeWorker, check_files
 from divcon.data.pixels import pixel_cache
-from divcon.data.pixels.pixel_cache import Cached, Decoded, open_pixels
+from divcon.data.pixels.pixel_cache import CachedPixels, open_pixels
+from divcon.data.pixels.pixels import DecodedPixels
 from divcon.data.sources.folder import Folder
 from divcon.data.sources.source import ByteRange
 from divcon.data.synthetic import KINDS, class_sizes, make_collection
@@ -380,7 +381,7 @@ def check(byte_range):
 
 
 def test_a_decoder_that_takes_too_much_memory_costs_one_file(tmp_path: Path) -> None:
-    greedy = "import numpy\nvalidate.decode.seen = lambda data: (numpy.ones((int(data), 1, 3), numpy.uint8), ())\ncheck = validate.check_file"
+    greedy = "import numpy\nvalidate.decode = lambda data: (numpy.ones((int(data), 1, 3), numpy.uint8), ())\ncheck = validate.check_file"
     heights = {"a": 10, "b": 10**9, "c": 20}
     for name, height in heights.items():
         (tmp_path / name).write_text(str(height))
@@ -455,10 +456,10 @@ def test_a_file_that_changed_after_the_scan_is_named(tmp_path: Path, cache: Path
 def test_cached_and_decoded_pixels_are_the_same(images: Images, cache: Path) -> None:
     cached = open_pixels(images, 20, cache=cache, cache_gb=1, workers=2)
     fresh = open_pixels(images, 20, cache=cache, cache_gb=0, workers=2)
-    assert isinstance(cached, Cached) and isinstance(fresh, Decoded)
+    assert isinstance(cached, CachedPixels) and isinstance(fresh, DecodedPixels)
     some = np.random.default_rng(0).integers(0, len(images), 90)
     for a, b in ((cached, fresh), (cached.subset(some), fresh.subset(some))):
-        (left, at), (right, there) = a.at(some % len(a)), b.at(some % len(b))
+        (left, at), (right, there) = a.read(some % len(a)), b.read(some % len(b))
         assert all(np.array_equal(left[i], right[j]) for i, j in zip(at.tolist(), there.tolist(), strict=True))
         assert np.array_equal(a.heights, b.heights) and np.array_equal(a.widths, b.widths)
         assert [left[i].shape[:2] for i in at.tolist()] == list(zip(a.heights[some % len(a)], a.widths[some % len(a)]))
@@ -466,7 +467,7 @@ def test_cached_and_decoded_pixels_are_the_same(images: Images, cache: Path) -> 
 
 def test_pixels_are_decoded_once_and_shared(images: Images, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_pixels(images, 24, cache=cache, cache_gb=1, workers=2)
-    monkeypatch.setattr(pixel_cache, "decoded", None)
+    monkeypatch.setattr(pixel_cache, "decode_images", None)
     assert len(open_pixels(images, 24, cache=cache, cache_gb=1, workers=2)) == len(images)
 
 
@@ -506,17 +507,17 @@ def test_a_killed_build_goes_on_where_it_was(
             byte = file.read(1)
             file.seek(0)
             file.write(bytes([byte[0] ^ 1]))
-    counted, decode = list[int](), pixel_cache.decoded
+    counted, decode = list[int](), pixel_cache.decode_images
 
-    def counting(images: Images, positions: Positions, side: int) -> list[Picture]:
+    def counting(images: Images, positions: Positions, side: int) -> list[RGBArray]:
         counted.append(len(positions))
         return decode(images, positions, side)
 
-    monkeypatch.setattr(pixel_cache, "decoded", counting)
+    monkeypatch.setattr(pixel_cache, "decode_images", counting)
     built = open_pixels(images, 16, cache=killed, cache_gb=1, workers=2)
     assert sum(counted) == left
-    pictures, at = built.at(np.arange(300))
-    fresh, _ = Decoded(images, 16, 2).at(np.arange(300))
+    pictures, at = built.read(np.arange(300))
+    fresh, _ = DecodedPixels(images, 16, 2).read(np.arange(300))
     assert np.array_equal(pictures.flat, fresh.flat) and len(at) == 300
     assert not list((killed / "pixels").glob("*.part"))
 
@@ -524,15 +525,15 @@ def test_a_killed_build_goes_on_where_it_was(
 def test_a_build_that_comes_second_takes_the_first_ones(images: Images, tmp_path: Path) -> None:
     first = open_pixels(images, 16, cache=tmp_path, cache_gb=1, workers=2)
     (folder,) = (tmp_path / "pixels").iterdir()
-    pixel_cache.Build(folder, images, 16, int(first.at(np.arange(1))[0].flat.size)).make(2)
+    pixel_cache.CacheWriter(folder, images, 16, int(first.read(np.arange(1))[0].flat.size)).write(2)
     assert list((tmp_path / "pixels").iterdir()) == [folder]
 
 
 def test_a_pixel_cache_of_the_wrong_length_is_made_anew(images: Images, tmp_path: Path) -> None:
-    before = open_pixels(images, 16, cache=tmp_path, cache_gb=1, workers=2).at(np.arange(1))[0].flat.copy()
+    before = open_pixels(images, 16, cache=tmp_path, cache_gb=1, workers=2).read(np.arange(1))[0].flat.copy()
     (file,) = (tmp_path / "pixels").glob("*/pixels.u8")
     os.truncate(file, 100)
-    after = open_pixels(images, 16, cache=tmp_path, cache_gb=1, workers=2).at(np.arange(1))[0].flat
+    after = open_pixels(images, 16, cache=tmp_path, cache_gb=1, workers=2).read(np.arange(1))[0].flat
     assert np.array_equal(before, after)
 
 
@@ -540,7 +541,7 @@ def test_a_full_disk_is_said_before_anything_is_decoded(
     images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
-    monkeypatch.setattr(pixel_cache, "decoded", None)
+    monkeypatch.setattr(pixel_cache, "decode_images", None)
     with pytest.raises(DiskError, match=r"GB more than is free.*cache="):
         open_pixels(images, 16, cache=tmp_path, cache_gb=1, workers=2)
 
@@ -551,7 +552,7 @@ def test_an_image_of_equal_length_and_other_content_is_named(tmp_path: Path, cac
     victim = folder / "disc" / "00000.png"
     victim.write_bytes(b"?" * victim.stat().st_size)
     with pytest.raises(DataError, match=r"disc/00000\.png .* as many bytes as before, but different ones"):
-        Decoded(images, 8, 2).at(np.arange(len(images)))
+        DecodedPixels(images, 8, 2).read(np.arange(len(images)))
 
 
 def test_a_made_collection_is_the_same_for_the_same_seed(good: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ Read = Callable[[Images, Path], object]
 
 
 def decoded(images: Images, cache: Path) -> object:
-    pictures, rows = open_pixels(images, SIDE, cache=cache, cache_gb=1, workers=1).at(np.arange(SOME))
+    pictures, rows = open_pixels(images, SIDE, cache=cache, cache_gb=1, workers=1).read(np.arange(SOME))
     return pictures.flat.tobytes(), rows.tolist()
 
 

@@ -83,17 +83,17 @@ def test_the_sampler_has_the_shares_of_a_slow_one() -> None:
 def test_the_loader_shows_what_stands_in_an_images_place_with_chance_of_its_own() -> None:
     loader = Loader(toy_pixels(), Sampler(N, BATCH), PAIR, seed=0, workers=1)
     before = loader.batch(0)
-    loader.show(np.zeros(N, np.int64))
+    loader.resample(np.zeros(N, np.int64))
     shown = loader.batch(0)
     assert set(shown.positions) == {0} and len(np.unique(shown.views[0].reshape(BATCH, -1), axis=0)) == BATCH
-    loader.show(None)
+    loader.resample(None)
     assert np.array_equal(loader.batch(0).views[0], before.views[0])
 
 
 def test_a_batch_begun_in_the_background_is_thrown_away_when_others_are_to_be_shown() -> None:
     loader = Loader(toy_pixels(), Sampler(N, BATCH), PAIR, seed=0, workers=1, ahead=True)
     loader.batch(0)
-    loader.show(np.full(N, 5))
+    loader.resample(np.full(N, 5))
     assert set(loader.batch(1).positions) == {5}
 
 

@@ -33,7 +33,7 @@ from test_decode import chunk, close, encoded, flipped, png, scene, stored
 from test_hostile import by_anyone
 
 from divcon.data import images
-from divcon.data.decoding.decode import rgb, shrunk
+from divcon.data.decoding.decode import decode, decode_shrunk
 from divcon.data.decoding.formats import HEIF
 from divcon.data.images import Images, open_images
 from divcon.data.index import validate, worker_pool
@@ -295,13 +295,13 @@ def test_a_used_picture_is_whole_upright_and_neither_white_nor_black(pile: Pile,
     assert row.picture is not None
     found, folder = row_of(pile.index, row.path), Images(Folder(pile.folder), pile.index)
     (at,) = np.flatnonzero((pile.index.hashes == np.frombuffer(found["hash"], np.uint8)).all(1))
-    pictures, where = open_pixels(folder.subset(np.array([at])), 64, cache=cache, cache_gb=0, workers=1).at(
+    pictures, where = open_pixels(folder.subset(np.array([at])), 64, cache=cache, cache_gb=0, workers=1).read(
         np.arange(1)
     )
     seen = pictures[int(where[0])]
-    assert close(seen, row.picture, 5) and close(rgb(row.data), row.picture, 5)
+    assert close(seen, row.picture, 5) and close(decode(row.data).pixels, row.picture, 5)
     assert seen.std() == pytest.approx(row.picture.std(), abs=4)
-    assert close(shrunk(row.data, 64), seen, 0)
+    assert close(decode_shrunk(row.data, 64), seen, 0)
 
 
 @pytest.mark.parametrize(("path", "reason"), [*LINKS.items(), *FORBIDDEN.items()])
@@ -447,7 +447,7 @@ def test_a_file_that_changed_after_the_scan_is_named_at_its_use(
     folder = open_images(make_collection(tmp_path / "photos", 20, size=16), cache=cache)
     change(tmp_path / "photos/disc/00001.jpg")
     with pytest.raises(DataError, match=r"disc/00001\.jpg in .* has changed since the folder was scanned") as error:
-        open_pixels(folder, 8, cache=cache, cache_gb=float(cached), workers=2).at(np.arange(20))
+        open_pixels(folder, 8, cache=cache, cache_gb=float(cached), workers=2).read(np.arange(20))
     assert error.value.code == 65 and "Put it back and type the same command again" in str(error.value)
 
 

@@ -35,7 +35,7 @@ def test_what_is_kept_is_what_the_base_and_each_images_own_expert_say_of_its_cen
         Machine(),
     )
     index = torch.tensor([5, 0, 63, 7, 5])
-    views = to_input(views_of(center(SIGHT.size), *pixels.at(index.numpy()), (), index.numpy()), SIGHT, Machine())
+    views = to_input(views_of(center(SIGHT.size), *pixels.read(index.numpy()), (), index.numpy()), SIGHT, Machine())
     expected = torch.stack(
         [
             torch.stack([teachers[0](view[None])[0], teachers[1 + int(i) % 3](view[None])[0]])

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from divcon import dist
 from divcon.config import parse_options
-from divcon.data.pixels.packed import PackedPictures
-from divcon.data.pixels.pixel_cache import Cached
+from divcon.data.pixels.packed import PackedImages
+from divcon.data.pixels.pixel_cache import CachedPixels
 from divcon.data.views.presets import center
 from divcon.data.views.render import views_of
 from divcon.data.views.view import View
@@ -58,7 +58,7 @@ SIGHT = InputSpec(SIZE)
 # toys
 
 
-def toy_pixels(n: int = N, striped: bool = False) -> Cached:
+def toy_pixels(n: int = N, striped: bool = False) -> CachedPixels:
     """Colored patterns; every third is of one kind. Striped in their lower half, up is not down."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 120, (n, 4, 4, 3), np.uint8)
@@ -66,7 +66,7 @@ def toy_pixels(n: int = N, striped: bool = False) -> Cached:
     fine = coarse.repeat(6, 1).repeat(6, 2)
     if striped:
         fine[:, 12:, ::2] //= 3
-    return Cached(PackedPictures.of(list(fine)), np.arange(n))
+    return CachedPixels(PackedImages.from_arrays(list(fine)), np.arange(n))
 
 
 @functools.cache
@@ -78,7 +78,7 @@ def toy_batch(kind: str, index: np.ndarray | None = None, seed: int = 0) -> Batc
     """Views, as the loop would make them, of the first images or of those of an index."""
     pixels, index = toy_pixels(), np.arange(BATCH) if index is None else index
     views = [
-        to_input(views_of(view, *pixels.at(index), (seed, i), index), SIGHT, Machine())
+        to_input(views_of(view, *pixels.read(index), (seed, i), index), SIGHT, Machine())
         for i, view in enumerate(wanted_views(kind))
     ]
     return Batch(views, torch.from_numpy(index))
@@ -93,7 +93,7 @@ def mine(x: Tensor) -> Tensor:
 def toy_teachers(place: Layer = "projection") -> list[Teacher]:
     """A base and three experts, whose batch norms know the toy images."""
     pixels, all_of_them, teachers = toy_pixels(), np.arange(N), []
-    images = to_input(views_of(center(SIZE), *pixels.at(all_of_them), (), all_of_them), SIGHT, Machine())
+    images = to_input(views_of(center(SIZE), *pixels.read(all_of_them), (), all_of_them), SIGHT, Machine())
     for seed in range(4):
         torch.manual_seed(seed)
         net = Net(over_all_ranks(build(EncoderSpec("slim10_w8"), SIZE)), **SMALL)

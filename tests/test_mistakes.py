@@ -37,7 +37,8 @@ from divcon.api.models import find_model
 from divcon.clustering.clusters import Clusters
 from divcon.clustering.kmeans import assign, kmeans
 from divcon.data.images import Images, open_images
-from divcon.data.pixels.pixel_cache import Pixels, open_pixels
+from divcon.data.pixels.pixel_cache import open_pixels
+from divcon.data.pixels.pixels import Pixels
 from divcon.data.views.draw import draw
 from divcon.data.views.presets import PRESETS
 from divcon.data.views.view import View

@@ -14,7 +14,7 @@ from test_decode import encoded
 from test_pipeline import typed
 
 import divcon
-from divcon.data.decoding.decode import rgb
+from divcon.data.decoding.decode import decode
 from divcon.data.images import open_images
 from divcon.data.index import near_duplicates
 from divcon.data.index.index import Index
@@ -31,7 +31,7 @@ def cloudy(seed: int, height: int = 120, width: int = 160) -> Image.Image:
 
 
 def summary(data: bytes) -> bytes:
-    return thumbnail(rgb(data))
+    return thumbnail(decode(data).pixels)
 
 
 def alike(a: bytes, b: bytes, shapes: tuple[float, float] = (4 / 3, 4 / 3)) -> bool:

@@ -91,7 +91,7 @@ def test_of_a_path_and_of_its_bytes_the_pixels_are_those_of_embed_bit_for_bit(pi
     images, preprocess = open_images(pile, cache=cache), Preprocess(InputSpec(SIZE))
     pixels = open_pixels(images, InputSpec(SIZE).short_side, cache=cache, cache_gb=1.0, workers=1)
     every = np.arange(len(images))
-    shown = views_of(center(SIZE), *pixels.at(every), (), every)
+    shown = views_of(center(SIZE), *pixels.read(every), (), every)
     for view, name in zip(shown, images.names(every), strict=True):
         path = pile / name.decode() if isinstance(name, bytes) else pile / name
         assert np.array_equal(preprocess.view(path), view), name

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_inputs import ROWS
 
-from divcon.data.decoding import decode
+from divcon.data.decoding import checked_image
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs/promises.md").read_text()
@@ -51,4 +51,4 @@ def test_every_reason_is_documented() -> None:
     walked = {"permission_denied", "dangling_link", "not_a_regular_file", "io_error"}
     reasons = {row.reason for row in ROWS if row.reason} | walked
     assert {reason for reason in reasons if f"`{reason}`" not in files or f"`{reason}`" not in TEXT} == set()
-    assert f"{decode.MAX_PIXELS // 10**6} million" in TEXT
+    assert f"{checked_image.MAX_PIXELS // 10**6} million" in TEXT

@@ -161,7 +161,7 @@ def test_a_file_in_a_tar_is_used_or_rejected_for_the_reason_it_has_in_a_folder(f
 def test_a_used_picture_of_a_tar_is_the_one_that_was_put_in(found: Images, cache: Path) -> None:
     names = found.names(np.arange(len(found)))
     rows = {b"000.tar/" + row.path: row for row in ROWS}
-    pictures, where = open_pixels(found, 64, cache=cache, cache_gb=0, workers=1).at(np.arange(len(found)))
+    pictures, where = open_pixels(found, 64, cache=cache, cache_gb=0, workers=1).read(np.arange(len(found)))
     for position, (name, data) in enumerate(zip(names, found.read(np.arange(len(found))))):
         expected = rows[name].picture
         assert data == rows[name].data and expected is not None

@@ -17,7 +17,7 @@ from scipy import stats
 from slow_views import slow_crop, slow_view
 from torchvision.transforms import functional as tv
 
-from divcon.data.pixels.packed import PackedPictures
+from divcon.data.pixels.packed import PackedImages
 from divcon.data.views.draw import ORDERS, Draws, draw
 from divcon.data.views.presets import PRESETS, byol, center, mild, simclr
 from divcon.data.views.render import render, views_of
@@ -64,7 +64,9 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
 
 @pytest.mark.parametrize("style", STYLES)
 def test_kernel_is_the_slow_arithmetic_in_all_24_orders(style: Style) -> None:
-    pictures = PackedPictures.of([noise(12 + i, 40 - i, i) if i % 2 else smooth(30, 20 + i, i) for i in range(24)])
+    pictures = PackedImages.from_arrays(
+        [noise(12 + i, 40 - i, i) if i % 2 else smooth(30, 20 + i, i) for i in range(24)]
+    )
     view = View(
         24, jitter=1, brightness=0.6, contrast=0.8, saturation=0.9, hue=0.5, blur=0.6, sigma=(2, 9), style=style
     )
@@ -78,7 +80,7 @@ def test_kernel_is_the_slow_arithmetic_in_all_24_orders(style: Style) -> None:
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("size", [31, 112])
 def test_wide_blur_is_the_slow_arithmetic_to_the_edge(style: Style, size: int) -> None:
-    pictures = PackedPictures.of([noise(50, 60, i) for i in range(2)])
+    pictures = PackedImages.from_arrays([noise(50, 60, i) for i in range(2)])
     draws = replace(still(2, (5, 5, 40, 50), style), sigma=np.array([1, 4], np.float32), flip=np.array([True, False]))
     fast = render(pictures, np.arange(2), draws, size)
     assert max(difference(fast[i], slow_view(pictures[i], draws, i, size)) for i in range(2)) < 0.6
@@ -91,7 +93,7 @@ BOXES = [(0, 0, 50, 70), (3, 11, 20, 31), (10, 2, 40, 12), (49, 69, 1, 1), (7.25
 @pytest.mark.parametrize("box", BOXES)
 def test_crop_is_pillows_antialiased_bicubic(size: int, box: tuple[float, float, float, float]) -> None:
     picture = smooth(50, 70)
-    ours = render(PackedPictures.of([picture]), np.array([0]), still(1, box), size)[0]
+    ours = render(PackedImages.from_arrays([picture]), np.array([0]), still(1, box), size)[0]
     assert difference(ours, resized(Image.fromarray(picture), box, size)) <= 1
 
 
@@ -101,7 +103,7 @@ def test_crop_of_noise_is_pillows_where_pillow_keeps_fractions(
     size: int, box: tuple[float, float, float, float]
 ) -> None:
     picture = noise(50, 70)
-    ours = render(PackedPictures.of([picture]), np.array([0]), still(1, box), size)[0]
+    ours = render(PackedImages.from_arrays([picture]), np.array([0]), still(1, box), size)[0]
     planes = [resized(Image.fromarray(picture[..., c].astype(np.float32)), box, size) for c in range(3)]
     assert difference(ours, np.stack(planes, 2).clip(0, 255)) < 0.51
 
@@ -124,7 +126,9 @@ def resized(image: Image.Image, box: tuple[float, float, float, float], size: in
 def test_torchvision_style_is_torchvision(step: int, adjust, factors: tuple[float, ...], picture: np.ndarray) -> None:
     image = torch.from_numpy(picture.copy()).permute(2, 0, 1) / 255
     for factor in factors:
-        ours = render(PackedPictures.of([picture]), np.array([0]), one_step(step, factor, "torchvision", 32), 32)[0]
+        ours = render(
+            PackedImages.from_arrays([picture]), np.array([0]), one_step(step, factor, "torchvision", 32), 32
+        )[0]
         assert difference(ours, adjust(image, factor).permute(1, 2, 0).numpy() * 255) < 0.51
 
 
@@ -136,7 +140,7 @@ def test_gray_blur_and_solarize_of_torchvision_style_are_torchvisions() -> None:
         (replace(draws, sigma=np.ones(1, np.float32)), tv.gaussian_blur(image, [11, 11], [1.0, 1.0]), 0.6),
         (replace(draws, solarize=yes), tv.solarize(image, 0.5), 0.51),
     ):
-        ours = render(PackedPictures.of([picture]), np.array([0]), change, 112)[0]
+        ours = render(PackedImages.from_arrays([picture]), np.array([0]), change, 112)[0]
         assert difference(ours, theirs.permute(1, 2, 0).numpy() * 255) < bound
 
 
@@ -145,7 +149,7 @@ def test_gray_blur_and_solarize_of_torchvision_style_are_torchvisions() -> None:
 def test_blur_keeps_an_even_picture_as_it_is(style: Style, sigma: float) -> None:
     """Sixteen bits lose something at each weight: not enough to see, however many there are."""
     levels = np.arange(256, dtype=np.uint8)
-    pictures = PackedPictures.of([np.full((40, 40, 3), level, np.uint8) for level in levels])
+    pictures = PackedImages.from_arrays([np.full((40, 40, 3), level, np.uint8) for level in levels])
     draws = replace(still(256, (0, 0, 40, 40), style), sigma=np.full(256, sigma, np.float32))
     inside = render(pictures, np.arange(256), draws, 120)[:, 20:-20, 20:-20]
     assert (inside == levels[:, None, None, None]).all()
@@ -153,7 +157,7 @@ def test_blur_keeps_an_even_picture_as_it_is(style: Style, sigma: float) -> None
 
 def test_byol_brightness_is_added_and_its_contrast_keeps_each_channels_mean() -> None:
     picture = smooth(32, 32) // 2 + 64
-    only = PackedPictures.of([picture]), np.array([0])
+    only = PackedImages.from_arrays([picture]), np.array([0])
     brighter = render(*only, one_step(BRIGHTNESS, 0.2, "byol", 32), 32)[0]
     flatter = render(*only, one_step(CONTRAST, 0.5, "byol", 32), 32)[0]
     assert difference(brighter, picture + 51.0) < 0.51
@@ -165,7 +169,7 @@ def test_byol_brightness_is_added_and_its_contrast_keeps_each_channels_mean() ->
 def test_gray_images_stay_as_they_are_under_saturation_and_hue(style: Style, step: int) -> None:
     picture = np.repeat(noise(16, 16)[..., :1], 3, axis=2)
     assert (
-        render(PackedPictures.of([picture]), np.array([0]), one_step(step, 0.37, style, 16), 16)[0] == picture
+        render(PackedImages.from_arrays([picture]), np.array([0]), one_step(step, 0.37, style, 16), 16)[0] == picture
     ).all()
 
 
@@ -220,11 +224,11 @@ def test_draws_of_one_image_are_independent() -> None:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> PackedPictures:
-    return PackedPictures.of([smooth(20 + i % 7, 45 - i % 11, i) for i in range(60)])
+def pictures() -> PackedImages:
+    return PackedImages.from_arrays([smooth(20 + i % 7, 45 - i % 11, i) for i in range(60)])
 
 
-def test_batch_position_and_threads_change_no_bit(pictures: PackedPictures) -> None:
+def test_batch_position_and_threads_change_no_bit(pictures: PackedImages) -> None:
     view, index = View(24, blur=0.5, solarize=0.2), np.arange(60) + 10**9
     alone = np.concatenate([views_of(view, pictures, np.array([i]), (1, "v"), index[i : i + 1]) for i in range(60)])
     shuffled = np.random.default_rng(0).permutation(60)
@@ -233,14 +237,14 @@ def test_batch_position_and_threads_change_no_bit(pictures: PackedPictures) -> N
         assert (together == alone[shuffled]).all()
 
 
-def test_a_picture_has_the_same_views_in_another_collection(pictures: PackedPictures) -> None:
+def test_a_picture_has_the_same_views_in_another_collection(pictures: PackedImages) -> None:
     view, rows, index = View(24), np.array([41, 7, 30]), np.array([2, 3, 5])
-    fewer = PackedPictures.of([pictures[i] for i in rows])
+    fewer = PackedImages.from_arrays([pictures[i] for i in rows])
     there = views_of(view, fewer, np.arange(3), (0,), index)
     assert (views_of(view, pictures, rows, (0,), index) == there).all()
 
 
-def test_seeds_epochs_and_views_differ(pictures: PackedPictures) -> None:
+def test_seeds_epochs_and_views_differ(pictures: PackedImages) -> None:
     rows = np.arange(60)
     made = [
         views_of(View(24), pictures, rows, purpose, rows)
@@ -252,7 +256,7 @@ def test_seeds_epochs_and_views_differ(pictures: PackedPictures) -> None:
     assert max(same) < 0.9
 
 
-def test_pictures_in_a_read_only_file_need_no_second_compilation(pictures: PackedPictures, tmp_path: Path) -> None:
+def test_pictures_in_a_read_only_file_need_no_second_compilation(pictures: PackedImages, tmp_path: Path) -> None:
     from divcon.data.views.kernel import render_chunk
 
     pictures.flat.tofile(tmp_path / "pixels")
@@ -268,11 +272,11 @@ def test_center_view_is_pillows_resize_and_crop(height: int, width: int) -> None
     picture, short = smooth(height, width), 64
     scaled = Image.fromarray(picture).resize((width * short // 120, height * short // 120), Image.Resampling.BICUBIC)
     left, top = (scaled.width - 56) // 2, (scaled.height - 56) // 2
-    ours = views_of(center(56), PackedPictures.of([picture]), np.array([0]), ("any",), np.array([0]))[0]
+    ours = views_of(center(56), PackedImages.from_arrays([picture]), np.array([0]), ("any",), np.array([0]))[0]
     assert difference(ours, np.asarray(scaled.crop((left, top, left + 56, top + 56)))) <= 1
 
 
-def test_center_view_leaves_nothing_to_chance(pictures: PackedPictures) -> None:
+def test_center_view_leaves_nothing_to_chance(pictures: PackedImages) -> None:
     rows = np.arange(60)
     assert (views_of(center(24), pictures, rows, (0,), rows) == views_of(center(24), pictures, rows, (1,), rows)).all()
 
@@ -280,7 +284,7 @@ def test_center_view_leaves_nothing_to_chance(pictures: PackedPictures) -> None:
 @pytest.mark.parametrize("shape", [(8, 8), (1, 50), (50, 1), (1, 1), (2, 2)])
 @pytest.mark.parametrize("size", [1, 2, 8, 32])
 def test_tiny_pictures_and_tiny_views_are_the_slow_arithmetic(shape: tuple[int, int], size: int) -> None:
-    pictures, index = PackedPictures.of([noise(*shape)]), np.arange(20)
+    pictures, index = PackedImages.from_arrays([noise(*shape)]), np.arange(20)
     rows = np.zeros(20, np.int64)
     draws = draw(View(size, blur=0.5), (0,), index, pictures.heights[rows], pictures.widths[rows])
     made = render(pictures, rows, draws, size)
@@ -289,12 +293,12 @@ def test_tiny_pictures_and_tiny_views_are_the_slow_arithmetic(shape: tuple[int, 
 
 def test_a_crop_reads_no_other_picture() -> None:
     picture = noise(9, 9)
-    inside = PackedPictures.of([np.full((5, 7, 3), 255, np.uint8), picture, np.full((7, 5, 3), 255, np.uint8)])
+    inside = PackedImages.from_arrays([np.full((5, 7, 3), 255, np.uint8), picture, np.full((7, 5, 3), 255, np.uint8)])
     made = render(inside, np.array([1]), still(1, (0, 0, 9, 9)), 20)[0]
     assert difference(made, 255 * slow_crop(picture, (0, 0, 9, 9), 20).clip(0, 1)) < 0.51
 
 
-def test_an_empty_batch_gives_no_views(pictures: PackedPictures) -> None:
+def test_an_empty_batch_gives_no_views(pictures: PackedImages) -> None:
     nothing = np.zeros(0, np.int64)
     assert views_of(View(24), pictures, nothing, (0,), nothing, workers=2).shape == (0, 24, 24, 3)
 
@@ -411,11 +415,11 @@ def test_the_name_of_compiled_code_depends_on_every_file_of_the_kernel(doubling:
 
 BITS = """
 import hashlib, numpy as np
-from divcon.data.pixels.packed import PackedPictures
+from divcon.data.pixels.packed import PackedImages
 from divcon.data.views.presets import PRESETS
 from divcon.data.views.render import views_of
 rows = np.arange(24)
-pictures = PackedPictures.of([np.random.default_rng(i).integers(0, 256, (90 + i, 130 - 3 * i, 3), np.uint8) for i in rows])
+pictures = PackedImages.from_arrays([np.random.default_rng(i).integers(0, 256, (90 + i, 130 - 3 * i, 3), np.uint8) for i in rows])
 made = [views_of(view, pictures, rows, (0,), rows) for name in ("byol", "simclr") for view in PRESETS[name](72)]
 print(hashlib.sha256(np.stack(made)).hexdigest())
 """

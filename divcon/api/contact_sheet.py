@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..clustering.clusters import Clusters
 from ..data.images import Images
-from ..data.pixels.pixel_cache import decoded
+from ..data.pixels.pixels import decode_images
 from ..errors import UsageError
 from ..files.atomic import atomic_write
 
@@ -41,7 +41,7 @@ def _draw(images: Images, rows: Sequence[NDArray[np.int64]], path: Path) -> None
         raise UsageError(f"{path}: a contact sheet is a picture; let the name end in .png")
     sheet = Image.new("RGB", (COLUMNS * SIDE, len(rows) * SIDE), "white")
     for y, row in enumerate(rows):
-        for x, pixels in enumerate(decoded(images, row, SIDE)):
+        for x, pixels in enumerate(decode_images(images, row, SIDE)):
             picture = Image.fromarray(pixels)
             picture.thumbnail((SIDE - 2 * MARGIN, SIDE - 2 * MARGIN))
             sheet.paste(picture, (x * SIDE + MARGIN, y * SIDE + MARGIN))

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from ..data.images import Images
-from ..data.pixels.pixel_cache import fitted_sizes, place_of
+from ..data.pixels.pixel_cache import pixel_folder
+from ..data.pixels.pixels import fitted_sizes
 from ..errors import DiskError
 from ..files.paths import nearest_existing_folder
 from ..files.text import printable
@@ -85,11 +86,11 @@ def _method_bytes(plan: TrainingPlan) -> tuple[float, float]:
 def _cache_bytes(cache: Path, input_spec: InputSpec, images: Images, cache_gb: float) -> float:
     """The bytes of the pixel cache that is still to be made."""
     side = input_spec.short_side
-    if place_of(images, side, cache).exists() or not os.access(nearest_existing_folder(cache), os.W_OK):
+    if pixel_folder(images, side, cache).exists() or not os.access(nearest_existing_folder(cache), os.W_OK):
         return 0.0
     size = pixel_bytes(images, side)
     begun = sum(
-        512 * file.stat().st_blocks for file in _files(cache / "pixels", f"{place_of(images, side, cache).name}.*")
+        512 * file.stat().st_blocks for file in _files(cache / "pixels", f"{pixel_folder(images, side, cache).name}.*")
     )
     return max(0.0, size - begun) if size <= cache_gb * 1e9 else 0.0
 

@@ -14,7 +14,7 @@ from .. import log
 from ..errors import MAX_NAMED, DataError, InputError, few
 from ..files.paths import Data, as_paths, printable_data, shell_quoted
 from ..files.text import printable
-from .decoding.decode import FORMATS
+from .decoding.formats import FORMATS
 from .index.index import Index, fingerprint
 from .index.rejected import sample_rejected
 from .index.scan import scan

@@ -1,6 +1,6 @@
-"""A made collection with known truth: four worlds, ten kinds of picture, far more of some than of others.
+"""A synthetic collection with known classes: ten kinds of image in four groups, many of some and few of others.
 
-Position, size, angle, hue and noise say nothing of the kind; what is drawn does.
+Position, size, angle, hue and noise are independent of the kind.
 """
 
 import colorsys
@@ -19,27 +19,29 @@ from ..rng import seed_for
 Plane = Float[np.ndarray, "h w"]
 Colors = Float[np.ndarray, "h w 3"]
 Color = Float[np.ndarray, "3"]
-# What is drawn: from random numbers, the coordinates (-1 to 1 along the short side) and the width of a soft edge.
+# Draws an image from a generator, the coordinates x and y (-1 to 1 along the short side) and the width of a soft edge.
 Drawing = Callable[[Generator, Plane, Plane, float], Colors]
 
 
 def make_collection(folder: Path, n: int = 600, seed: int = 0, size: int = 48) -> Path:
-    """Write n pictures, short side `size`, into a folder for each kind; the i-th of a kind is always the same."""
+    """Write n images with a short side of `size` pixels into a folder for each kind, and return the folder.
+
+    Image i of a kind depends on `seed` and `size` alone."""
     for (kind, draw), count in zip(KINDS.items(), class_sizes(n, len(KINDS))):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         for number in range(count):
             rng = np.random.default_rng(seed_for(seed, "made", kind, number))
-            _write(folder / kind / f"{number:05}", picture(draw, rng, size), jpeg=number % 2 == 1)
+            _write(folder / kind / f"{number:05}", draw_image(draw, rng, size), jpeg=number % 2 == 1)
     return folder
 
 
 def class_sizes(n: int, classes: int) -> list[int]:
-    """n shared out as 1, 1/2, 1/3, ...: heavy-tailed, as found collections are."""
+    """Share n among classes as 1, 1/2, 1/3, ...: heavy-tailed, like uncurated collections."""
     ends = np.cumsum(1 / np.arange(1, classes + 1))
     return [int(count) for count in np.diff(np.round(n * ends / ends[-1]), prepend=0)]
 
 
-def picture(draw: Drawing, rng: Generator, size: int) -> UInt8[np.ndarray, "h w 3"]:
+def draw_image(draw: Drawing, rng: Generator, size: int) -> UInt8[np.ndarray, "h w 3"]:
     height, width = rng.permutation([size, size + int(rng.integers(size // 4 + 1))])
     y, x = (np.mgrid[:height, :width] + 0.5 - np.array([height, width])[:, None, None] / 2) / (size / 2)
     drawn = draw(rng, x, y, 3 / size) + rng.normal(0, rng.uniform(0.01, 0.06), (height, width, 3))
@@ -61,18 +63,18 @@ def _color(hue: float, saturation: float, value: float) -> Color:
 
 
 def _ink(distance: Plane, edge: float) -> Plane:
-    """1 inside (distance below 0), 0 outside, soft between."""
+    """Return 1 inside (distance below 0), 0 outside, and a soft edge between."""
     ink: Plane = np.clip(0.5 - distance / edge, 0, 1)
     return ink
 
 
-def _laid(ink: Plane, color: Color, ground: Color | Colors) -> Colors:
-    laid: Colors = ground + ink[:, :, None] * (color - ground)
-    return laid
+def _blend(ink: Plane, color: Color, background: Color | Colors) -> Colors:
+    blended: Colors = background + ink[:, :, None] * (color - background)
+    return blended
 
 
 def _moved(rng: Generator, x: Plane, y: Plane, turn: float) -> tuple[Plane, Plane]:
-    """Coordinates of something put elsewhere, turned by up to `turn`, at 0.4 to 0.8 of its size."""
+    """Return the coordinates of a figure that is moved, turned by up to `turn`, and scaled to 0.4 to 0.8."""
     (dx, dy), angle, scale = rng.uniform(-0.3, 0.3, 2), rng.uniform(-turn, turn), rng.uniform(0.4, 0.8)
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
     return cos * (x - dx) + sin * (y - dy), cos * (y - dy) - sin * (x - dx)
@@ -94,44 +96,44 @@ def _triangle(x: Plane, y: Plane) -> Plane:
 
 
 def shape(inside: Callable[[Plane, Plane], Plane]) -> Drawing:
-    """A bright figure on a plain ground of another hue."""
+    """A bright figure on a plain background of another hue."""
 
     def draw(rng: Generator, x: Plane, y: Plane, edge: float) -> Colors:
         hue = rng.random()
-        ground = _color(hue + rng.uniform(0.3, 0.7), 0.35, rng.uniform(0.75, 0.95))
+        background = _color(hue + rng.uniform(0.3, 0.7), 0.35, rng.uniform(0.75, 0.95))
         ink = _ink(inside(*_moved(rng, x, y, np.pi)), edge)
-        return _laid(ink, _color(hue, 0.9, rng.uniform(0.5, 0.9)), np.broadcast_to(ground, (*x.shape, 3)))
+        return _blend(ink, _color(hue, 0.9, rng.uniform(0.5, 0.9)), np.broadcast_to(background, (*x.shape, 3)))
 
     return draw
 
 
 def texture(wave: Callable[[Plane, Plane], Plane]) -> Drawing:
-    """A dull cloth, all over the picture."""
+    """A dull pattern over the whole image."""
 
     def draw(rng: Generator, x: Plane, y: Plane, edge: float) -> Colors:
         u, v = _moved(rng, x, y, 0.3)
         frequency, hue = rng.uniform(4, 7), rng.uniform(0.02, 0.18)
         ink = 0.5 + 0.5 * wave(frequency * u, frequency * v)
-        return _laid(ink, _color(hue, 0.5, rng.uniform(0.5, 0.8)), _color(hue + 0.05, 0.6, rng.uniform(0.15, 0.35)))
+        return _blend(ink, _color(hue, 0.5, rng.uniform(0.5, 0.8)), _color(hue + 0.05, 0.6, rng.uniform(0.15, 0.35)))
 
     return draw
 
 
 def strokes(*points: tuple[float, float]) -> Drawing:
-    """A sign drawn by a shaking hand: dark ink on paper."""
+    """A sign of dark lines with random corners, on paper."""
 
     def draw(rng: Generator, x: Plane, y: Plane, edge: float) -> Colors:
         u, v = _moved(rng, x, y, 0.3)
         corners = np.array(points) + rng.normal(0, 0.07, (len(points), 2))
         line = np.min([_segment(u, v, a, b) for a, b in itertools.pairwise(corners)], axis=0)
         ink = _ink(line - rng.uniform(0.1, 0.2), 2 * edge)
-        return _laid(ink, _color(rng.random(), 0.6, 0.25), _color(0.12, rng.uniform(0, 0.12), 0.95))
+        return _blend(ink, _color(rng.random(), 0.6, 0.25), _color(0.12, rng.uniform(0, 0.12), 0.95))
 
     return draw
 
 
 def _segment(x: Plane, y: Plane, a: Float[np.ndarray, "2"], b: Float[np.ndarray, "2"]) -> Plane:
-    """The distance to a line from a to b."""
+    """Return the distance to the line from a to b."""
     dx, dy = b - a
     along = np.clip(((x - a[0]) * dx + (y - a[1]) * dy) / (dx * dx + dy * dy), 0, 1)
     distance: Plane = np.hypot(x - a[0] - along * dx, y - a[1] - along * dy)
@@ -139,21 +141,21 @@ def _segment(x: Plane, y: Plane, a: Float[np.ndarray, "2"], b: Float[np.ndarray,
 
 
 def sky(lights: int) -> Drawing:
-    """A dusk with so many soft lights in it."""
+    """A dark sky with soft lights in it."""
 
     def draw(rng: Generator, x: Plane, y: Plane, edge: float) -> Colors:
         hue, first = rng.uniform(0.5, 0.8), rng.uniform(0, 2 * np.pi)
         dark, light = _color(hue, 0.8, 0.15), _color(hue + 0.08, 0.6, rng.uniform(0.4, 0.7))
-        drawn = _laid(np.clip(0.5 + 0.4 * y, 0, 1), light, np.broadcast_to(dark, (*x.shape, 3)))
+        drawn = _blend(np.clip(0.5 + 0.4 * y, 0, 1), light, np.broadcast_to(dark, (*x.shape, 3)))
         for angle in first + 2 * np.pi * np.arange(lights) / lights + rng.uniform(-0.3, 0.3, lights):
             away = np.hypot(x - 0.6 * np.cos(angle), y - 0.6 * np.sin(angle)) / rng.uniform(0.15, 0.3)
-            drawn = _laid(np.exp(-(away**2)), _color(rng.uniform(0.08, 0.18), 0.3, 1.0), drawn)
+            drawn = _blend(np.exp(-(away**2)), _color(rng.uniform(0.08, 0.18), 0.3, 1.0), drawn)
         return drawn
 
     return draw
 
 
-# The commonest first; worlds are mixed along the tail.
+# In order of frequency; the groups are mixed.
 KINDS: dict[str, Drawing] = {
     "disc": shape(_disc),
     "stripes": texture(lambda u, v: np.sin(2 * v)),

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt
 
 from ..data.labeled.labeled import Labeled
 from ..data.labeled.layout import Split
-from ..data.pixels.pixel_cache import Pixels
+from ..data.pixels.pixels import Pixels
 from ..data.views.presets import mild
 from ..machine import Machine
 from ..nets.trained import Trained

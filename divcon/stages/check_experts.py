@@ -14,7 +14,7 @@ from ..clustering.clusters import Clusters
 from ..clustering.kmeans import assign
 from ..data.images import Images
 from ..data.labeled.labeled import Labeled, open_labeled
-from ..data.pixels.pixel_cache import Pixels
+from ..data.pixels.pixels import Pixels
 from ..evals.expert_check import ExpertCheck, agreement_on, knn_on
 from ..files.integrity import digest, read_json, write_json
 from ..log import info

@@ -12,7 +12,8 @@ from torch import nn
 
 from .. import dist
 from ..data.images import Images
-from ..data.pixels.pixel_cache import Pixels, open_pixels
+from ..data.pixels.pixel_cache import open_pixels
+from ..data.pixels.pixels import Pixels
 from ..data.views.presets import PRESETS
 from ..data.views.view import View
 from ..errors import DataError, UsageError

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import signals
-from ..data.pixels.pixel_cache import Pixels
+from ..data.pixels.pixels import Pixels
 from ..data.views.presets import center
 from ..data.views.render import views_of
 from ..data.views.view import View
@@ -56,7 +56,7 @@ def encode(
     for begin in range(0, len(positions), CHUNK):
         signals.stop_if_requested("this stage will begin again")
         here = positions[begin : begin + CHUNK]
-        seen = views_of(view or center(input_spec.size), *pixels.at(here), purpose, here, machine.workers)
+        seen = views_of(view or center(input_spec.size), *pixels.read(here), purpose, here, machine.workers)
         with machine.autocast():
             parts.append(net(to_input(seen, input_spec, machine), layer).float().cpu())
         progress("looking", begin + len(here), len(positions))

@@ -11,7 +11,7 @@ from safetensors.torch import load
 
 from .. import failpoints
 from ..data.loader import Loader
-from ..data.pixels.pixel_cache import Pixels
+from ..data.pixels.pixels import Pixels
 from ..data.sampler import Sampler
 from ..data.views.presets import center
 from ..errors import DamagedError, InputError

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from .. import dist, failpoints
-from ..data.loader import Loader, Shown
-from ..data.pixels.pixel_cache import Pixels
+from ..data.loader import Loader, ViewBatch
+from ..data.pixels.pixels import Pixels
 from ..data.sampler import Sampler
 from ..data.views.view import View
 from ..errors import DataError, UsageError
@@ -82,8 +82,8 @@ def fit(
     optimizer = make_optimizer(training.optimizer, method, training.weight_decay)
     first = checkpoints.load(StageFolder(context.folder).checkpoints, method, optimizer, context.key_digest)
     guard = NonFiniteGuard(optimizer, late=machine.device != "cpu")
-    loader.show(_sampling(method))
-    loader.prepare(first)
+    loader.resample(_sampling(method))
+    loader.warm_up(first)
     checkpoint = functools.partial(_save, context, method, optimizer)
     course = Metrics(
         context, loader, first=first, steps=steps, batch_size=training.batch_size, save=checkpoint, settle=guard.settle
@@ -95,7 +95,7 @@ def fit(
         if order.begins_epoch(step):
             method.before_epoch(lambda layer: encode(method.net, input_spec, pixels, machine, layer=layer), at)
             _begin_anew(method, optimizer)
-            loader.show(_sampling(method))
+            loader.resample(_sampling(method))
         batch = as_batch(loader.batch(step), input_spec, machine)
         outcome = train_step(method, optimizer, batch, at, _rate(training, step, steps), machine, guard)
         method.after_step(outcome.update, at)
@@ -139,7 +139,7 @@ def train_step(
     return outcome
 
 
-def as_batch(shown: Shown, input_spec: InputSpec, machine: Machine) -> Batch:
+def as_batch(shown: ViewBatch, input_spec: InputSpec, machine: Machine) -> Batch:
     views = [to_input(view, input_spec, machine) for view in shown.views]
     return Batch(views, torch.from_numpy(shown.positions).to(machine.device))
 

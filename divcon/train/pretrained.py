@@ -13,8 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from .. import host_settings
-from ..data.decoding import decode
-from ..data.pixels.packed import PackedPictures
+from ..data.decoding.decode import decode, decode_shrunk
+from ..data.decoding.rejection import Rejected
+from ..data.pixels.packed import PackedImages
 from ..data.views.presets import center
 from ..data.views.render import views_of
 from ..errors import InputError, UsageError
@@ -46,11 +47,13 @@ class Preprocess:
         try:
             with host_settings.pillow_defaults():
                 data = _encoded(image)
-                decode.rgb(data)  # looks for what is missing
-                picture = decode.shrunk(data, self.input_spec.short_side)
-        except decode.Rejected as error:
+                decode(data)  # looks for what is missing
+                picture = decode_shrunk(data, self.input_spec.short_side)
+        except Rejected as error:
             raise InputError(f"{_named(image)} can't be shown to a network ({printable(str(error))})") from error
-        view: NDArray[np.uint8] = views_of(center(self.input_spec.size), PackedPictures.of([picture]), ONE, (), ONE)[0]
+        view: NDArray[np.uint8] = views_of(
+            center(self.input_spec.size), PackedImages.from_arrays([picture]), ONE, (), ONE
+        )[0]
         return view
 
 

@@ -14,7 +14,7 @@ from numpy.lib.format import open_memmap, write_array_header_1_0
 from torch import Tensor
 
 from .. import failpoints
-from ..data.pixels.pixel_cache import Pixels
+from ..data.pixels.pixels import Pixels
 from ..files.atomic import atomic_write
 from ..files.integrity import mismatches, sha256, write_json
 from ..log import warning

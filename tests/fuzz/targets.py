@@ -18,7 +18,7 @@ from PIL import Image
 from divcon.api.status import status
 from divcon.clustering.clusters import Clusters
 from divcon.config import parse_options, validate_fields
-from divcon.data.decoding.decode import fitted, shrunk
+from divcon.data.decoding.decode import decode_shrunk, fitted_size
 from divcon.data.index import validate
 from divcon.data.index.index import Index
 from divcon.data.index.near_duplicates import THUMBNAIL_BYTES
@@ -85,7 +85,7 @@ def _decode(data: bytes) -> None:
         assert verdict.reason.replace("_", "").isalpha() and not verdict.thumbnail
         return
     assert min(verdict.width, verdict.height) >= 8 and verdict.thumbnail
-    assert shrunk(data, 16).shape == (*fitted(verdict.width, verdict.height, 16)[::-1], 3)
+    assert decode_shrunk(data, 16).shape == (*fitted_size(verdict.width, verdict.height, 16)[::-1], 3)
 
 
 def shards() -> Target:

@@ -1,4 +1,4 @@
-"""What a picture that lets something through is put on: white, or black where on white too little of it would be seen."""
+"""The background behind a transparent image: white, or black where too little of the image would show on white."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,74 +7,83 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
-APART = 32  # of 255, in any color: less than that from a ground does not show on it
-VARIES = 8  # of 255: more than a codec with losses leaves in one color
-UNDER = 10  # a hidden picture varies in one part in so many; the colors that codecs spread around an icon are fewer
-SHOWS = 100  # one part in so many of a picture is something to see
-ENOUGH = 4  # white is right without a look at black if one part in so many of what there is shows on it
-ROWS = 256  # that are looked at together
+VISIBLE = 32  # of 255, in any color: a pixel that differs less from the background does not show
+DIFFERENT = 8  # of 255: codecs with losses change one color by less
+HIDDEN_SHARE = (
+    10  # a hidden image differs in one pixel of this many; the colors that codecs spread around an icon, in fewer
+)
+SEEN_SHARE = 100  # an image is visible if one pixel of this many shows
+ENOUGH_SHARE = 4  # white is right, whatever shows on black, if one part of this many of what is there shows on it
+ROWS = 256  # rows that are compared together
 
-Pixels = UInt8[np.ndarray, "h w 4"]
+RGBAArray = UInt8[np.ndarray, "h w 4"]
 
 
-class Flat(NamedTuple):
-    """A picture in plain RGB, and what is worth knowing of how it became so."""
+class Composite(NamedTuple):
+    """An image in RGB without transparency, and notes on how it was made."""
 
     image: Image.Image
     notes: tuple[str, ...] = ()
 
 
-def flat(image: Image.Image) -> Flat:
-    """A picture in RGBA, on its ground. Where nearly nothing would show, its transparency is taken for a mistake, as
-    programs make it that leave the fourth byte of a pixel 0, or write 1 where 255 is due."""
+def composite(image: Image.Image) -> Composite:
+    """Put an image on its background and return it in RGB.
+
+    The alpha of an image in RGBA is ignored where nearly nothing would show: some programs leave the fourth byte of a
+    pixel 0, or write 1 instead of 255."""
     if image.mode != "RGBA":
-        return Flat(image.convert("RGB"))
+        return Composite(image.convert("RGB"))
     if _alpha_is_a_mistake(image):
-        return Flat(image.convert("RGB"), ("alpha_ignored",))
-    white = _is_for_white(image)
-    ground = Image.new("RGB", image.size, "white" if white else "black")
-    ground.paste(image, mask=image.getchannel("A"))
-    return Flat(ground, () if white else ("ground=black",))
+        return Composite(image.convert("RGB"), ("alpha_ignored",))
+    white = _shows_on_white(image)
+    background = Image.new("RGB", image.size, "white" if white else "black")
+    background.paste(image, mask=image.getchannel("A"))
+    return Composite(background, () if white else ("ground=black",))
 
 
-def is_faint(covers: Int64[np.ndarray, "256"]) -> bool:
-    """Whether less than a hundredth of a picture can show on any ground, by how many of its pixels have each alpha. A pixel
-    of an alpha below APART differs by less than APART from the ground under it, whatever its color is."""
-    return bool(SHOWS * covers[APART:].sum() < covers.sum())
+def is_faint(alpha_counts: Int64[np.ndarray, "256"]) -> bool:
+    """Return True if less than a hundredth of an image can show on any background.
+
+    `alpha_counts` has the number of pixels of each alpha. A pixel with an alpha below VISIBLE differs by less than
+    VISIBLE from its background, whatever its color."""
+    return bool(SEEN_SHARE * alpha_counts[VISIBLE:].sum() < alpha_counts.sum())
 
 
 def _alpha_is_a_mistake(image: Image.Image) -> bool:
-    """Whether the picture shows nearly nothing with its alpha, and something without."""
-    covers = np.array(image.getchannel("A").histogram(), np.int64)
-    if not is_faint(covers):
+    """Return True if nearly nothing shows with the alpha, and something without it."""
+    alpha_counts = np.array(image.getchannel("A").histogram(), np.int64)
+    if not is_faint(alpha_counts):
         return False
-    if not covers[APART:].any():  # one color with a faint shape in its alpha would lose the shape
-        return not covers[1:].any() or image.convert("RGB").getcolors(1) is None
+    if not alpha_counts[VISIBLE:].any():  # an image of one color has its shape in the alpha, however faint
+        return not alpha_counts[1:].any() or image.convert("RGB").getcolors(1) is None
     return _has_colors(image)
 
 
 def _has_colors(image: Image.Image) -> bool:
-    """Whether a tenth of the picture, its alpha left out, differs from the color that lies in its middle."""
-    middle = [int(np.searchsorted(np.cumsum(c.histogram()), image.width * image.height / 2)) for c in image.split()[:3]]
-    differs = sum(int((abs(rows[:, :, :3] - np.array(middle)) >= VARIES).any(axis=2).sum()) for rows in _rows(image))
-    return UNDER * differs >= image.width * image.height
+    """Return True if a tenth of the pixels, without alpha, differ from the median color."""
+    half = image.width * image.height / 2
+    median = [int(np.searchsorted(np.cumsum(c.histogram()), half)) for c in image.split()[:3]]
+    count = sum(
+        int((abs(rows[:, :, :3] - np.array(median)) >= DIFFERENT).any(axis=2).sum()) for rows in _row_blocks(image)
+    )
+    return HIDDEN_SHARE * count >= image.width * image.height
 
 
-def _is_for_white(image: Image.Image) -> bool:
-    """Whether as much of the picture, each pixel weighed by how far it covers what is behind it, differs from white as
-    from black, or enough of it. Of a ground that is hardly seen itself, little is asked."""
+def _shows_on_white(image: Image.Image) -> bool:
+    """Return True if as much of the image differs from white as from black, or enough of it.
+
+    Pixels are weighted by their alpha. If little of the background can be seen, a smaller part is enough."""
     on_white = on_black = total = 0
-    for pixels in _rows(image):
+    for pixels in _row_blocks(image):
         alpha, colors = pixels[:, :, 3].astype(np.int64), pixels[:, :, :3]
-        on_white += int(alpha[colors.min(axis=2) < 255 - APART].sum())
-        on_black += int(alpha[colors.max(axis=2) > APART].sum())
+        on_white += int(alpha[colors.min(axis=2) < 255 - VISIBLE].sum())
+        on_black += int(alpha[colors.max(axis=2) > VISIBLE].sum())
         total += int(alpha.sum())
-    clear = 255 * image.width * image.height - total
-    enough = SHOWS if SHOWS * clear < 255 * image.width * image.height else ENOUGH
-    return on_white >= on_black or enough * on_white >= total
+    transparent = 255 * image.width * image.height - total
+    share = SEEN_SHARE if SEEN_SHARE * transparent < 255 * image.width * image.height else ENOUGH_SHARE
+    return on_white >= on_black or share * on_white >= total
 
 
-def _rows(image: Image.Image) -> Iterator[Pixels]:
-    """Its pixels, some rows at a time."""
+def _row_blocks(image: Image.Image) -> Iterator[RGBAArray]:
     for row in range(0, image.height, ROWS):
         yield np.asarray(image.crop((0, row, image.width, min(row + ROWS, image.height))))

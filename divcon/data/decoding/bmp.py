@@ -1,4 +1,4 @@
-"""BMP whose palette is gray, which Pillow takes for samples of 8 bits, or of one, however many they have."""
+"""BMP with a gray palette: Pillow takes its palette indices for gray values of 1 or 8 bits, whatever their width."""
 
 import io
 import struct
@@ -7,27 +7,28 @@ from PIL import Image, ImagePalette
 
 from .rejection import Rejected
 
-GRAY_BITS = {"1": 1, "L": 8}  # of which Pillow needs no palette
-OLD_HEADER = 12
+GRAY_BITS = {"1": 1, "L": 8}  # bits of a sample in the modes that Pillow reads without a palette
+OLD_HEADER = 12  # bytes of the header of OS/2
 RUN_LENGTHS, END_OF_RUNS = (b"\1", b"\2"), b"\0\1"
 
 
-def opened(data: bytes) -> Image.Image:
-    """The file with its header read, and its palette kept where its samples are numbers of colors."""
+def open_image(data: bytes) -> Image.Image:
+    """Read the header, and keep the palette where the samples are palette indices."""
     image = Image.open(io.BytesIO(data), formats=["BMP"])
     header, bits = struct.unpack_from("<I", data, 14)[0], _bits(data)
     if GRAY_BITS.get(image.mode, bits) == bits:
         return image
-    at, each = 14 + header, 3 if header == OLD_HEADER else 4
-    palette = data[at : at + each * _colors(data, header, bits)]
-    other = data[:at] + bytes([palette[0] ^ 1]) + data[at + 1 :]  # no longer gray: its numbers are read as such
-    image = Image.open(io.BytesIO(other), formats=["BMP"])
-    image.palette = ImagePalette.raw("BGR" if each == 3 else "BGRX", palette)
+    start, entry = 14 + header, 3 if header == OLD_HEADER else 4
+    palette = data[start : start + entry * _colors(data, header, bits)]
+    # Pillow reads indices as indices once the palette is not gray.
+    changed = data[:start] + bytes([palette[0] ^ 1]) + data[start + 1 :]
+    image = Image.open(io.BytesIO(changed), formats=["BMP"])
+    image.palette = ImagePalette.raw("BGR" if entry == 3 else "BGRX", palette)
     return image
 
 
 def load(image: Image.Image, data: bytes) -> None:
-    """All its pixels; Pillow does not know that run lengths may leave some out."""
+    """Decode all pixels. Pillow does not know that run lengths may leave pixels out."""
     try:
         image.load()
     except ValueError as error:
@@ -37,8 +38,8 @@ def load(image: Image.Image, data: bytes) -> None:
 
 
 def _bits(data: bytes) -> int:
-    at = 24 if data[14] == OLD_HEADER else 28
-    return int(struct.unpack_from("<H", data, at)[0])
+    offset = 24 if data[14] == OLD_HEADER else 28
+    return int(struct.unpack_from("<H", data, offset)[0])
 
 
 def _colors(data: bytes, header: int, bits: int) -> int:

@@ -1,4 +1,4 @@
-"""The formats that are read, told by how a file begins, and the names of those that are not."""
+"""The formats that are read, recognized by their first bytes, and the names of formats that are not read."""
 
 import contextlib
 import importlib
@@ -11,14 +11,14 @@ from PIL import AvifImagePlugin, TiffImagePlugin, WebPImagePlugin, features
 from .headers import JPEG, PNG
 
 WEBP = b"RIFF"
-WEBP_FORM = b"WEBP"  # behind the length; sound and films lie in a RIFF too
+WEBP_FORM = b"WEBP"  # behind the length; sound and films are RIFF files too
 HEADER = 32
-# Named so that all are registered before threads begin to open files.
+# Imported by name, so that Pillow registers them before threads open files.
 PLUGINS = (AvifImagePlugin, TiffImagePlugin, WebPImagePlugin)
 
 
 def _heif_version() -> str:
-    """The release of the decoder of HEIC, which is made known to Pillow; nothing where it is not installed."""
+    """Register the HEIC decoder with Pillow and return its version; "" where it is not installed."""
     with contextlib.suppress(ImportError, OSError):
         heif = importlib.import_module("pi_heif")
         heif.register_heif_opener(decode_threads=1, thumbnails=False)
@@ -28,25 +28,26 @@ def _heif_version() -> str:
 
 HEIF, AVIF = _heif_version(), features.version("avif") or ""
 FORMATS = ["JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "PGM/PPM", *["AVIF"] * bool(AVIF), *["HEIC"] * bool(HEIF)]
-FORMATS_SAID = f"{', '.join(FORMATS[:-1])} and {FORMATS[-1]}"
-# By Pillow's names.
+FORMATS_TEXT = f"{', '.join(FORMATS[:-1])} and {FORMATS[-1]}"
+# Pillow's names of the formats that it may open.
 OPENED = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *["AVIF"] * bool(AVIF), *["HEIF"] * bool(HEIF)]
-# What is kept of an earlier decoding is only good for the libraries that did it.
-DECODING = ", ".join(
+# Results of an earlier decoding are used again only if all of these are the same.
+DECODER_VERSIONS = ", ".join(
     ["7", f"Pillow {PIL.__version__}", f"simplejpeg {simplejpeg.__version__}", f"AVIF {AVIF}", f"HEIC {HEIF}"]
 )
-UNREAD = {"HEIC", "AVIF"}  # read where a decoder is there
-EXTRA = {
+UNREAD = {"HEIC", "AVIF"}  # foreign to Pillow alone; read where their decoder is installed
+# Advice for the formats whose decoder is missing here.
+MISSING_DECODERS = {
     **({} if HEIF else {"HEIC": "type `pip install 'divcon[heif]'`"}),
     **({} if AVIF else {"AVIF": "this Pillow was built without AVIF: type `pip install --upgrade pillow`"}),
 }
 
 SIGNATURES = (PNG, WEBP, JPEG, b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-BEHIND_BLANKS = (PNG, JPEG, b"GIF8", b"II*\0", b"MM\0*")
+AFTER_BLANKS = (PNG, JPEG, b"GIF8", b"II*\0", b"MM\0*")
 BLANKS = re.compile(rb"(?:\xef\xbb\xbf)?[\s\0]{0,64}")
-PADDING = 64  # bytes that may lie behind its end
-FIRST = 1024  # bytes in which a JPEG may begin that something has put other bytes before
-# Known by their beginnings, so that it can be said what they are; nothing of them is parsed.
+PADDING = 64  # bytes that may follow the end of a JPEG
+FIRST = 1024  # bytes in which a JPEG may begin that has other bytes before it
+# Recognized by their first bytes only to name them in a message; they are not parsed.
 FOREIGN = {
     b"%!PS": "EPS",
     b"\xc5\xd0\xd3\xc6": "EPS",
@@ -88,49 +89,50 @@ SVG = re.compile(
 )
 
 
-def one_thread() -> None:
-    """Decode AVIF by one thread: a process of our own that decodes has one core, and little memory for stacks."""
+def use_one_thread() -> None:
+    """Decode AVIF by one thread: a worker process has one core, and little memory for stacks."""
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
-def begins_as_one_of_ours(data: bytes) -> bool:
-    """Whether a file begins as the formats do that are read."""
+def has_known_signature(data: bytes) -> bool:
+    """Return True if a file begins as the formats that are read."""
     return data.startswith(SIGNATURES) and (not data.startswith(WEBP) or is_webp(data))
 
 
 def is_webp(data: bytes) -> bool:
-    """Whether it is a WebP, and no sound or film in the same kind of container."""
+    """Return True for a WebP, and False for sound or films in the same container."""
     return data.startswith(WEBP) and data[8:12] == WEBP_FORM
 
 
-def blanks(data: bytes) -> int:
-    """How many blank bytes (white space, NUL, a byte order mark) some server has put before an image."""
+def leading_blanks(data: bytes) -> int:
+    """Count the blank bytes (white space, NUL, a byte order mark) that a server has put before an image."""
     if data.startswith(SIGNATURES):
         return 0
     match = BLANKS.match(data)
     end = match.end() if match else 0
-    return end if data.startswith(BEHIND_BLANKS, end) else 0
+    return end if data.startswith(AFTER_BLANKS, end) else 0
 
 
-def hidden_jpeg(data: bytes) -> int:
-    """Where a JPEG begins that has something other before it, and nothing behind it; 0: there is none. Songs with a cover
-    and the files that a Mac puts beside others hold pictures too, and are none."""
+def late_jpeg_start(data: bytes) -> int:
+    """Return the position of a JPEG with other bytes before it and none behind it; 0 if there is none.
+
+    Songs with a cover and the files that a Mac puts beside others contain an image, but have more behind it."""
     ends = data.rfind(b"\xff\xd9", max(0, len(data) - PADDING)) > 0
     is_tar = data[257:262] == b"ustar"
     return max(0, data.find(JPEG, 0, FIRST)) if ends and not is_tar and not data.startswith(SIGNATURES) else 0
 
 
-def foreign(data: bytes) -> str:
-    """The name of a format that holds pictures and that Pillow is not asked to read, or could not."""
+def foreign_format(data: bytes) -> str:
+    """Return the name of an image format that Pillow is not asked to read, or can't read; "" for all others."""
     if data[4:8] == b"ftyp":
-        return _boxed(data)
+        return _isobmff_format(data)
     if SVG.match(data):
         return "SVG"
-    return next((name for begin, name in FOREIGN.items() if data.startswith(begin)), "")
+    return next((name for signature, name in FOREIGN.items() if data.startswith(signature)), "")
 
 
-def _boxed(data: bytes) -> str:
-    """HEIC, AVIF or a raw file in boxes, by the brands that it says it is compatible with."""
+def _isobmff_format(data: bytes) -> str:
+    """Return HEIC, AVIF or camera RAW for an ISO media file, by the brands in its first box; "" for films."""
     length = min(int.from_bytes(data[:4], "big"), 256)
     brands = {data[8:12], *(data[at : at + 4] for at in range(16, length, 4))}
     if brands & {b"avif", b"avis"}:

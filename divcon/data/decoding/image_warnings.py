@@ -1,4 +1,4 @@
-"""What is worth knowing of a picture that is used all the same."""
+"""Notes on images that are used although something is unusual about them."""
 
 import contextlib
 import io
@@ -7,10 +7,12 @@ import warnings
 from PIL import Image
 
 from . import pnm
-from .formats import OPENED, blanks
+from .formats import OPENED, leading_blanks
 from .headers import PNG_END, jpeg_end
+from .orientation import ORIENTATION_TAG
 
-NAMED = {
+# File extensions, by Pillow's name of the format.
+EXTENSIONS = {
     "JPEG": {"jpg", "jpeg", "jpe", "jfif"},
     "MPO": {"jpg", "jpeg", "mpo"},
     "PNG": {"png", "apng"},
@@ -25,15 +27,15 @@ NAMED = {
 
 
 def notes(data: bytes, path: bytes) -> list[str]:
-    """Of a file that was decoded: `frames=300` of which the first is used, `trailing_bytes`, `extension_mismatch`,
+    """Return the notes on a decoded file: `frames=300` (the first is used), `trailing_bytes`, `extension_mismatch`,
     `broken_exif`, `leading_bytes`."""
-    before = blanks(data)
+    before = leading_blanks(data)
     data = data[before:]
     kind, frames = kind_and_frames(data)
     found = {
         f"frames={frames}": frames > 1,
-        "trailing_bytes": _picture_ends(data, kind) < len(data),
-        "extension_mismatch": _misnamed(path, kind),
+        "trailing_bytes": _image_end(data, kind) < len(data),
+        "extension_mismatch": _has_other_extension(path, kind),
         "broken_exif": kind not in ("", "PPM") and _exif_is_broken(data),
         "leading_bytes": before > 0,
     }
@@ -41,17 +43,17 @@ def notes(data: bytes, path: bytes) -> list[str]:
 
 
 def kind_and_frames(data: bytes) -> tuple[str, int]:
-    """The name of its format, and the number of pictures in it, as far as they can be told."""
+    """Return Pillow's name of the format ("" if unknown) and the number of frames (1 if unknown)."""
     kind, frames = "PPM" if pnm.is_pnm(data) else "", 1
-    with contextlib.suppress(Exception):  # what comes behind the first picture may be damaged
+    with contextlib.suppress(Exception):  # the frames behind the first one may be damaged
         image = Image.open(io.BytesIO(data), formats=OPENED)
         kind = str(image.format)
         frames = int(getattr(image, "n_frames", 1))
     return kind, frames
 
 
-def _picture_ends(data: bytes, kind: str) -> int:
-    """Where the file would end if it held the picture and nothing else, for the formats that tell."""
+def _image_end(data: bytes, kind: str) -> int:
+    """Return the size of the file without trailing bytes; its whole size for formats that do not say."""
     if kind == "JPEG":
         return jpeg_end(data)
     if kind == "PNG":
@@ -61,18 +63,18 @@ def _picture_ends(data: bytes, kind: str) -> int:
     return 8 + int.from_bytes(data[4:8], "little") if kind == "WEBP" else len(data)
 
 
-def _misnamed(path: bytes, kind: str) -> bool:
-    """Whether the name promises another of our formats."""
+def _has_other_extension(path: bytes, kind: str) -> bool:
+    """Return True if the extension belongs to another format that is read."""
     extension = path.rpartition(b"/")[2].rpartition(b".")[2].decode("latin-1").lower()
-    known = {name for names in NAMED.values() for name in names}
-    return extension in known and extension not in NAMED.get(kind, known)
+    known = {name for names in EXTENSIONS.values() for name in names}
+    return extension in known and extension not in EXTENSIONS.get(kind, known)
 
 
 def _exif_is_broken(data: bytes) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            Image.open(io.BytesIO(data), formats=OPENED).getexif().get(0x0112)
+            Image.open(io.BytesIO(data), formats=OPENED).getexif().get(ORIENTATION_TAG)
         except Exception:
             return True
     return False

@@ -1,12 +1,13 @@
-"""Pictures turned upright, as EXIF says that a camera was held."""
+"""Images turned upright, by the EXIF orientation that the camera wrote."""
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-Picture = UInt8[np.ndarray, "h w 3"]
+RGBArray = UInt8[np.ndarray, "h w 3"]
 
-UPRIGHT = {
+ORIENTATION_TAG = 0x0112
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -18,16 +19,16 @@ UPRIGHT = {
 
 
 def orientation(image: Image.Image) -> int:
-    """How the picture has to be turned, as in EXIF; 1 (not at all) where the note can't be read."""
+    """Return the EXIF orientation, 1 to 8; 1 (upright) where it is missing or unreadable."""
     try:
-        return int(image.getexif().get(0x0112, 1))
+        return int(image.getexif().get(ORIENTATION_TAG, 1))
     except Exception:
         return 1
 
 
-def upright(image: Image.Image, way: int) -> Image.Image:
-    return image.transpose(UPRIGHT[way]) if way in UPRIGHT else image
+def turn_image(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
-def turned(picture: Picture, way: int) -> Picture:
-    return np.asarray(upright(Image.fromarray(picture), way)) if way in UPRIGHT else picture
+def turn_array(pixels: RGBArray, orientation: int) -> RGBArray:
+    return np.asarray(turn_image(Image.fromarray(pixels), orientation)) if orientation in TURNS else pixels

@@ -1,4 +1,4 @@
-"""Why a file is no picture to learn from, whatever its decoder throws."""
+"""The reasons why a file is rejected, whatever its decoder raises."""
 
 import contextlib
 import struct
@@ -6,14 +6,22 @@ from collections.abc import Iterator
 
 from PIL import Image, UnidentifiedImageError
 
-from .formats import EXTRA, FORMATS_SAID, HEADER, UNREAD, begins_as_one_of_ours, foreign, hidden_jpeg
+from .formats import (
+    FORMATS_TEXT,
+    HEADER,
+    MISSING_DECODERS,
+    UNREAD,
+    foreign_format,
+    has_known_signature,
+    late_jpeg_start,
+)
 from .headers import JPEG, PNG, jpeg_frame
 
 UNSUPPORTED = ("unsupported", "cannot handle", "unknown raw mode", "unknown pixel mode", "not supported")
 
 
 class Rejected(ValueError):  # noqa: N818 - it says what became of the file; nothing went wrong
-    """Not a picture to learn from. `reason` is one word of a fixed list, `detail` what else is known."""
+    """A file that is no image to learn from. `reason` is one word of a fixed list; `detail` is what else is known."""
 
     def __init__(self, reason: str, detail: str = ""):
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -21,8 +29,8 @@ class Rejected(ValueError):  # noqa: N818 - it says what became of the file; not
 
 
 @contextlib.contextmanager
-def judged(data: bytes) -> Iterator[None]:
-    """Whatever a decoder throws at us, as a reason."""
+def as_rejection(data: bytes) -> Iterator[None]:
+    """Raise Rejected in place of any exception of a decoder, with a reason; MemoryError passes."""
     try:
         yield
     except (Rejected, MemoryError):
@@ -32,40 +40,40 @@ def judged(data: bytes) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise _unidentified(data) from error
     except Exception as error:
-        raise Rejected(_word(error), str(error)[:200]) from error
+        raise Rejected(_reason(error), str(error)[:200]) from error
 
 
-def _word(error: Exception) -> str:
-    said = str(error).lower()
-    if isinstance(error, EOFError) or "truncated" in said:
+def _reason(error: Exception) -> str:
+    message = str(error).lower()
+    if isinstance(error, EOFError) or "truncated" in message:
         return "truncated"
-    return "unsupported_mode" if said.startswith(UNSUPPORTED) else "corrupt"
+    return "unsupported_mode" if message.startswith(UNSUPPORTED) else "corrupt"
 
 
 def _unidentified(data: bytes) -> Rejected:
-    """A file that no decoder knew: no image at all, unless it begins as one."""
+    """Return the rejection of a file that no decoder recognized."""
     empty_png = data.startswith(PNG) and 0 in struct.unpack(">II", data[16:24].ljust(8, b"\0"))
-    kind = foreign(data)
-    if kind in UNREAD:
-        return _without_its_decoder(kind, data)
-    if kind:
-        return Rejected("vector_image" if kind == "SVG" else "format_not_allowed", f"{kind}; {FORMATS_SAID} are read")
-    if at := hidden_jpeg(data):
-        return Rejected("corrupt", f"a JPEG begins behind {at} other bytes")
-    if len(data) < HEADER or not begins_as_one_of_ours(data) or empty_png:
+    name = foreign_format(data)
+    if name in UNREAD:
+        return _without_decoder(name)
+    if name:
+        return Rejected("vector_image" if name == "SVG" else "format_not_allowed", f"{name}; {FORMATS_TEXT} are read")
+    if start := late_jpeg_start(data):
+        return Rejected("corrupt", f"a JPEG begins behind {start} other bytes")
+    if len(data) < HEADER or not has_known_signature(data) or empty_png:
         return Rejected("not_an_image", f"begins with {data[:16]!r}")
-    return _unread(data)
+    return _unreadable(data)
 
 
-def _without_its_decoder(kind: str, data: bytes) -> Rejected:
-    """HEIC or AVIF: the decoder is not installed, or it could not read the file."""
-    if missing := EXTRA.get(kind):
-        return Rejected("needs_extra", f"{kind}; {missing}")
-    return Rejected("corrupt", f"{kind}: its header can't be read")
+def _without_decoder(name: str) -> Rejected:
+    """Return the rejection of a HEIC or AVIF: the decoder is not installed, or it could not read the file."""
+    if advice := MISSING_DECODERS.get(name):
+        return Rejected("needs_extra", f"{name}; {advice}")
+    return Rejected("corrupt", f"{name}: its header can't be read")
 
 
-def _unread(data: bytes) -> Rejected:
-    """A file that begins as one of our formats."""
+def _unreadable(data: bytes) -> Rejected:
+    """Return the rejection of a file that begins with the signature of a format that is read."""
     if data.startswith(JPEG) and (frame := jpeg_frame(data)) and not frame.is_common:
-        return Rejected("unsupported_mode", frame.said)
+        return Rejected("unsupported_mode", frame.description)
     return Rejected("corrupt", "its header can't be read")

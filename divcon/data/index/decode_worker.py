@@ -32,7 +32,7 @@ def serve(check: Callable[[ByteRange], Verdict] = check_file) -> None:
     send(answers, READY)
     _silence_libraries()
     _limit_memory()
-    formats.one_thread()
+    formats.use_one_thread()
     while request := _receive(requests):
         for byte_range in _unpack(request):
             signal.alarm(int(4 * CHECK_SECONDS))  # a scan that was killed can't end a decoder that hangs

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...rng import uniforms
-from ..decoding.decode import Picture
+from ..decoding.orientation import RGBArray
 
 GRID = 10
 GRAYS = GRID * GRID
@@ -32,7 +32,7 @@ Aspects = NDArray[np.float64]
 Pairs = Int64[np.ndarray, "m 2"]
 
 
-def thumbnail(picture: Picture) -> bytes:
+def thumbnail(picture: RGBArray) -> bytes:
     """Return the summary of an RGB image [h, w, 3]: 10 x 10 grays, then the mean color of each quarter."""
     small = Image.fromarray(picture).resize((GRID, GRID), Image.Resampling.BOX)
     colors = np.asarray(small).astype(np.int32)

@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from ... import log
 from ...files import atomic, caches, integrity
-from ..decoding.decode import DECODING
+from ..decoding.formats import DECODER_VERSIONS
 from ..sources.source import Entry, Source
 from .validate import Verdict
 
-LAYOUT = f"3, {DECODING}".encode()
+LAYOUT = f"3, {DECODER_VERSIONS}".encode()
 SAVE_SECONDS = 10.0
 # Two changes of a file within a tick of the file system's clock leave one time.
 CLOCK_TICK_NS = 2_000_000_000

@@ -7,8 +7,10 @@ import stat
 from typing import IO, NamedTuple
 
 from ...files.regular import open_nonblocking
-from ..decoding import decode
+from ..decoding.checked_image import MAX_BYTES
+from ..decoding.decode import decode
 from ..decoding.image_warnings import notes
+from ..decoding.rejection import Rejected
 from ..sources.retry import retry
 from ..sources.source import ByteRange
 from . import near_duplicates
@@ -54,7 +56,7 @@ def _check_open_file(file: IO[bytes], byte_range: ByteRange) -> Verdict:
     verdict = Verdict(size, status.st_mtime_ns, status.st_ino)
     if not stat.S_ISREG(status.st_mode):
         return verdict._replace(reason="not_a_regular_file")
-    if size > decode.MAX_BYTES:
+    if size > MAX_BYTES:
         return verdict._replace(reason="file_too_large", detail=f"{size:,} bytes")
     file.seek(byte_range.offset)
     data = file.read(-1 if byte_range.size is None else size)
@@ -67,9 +69,9 @@ def _check_open_file(file: IO[bytes], byte_range: ByteRange) -> Verdict:
 def check_bytes(data: bytes, name: bytes, verdict: Verdict) -> Verdict:
     """Decode an encoded image and return the verdict with its size, or with the reason why it can't be used."""
     try:
-        picture, found = decode.seen(data)
+        picture, found = decode(data)
         thumbnail = base64.b64encode(near_duplicates.thumbnail(picture)).decode()
-    except decode.Rejected as error:
+    except Rejected as error:
         return verdict._replace(reason=error.reason, detail=error.detail)
     except MemoryError:
         return verdict._replace(reason="memory", detail=f"needs more than {MAX_MEMORY / 2**30:g} GiB")

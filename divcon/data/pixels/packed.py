@@ -1,4 +1,4 @@
-"""Pictures of any size in one flat piece of memory, or of disk."""
+"""Images of any size in one array of bytes, in memory or mapped from a file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class PackedPictures:
-    """Picture i is the heights[i] x widths[i] x 3 bytes of `flat` that begin at starts[i]: rows from the top, RGB."""
+class PackedImages:
+    """Image i is the heights[i] x widths[i] x 3 bytes of `flat` that begin at starts[i]: rows from the top, RGB."""
 
     flat: UInt8[np.ndarray, "bytes"]
     starts: Int64[np.ndarray, "n"]
@@ -26,8 +26,8 @@ class PackedPictures:
         return self.flat[start : start + 3 * height * width].reshape(height, width, 3)
 
     @classmethod
-    def laid_out(cls, heights: NDArray[np.integer], widths: NDArray[np.integer], flat: NDArray[np.uint8]) -> Self:
-        """Pictures of these sizes, one right behind the other in `flat`."""
+    def from_flat(cls, heights: NDArray[np.integer], widths: NDArray[np.integer], flat: NDArray[np.uint8]) -> Self:
+        """Return images of these sizes, each behind the one before it in `flat`."""
         sizes = heights.astype(np.int64)
         sizes *= 3 * widths
         starts = np.cumsum(sizes)
@@ -35,9 +35,9 @@ class PackedPictures:
         return cls(flat, starts, heights.astype(np.int32, copy=False), widths.astype(np.int32, copy=False))
 
     @classmethod
-    def of(cls, pictures: Sequence[NDArray[np.uint8]]) -> Self:
-        """These pictures, copied behind one another."""
-        heights = np.array([picture.shape[0] for picture in pictures], np.int32)
-        widths = np.array([picture.shape[1] for picture in pictures], np.int32)
-        flat = np.concatenate([picture.ravel() for picture in pictures]) if pictures else np.zeros(0, np.uint8)
-        return cls.laid_out(heights, widths, flat)
+    def from_arrays(cls, arrays: Sequence[NDArray[np.uint8]]) -> Self:
+        """Copy arrays [h, w, 3] behind one another."""
+        heights = np.array([array.shape[0] for array in arrays], np.int32)
+        widths = np.array([array.shape[1] for array in arrays], np.int32)
+        flat = np.concatenate([array.ravel() for array in arrays]) if arrays else np.zeros(0, np.uint8)
+        return cls.from_flat(heights, widths, flat)

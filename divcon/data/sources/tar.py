@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import IO, NamedTuple
 
 from ...files.text import printable
-from ..decoding.decode import MAX_BYTES
+from ..decoding.checked_image import MAX_BYTES
 from .retry import retry
 
 BLOCK = 512

@@ -1,4 +1,4 @@
-"""A view: the ranges that its random crop, flip, colors, blur and solarization are drawn from."""
+"""A view: the ranges of its random crop, flip, colors, blur and solarization."""
 
 import math
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ Style = Literal["byol", "torchvision"]
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at an image: what may happen to it, how far and how often, until it is size x size pixels.
+    """A random transformation of an image to size x size pixels: its steps, their ranges and their probabilities.
 
-    `sigma` is for a view of 224 pixels and shrinks with the view, as the blur's 23 taps do. The style says whose
-    arithmetic the colors get: BYOL's (brightness is added, contrast is about each channel's mean, saturation is that
-    of HSV) or torchvision's. A `center` view leaves nothing to chance and uses `size` alone.
+    `sigma` is for a view of 224 pixels and shrinks with the view, like the 23 taps of the blur. `style` names the
+    arithmetic of the colors: BYOL's (brightness is added, contrast is about the mean of each channel, saturation is
+    that of HSV) or torchvision's. A `center` view has no random step and uses `size` alone.
     """
 
     size: int = 224

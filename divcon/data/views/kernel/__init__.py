@@ -1,7 +1,7 @@
-"""Pixels of views, in one compiled call without the GIL: crop, flip, jitter, gray, blur, solarize.
+"""The pixels of views, in one compiled call without the GIL: crop, flip, jitter, gray, blur, solarize.
 
 A view is made in three planes of float32 in [0, 1], planes[channel, row * size + column], and becomes bytes in the last
-step. No sum is left to the compiler's order, but sums of integers, so the bits depend on no vector width.
+step. Sums of floats have a written order, so the bits depend on no vector width.
 """
 
 import math
@@ -16,7 +16,7 @@ from .crop import bicubic, crop, room_for, weights_for
 
 __all__ = ["compiled", "render_chunk"]
 
-# Sources are whole bytes; a view's numbers go from 0 to 1.
+# The scale from the bytes of an image to the numbers of a view.
 UNIT = 1 / 255
 
 
@@ -38,7 +38,7 @@ def render_chunk(
     taps: int,
     out: UInt8[np.ndarray, "b size size 3"],
 ) -> None:
-    """Fill `out` with the views of the pictures that begin at `starts`."""
+    """Fill `out` with the views of the images that begin at `starts` in `flat`."""
     size = out.shape[1]
     planes = aligned(3 * size * size).reshape(3, size * size)
     padded, halfway = np.empty((size + taps + 1) ** 2, np.int16), np.empty((size + taps + 1) ** 2, np.int16)

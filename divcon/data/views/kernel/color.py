@@ -1,23 +1,23 @@
-"""What happens to a view's pixels one by one, a block at a time: a block stays in the first cache through all steps."""
+"""Changes of the color of each pixel, block by block: a block stays in the first cache through all steps."""
 
 import numpy as np
 
-from .compiling import BYTE, FOUR, HALF, ONE, SIX, THREE, TWO, ZERO, Bytes, Floats, clip, part
+from .compiling import BYTE, FOUR, HALF, ONE, SIX, THREE, TWO, ZERO, Bytes, Floats, clip, subroutine
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 RED, GREEN, BLUE = np.float32(0.2989), np.float32(0.5870), np.float32(0.1140)
 BLOCK = 1024  # pixels
 TINY = np.float32(1e-9)
-PARTS = np.float32(65536)  # of 1, in which means are summed up: whole numbers, so in any order
+PARTS = np.float32(65536)  # of 1, the unit of sums for means: sums of whole numbers may have any order
 
 Means = tuple[np.float32, np.float32, np.float32]
 
 
-@part
+@subroutine
 def color(planes: Floats, order: Bytes, factors: Floats, additive: bool) -> None:
-    """The four steps of a color jitter in their order, each clipped to [0, 1].
+    """Do the four steps of a color jitter in the given order, each clipped to [0, 1].
 
-    Contrast needs the mean of what the steps before it made, so there are two rounds over the blocks.
+    Contrast needs the mean after the steps before it, so there are two rounds over the blocks.
     """
     n, turn = planes.shape[1], 0
     while order[turn] != CONTRAST:
@@ -34,7 +34,7 @@ def color(planes: Floats, order: Bytes, factors: Floats, additive: bool) -> None
         take_steps(r, g, b, order[turn + 1 :], factors, additive)
 
 
-@part
+@subroutine
 def take_steps(r: Floats, g: Floats, b: Floats, order: Bytes, factors: Floats, additive: bool) -> None:
     for step in order:
         factor = factors[step]
@@ -48,32 +48,32 @@ def take_steps(r: Floats, g: Floats, b: Floats, order: Bytes, factors: Floats, a
             rotate_hue(r, g, b, factor)
 
 
-@part
+@subroutine
 def sum_of(values: Floats) -> int:
-    """The sum, in parts of 1."""
+    """Return the sum, in units of 1 / PARTS."""
     total = np.int32(0)
     for x in range(np.uint64(len(values))):
         total = np.int32(total + np.int32(values[x] * PARTS + HALF))
     return int(total)
 
 
-@part
+@subroutine
 def center(red: int, green: int, blue: int, n: int, per_channel: bool) -> Means:
-    """What contrast stretches about: each channel's mean, or for all of them the mean of the gray picture."""
+    """Return the center of contrast of each channel: its own mean, or the mean of the gray image."""
     unit = 1 / (65536.0 * n)
     r, g, b = np.float32(red * unit), np.float32(green * unit), np.float32(blue * unit)
     gray = RED * r + GREEN * g + BLUE * b
     return (r, g, b) if per_channel else (gray, gray, gray)
 
 
-@part
+@subroutine
 def stretch(r: Floats, g: Floats, b: Floats, factor: np.float32, centers: Means) -> None:
     linear(r, factor, (ONE - factor) * centers[0])
     linear(g, factor, (ONE - factor) * centers[1])
     linear(b, factor, (ONE - factor) * centers[2])
 
 
-@part
+@subroutine
 def brighten(r: Floats, g: Floats, b: Floats, factor: np.float32, additive: bool) -> None:
     gain, offset = (ONE, factor) if additive else (factor, ZERO)
     linear(r, gain, offset)
@@ -81,17 +81,17 @@ def brighten(r: Floats, g: Floats, b: Floats, factor: np.float32, additive: bool
     linear(b, gain, offset)
 
 
-@part
+@subroutine
 def linear(values: Floats, gain: np.float32, offset: np.float32) -> None:
     for x in range(np.uint64(len(values))):
         values[x] = clip(gain * values[x] + offset)
 
 
-@part
+@subroutine
 def saturate(r: Floats, g: Floats, b: Floats, factor: np.float32) -> None:
-    """HSV saturation times a factor, at most 1.
+    """Multiply the saturation of HSV by a factor, up to 1.
 
-    Hue and value stay, so each channel's distance from the largest one is what is multiplied.
+    Hue and value stay, so the distance of each channel from the largest one is multiplied.
     """
     for x in range(np.uint64(len(r))):
         most = max(r[x], g[x], b[x])
@@ -102,7 +102,7 @@ def saturate(r: Floats, g: Floats, b: Floats, factor: np.float32) -> None:
         b[x] = max(most - ratio * (most - b[x]), ZERO)
 
 
-@part
+@subroutine
 def blend_with_gray(r: Floats, g: Floats, b: Floats, factor: np.float32) -> None:
     for x in range(np.uint64(len(r))):
         rest = (ONE - factor) * (RED * r[x] + GREEN * g[x] + BLUE * b[x])
@@ -111,11 +111,11 @@ def blend_with_gray(r: Floats, g: Floats, b: Floats, factor: np.float32) -> None
         b[x] = clip(factor * b[x] + rest)
 
 
-@part
+@subroutine
 def rotate_hue(r: Floats, g: Floats, b: Floats, turn: np.float32) -> None:
     """Turn the hue by a share of the circle; value and saturation stay.
 
-    Hue is counted in sixths of the circle, and in chromas: so nothing is divided, and a gray needs no case of its own.
+    Hue is counted in sixths of the circle times chroma: this needs no division, and no special case for gray.
     """
     for x in range(np.uint64(len(r))):
         most = max(r[x], g[x], b[x])
@@ -126,26 +126,26 @@ def rotate_hue(r: Floats, g: Floats, b: Floats, turn: np.float32) -> None:
         b[x] = most - within(abs(hue - FOUR * chroma) - chroma, chroma)
 
 
-@part
+@subroutine
 def hue_of(r: np.float32, g: np.float32, b: np.float32, most: np.float32, chroma: np.float32) -> np.float32:
-    """From -1 to 5 chromas; the channel that is largest lies at 0, 2 or 4."""
+    """Return the hue, from -1 to 5 chromas; the largest channel is at 0, 2 or 4."""
     blue = (r - g) + FOUR * chroma
     return g - b if most == r else ((b - r) + TWO * chroma if most == g else blue)
 
 
-@part
+@subroutine
 def wrap(hue: np.float32, circle: np.float32) -> np.float32:
-    """Into the circle from at most one turn away."""
+    """Bring a hue that is at most one turn away back into the circle."""
     hue = hue + circle if hue < ZERO else hue
     return hue - circle if hue > circle else hue
 
 
-@part
+@subroutine
 def within(x: np.float32, most: np.float32) -> np.float32:
     return min(max(x, ZERO), most)
 
 
-@part
+@subroutine
 def to_gray(planes: Floats) -> None:
     r, g, b = planes[0], planes[1], planes[2]
     for x in range(np.uint64(len(r))):
@@ -155,16 +155,16 @@ def to_gray(planes: Floats) -> None:
         b[x] = gray
 
 
-@part
+@subroutine
 def to_solar(planes: Floats) -> None:
     values = planes.ravel()
     for x in range(np.uint64(len(values))):
         values[x] = values[x] if values[x] < HALF else ONE - values[x]
 
 
-@part
+@subroutine
 def to_bytes(planes: Floats, out: Bytes) -> None:
-    """Rounded to the nearest, the channels of a pixel side by side."""
+    """Round to the nearest byte; the channels of a pixel are stored side by side."""
     r, g, b, flat = planes[0], planes[1], planes[2], out.ravel()
     for x in range(np.uint64(len(r))):
         o = x * np.uint64(3)

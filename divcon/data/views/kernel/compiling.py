@@ -65,18 +65,18 @@ def remove_cut_files(folder: Path) -> None:
                 file.unlink()
 
 
-def part(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function into those that call it."""
+def subroutine(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function as a part of the compiled functions that call it."""
     dispatcher: Callable[P, R] = numba.njit(nogil=True, error_model="numpy")(function)
     return dispatcher
 
 
-@part
+@subroutine
 def clip(x: np.float32) -> np.float32:
     return min(max(x, ZERO), ONE)
 
 
-@part
+@subroutine
 def aligned(n: int) -> Floats:
     """Return an array for n numbers that begins at the beginning of a cache line."""
     array = np.empty(n + 16, np.float32)

@@ -1,9 +1,9 @@
-"""Antialiased bicubic resampling of a box of a picture, across first, then down.
+"""Antialiased bicubic resampling of a box of an image, across first, then down.
 
-Vectors want neighbors that are treated alike. Down a picture those are the bytes of a row; across it they are the
-bytes of a column, which lie apart. So a band of eight rows at a time is laid on its side while it is still bytes,
-resampled, and set upright again. What is resampled down comes out of the last few rows so made, which stay in the
-first cache.
+Vector instructions treat neighbors in memory alike. For resampling down, these are the bytes of a row. For resampling
+across, they would be the bytes of a column, which are not neighbors. So bands of eight rows are transposed as bytes,
+resampled, and transposed back. Resampling down reads the last few rows made in this way, which stay in the first
+cache.
 """
 
 import math
@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiling import ZERO, Bytes, Floats, aligned, clip, part
+from .compiling import ZERO, Bytes, Floats, aligned, clip, subroutine
 
 BAND = 8
 LANES = 3 * BAND  # a pixel of each row of a band
@@ -20,33 +20,33 @@ Weights = tuple[NDArray[np.int64], NDArray[np.int64], Floats]
 Room = tuple[Bytes, Floats, Floats, Floats, Floats]
 
 
-@part
+@subroutine
 def weights_for(size: int, widest: int) -> Weights:
-    """Room for a resampling along one axis: where each output begins to read, how many it reads, their weights."""
+    """Return arrays for a resampling along one axis: the first input of each output, the number of inputs, their weights."""
     return np.empty(size, np.int64), np.empty(size, np.int64), np.empty((size, _fours(widest)), np.float32)
 
 
-@part
+@subroutine
 def _fours(n: int) -> int:
     return 4 * ((n + 3) // 4)
 
 
-@part
+@subroutine
 def room_for(size: int, widest: int, width: int) -> Room:
-    """What a crop writes down on its way: the lying band in bytes and in floats, and resampled; rows; outputs."""
+    """Return the buffers of a crop: the transposed band in bytes, in floats, and resampled; rows; output rows."""
     n = LANES * (width + _fours(widest))
     lying, levels, made = np.zeros(n, np.uint8), aligned(n), aligned(LANES * size)
     places = BAND * ((widest + BAND - 1) // BAND + 1)
     rows = aligned(places * 3 * size).reshape(places, 3 * size)
-    levels[:], rows[:] = ZERO, ZERO  # what has no weight is read too
+    levels[:], rows[:] = ZERO, ZERO  # inputs with weight 0 are read too
     return lying, levels, made, rows, aligned(BAND * 3 * size).reshape(BAND, 3 * size)
 
 
-@part
+@subroutine
 def bicubic(start: float, extent: float, length: int, backwards: bool, unit: float, weights: Weights) -> None:
-    """Antialiased bicubic weights that take [start, start + extent) of an axis of `length` to all of the output.
+    """Compute the weights that resample [start, start + extent) of an axis of `length` to the whole output.
 
-    Pixels beyond the box, but within the picture, count at the box's edge. The weights of an output sum up to `unit`.
+    Pixels outside the box, but inside the image, count at the edge of the box. The weights of an output sum to `unit`.
     """
     first, count, weight = weights
     size = len(first)
@@ -62,9 +62,9 @@ def bicubic(start: float, extent: float, length: int, backwards: bool, unit: flo
         fill(weight[row], (begin + 0.5 - middle) * shrink, shrink, end - begin, unit)
 
 
-@part
+@subroutine
 def fill(weight: Floats, x: float, step: float, n: int, unit: float) -> None:
-    """n weights of a cubic from x on, a step apart; up to three more are 0, as they are used by fours."""
+    """Compute n weights of a cubic from x on, a step apart; up to three zeros follow, because weights are read by fours."""
     total = 0.0
     for k in range(_fours(n)):
         w = cubic(x + k * step) if k < n else 0.0
@@ -75,18 +75,18 @@ def fill(weight: Floats, x: float, step: float, n: int, unit: float) -> None:
         weight[k] *= share
 
 
-@part
+@subroutine
 def cubic(x: float) -> float:
-    """Keys' cubic with a = -1/2."""
+    """Return Keys' cubic with a = -1/2 at x."""
     x = abs(x)
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
     return near if x < 1 else (far if x < 2 else 0.0)
 
 
-@part
+@subroutine
 def crop(flat: Bytes, start: int, width: int, down: Weights, across: Weights, room: Room, planes: Floats) -> None:
-    """Resample the picture into the planes, a band of its rows at a time; a row is made once all it reads is there."""
+    """Resample the image into the planes, band by band; an output row is made when all its inputs are there."""
     rows, lines = room[3], room[4]
     first, count, _ = down
     size, last = len(first), first[-1] + count[-1]
@@ -101,11 +101,11 @@ def crop(flat: Bytes, start: int, width: int, down: Weights, across: Weights, ro
                 keep(lines.ravel(), planes, done - 1 - (done - 1) % BAND, done)
 
 
-@part
+@subroutine
 def resample_band(
     flat: Bytes, start: int, width: int, top: int, last: int, across: Weights, room: Room, band: Floats
 ) -> None:
-    """The rows from `top` on, resampled across."""
+    """Resample the band of rows from `top` on across, into `band`."""
     lying, levels, made, _, _ = room
     first, count, _ = across
     begin, size = min(first[0], first[-1]), len(first)
@@ -116,9 +116,9 @@ def resample_band(
     set_upright(made, size, band)
 
 
-@part
+@subroutine
 def lay(flat: Bytes, start: int, stride: int, top: int, last: int, n: int, lying: Bytes) -> None:
-    """lying[x, row] = the band's row at x, for n neighboring bytes x; below the last row it is repeated."""
+    """Transpose: lying[x, row] = the band's row at x, for n neighboring bytes x; the last row is repeated below it."""
     a = np.uint64(start + top * stride)
     b, c, d, e, f, g, h = (
         np.uint64(start + min(top + 1, last) * stride),
@@ -137,13 +137,13 @@ def lay(flat: Bytes, start: int, stride: int, top: int, last: int, n: int, lying
         lying[o + np.uint64(6)], lying[o + np.uint64(7)] = flat[g + x], flat[h + x]
 
 
-@part
+@subroutine
 def as_floats(values: Bytes, n: int, floats: Floats) -> None:
     for x in range(np.uint64(n)):
         floats[x] = np.float32(values[x])
 
 
-@part
+@subroutine
 def resample_across(levels: Floats, begin: int, across: Weights, made: Floats) -> None:
     """made[o] = sum_k weight[o, k] levels[first[o] + k - begin], for all rows of the band at once."""
     first, count, weight = across
@@ -163,9 +163,9 @@ def resample_across(levels: Floats, begin: int, across: Weights, made: Floats) -
                 made[np.uint64(LANES) * o + x] = so_far + (low + high)
 
 
-@part
+@subroutine
 def set_upright(made: Floats, size: int, rows: Floats) -> None:
-    """rows[row, x] = made[x, row], for the band's rows one behind the other."""
+    """Transpose back: rows[row, x] = made[x, row], for the rows of the band."""
     n = np.uint64(3 * size)
     b, c, d, e = n, n + n, np.uint64(3) * n, np.uint64(4) * n
     f, g, h = np.uint64(5) * n, np.uint64(6) * n, np.uint64(7) * n
@@ -177,9 +177,9 @@ def set_upright(made: Floats, size: int, rows: Floats) -> None:
         rows[g + x], rows[h + x] = made[o + np.uint64(6)], made[o + np.uint64(7)]
 
 
-@part
+@subroutine
 def resample_down(rows: Floats, o: int, down: Weights, line: Floats) -> None:
-    """line = sum_k weight[o, k] rows[first[o] + k]; a row's place is what is left of it by the number of places."""
+    """line = sum_k weight[o, k] rows[first[o] + k]; the buffer is a ring: row r is at r modulo the number of places."""
     first, count, weight = down
     wide, places, flat = np.uint64(len(line)), np.uint64(len(rows)), rows.ravel()
     for k in range(0, count[o], 4):
@@ -189,7 +189,7 @@ def resample_down(rows: Floats, o: int, down: Weights, line: Floats) -> None:
         add_rows(flat, a, b, c, d, weight, np.uint64(o), np.uint64(k), line)
 
 
-@part
+@subroutine
 def add_rows(
     rows: Floats,
     a: np.uint64,
@@ -201,7 +201,7 @@ def add_rows(
     k: np.uint64,
     line: Floats,
 ) -> None:
-    """Four rows of the flat ones, with their weights; the first four begin the sum."""
+    """Add four weighted rows, which begin at a, b, c and d; the first four (k = 0) begin the sum."""
     w0, w1 = weight[o, k], weight[o, k + np.uint64(1)]
     w2, w3 = weight[o, k + np.uint64(2)], weight[o, k + np.uint64(3)]
     for x in range(np.uint64(len(line))):
@@ -209,9 +209,9 @@ def add_rows(
         line[x] = so_far + ((w0 * rows[a + x] + w1 * rows[b + x]) + (w2 * rows[c + x] + w3 * rows[d + x]))
 
 
-@part
+@subroutine
 def keep(lines: Floats, planes: Floats, begin: int, end: int) -> None:
-    """Rows from begin to end, in planes, clipped to [0, 1]: a cubic overshoots."""
+    """Copy output rows from begin to end into the planes, clipped to [0, 1]: a cubic overshoots."""
     size = np.uint64(math.sqrt(planes.shape[1]))
     flat, r = planes.ravel(), np.uint64(begin) * size
     g, b = r + size * size, r + np.uint64(2) * size * size

@@ -8,7 +8,8 @@ import pytest
 from formats_made import COLOR, DISC, GRAY, Pixels, deep, on, png, saved, tiff
 from PIL import Image, ImageDraw
 
-from divcon.data.decoding.decode import Rejected, rgb, seen, shrunk
+from divcon.data.decoding.decode import decode, decode_shrunk
+from divcon.data.decoding.rejection import Rejected
 from divcon.data.images import open_images
 
 CLEAR = 0 * GRAY
@@ -50,40 +51,44 @@ WAYS: dict[str, Callable[[Pixels], bytes]] = {
 @pytest.mark.parametrize("way", WAYS)
 def test_what_is_nearly_white_is_put_on_black_in_every_format_that_has_alpha(way: str) -> None:
     for shade in (255, 240):
-        got = rgb(WAYS[way](of((shade, shade, shade), DISC)))
+        got = decode(WAYS[way](of((shade, shade, shade), DISC))).pixels
         assert got[24, 32].min() > 225 and got[0, 0].max() < 9
-        assert shrunk(WAYS[way](of((shade, shade, shade), DISC)), 16)[0, 0].max() < 9
+        assert decode_shrunk(WAYS[way](of((shade, shade, shade), DISC)), 16)[0, 0].max() < 9
 
 
 @pytest.mark.parametrize("color", [(0, 0, 0), (255, 255, 0), (200, 200, 200), (255, 220, 255), (0, 90, 255)])
 def test_what_shows_on_white_is_put_on_white(color: tuple[int, int, int]) -> None:
-    got, notes = seen(saved("PNG", of(color, DISC)))
+    got, notes = decode(saved("PNG", of(color, DISC)))
     assert (got[0, 0] == 255).all() and (got[24, 32] == color).all() and notes == ()
 
 
 def test_a_white_page_with_a_little_text_and_a_clear_corner_stays_white() -> None:
     page = of((255, 255, 255), np.full((100, 100), 255, np.uint8))
     page[:3, :3, 3], page[50:52, 10:90, :3] = 0, 0  # 1.6 % is text
-    assert (rgb(saved("PNG", page))[0, 0] == 255).all()
+    assert (decode(saved("PNG", page)).pixels[0, 0] == 255).all()
 
 
 def test_colors_that_hardly_cover_anything_do_not_choose_the_ground() -> None:
     """A white disc in a halo of black whose alpha is 1: programs leave such."""
     layers = of((255, 255, 255), DISC)
     layers[DISC == 0] = 0, 0, 0, 1
-    assert rgb(saved("PNG", layers))[0, 0].max() == 0
+    assert decode(saved("PNG", layers)).pixels[0, 0].max() == 0
 
 
 def test_the_ground_is_chosen_before_the_picture_is_shrunk() -> None:
     """A fine dark grid in white: averaged, it would be too light to show on white."""
     layers = of((255, 255, 255), np.full((1000, 1000), 255, np.uint8))
     layers[::3, :, :3], layers[400:, 400:, 3] = 180, 0
-    assert rgb(saved("PNG", layers))[999, 999].min() == shrunk(saved("PNG", layers), 20)[-1, -1].min() == 255
+    assert (
+        decode(saved("PNG", layers)).pixels[999, 999].min()
+        == decode_shrunk(saved("PNG", layers), 20)[-1, -1].min()
+        == 255
+    )
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way not in ("gray and alpha", "AVIF")])
 def test_an_alpha_of_zero_all_over_is_none(way: str) -> None:
-    got, notes = seen(WAYS[way](np.dstack([COLOR, CLEAR])))
+    got, notes = decode(WAYS[way](np.dstack([COLOR, CLEAR])))
     assert np.array_equal(got, COLOR) and "alpha_ignored" in notes
 
 
@@ -102,39 +107,39 @@ MISTAKES["1 and some pixels"][20, 9:20] = 255
 @pytest.mark.parametrize("alpha", MISTAKES)
 def test_an_alpha_under_which_nearly_nothing_can_show_is_none(way: str, alpha: str) -> None:
     data = WAYS[way](np.dstack([COLOR, MISTAKES[alpha]]))
-    got, notes = seen(data)
+    got, notes = decode(data)
     assert np.array_equal(got, COLOR) and "alpha_ignored" in notes
-    assert np.array_equal(shrunk(data, 1000), COLOR)
+    assert np.array_equal(decode_shrunk(data, 1000), COLOR)
 
 
 def test_an_alpha_of_16_bits_with_one_pixel_is_none_and_the_range_is_that_of_all() -> None:
     layers = np.dstack([deep(COLOR), deep(MISTAKES["0 and one pixel"])])
-    got, notes = seen(png(layers, 16, 6))
+    got, notes = decode(png(layers, 16, 6))
     assert np.array_equal(got, COLOR) and notes == ("alpha_ignored",)
 
 
 def test_a_low_contrast_does_not_hide_a_picture_behind_a_mistaken_alpha() -> None:
     fog = (200 + COLOR // 8).astype(np.uint8)
     for alpha in ("1", "0 and one pixel"):
-        assert np.array_equal(rgb(saved("PNG", np.dstack([fog, MISTAKES[alpha]]))), fog)
+        assert np.array_equal(decode(saved("PNG", np.dstack([fog, MISTAKES[alpha]]))).pixels, fog)
 
 
 @pytest.mark.parametrize("how", [{"quality": 30}, {"lossless": True}])
 def test_a_small_icon_in_a_webp_keeps_its_alpha(how: dict[str, object]) -> None:
     layers = np.zeros((200, 200, 4), np.uint8)
     layers[90:105, 90:105] = 200, 30, 30, 255
-    assert seen(saved("WEBP", layers, **how)).picture[0, 0].min() > 247
+    assert decode(saved("WEBP", layers, **how)).pixels[0, 0].min() > 247
 
 
 def test_a_faint_shape_of_one_color_keeps_its_alpha() -> None:
-    got, notes = seen(saved("PNG", of((0, 0, 0), (DISC // 10).astype(np.uint8))))
+    got, notes = decode(saved("PNG", of((0, 0, 0), (DISC // 10).astype(np.uint8))))
     assert got[24, 32].max() < got[0, 0].min() and notes == ()
 
 
 def test_a_small_icon_in_a_large_clear_picture_keeps_its_alpha() -> None:
     layers = np.zeros((200, 200, 4), np.uint8)
     layers[90:105, 90:105] = 200, 30, 30, 255
-    got, notes = seen(saved("PNG", layers))
+    got, notes = decode(saved("PNG", layers))
     assert (got[0, 0] == 255).all() and (got[95, 95] == (200, 30, 30)).all() and notes == ()
 
 
@@ -160,26 +165,26 @@ def test_white_shapes_with_a_dark_mark_stay_as_many_as_they_are(tmp_path: Path, 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.2])
 def test_a_dark_mark_does_not_put_a_white_shape_on_white(way: str, share: float) -> None:
     data = WAYS[way](marked(0, share))
-    assert seen(data).notes == ("ground=black",)
+    assert decode(data).notes == ("ground=black",)
     clear = np.argwhere(glyph(0) == 0)[0]
-    assert rgb(data)[tuple(clear)].max() < 9 and shrunk(data, 1000)[tuple(clear)].max() < 9
+    assert decode(data).pixels[tuple(clear)].max() < 9 and decode_shrunk(data, 1000)[tuple(clear)].max() < 9
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6])
 def test_a_drawing_in_color_with_white_in_it_stays_on_white(share: float) -> None:
-    assert seen(saved("PNG", marked(0, share, (200, 30, 60)))).notes == ()
+    assert decode(saved("PNG", marked(0, share, (200, 30, 60)))).notes == ()
 
 
 def test_a_black_shape_with_a_white_mark_stays_on_white() -> None:
     layers = marked(0, 0.1)
     layers[:, :, :3] = 255 - layers[:, :, :3]
-    assert seen(saved("PNG", layers)).notes == ()
+    assert decode(saved("PNG", layers)).notes == ()
 
 
 def test_half_transparent_white_is_put_on_black() -> None:
     soft = (DISC // 2).astype(np.uint8)
     assert np.array_equal(
-        rgb(saved("PNG", of((255, 255, 255), soft))), on(0, np.full((*soft.shape, 3), 255, np.uint8), soft)
+        decode(saved("PNG", of((255, 255, 255), soft))).pixels, on(0, np.full((*soft.shape, 3), 255, np.uint8), soft)
     )
 
 
@@ -199,7 +204,7 @@ ONE = Image.new("RGB", (64, 48), (7, 8, 9))
 )
 def test_a_picture_of_one_color_is_rejected_for_that(data: bytes) -> None:
     with pytest.raises(Rejected, match="all over") as error:
-        rgb(data)
+        decode(data)
     assert error.value.reason == "one_color"
 
 
@@ -208,10 +213,10 @@ def test_a_first_frame_of_one_color_is_said_to_be_the_first_of_more(kind: str) -
     how = {"lossless": True} if kind == "WEBP" else {}
     data = saved(kind, ONE, save_all=True, append_images=[Image.fromarray(COLOR), Image.fromarray(COLOR[::-1])], **how)
     with pytest.raises(Rejected, match="all over, the first of 3 frames"):
-        rgb(data)
+        decode(data)
 
 
 def test_one_pixel_that_differs_makes_a_picture() -> None:
     almost = np.asarray(ONE).copy()
     almost[47, 63, 2] += 1
-    assert np.array_equal(rgb(saved("PNG", almost)), almost)
+    assert np.array_equal(decode(saved("PNG", almost)).pixels, almost)
