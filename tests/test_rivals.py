@@ -16,7 +16,7 @@ import divcon
 from divcon.api import plan, run_plan
 from divcon.data.labeled.labeled import open_labeled
 from divcon.errors import InputError, StoppedError, UsageError
-from divcon.evals.split import split
+from divcon.evals.split import train_test_split
 from divcon.files.caches import cache_folder
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.factors import Factors
@@ -109,7 +109,7 @@ def test_what_is_learned_with_labels_is_nothing_that_an_evaluation_tests_on(phot
     labeled = open_labeled(photos, cache=cache_folder())
     for seed in (0, 1):
         known = to_learn_from(Truth(labels=str(photos), split_seed=seed), cache_folder(), 1)
-        train, test, _ = split(labeled, seed)
+        train, test, _ = train_test_split(labeled, seed)
         named = set(known.images.names(np.arange(len(known.images))))
         assert not named & set(labeled.images.names(test)) and named == set(labeled.images.names(train))
         assert known.labels.tolist() == labeled.labels[train].tolist()

@@ -13,7 +13,7 @@ from ..data.images import open_images
 from ..data.labeled.labeled import Labeled, open_labeled
 from ..data.synthetic import make_collection
 from ..errors import UsageError
-from ..evals.split import split
+from ..evals.split import train_test_split
 from ..files.caches import cache_folder
 from ..files.text import printable
 from ..log import info, warning
@@ -38,7 +38,7 @@ def demo(
     folder = Path(data) if data else collection(cache)
     out = Path(out or Path("runs") / "demo")
     labeled = open_labeled(folder, cache=cache)
-    train, test, _ = split(labeled, 0)  # refused now, if it can't be split to be scored on
+    train, test, _ = train_test_split(labeled, 0)  # refused now, if it can't be split to be scored on
     ran = run(folder, out=out, **{**OPTIONS, "seed": seed, **options})
     scores = {name: evaluate(model, labeled, cache=cache) for name, model in _models(ran.folder).items()}
     clusters = Clusters.load(out / "clusters")

@@ -9,7 +9,7 @@ from ..data.labeled.labeled import Labeled, open_labeled
 from ..data.labeled.layout import Split
 from ..errors import UsageError
 from ..evals.scores import Probe
-from ..evals.split import split as divided
+from ..evals.split import train_test_split
 from ..files.caches import cache_folder
 from ..nets.net import Layer
 from ..nets.trained import Trained
@@ -49,7 +49,7 @@ def evaluate(
         if isinstance(labeled, Labeled)
         else open_labeled(labeled, split=split, include=include, exclude=exclude, cache=folder, workers=workers)
     )
-    train, test, dropped = divided(data, seed)
+    train, test, dropped = train_test_split(data, seed)
     trained = model if isinstance(model, Trained) else find_model(model)
     x = features(trained, data.images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
     probe = Probe.of(x, data.labels, train, test, data.classes)
