@@ -23,7 +23,7 @@ from divcon.nets.factors import Factors
 from divcon.nets.recompute import recomputing
 from divcon.nets.trained import Trained
 from divcon.pipelines.supervised import Truth, to_learn_from
-from divcon.train.factorization import LEARNT, solver
+from divcon.train.factorization import STATE, make_factorizer
 
 SMALL = {key: value for key, value in TINY.items() if "." not in key}
 PIXELS = {"size": 16, "batch_size": 16, "precision": "fp32", "base.encoder.options.components": 6}
@@ -101,7 +101,7 @@ def test_factors_whose_checkpoint_is_damaged_begin_anew_and_end_in_the_same_byte
     (said,) = divcon.status(tmp_path / "run", verify=True)["damaged"]
     assert str(saved) in said and "expected sha256" in said
     run = ran("nmf", photos, tmp_path / "run")
-    assert "step-newest is damaged" in caplog.text and "begins anew" in caplog.text
+    assert "step-newest is damaged" in caplog.text and "begins again" in caplog.text
     assert (run / CODED).read_bytes() == (whole / CODED).read_bytes()
 
 
@@ -158,14 +158,14 @@ def test_amounts_of_one_image_do_not_depend_on_the_others() -> None:
 def test_batches_are_forgotten_at_the_rate_of_scikit_learns_own_passes() -> None:
     _, pixels = fitted()
     theirs = MiniBatchNMF(5, batch_size=16, init="random", random_state=0, max_iter=2, tol=0).fit(pixels)
-    model = solver(5, 16 / 64, 0).partial_fit(pixels[:16])
-    assert model._rho == pytest.approx(theirs._rho) and set(LEARNT.values()) <= set(vars(model))
+    model = make_factorizer(5, 16 / 64, 0).partial_fit(pixels[:16])
+    assert model._rho == pytest.approx(theirs._rho) and set(STATE.values()) <= set(vars(model))
 
 
 def test_without_scikit_learn_it_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.decomposition", None)
     with pytest.raises(InputError, match=r"pip install 'divcon\[rivals\]'"):
-        solver(4, 0.1, 0)
+        make_factorizer(4, 0.1, 0)
 
 
 # recomputing

@@ -32,7 +32,7 @@ from ..stages.factorize import Factorization
 from ..stages.learning import NetworkTraining
 from ..stages.pretrain import Pretrain
 from ..train.encode import to_input
-from ..train.factorization import solver
+from ..train.factorization import make_factorizer
 from ..train.loop import train_step
 from ..train.optimizers import make_optimizer
 from ..train.schedules import steps_for
@@ -149,7 +149,7 @@ def measured(part: Part, machine: Machine) -> float:
 
 
 def _factoring(recipe: Factorization, encoder: nn.Module, part: Part) -> Callable[[], Any]:
-    model, pixels = solver(width(encoder), part.batch_size / part.images, 0), 3 * recipe.input_spec.size**2
+    model, pixels = make_factorizer(width(encoder), part.batch_size / part.images, 0), 3 * recipe.input_spec.size**2
     noise = np.random.default_rng(0).random((part.batch_size, pixels), np.float32)
     return lambda: model.partial_fit(noise)
 

@@ -87,17 +87,17 @@ def _refuse_misfits(recipe: DnC, base: Path | None) -> None:
     expert, student, layer = _net("expert", recipe.expert), recipe.student, recipe.student.layer
     if recipe.expert.start == "base":
         _refuse_start("expert", _shapes(theirs), _shapes(expert))
-    if layer == "projection" and not theirs.shape["dim"]:
+    if layer == "projection" and not theirs.projector_spec.dim:
         raise UsageError(f"student.layer=projection: {recipe.base.method} has none; type student.layer=pool")
-    sees = [int(net.shape["dim"]) if layer == "projection" else width(net.encoder) for net in (theirs, expert)]
+    sees = [net.projector_spec.dim if layer == "projection" else width(net.encoder) for net in (theirs, expert)]
     if sees[0] != sees[1]:
         raise UsageError(
             f"the student learns from the base and from experts, but at student.layer={layer} the base gives {sees[0]} "
             f"features and an expert {sees[1]}; give both the same encoder and options"
         )
     if student.start == "base":
-        shape = {"hidden": theirs.shape["hidden"], "dim": theirs.shape["dim"]} if layer == "projection" else {}
-        own = Net(_built("student", student), **shape)
+        hidden, dim = (theirs.projector_spec.hidden, theirs.projector_spec.dim) if layer == "projection" else (0, 0)
+        own = Net(_built("student", student), hidden=hidden, dim=dim)
         _refuse_start("student", _shapes(theirs if layer == "projection" else Net(theirs.encoder)), _shapes(own))
 
 

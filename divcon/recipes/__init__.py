@@ -16,7 +16,7 @@ from ..data.labeled.layout import Split
 from ..errors import UsageError
 from ..machine import Choice
 from ..nets.encoder import SLIM, EncoderSpec
-from ..nets.trained import MOST, InputSpec
+from ..nets.trained import MAX_SIZE, InputSpec
 from ..pipelines.clusterfit import ClusterFit
 from ..pipelines.dnc import DnC
 from ..pipelines.nmf import NMF
@@ -26,7 +26,7 @@ from ..train.schedules import IMAGENET
 
 Recipe = DnC | Single | ClusterFit | Supervised | NMF
 Passes = Annotated[float, Field(gt=0, le=1e6)]
-Width = Annotated[int, Field(ge=1, le=MOST)]
+Width = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 DEVICES = re.compile(r"auto|cpu|(cuda|mps|xpu)(:[0-9]{1,4})?")
 
 
@@ -39,7 +39,7 @@ class Options:
     imagenet_epochs: Passes | None = None  # the paper's count: 1,281,167 images each, whatever the collection
     seed: Seed = 0
     encoder: str | None = None
-    size: Annotated[int, Field(le=MOST)] | None = None
+    size: Annotated[int, Field(le=MAX_SIZE)] | None = None
     batch_size: Annotated[int, Field(le=2**30)] | None = None
     method: str = "moclr"
     init: str = "random"

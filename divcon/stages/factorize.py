@@ -1,6 +1,6 @@
 """Find the non-negative parts that images are made of."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from pydantic import PositiveInt
 
@@ -31,7 +31,8 @@ def factorize(context: StageContext, images: Images, recipe: Factorization) -> T
     factors = build(recipe.encoder, recipe.input_spec.size)
     assert isinstance(factors, Factors)
     size = max(2, min(recipe.batch_size, len(images) // 8))
-    factorize_pixels(
+    summary = factorize_pixels(
         context, factors, pixels, recipe.input_spec, images=recipe.images, batch_size=size, seed=recipe.seed
     )
+    context.notes |= asdict(summary)
     return Trained(recipe.encoder, recipe.input_spec, Net(factors))

@@ -1,6 +1,6 @@
 """Train one encoder: what every stage that trains a network has in common."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -62,7 +62,7 @@ def train_network(
     method: Method = method_of(with_fast_small_maps(encoder) if context.machine.fast_small_maps else encoder)
     if recipe.start == "base":
         _start_from(method, base, context.name)
-    fit(context, method, pixels, recipe, recipe.pair(), recipe.input_spec)
+    context.notes |= asdict(fit(context, method, pixels, recipe, recipe.pair(), recipe.input_spec))
     return Trained(recipe.encoder, recipe.input_spec, method.net)
 
 
