@@ -21,7 +21,7 @@ from divcon.files.atomic import write_text
 from divcon.methods.contract import Batch, Step
 from divcon.methods.moclr import MoCLR
 from divcon.nets.encoder import EncoderSpec, build
-from divcon.nets.encoder_trial import objection, takes
+from divcon.nets.encoder_trial import accepts_size, size_error
 from divcon.nets.timm_models import designed_size
 from divcon.nets.trained import InputSpec, Trained
 
@@ -98,9 +98,9 @@ def _send(pipe: Connection, family: str) -> None:
 def row(name: str) -> dict[str, Any]:
     """What becomes of a network at 64 pixels, or else at the size it was designed for."""
     spec = EncoderSpec(name)
-    sizes = [size for size in SIZES if takes(spec, size, lambda size: [size])]
+    sizes = [size for size in SIZES if accepts_size(spec, size, lambda size: [size])]
     size = next((size for size in (USUAL, designed_size(name), *sizes) if size in sizes), USUAL)
-    several = takes(spec, USUAL, lambda size: [size, size // 2])
+    several = accepts_size(spec, USUAL, lambda size: [size, size // 2])
     return {"network": name, "size": size, "outcome": outcome(spec, size), "sizes": sizes, "several": several}
 
 
@@ -119,7 +119,7 @@ def outcome(spec: EncoderSpec, size: int) -> str:
     """Of a step of MoCLR, and of the network on disk: "trains", or what went wrong."""
     torch.manual_seed(0)
     encoder = build(spec, size)
-    if why := objection(encoder, size, training=True):
+    if why := size_error(encoder, size, training=True):
         return f"refused: {why}"
     method = MoCLR(encoder, 64, hidden=64, dim=32).train()
     loss = method(Batch([_noise(size, 1), _noise(size, 2)], torch.arange(IMAGES)), Step(0, 1, 0)).loss

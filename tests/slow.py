@@ -94,13 +94,6 @@ def neighbor_agreement(a: Array, b: Array, k: int) -> float:
     return sum(shares) / len(shares)
 
 
-def rank_by_entropy(x: Array) -> float:
-    """exp(- sum p log p) of the singular values' shares, these being the roots of the eigenvalues of x'x."""
-    singular = [math.sqrt(max(float(value), 0.0)) for value in np.linalg.eigvalsh(x.T @ x)]
-    shares = [value / sum(singular) for value in singular if value > 0]
-    return math.exp(-sum(p * math.log(p) for p in shares))
-
-
 def info_nce(query: Array, key: Array, temperature: float) -> float:
     """- mean over i of log(exp(s(q_i, k_i) / t) / sum over j of exp(s(q_i, k_j) / t)), s the cosine: DnC equation 1."""
     loss = 0.0

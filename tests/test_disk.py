@@ -99,7 +99,7 @@ def test_what_a_run_has_written_counts_as_room_for_it(
 def test_a_mapped_file_has_its_room_before_anything_is_written_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = target_cache.reserved(tmp_path / "kept.npy", (1000, 2, 64))
+    rows = target_cache.allocate(tmp_path / "kept.npy", (1000, 2, 64))
     status = (tmp_path / "kept.npy").stat()
     assert rows.shape == (1000, 2, 64) and 512 * status.st_blocks >= status.st_size >= 1000 * 2 * 64 * 2
 
@@ -108,7 +108,7 @@ def test_a_mapped_file_has_its_room_before_anything_is_written_to_it(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
-        target_cache.reserved(tmp_path / "other.npy", (1000, 2, 64))
+        target_cache.allocate(tmp_path / "other.npy", (1000, 2, 64))
 
 
 def test_a_folder_that_may_not_be_written_is_named(photos: Path, tmp_path: Path) -> None:

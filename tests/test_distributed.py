@@ -1,4 +1,4 @@
-"""Two ranks are one: the same pictures, loss, gradients and statistics, but for rounding."""
+"""Two ranks give the results of one: the same images, loss, gradients and statistics, except for rounding."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ def everything(folder: Path) -> dict[str, Any]:
 
 
 def of_methods() -> dict[str, Any]:
-    """With units that bend and have no kink: at a kink, one rounding more or less moves a part of the gradient."""
+    """The results of every method, with SiLU for ReLU: at the kink of a ReLU, rounding would change the gradient."""
     with mock.patch.object(torch.nn.functional, "relu", lambda x, inplace=False: torch.nn.functional.silu(x)):
         return {name: of_method(name) for name in KINDS}
 
@@ -113,7 +113,7 @@ def of_training(folder: Path, steps: int = STEPS) -> dict[str, Tensor]:
 
 
 def alone_at_fault(where: int) -> str:
-    """What a rank says when the pictures of one rank only are broken; and that it moved nothing."""
+    """Break the images of one rank only; return the message of this rank, and check that no weight moved."""
     method, whole = built("moclr"), toy_batch("moclr")
     views = [mine(view) * (float("nan") if dist.rank() == where else 1.0) for view in whole.views]
     before = [p.clone() for p in trainable(method).values()]
@@ -140,7 +140,7 @@ def rank_main(rank: int, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of two ranks found."""
+    """The results of each of two ranks."""
     folder = tmp_path_factory.mktemp("ranks")
     (folder / "run").mkdir()
     spawn = multiprocessing.get_context("spawn")
@@ -155,7 +155,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """The same of one process with all rows."""
+    """The results of one process with all rows."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield everything(tmp_path_factory.mktemp("alone"))

@@ -43,7 +43,7 @@ def test_the_papers_divide_and_contrast_takes_other_methods(
 ) -> None:
     run = ran(photos, tmp_path / "run", tiny, recipe="dnc_3000", method=method, epochs=1)
     student = Trained.load(run / "student").net
-    assert student.projector is not None and (student.shape["hidden"], student.shape["dim"]) == (32, 16)
+    assert student.projector is not None and (student.projector_spec.hidden, student.projector_spec.dim) == (32, 16)
 
 
 @pytest.mark.parametrize("method", sorted(set(SINGLE.values()) - {"moclr"}))

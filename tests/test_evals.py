@@ -16,9 +16,9 @@ from divcon.errors import DataError
 from divcon.evals.knn import knn
 from divcon.evals.linear import CHOOSING, accuracy, fit_logistic, linear
 from divcon.evals.logistic import Problem
-from divcon.evals.scores import Probe, Shares
+from divcon.evals.scores import Accuracy, Probe
 from divcon.evals.split import stratified
-from divcon.evals.unlabeled import agreement, effective_rank
+from divcon.evals.unlabeled import agreement
 from divcon.machine import Precision
 
 LIMITS = importlib.import_module("threadpoolctl").threadpool_limits  # it has no types
@@ -267,31 +267,21 @@ def test_features_that_know_nothing_agree_by_chance() -> None:
     assert agreement(normal(1500, 16), normal(1500, 16, seed=1), 15) == pytest.approx(15 / 1499, rel=0.2)
 
 
-def test_effective_rank_is_that_of_the_formula() -> None:
-    x = normal(60, 6) * torch.tensor([5.0, 3, 1, 1, 0.5, 0.1])
-    assert effective_rank(x) == pytest.approx(slow.rank_by_entropy(x.double().numpy()), rel=1e-9)
-
-
-def test_effective_rank_tells_a_collapsed_encoder_from_a_full_one() -> None:
-    assert effective_rank(torch.ones(50, 8)) == pytest.approx(1)
-    assert effective_rank(torch.eye(8).repeat(5, 1)) == pytest.approx(8)
-
-
-# shares by class
+# accuracy by class
 
 
 def test_scikit_learn_counts_the_same_shares() -> None:
     truth, told = (torch.from_numpy(np.random.default_rng(seed).integers(0, 5, 300)) for seed in (1, 2))
     told = torch.where(truth < 2, truth, told)  # some classes are told better than others
-    shares = Shares.of(told, truth, 5)
+    shares = Accuracy.of(told, truth, 5)
     assert shares.top1 == pytest.approx(float((told == truth).double().mean()))
     assert shares.balanced == pytest.approx(balanced_accuracy_score(truth, told))
     assert shares.per_class == pytest.approx(recall_score(truth, told, average=None))
 
 
 def test_a_class_that_is_not_tested_on_has_no_share_and_weighs_nothing() -> None:
-    shares = Shares.of(torch.tensor([0, 0, 2, 1]), torch.tensor([0, 0, 0, 2]), 4)
-    assert shares == Shares(0.5, (2 / 3 + 0) / 2, [2 / 3, None, 0.0, None])
+    shares = Accuracy.of(torch.tensor([0, 0, 2, 1]), torch.tensor([0, 0, 0, 2]), 4)
+    assert shares == Accuracy(0.5, (2 / 3 + 0) / 2, [2 / 3, None, 0.0, None])
 
 
 def test_both_scores_have_shares_by_class(digits: Labeled) -> None:

@@ -1,4 +1,4 @@
-"""Scores and embeddings of a model, from whatever names it."""
+"""Scores and embeddings of a model, given by name, path or object."""
 
 import json
 import shutil
@@ -17,13 +17,13 @@ from divcon.api.models import extract_features, find_model
 from divcon.data.images import open_images
 from divcon.data.labeled.labeled import open_labeled
 from divcon.errors import InputError
-from divcon.evals.split import split
+from divcon.evals.split import train_test_split
 from divcon.files.caches import cache_folder
 
 
 @pytest.fixture
 def divided(photos: Path, tmp_path: Path) -> Path:
-    """The photos with a split of their own: of each class, every fourth image is for the test."""
+    """The photos in folders train/ and test/: every fourth image of a class is a test image."""
     for kind in photos.iterdir():
         for i, path in enumerate(sorted(kind.iterdir())):
             place = tmp_path / "divided" / ("train" if i % 4 else "test") / kind.name / "deep" / path.name
@@ -74,17 +74,19 @@ def test_an_image_without_a_folder_has_no_class(photos: Path, cache: Path, tmp_p
 
 def test_a_split_is_stratified_seeded_and_covers_every_image(photos: Path, cache: Path) -> None:
     data = open_labeled(photos, cache=cache)
-    train, test, dropped = split(data, 0)
+    train, test, dropped = train_test_split(data, 0)
     assert sorted([*train, *test]) == list(range(160)) and dropped == []
     for label in range(len(data.classes)):
         n = int((data.labels == label).sum())
         assert abs(int((data.labels[train] == label).sum()) - 0.7 * n) <= 1 and (data.labels[test] == label).any()
-    assert not np.array_equal(train, split(data, 1)[0]) and np.array_equal(train, split(data, 0)[0])
+    assert not np.array_equal(train, train_test_split(data, 1)[0]) and np.array_equal(
+        train, train_test_split(data, 0)[0]
+    )
 
 
 def test_a_folder_with_train_and_test_is_split_by_them(photos: Path, cache: Path, divided: Path) -> None:
     data = open_labeled(divided, cache=cache)
-    train, test, _ = split(data, 0)
+    train, test, _ = train_test_split(data, 0)
     names = data.images.names(np.arange(len(data.images)))
     assert {names[i].split(b"/")[0] for i in train} == {b"train"} and {names[i].split(b"/")[0] for i in test} == {
         b"test"

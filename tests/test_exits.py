@@ -39,7 +39,7 @@ ROWS = [
     Row(66, "look NOWHERE", "there is no folder", "NOWHERE", "look for it with `ls"),
     Row(66, "status DATA", "is not a run", "DATA", r"there is no run\.json in it"),
     Row(70, "run DATA out=NEW", "weights were not moved", "step 1", "Lower the stage's lr", ["base.lr=1e30"]),
-    Row(70, "run DATA out=NEW", "seen nearly the same in all images", r"base at step \d+ of", "What helps: .*--allow-collapse", ["epochs=80"]),
+    Row(70, "run DATA out=NEW", "nearly the same for all images", r"base at step \d+ of", "What helps: .*--allow-collapse", ["epochs=80"]),
     Row(71, "run DATA out=NEW cache=EMPTY", "can't be started", "the process that decodes images", "Try `false`"),
     Row(73, "run DATA out=FOREIGN", "holds something else than a run", "FOREIGN", "name another folder"),
     Row(73, "run DATA out=FILE", "is a file", "FILE", "name a folder that is not there yet"),

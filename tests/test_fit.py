@@ -224,7 +224,7 @@ def test_lars_takes_a_gradient_of_zero_for_what_it_is() -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("method", ["moclr", "distill"])
 def test_weights_decay_and_biases_and_norms_do_not(name: Name, method: str) -> None:
-    """Where the gradient is next to nothing, nothing but decay moves a tensor. (Where it is nothing at all, LARS rests.)"""
+    """With a gradient near zero only decay moves a tensor. (With a gradient of zero LARS moves nothing.)"""
     one = built(method)
     with torch.no_grad():
         for p in one.parameters():
@@ -361,7 +361,7 @@ def test_a_training_notes_what_it_took(tmp_path: Path) -> None:
     work = StageContext(tmp_path, "base", Machine(), tmp_path)
     summary = fit(work, built("moclr"), toy_pixels(), Training(3.4 * BATCH, BATCH), PRESETS["mild"](16), InputSpec(16))
     assert (summary.steps, summary.images_seen) == (3, 3 * BATCH)
-    assert 50 < summary.peak_rss_mb < 50_000 and summary.images_per_second and summary.images_per_second > 0
+    assert 50 < summary.peak_rss_mb < 50_000 and (summary.images_per_second or 0) > 0
     assert summary.loss == read_lines(tmp_path / "metrics.jsonl")[-1]["loss"]
 
 
@@ -385,7 +385,7 @@ def test_where_the_seed_of_a_process_stands_changes_nothing(tmp_path: Path) -> N
 
 
 def test_a_fault_that_is_read_late_has_moved_nothing_either() -> None:
-    """As on a GPU: the next step is begun before this one's fault is read."""
+    """The next step begins before the fault of this one is read, as on a GPU."""
     method = Broken(AT.step, "loss")
     optimizer = make_optimizer("adamw", method, 0.1)
     guard, batch, before = NonFiniteGuard(optimizer, late=True), toy_batch("moclr"), state(method)
@@ -403,9 +403,9 @@ def test_after_a_fault_nothing_moves_again_until_it_is_read(name: Name) -> None:
     guard = NonFiniteGuard(optimizer, late=True)
     train_step(method, optimizer, batch, AT, 1.0, Machine(), guard)
     with pytest.raises(FaultError):
-        guard.settle()
+        guard.check_last_step()
     assert {key for key in moved(before, method) if not is_statistic(key)} == set()
-    guard.late, guard.seen = True, dataclasses.replace(guard.seen, at=AT) if guard.seen else None
+    guard.late, guard.last = True, dataclasses.replace(guard.last, at=AT) if guard.last else None
     with pytest.raises(FaultError):
         train_step(method, optimizer, batch, dataclasses.replace(AT, step=4), 1.0, Machine(), guard)
     assert {key for key in moved(before, method) if not is_statistic(key)} == set()
@@ -417,7 +417,7 @@ RATE = 3e-5
 
 
 def losses_on_one_batch(name: str, machine: Machine, steps: int = 3) -> list[float]:
-    """Of plain gradient descent at a rate so low that rounding has nothing to grow on, whatever the processor."""
+    """The losses of plain gradient descent, with a learning rate so low that rounding errors do not grow."""
     torch.manual_seed(0)
     encoder = build(EncoderSpec("slim10_w32"), 16)
     method = method_named(name)(

@@ -1,4 +1,4 @@
-"""What teachers say of center views, kept while a student learns."""
+"""The cache of the teachers' targets for center views."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def test_what_was_kept_is_not_computed_again(tmp_path: Path, monkeypatch: pytest
     first = target_cache.cache_targets(tmp_path / "teacher_targets.npy", lessons, SIGHT, toy_pixels(), Machine())
     monkeypatch.delattr(target_cache, "encode")
     again = target_cache.cache_targets(tmp_path / "teacher_targets.npy", lessons, SIGHT, toy_pixels(), Machine())
-    assert np.array_equal(first.rows, again.rows)
+    assert np.array_equal(first.targets, again.targets)
 
 
 def test_a_student_of_kept_teachers_ends_in_the_same_bits_when_it_is_stopped_and_leaves_nothing_behind(

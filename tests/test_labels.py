@@ -19,7 +19,7 @@ from divcon.data.labeled.labeled import Labeled, open_labeled
 from divcon.data.labeled.layout import Split
 from divcon.data.sources.names import is_hidden
 from divcon.errors import DataError, UsageError
-from divcon.evals.split import split as divided
+from divcon.evals.split import train_test_split
 from divcon.pipelines.supervised import Truth, training_images
 
 CLASSES = ("bird", "cat", "dog")
@@ -230,7 +230,7 @@ def test_no_score_is_of_a_picture_that_was_learned_from(
     shutil.copy(folder / "test/cat/0.png", folder / "train/cat/b.png")
     os.link(folder / "train/dog/1.png", folder / "test/dog/z.png")
     data = opened(folder, cache)
-    train, test, _ = divided(data, 0)
+    train, test, _ = train_test_split(data, 0)
     assert (len(train), len(test)) == (11, 13) and not set(train) & set(test)
     assert data.left_out["train_and_test"] == 2
     assert "images in train/ and in test/: 2. They are tested on, and not trained on" in caplog.text

@@ -1,4 +1,4 @@
-"""The choice of a machine, and the settings of the process while it computes."""
+"""Tests of the choice of a machine, and of the settings that change while it computes."""
 
 import ctypes
 from pathlib import Path
@@ -14,7 +14,7 @@ from divcon.machine import ComputeFormat, Machine, choose, fastest
 
 @pytest.fixture
 def tuned(monkeypatch: pytest.MonkeyPatch) -> list[dict[int, int] | str]:
-    """The settings that the C library receives, in order."""
+    """The settings of the C library, in the order of the calls."""
     told: list[dict[int, int] | str] = []
     monkeypatch.setattr(allocator, "_tune", told.append)
     monkeypatch.setattr(allocator, "_give_back", lambda: told.append("give back"))
@@ -40,7 +40,7 @@ def test_memory_is_given_back_after_an_error_too(tuned: list[dict[int, int] | st
 
 
 def test_the_c_library_takes_every_setting() -> None:
-    """Without the GNU C library nothing is set."""
+    """Nothing is set if the C library is not GNU's."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 1)
     asked = [
         setting for settings in (allocator.KEEP_SETTINGS, allocator.DEFAULT_SETTINGS) for setting in settings.items()
@@ -58,7 +58,7 @@ def test_what_is_asked_for_is_not_measured(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.fixture
 def times(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The measured devices, in order; each measurement says bf16 and channels last."""
+    """The devices in the order of their measurement; each is fastest in bf16 with channels last."""
     found: list[str] = []
 
     def measured(device: str) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def test_what_is_not_clearly_faster_is_not_chosen(seconds: dict[ComputeFormat, f
 
 @pytest.mark.parametrize("busy", [range(2, 7), range(5), range(0, 7, 2)], ids=["late", "early", "now and then"])
 def test_other_work_while_a_machine_is_measured_decides_nothing(monkeypatch: pytest.MonkeyPatch, busy: range) -> None:
-    """Other work makes every format that it meets ten times slower while it lasts."""
+    """A disturbance that makes every measurement ten times slower while it lasts."""
     calls = dict.fromkeys(UNIT, 0)
 
     def step(machine: Machine) -> Any:

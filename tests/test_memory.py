@@ -1,4 +1,4 @@
-"""Banks and queues: what is remembered of each image, who is told from whom by it, and in which order it is written."""
+"""Memory banks and queues: their contents, the losses that use them, and the order of their updates."""
 
 import math
 from collections import deque

@@ -1,4 +1,4 @@
-"""Encoders by name, the net's three places, the slow copy, and batch norm over ranks where there is one."""
+"""Encoders by name, the net's three layers, the momentum network, and batch norm on one rank."""
 
 import copy
 from pathlib import Path
@@ -15,7 +15,7 @@ from divcon.nets.encoder import EncoderSpec, build, check_name, load_weights
 from divcon.nets.fast_small_maps import convolved, with_fast_small_maps
 from divcon.nets.fold_batch_norm import fold_batch_norms
 from divcon.nets.heads import Projector, regressor
-from divcon.nets.momentum import Momentum, momentum_at, start_for
+from divcon.nets.momentum import Momentum, initial_momentum, momentum_at
 from divcon.nets.net import Layer, Net, width
 from divcon.nets.trained import InputSpec, Trained, untrained
 
@@ -130,7 +130,7 @@ def test_momentum_runs_from_its_start_to_one() -> None:
 
 
 def test_a_start_that_is_not_told_follows_from_the_number_of_steps() -> None:
-    assert [start_for(steps) for steps in (1, 100, 1600, 10**6)] == pytest.approx([0.9, 0.9, 0.99, 0.996])
+    assert [initial_momentum(steps) for steps in (1, 100, 1600, 10**6)] == pytest.approx([0.9, 0.9, 0.99, 0.996])
     assert momentum_at(None, 0, 1600) == pytest.approx(0.99) and momentum_at(None, 1600, 1600) == 1.0
     for steps in (200, 1000, 4000):
         left = torch.tensor([momentum_at(None, step, steps) for step in range(steps)]).log().sum().exp()
@@ -239,7 +239,7 @@ def test_over_ranks_every_weight_keeps_its_name_and_every_norm_its_activation(
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Path:
-    """What a finished stage leaves."""
+    """The folder of a finished stage."""
     Trained(EncoderSpec("slim10_w8"), InputSpec(16), net(seed=5)).save(tmp_path)
     return tmp_path
 

@@ -16,14 +16,14 @@ import divcon
 from divcon.api import plan, run_plan
 from divcon.data.labeled.labeled import open_labeled
 from divcon.errors import InputError, StoppedError, UsageError
-from divcon.evals.split import split
+from divcon.evals.split import train_test_split
 from divcon.files.caches import cache_folder
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.factors import Factors
 from divcon.nets.recompute import recomputing
 from divcon.nets.trained import Trained
 from divcon.pipelines.supervised import Truth, training_images
-from divcon.train.factorization import LEARNT, solver
+from divcon.train.factorization import STATE, make_factorizer
 
 SMALL = {key: value for key, value in TINY.items() if "." not in key}
 PIXELS = {"size": 16, "batch_size": 16, "precision": "fp32", "base.encoder.options.components": 6}
@@ -102,7 +102,7 @@ def test_factors_whose_checkpoint_is_damaged_begin_anew_and_end_in_the_same_byte
     (said,) = divcon.status(tmp_path / "run", verify=True)["damaged"]
     assert str(saved) in said and "expected sha256" in said
     run = ran("nmf", photos, tmp_path / "run")
-    assert "step-newest is damaged" in caplog.text and "begins anew" in caplog.text
+    assert "step-newest is damaged" in caplog.text and "begins again" in caplog.text
     assert (run / CODED).read_bytes() == (whole / CODED).read_bytes()
 
 
@@ -110,7 +110,7 @@ def test_what_is_learned_with_labels_is_nothing_that_an_evaluation_tests_on(phot
     labeled = open_labeled(photos, cache=cache_folder())
     for seed in (0, 1):
         known = training_images(Truth(labels=str(photos), split_seed=seed), cache_folder(), 1)
-        train, test, _ = split(labeled, seed)
+        train, test, _ = train_test_split(labeled, seed)
         named = set(known.images.names(np.arange(len(known.images))))
         assert not named & set(labeled.images.names(test)) and named == set(labeled.images.names(train))
         assert known.labels.tolist() == labeled.labels[train].tolist()
@@ -159,14 +159,14 @@ def test_amounts_of_one_image_do_not_depend_on_the_others() -> None:
 def test_batches_are_forgotten_at_the_rate_of_scikit_learns_own_passes() -> None:
     _, pixels = fitted()
     theirs = MiniBatchNMF(5, batch_size=16, init="random", random_state=0, max_iter=2, tol=0).fit(pixels)
-    model = solver(5, 16 / 64, 0).partial_fit(pixels[:16])
-    assert model._rho == pytest.approx(theirs._rho) and set(LEARNT.values()) <= set(vars(model))
+    model = make_factorizer(5, 16 / 64, 0).partial_fit(pixels[:16])
+    assert model._rho == pytest.approx(theirs._rho) and set(STATE.values()) <= set(vars(model))
 
 
 def test_without_scikit_learn_it_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.decomposition", None)
     with pytest.raises(InputError, match=r"pip install 'divcon\[rivals\]'"):
-        solver(4, 0.1, 0)
+        make_factorizer(4, 0.1, 0)
 
 
 # recomputing

@@ -13,7 +13,7 @@ from ..data.images import open_images
 from ..data.labeled.labeled import Labeled, open_labeled
 from ..data.synthetic import make_collection
 from ..errors import UsageError
-from ..evals.split import split
+from ..evals.split import train_test_split
 from ..files.caches import cache_folder
 from ..files.text import printable
 from ..log import info, warning
@@ -63,7 +63,7 @@ def demo(*, out: str | Path | None = None, data: str | Path | None = None, seed:
     folder = Path(data) if data else demo_collection(cache)
     out = Path(out or Path("runs") / "demo")
     labeled = open_labeled(folder, cache=cache)
-    train, test, _ = split(labeled, 0)  # before the training: a folder that can't be split is refused now
+    train, test, _ = train_test_split(labeled, 0)  # before the training: a folder that can't be split is refused now
     ran = run(folder, out=out, **{**OPTIONS, "seed": seed, **options})
     scores = {name: evaluate(model, labeled, cache=cache) for name, model in _models(ran.folder).items()}
     clusters = Clusters.load(out / "clusters")

@@ -38,7 +38,11 @@ def check_encoders(recipe: Recipe) -> None:
         case = f"{spec} {size} {sorted(sizes(size))}"
         with named_in_errors(place):
             check_spec(spec)
-            failed = encoder_trial.failure(spec, size, sorted(sizes(size), reverse=True)) if case not in tried else None
+            failed = (
+                encoder_trial.first_size_error(spec, size, sorted(sizes(size), reverse=True))
+                if case not in tried
+                else None
+            )
         tried.add(case)
         if failed is not None:
             raise UsageError(_refusal(recipe, place, training, *failed))
@@ -93,7 +97,7 @@ def _to_blame(spec: EncoderSpec, size: int, sizes: encoder_trial.Sizes) -> list[
     alone = [[option] for option in spec.options]
     for options in (*alone, list(spec.options)):
         kept = {name: value for name, value in spec.options.items() if name not in options}
-        if options and encoder_trial.takes(replace(spec, options=kept), size, sizes):
+        if options and encoder_trial.accepts_size(replace(spec, options=kept), size, sizes):
             return options
     return []
 
@@ -103,7 +107,7 @@ def _failing(recipe: Recipe) -> dict[str, NetworkTraining | Factorization]:
     return {
         place: training
         for place, training in recipe.trainings()
-        if not encoder_trial.takes(training.encoder, training.input_spec.size, _sizes(training))
+        if not encoder_trial.accepts_size(training.encoder, training.input_spec.size, _sizes(training))
     }
 
 
@@ -117,10 +121,11 @@ def _ways_out(
     def sizes(size: int) -> set[int]:
         return set().union(*(_sizes(each)(size) for each in together.values()))
 
-    work = encoder_trial.sizes_that_work(spec, size, sizes, _usual(spec))
+    work = encoder_trial.working_sizes(spec, size, sizes, _usual(spec))
     ways = [f"{' or '.join(f'size={side}' for side in work)} would do"] if work else []
     if all(
-        encoder_trial.takes(_padded(each.encoder), each.input_spec.size, _sizes(each)) for each in together.values()
+        encoder_trial.accepts_size(_padded(each.encoder), each.input_spec.size, _sizes(each))
+        for each in together.values()
     ):
         typed = " ".join(f"{its}.encoder.options.dynamic_img_pad=true" for its in together)
         ways.append(f"{typed}{' (all of them)' if len(together) > 1 else ''} would fill images up to whole patches")
@@ -147,7 +152,7 @@ def _options(training: Pretrain, together: Mapping[str, NetworkTraining | Factor
 
 def _works_with(training: Pretrain, name: str, value: object) -> bool:
     way = replace(training, options={**training.options, name: value})
-    return encoder_trial.takes(way.encoder, way.input_spec.size, _sizes(way))
+    return encoder_trial.accepts_size(way.encoder, way.input_spec.size, _sizes(way))
 
 
 def _usual(spec: EncoderSpec) -> int:
@@ -156,7 +161,7 @@ def _usual(spec: EncoderSpec) -> int:
 
 def check_input_size(model: Trained) -> None:
     """UsageError, unless a network takes images of the size that its encoder.json names."""
-    why = encoder_trial.objection(model.net.encoder, model.input_spec.size)
+    why = encoder_trial.size_error(model.net.encoder, model.input_spec.size)
     if why is not None:
         raise UsageError(
             f"encoder={model.spec.name} does not take images of {model.input_spec.size} pixels ({why}); name another model, or "

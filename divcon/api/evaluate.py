@@ -1,15 +1,14 @@
 """Score a model on labeled images."""
 
 from pathlib import Path
-from typing import NotRequired, TypedDict
 
 from .. import machine
 from ..config import Gigabytes, Seed, Workers
 from ..data.labeled.labeled import Labeled, open_labeled
 from ..data.labeled.layout import Split
 from ..errors import UsageError
-from ..evals.scores import Probe
-from ..evals.split import split as split_images
+from ..evals.scores import Probe, Scores
+from ..evals.split import train_test_split
 from ..files.caches import cache_folder
 from ..nets.net import Layer
 from ..nets.trained import Trained
@@ -19,33 +18,7 @@ from .models import Patterns, extract_features, find_model
 TASKS = ("knn", "linear")
 
 
-class KnnScores(TypedDict):
-    """Shares of the test images, in 0..1, with the right class by nearest neighbors.
-
-    `k20` and `k200` are of 20 and of 200 neighbors; `top1`, `balanced` (the mean over classes) and `per_class` of 20.
-    """
-
-    k20: float
-    k200: float
-    top1: float
-    balanced: float
-    per_class: dict[str, float | None]
-
-
-class LinearScores(TypedDict):
-    """Shares of the test images, in 0..1, with the right class by a linear classifier with this `penalty`.
-
-    If the images are too few, all of these are None and `reason` says why.
-    """
-
-    top1: float | None
-    balanced: float | None
-    per_class: dict[str, float | None] | None
-    penalty: float | None
-    reason: NotRequired[str]
-
-
-class EvaluateAnswer(TypedDict):
+class EvaluateAnswer(Scores):
     """The answer of `evaluate`: counts of images and classes, how the images were split, and the scores of each task."""
 
     model: str
@@ -57,8 +30,6 @@ class EvaluateAnswer(TypedDict):
     dropped_classes: list[str]
     parts: dict[str, list[str]] | None
     left_out: dict[str, int]
-    knn: NotRequired[KnnScores]
-    linear: NotRequired[LinearScores]
 
 
 @runs_alone
@@ -89,7 +60,7 @@ def evaluate(
         if isinstance(labeled, Labeled)
         else open_labeled(labeled, split=split, include=include, exclude=exclude, cache=folder, workers=workers)
     )
-    train, test, dropped = split_images(data, seed)
+    train, test, dropped = train_test_split(data, seed)
     trained = model if isinstance(model, Trained) else find_model(model)
     x = extract_features(trained, data.images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
     name = trained.fingerprint if isinstance(model, Trained) else str(model)
@@ -97,11 +68,7 @@ def evaluate(
     scores = Probe.of(x, data.labels, train, test, data.classes).scores(
         names, seed, machine.choose(folder, workers=workers).precision
     )
-    if "knn" in scores:
-        answer["knn"] = scores["knn"]
-    if "linear" in scores:
-        answer["linear"] = scores["linear"]
-    return answer
+    return {**answer, **scores}
 
 
 def _counts(name: str, data: Labeled, seed: int, train: int, test: int, dropped: list[int]) -> EvaluateAnswer:

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..files.text import printable
 from ..nets.encoder import SLIM, EncoderSpec, check_spec
 from ..nets.net import Layer
-from ..nets.timm_models import untyped_size
+from ..nets.timm_models import default_size
 from ..nets.trained import InputSpec, Trained, untrained
 from ..runs.folder import ENCODER_SETTINGS, RunFolder, StageFolder
 from ..runs.records import RunRecord
@@ -50,7 +50,7 @@ def _untrained(name: str) -> Trained:
         return untrained(EncoderSpec(trained.spec.name, trained.spec.options, trained.spec.stem), trained.input_spec)
     spec = EncoderSpec(name)
     check_spec(spec)
-    return untrained(spec, InputSpec(32 if name in SLIM else untyped_size(name)))
+    return untrained(spec, InputSpec(32 if name in SLIM else default_size(name)))
 
 
 def _any_finished(run: Path) -> Path:

@@ -18,7 +18,7 @@ from ..nets.net import width
 from ..stages.cluster import Divide
 from ..stages.learning import NetworkTraining, TrainingPlan, new_encoder
 from ..train.encode import to_input
-from ..train.factorization import solver
+from ..train.factorization import make_factorizer
 from ..train.loop import train_step
 from ..train.optimizers import make_optimizer
 from ..train.schedules import steps_for
@@ -95,7 +95,7 @@ def measured(plan: TrainingPlan, machine: Machine) -> float:
 def _factorization_step(plan: TrainingPlan) -> Callable[[], object]:
     recipe = plan.recipe
     components = width(build(recipe.encoder, recipe.input_spec.size))
-    model, pixels = solver(components, recipe.batch_size / plan.images, 0), 3 * recipe.input_spec.size**2
+    model, pixels = make_factorizer(components, recipe.batch_size / plan.images, 0), 3 * recipe.input_spec.size**2
     noise = np.random.default_rng(0).random((recipe.batch_size, pixels), np.float32)
     return lambda: model.partial_fit(noise)
 

@@ -1,4 +1,4 @@
-"""Does an expert know its own cluster better than the base does? The cheap check that says whether dividing pays."""
+"""Measures of how well a model knows the images of a cluster: an expert that beats the base there shows that dividing pays."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -22,19 +22,23 @@ from .unlabeled import agreement
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertCheck:
-    """On so many images of each cluster, by so many neighbors; and by the `labels` of a folder, where there are any."""
+    """The options of the check.
+
+    Agreement is measured with `neighbors` on at most so many `images` of each cluster; with `labels`, the path of a
+    labeled folder, kNN accuracy is measured too. `split` is the layout of that folder.
+    """
 
     images: Annotated[int, Field(ge=2)] = 2000
     neighbors: PositiveInt = 10
     labels: str | None = None
-    split: Split = "auto"  # how that folder is laid out
+    split: Split = "auto"
     seed: int = 0
 
 
 def agreement_on(
     model: Trained, pixels: Pixels, positions: NDArray[np.int64], machine: Machine, check: ExpertCheck
 ) -> float:
-    """Of an image's nearest neighbors in one view, the share that are its neighbors in another, by the pool."""
+    """Return the agreement (0..1) of the model's pools of two random views of the images at these positions."""
     a, b = (
         encode(
             model.net,
@@ -53,10 +57,13 @@ def agreement_on(
 def knn_on(
     model: Trained, labeled: Labeled, pixels: Pixels, positions: NDArray[np.int64], machine: Machine, check: ExpertCheck
 ) -> float | None:
-    """20-NN accuracy among the labeled images at these positions, split 70/30; None where one class is left."""
-    train, test, dropped = stratified(labeled.labels[positions], 0.7, check.seed)
-    if len(np.unique(labeled.labels[positions])) - len(dropped) < 2:
+    """Return the 20-NN accuracy (0..1) on the labeled images at these positions, split 70/30.
+
+    Returns None if fewer than two classes have two images there.
+    """
+    labels = labeled.labels[positions]
+    train, test, dropped = stratified(labels, 0.7, check.seed)
+    if len(np.unique(labels)) - len(dropped) < 2:
         return None
-    x = encode(model.net, model.input_spec, pixels, machine, positions=positions)
-    y = torch.tensor(labeled.labels[positions])
+    x, y = encode(model.net, model.input_spec, pixels, machine, positions=positions), torch.tensor(labels)
     return knn(x[train], y[train], x[test], y[test], ks=(20,), precision=machine.precision)[20]

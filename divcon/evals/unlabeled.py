@@ -1,4 +1,4 @@
-"""What can be said of an encoder without labels."""
+"""A measure of an encoder that needs no labels."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -9,31 +9,22 @@ from ..machine import Precision
 
 
 def agreement(a: Float[Tensor, "n d"], b: Float[Tensor, "n e"], k: int = 10, *, precision: Precision = "fp32") -> float:
-    """How far two views of the same images agree on who is near whom, in 0..1: the mean share of an image's k nearest
-    by view a that are also among its k nearest by view b.
+    """Return the mean share (0..1) of an image's k nearest neighbors by view a that are its neighbors by view b too.
 
-    Features that know nothing of the image score k / (n - 1): compare it with that. `precision` is that of the search,
-    and changes no neighbor.
+    `a` and `b` are the features of two views of the same images. Random features give k / (n - 1). `precision` is that
+    of the search and does not change the neighbors.
     """
     assert len(a) == len(b) and k < len(a)
-    by_a, by_b = _others(a, k, precision), _others(b, k, precision)
-    both = zip(torch.split(by_a, 1024), torch.split(by_b, 1024))
-    shared = [(i[:, :, None] == j[:, None, :]).any(2).sum() for i, j in both]
-    return int(torch.stack(shared).sum()) / by_a.numel()
+    neighbors_a, neighbors_b = _neighbors(a, k, precision), _neighbors(b, k, precision)
+    blocks = zip(torch.split(neighbors_a, 1024), torch.split(neighbors_b, 1024))
+    shared = [(i[:, :, None] == j[:, None, :]).any(2).sum() for i, j in blocks]
+    return int(torch.stack(shared).sum()) / neighbors_a.numel()
 
 
-def _others(x: Tensor, k: int, precision: Precision) -> Int64[Tensor, "n k"]:
-    """The k nearest rows to each row, itself not among them."""
+def _neighbors(x: Tensor, k: int, precision: Precision) -> Int64[Tensor, "n k"]:
+    """Return the positions of the k nearest rows to each row, without the row itself."""
     index = nearest(x, x, k + 1, precision=precision)[1]
-    own = index == torch.arange(len(x), device=x.device)[:, None]
-    # itself is put last and cut off; where k copies of it came first, the furthest of those goes instead
-    last = own.to(torch.uint8).argsort(dim=1, stable=True)
-    return index.gather(1, last)[:, :k]
-
-
-def effective_rank(x: Float[Tensor, "n d"]) -> float:
-    """exp of the entropy of the singular values, as shares of their sum (RankMe, arXiv 2210.02885): d when all
-    directions are used alike, near 1 when the encoder has collapsed to one."""
-    singular = torch.linalg.svdvals(x.double())
-    share = singular / singular.sum().clamp(min=torch.finfo(torch.float64).tiny)
-    return float(torch.special.entr(share).sum().exp())
+    is_itself = index == torch.arange(len(x), device=x.device)[:, None]
+    # the row itself is sorted last and cut off; if k copies of it came first, the furthest copy is cut off instead
+    order = is_itself.to(torch.uint8).argsort(dim=1, stable=True)
+    return index.gather(1, order)[:, :k]

@@ -48,7 +48,7 @@ class Distill(Method):
         assert len(labels) == n_images, f"{len(labels)} labels for {n_images} images"
         base, dim = teachers[0], teachers[0].dim
         if base.layer == "projection":
-            self.net = Net(encoder, hidden=int(base.net.shape["hidden"]), dim=dim)
+            self.net = Net(encoder, hidden=base.net.projector_spec.hidden, dim=dim)
             self.heads = nn.ModuleList(regressor(dim, hidden, dim) for _ in teachers)
         else:
             self.net = Net(encoder)

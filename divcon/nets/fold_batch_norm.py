@@ -1,4 +1,4 @@
-"""A frozen network with each batch norm worked into the convolution before it: the same outputs, a pass over memory less."""
+"""Batch norms of a frozen network, folded into the convolutions before them: the same outputs in less time."""
 
 import copy
 from functools import partial
@@ -10,38 +10,41 @@ from torch.nn.utils import fuse_conv_bn_weights
 
 from .net import Net
 
-CLOSE = 1e-3  # of the largest output: as near as float32 brings two ways of adding up
+TOLERANCE = 1e-3  # of the largest output: float32 sums in another order differ by so much
 
 
 @torch.no_grad()
 def fold_batch_norms(net: Net, size: int) -> Net:
-    """A copy for inference on images of so many pixels; a plain copy where folding would change what it says."""
+    """Return a copy of the net for inference, with folded batch norms if that does not change its outputs.
+
+    `size` is the side of the images in pixels.
+    """
     noise = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     plain = copy.deepcopy(net).cpu().eval()
-    quick = copy.deepcopy(plain)
-    for conv, norm in _pairs(quick, noise):
-        _fold(quick, conv, norm)
-    truth, seen = plain(noise, "pool"), quick(noise, "pool")
-    return quick if (seen - truth).abs().max() <= CLOSE * truth.abs().max() else plain
+    folded = copy.deepcopy(plain)
+    for conv, norm in _conv_norm_pairs(folded, noise):
+        _fold(folded, conv, norm)
+    expected, found = plain(noise, "pool"), folded(noise, "pool")
+    return folded if (found - expected).abs().max() <= TOLERANCE * expected.abs().max() else plain
 
 
-def _pairs(net: Net, noise: Float[Tensor, "b 3 h w"]) -> list[tuple[str, str]]:
-    """The names of convolutions and of the batch norms that are given their outputs, seen by watching the noise pass."""
-    made: list[tuple[str, Tensor]] = []
+def _conv_norm_pairs(net: Net, noise: Float[Tensor, "b 3 h w"]) -> list[tuple[str, str]]:
+    """Return the names of each convolution and of the batch norm that takes its output, as hooks see them on the noise."""
+    outputs: list[tuple[str, Tensor]] = []  # of the convolutions
     pairs: list[tuple[str, str]] = []
 
-    def watch(name: str, module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+    def record(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(module, nn.Conv2d):
-            made.append((name, output))
+            outputs.append((name, output))
         else:
-            pairs.extend((conv, name) for conv, its in made if its is given[0])
+            pairs.extend((conv, name) for conv, conv_output in outputs if conv_output is inputs[0])
 
-    watched = [
+    modules = [
         (name, m)
         for name, m in net.named_modules()
         if isinstance(m, nn.Conv2d) or (isinstance(m, nn.BatchNorm2d) and m.running_mean is not None)
     ]
-    handles = [module.register_forward_hook(partial(watch, name)) for name, module in watched]
+    handles = [module.register_forward_hook(partial(record, name)) for name, module in modules]
     net(noise, "pool")
     for handle in handles:
         handle.remove()
@@ -49,7 +52,7 @@ def _pairs(net: Net, noise: Float[Tensor, "b 3 h w"]) -> list[tuple[str, str]]:
 
 
 def _fold(net: Net, conv_name: str, norm_name: str) -> None:
-    """Work the norm into the convolution; what one of timm's carries with it, its activation, stays in its place."""
+    """Fold the norm into the convolution. A norm of timm contains its activation, which takes the norm's place."""
     conv, norm = net.get_submodule(conv_name), net.get_submodule(norm_name)
     assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None and norm.running_var is not None

@@ -1,4 +1,4 @@
-"""A memory of what a network last saw of each image (https://arxiv.org/abs/1805.01978, section 3.3)."""
+"""A memory of the features of each image (https://arxiv.org/abs/1805.01978, section 3.3)."""
 
 import math
 
@@ -11,7 +11,7 @@ from .. import dist
 
 
 class MemoryBank(nn.Module):
-    """A row of length one for each of n images; before anything is seen they are directions at random."""
+    """Rows [n, dim] of length one, one for each of n images. They begin as random directions."""
 
     rows: Tensor
 
@@ -22,9 +22,10 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def follow(self, index: Int64[Tensor, "b"], z: Float[Tensor, "b d"], momentum: float) -> None:
-        """row <- momentum * row + (1 - momentum) * z, each of length one, for the images of all ranks.
+        """Update the rows of the images of all ranks: row <- momentum * row + (1 - momentum) * z, then normalize.
 
-        Of an image that comes twice, the last counts: otherwise which one does would be left to chance.
+        `index` has the positions of the images and `z` their features, which are normalized first. The last one counts
+        for an image that comes twice, so that the result does not depend on the order of writes.
         """
         index, z = dist.all_gather(index), dist.all_gather(F.normalize(z.float(), dim=1))
         images, last = last_of_each(index)
@@ -32,7 +33,7 @@ class MemoryBank(nn.Module):
 
 
 def last_of_each(index: Int64[Tensor, "b"]) -> tuple[Int64[Tensor, "m"], Int64[Tensor, "m"]]:
-    """The different values, in order, and where each comes last."""
+    """Return the different values in rising order, and the position at which each comes last."""
     values, which = torch.unique(index, return_inverse=True)
-    places = torch.arange(len(index), device=index.device)
-    return values, torch.zeros_like(values).scatter_reduce(0, which, places, "amax")
+    positions = torch.arange(len(index), device=index.device)
+    return values, torch.zeros_like(values).scatter_reduce(0, which, positions, "amax")

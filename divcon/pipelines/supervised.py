@@ -6,7 +6,7 @@ from pathlib import Path
 from ..data.images import Images
 from ..data.labeled.labeled import Labeled, open_labeled
 from ..data.labeled.layout import Split
-from ..evals.split import split
+from ..evals.split import train_test_split
 from ..nets.trained import Trained
 from ..runs.run import Run
 from ..stages.classify import Classification, classify
@@ -39,5 +39,5 @@ def supervised(run: Run, images: Images, recipe: Supervised) -> Trained:
 def training_images(truth: Truth, cache: Path, workers: int) -> Labeled:
     """The labeled images without those that `divcon eval` with the same seed tests on."""
     labeled = open_labeled(truth.labels, split=truth.split, cache=cache, workers=workers)
-    train, _, _ = split(labeled, truth.split_seed)
+    train, _, _ = train_test_split(labeled, truth.split_seed)
     return labeled.subset(train)

@@ -12,11 +12,11 @@ from ..data.labeled.layout import Split
 from ..errors import UsageError
 from ..machine import AutoBool
 from ..nets.encoder import SLIM, EncoderSpec
-from ..nets.trained import MOST, InputSpec
+from ..nets.trained import MAX_SIZE, InputSpec
 from ..train.schedules import IMAGENET
 
 Epochs = Annotated[float, Field(gt=0, le=1e6)]
-Width = Annotated[int, Field(ge=1, le=MOST)]
+Width = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 DEVICES = re.compile(r"auto|cpu|(cuda|mps|xpu)(:[0-9]{1,4})?")
 EPOCHS = 60  # where no budget is typed
 ANY_METHOD = "moclr"  # `method=` where none is typed; recipe=moclr takes any other in its place
@@ -41,7 +41,7 @@ class Options:
     imagenet_epochs: Epochs | None = None  # the paper's count: 1,281,167 images each, whatever the collection
     seed: Seed = 0
     encoder: str | None = None
-    size: Annotated[int, Field(le=MOST)] | None = None
+    size: Annotated[int, Field(le=MAX_SIZE)] | None = None
     batch_size: Annotated[int, Field(le=2**30)] | None = None
     method: str = ANY_METHOD
     init: str = "random"

@@ -33,13 +33,6 @@ def as_record(kind: type[R], value: object, path: Path) -> R:
     return record
 
 
-def read_record(kind: type, path: Path) -> dict[str, Any]:
-    """The JSON object in a file, once it is known to fit the record."""
-    found: dict[str, Any] = read_json(path)
-    as_record(kind, found, path)
-    return found
-
-
 @functools.cache
 def _checker(kind: Hashable) -> TypeAdapter[Any]:
     return TypeAdapter(with_config(ConfigDict(extra="ignore", allow_inf_nan=False))(cast(type, kind)))

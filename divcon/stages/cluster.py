@@ -23,7 +23,7 @@ from ..runs.folder import SAMPLE
 from ..runs.recorder import Plan, planned_by
 from ..runs.stage import Result, StageContext, Summary
 from ..train.encode import encode
-from ..train.target_cache import reserved
+from ..train.target_cache import allocate
 from .learning import pixels_of, sample
 
 Positions = Int64[np.ndarray, " b"]
@@ -115,7 +115,7 @@ def stream_features(
     with atomic_write(file) as part:
         for begin in range(0, len(positions), BLOCK):
             block = features_at(positions[begin : begin + BLOCK])
-            rows = reserved(part, (len(positions), block.shape[1])) if rows is None else rows
+            rows = allocate(part, (len(positions), block.shape[1])) if rows is None else rows
             rows[begin : begin + len(block)] = block.numpy()
         assert rows is not None, "no images"
         rows.flush()

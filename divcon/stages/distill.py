@@ -72,7 +72,7 @@ def plan_distill(teachers: Teachers, images: Images, recipe: Distillation) -> Pl
 
 def features_at(layer: TeacherLayer, net: Net) -> int:
     """The number of features that a teacher has at the layer."""
-    return int(net.shape["dim"]) if layer == "projection" else width(net.encoder)
+    return net.projector_spec.dim if layer == "projection" else width(net.encoder)
 
 
 @planned_by(plan_distill)

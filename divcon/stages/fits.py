@@ -20,7 +20,7 @@ def check_students_teachers(base: Pretrain, expert: Pretrain, student: Distillat
     expert_net, layer = _net(expert), student.layer
     if expert.start == "base":
         _check_start("expert", base_net, expert_net)
-    if layer == "projection" and not base_net.shape["dim"]:
+    if layer == "projection" and not base_net.projector_spec.dim:
         raise UsageError(f"student.layer=projection: {base.method} has none; type student.layer=pool")
     features = [features_at(layer, net) for net in (base_net, expert_net)]
     if features[0] != features[1]:
@@ -41,8 +41,8 @@ def _same_networks(base: Pretrain, expert: Pretrain, student: Distillation) -> b
 
 def _check_student_start(student: Distillation, base: Net) -> None:
     projects = student.layer == "projection"
-    shape = {"hidden": base.shape["hidden"], "dim": base.shape["dim"]} if projects else {}
-    own = Net(_planned(student, None).net.encoder, **shape)
+    hidden, dim = (base.projector_spec.hidden, base.projector_spec.dim) if projects else (0, 0)
+    own = Net(_planned(student, None).net.encoder, hidden=hidden, dim=dim)
     _check_start("student", base if projects else Net(base.encoder), own)
 
 

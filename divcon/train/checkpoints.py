@@ -1,14 +1,14 @@
-"""A training's state on disk: folders of safetensors with a manifest of hashes, each committed by one rename.
+"""Checkpoints of a training: folders of safetensors and a manifest with their hashes, each committed by one rename.
 
     checkpoints/step-00001200/   model.safetensors, optimizer.safetensors, MANIFEST.json (written last)
 
-No pickle, no random state: order and views are functions of the step. The newest whole one is resumed from.
+There is no pickle and no random state: the order of images and their views are functions of the step. A training
+resumes from the newest intact checkpoint.
 """
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -24,7 +24,7 @@ from ..log import warning
 from ..runs.folder import MANIFEST, MODEL, OPTIMIZER
 from ..runs.verify import misplaced
 
-KEPT = 2
+KEPT = 2  # checkpoints: if the newest one is damaged, the training resumes from the one before
 
 
 def save(
@@ -35,7 +35,11 @@ def save(
     of: str = "",
     mine: Callable[[], None] = lambda: None,
 ) -> None:
-    """Commit a checkpoint `of` a stage, if its folder is still `mine`; then remove all but the newest two that are whole."""
+    """Commit the checkpoint of a step, then remove all checkpoints but the newest two intact ones.
+
+    `of` is a digest of the options of the stage. `mine` is called before the commit and raises OwnedError if another
+    process has taken the folder over.
+    """
     final = folder / f"step-{step:08d}"
     part = part_path(final)
     with disk_errors(final):
@@ -43,7 +47,7 @@ def save(
         make_folder(part)
         try:
             _write(part, step, method, optimizer, of)
-        except OSError:  # the room is worth more than half a checkpoint
+        except OSError:  # on a full disk, its space is needed more than half a checkpoint
             shutil.rmtree(part, ignore_errors=True)
             raise
         mine()
@@ -57,77 +61,79 @@ def save(
 
 
 def _write(part: Path, step: int, method: nn.Module, optimizer: torch.optim.Optimizer, of: str) -> None:
-    """The files, and last the manifest, which makes them a checkpoint."""
+    """Write the files, and last the manifest: a folder without it is no checkpoint."""
     failpoints.at("checkpoint.begun")
     write_tensors(part / MODEL, method.state_dict())
     failpoints.at("checkpoint.half")
-    write_tensors(part / OPTIMIZER, _flat(optimizer))
-    write_json(part / MANIFEST, {"step": step, "of": of, "sha256": _seal(part)})
+    write_tensors(part / OPTIMIZER, _flat_state(optimizer))
+    write_json(part / MANIFEST, {"step": step, "of": of, "sha256": _fsync_and_hash(part)})
     failpoints.at("checkpoint.sealed")
 
 
 def _prune(folder: Path) -> None:
-    """Read the newest two back, older ones in the place of damaged ones; only then remove what is older."""
-    whole = 0
-    for checkpoint in _found(folder):
-        if whole == KEPT:
+    """Remove the checkpoints that are older than the newest two intact ones. The intact ones are read back first."""
+    intact = 0
+    for checkpoint in _newest_first(folder):
+        if intact == KEPT:
             remove_path(checkpoint)
         else:
-            whole += not damaged(checkpoint)
+            intact += not damaged(checkpoint)
 
 
 def load(folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer, of: str | None = None) -> int:
-    """Take up the newest whole checkpoint (of this stage) and return its step; 0 where there is none."""
-    for checkpoint in _found(folder):
+    """Load the newest intact checkpoint and return its step, or return 0 if there is none.
+
+    If `of` is given, a checkpoint of a stage with other options counts as damaged. Each damaged one gives a warning.
+    """
+    for checkpoint in _newest_first(folder):
         damage = damaged(checkpoint, of)
         if damage:
             warning(f"checkpoint {printable(checkpoint)} is damaged ({damage}); trying the one before")
             continue
         method.load_state_dict(load_file(checkpoint / MODEL))
-        _put_back(optimizer, load_file(checkpoint / OPTIMIZER))
+        _load_flat_state(optimizer, load_file(checkpoint / OPTIMIZER))
         return int(checkpoint.name.removeprefix("step-"))
     return 0
 
 
 def damaged(checkpoint: Path, of: str | None = None) -> str:
-    """What is wrong with a checkpoint's files, in words, or that it is another's; empty when nothing is."""
+    """Return a description of the damage to a checkpoint, or "" if it is intact and (if `of` is given) of this stage."""
     manifest = checkpoint / MANIFEST
     return "; ".join(mismatches(manifest) or misplaced(manifest, of))
 
 
 def clear(folder: Path) -> None:
-    """Remove what a killed process left half-written. Only the stage's owner may call it."""
+    """Remove the half-written checkpoints of a killed process. Only the owner of the stage may call this."""
     for part in folder.glob("*.part"):
         remove_path(part)
 
 
-def _found(folder: Path) -> list[Path]:
-    """Committed checkpoints, newest first."""
+def _newest_first(folder: Path) -> list[Path]:
+    """Return the committed checkpoints."""
     return sorted((path for path in folder.glob("step-*") if not path.suffix), reverse=True)
 
 
-def _seal(part: Path) -> dict[str, str]:
-    """Make the files durable; their hashes."""
+def _fsync_and_hash(part: Path) -> dict[str, str]:
     for file in part.iterdir():
         fsync(file)
     return {file.name: sha256(file) for file in sorted(part.iterdir())}
 
 
-def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors, named "parameter number/what"."""
+def _flat_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the state tensors of an optimizer, named PARAMETER_NUMBER/STATE_NAME."""
     state: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
-    return {f"{i}/{what}": tensor for i, parts in state.items() for what, tensor in parts.items()}
+    return {f"{i}/{name}": tensor for i, tensors in state.items() for name, tensor in tensors.items()}
 
 
-def _put_back(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
+def _load_flat_state(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    state: dict[int, dict[str, Any]] = {}
-    for name, tensor in flat.items():
-        i, what = name.split("/")
-        state.setdefault(int(i), {})[what] = _laid_out_like(parameters[int(i)], tensor)
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in flat.items():
+        i, name = key.split("/")
+        state.setdefault(int(i), {})[name] = _in_layout_of(parameters[int(i)], tensor)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """The tensor in the parameter's layout: a fused optimizer walks the memory of both side by side, unasked."""
+def _in_layout_of(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """Return the tensor in the memory layout of the parameter. A fused optimizer assumes that both have the same one."""
     return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor

@@ -1,8 +1,7 @@
-"""Notices a training that learns nothing, or forgets: what it sees of all images is alike, or its loss is that of chance."""
+"""Detection of a training that learns nothing: all features are alike, or the loss is that of random guesses."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,97 +13,103 @@ from ..errors import FaultError
 from ..log import warning
 from ..methods.contract import Outcome, Step
 
-PATIENCE = 5  # readings in a row before anything is said
-ENDURANCE = 20, 100  # readings in a row, and the steps they span, before images that look alike end a training
-GRACE = 0.2  # of the training: so long, a network may know nothing
-LEAST = 40  # steps: before them nothing is said at all
-CHANCE = 0.98  # of the loss of chance: what is above has learned nothing
-ALIKE = 0.05  # spread below which all images look alike; 1 is that of directions at random
-FEW = 2.5  # dimensions
+WARN_READINGS = 5  # readings in a row before a warning; a reading is made at each logged step
+STOP_READINGS = 20  # readings in a row that find all images alike before the training is stopped
+STOP_STEPS = 100  # steps that these readings span at least
+GRACE_FRACTION = 0.2  # share of the training in which nothing is judged
+GRACE_STEPS = 40  # steps in which nothing is judged
+CHANCE_RATIO = 0.98  # loss over the loss of random guesses, above which nothing has been learned
+MIN_SPREAD = 0.05  # spread below which all images look alike; random directions have 1
+MIN_EFFECTIVE_RANK = 2.5  # dimensions
 
 
 class CollapseMonitor:
-    """Says once of each thing that is wrong with a training what it is and what helps. One that goes on seeing the same
-    in all images is stopped, unless that is allowed. `before` are the lines of its journal: who is killed and resumed
-    gains no time by it."""
+    """Warns once of each sign of collapse, and stops a training whose features stay alike for all images.
+
+    `stage` and `advice` are parts of the messages. `before` are the lines of metrics.jsonl up to the first step, so
+    that a resumed training stops at the same step as an uninterrupted one. With `allow_collapse` nothing is stopped.
+    """
 
     def __init__(
-        self, stage: str, advice: str, before: Sequence[Mapping[str, Any]] = (), *, allow_collapse: bool = False
+        self, stage: str, advice: str, before: Sequence[Mapping[str, object]] = (), *, allow_collapse: bool = False
     ):
         self.stage, self.advice, self.allow_collapse = stage, advice, allow_collapse
         self.alike = list[int]()  # the steps of the last readings in a row that found all images alike
         for line in before:
-            spread, steps = line.get("spread"), line.get("steps")
-            if isinstance(spread, float) and isinstance(steps, int) and steps > 0:  # it may be a stranger's
-                self._count(spread, Step(line["step"], steps, 0))
-        self.losses: deque[float] = deque(maxlen=PATIENCE)  # each over that of chance
-        self.looks: deque[tuple[float, float]] = deque(maxlen=PATIENCE)
-        self.said = set[str]()
+            spread, step, steps = line.get("spread"), line.get("step"), line.get("steps")
+            if isinstance(spread, float) and isinstance(step, int) and isinstance(steps, int) and steps > 0:
+                self._count(spread, Step(step, steps, 0))  # other lines may come from a damaged or foreign file
+        self.loss_ratios: deque[float] = deque(maxlen=WARN_READINGS)  # losses over that of random guesses
+        self.readings: deque[tuple[float, float]] = deque(maxlen=WARN_READINGS)  # spread and effective rank
+        self.warned = set[str]()
 
     def watch(self, outcome: Outcome, at: Step) -> dict[str, float]:
-        """Read an outcome; what of it is worth logging."""
-        found = dict[str, float]()
+        """Read the outcome of a step, and return the values to log: `spread` and `effective_rank`, or nothing."""
+        values = dict[str, float]()
         if outcome.chance is None:
-            self.losses.clear()
+            self.loss_ratios.clear()
         else:
-            self.losses.append(float(outcome.loss.detach()) / outcome.chance)
+            self.loss_ratios.append(float(outcome.loss.detach()) / outcome.chance)
         if outcome.features is not None and len(outcome.features) > 2:
             spread, rank = spread_and_effective_rank(outcome.features)
-            found = {"spread": round(spread, 4), "rank": round(rank, 4)}
-            self.looks.append((spread, rank))
-            self._count(found["spread"], at)
-        if _old_enough(at):
-            self._judge(at)
-        return found
+            values = {"spread": round(spread, 4), "effective_rank": round(rank, 4)}
+            self.readings.append((spread, rank))
+            self._count(values["spread"], at)
+        if _is_judged(at):
+            self._warn_of_signs(at)
+        return values
 
     def check(self, at: Step) -> None:
-        """FaultError, on every rank at once, if images have looked alike for too long."""
-        readings, steps = ENDURANCE
-        long = len(self.alike) >= readings and self.alike[-1] - self.alike[0] >= steps
-        if self.allow_collapse or not dist.any_rank(long):
+        """Raise FaultError, on every rank at once, if the images have looked alike for too long."""
+        stop = len(self.alike) >= STOP_READINGS and self.alike[-1] - self.alike[0] >= STOP_STEPS
+        if self.allow_collapse or not dist.any_rank(stop):
             return
         raise FaultError(
-            f"{self.stage} at step {at.step:,} of {at.steps:,}: for {steps:,} steps or more it has seen nearly the same in all "
-            f"images (spread below {ALIKE} of 1). What was saved before is kept. What helps: {self.advice} (with another out=, or "
-            "after `divcon redo`). To go on all the same, type the same command with --allow-collapse"
+            f"{self.stage} at step {at.step:,} of {at.steps:,}: for {STOP_STEPS:,} steps or more the features have been nearly "
+            f"the same for all images (spread below {MIN_SPREAD} of 1). Earlier checkpoints are kept. What helps: {self.advice} "
+            "(with another out=, or after `divcon redo`). To go on all the same, type the same command with --allow-collapse"
         )
 
     def _count(self, spread: float, at: Step) -> None:
-        """As it is in the journal, so that a resumed training stops where one that was not interrupted does."""
-        if spread >= ALIKE or not _old_enough(at):
+        """Count a reading. `spread` is rounded as in metrics.jsonl, so that a resumed training counts the same."""
+        if spread >= MIN_SPREAD or not _is_judged(at):
             self.alike.clear()
         else:
             self.alike.append(at.step)
 
-    def _judge(self, at: Step) -> None:
-        if len(self.losses) == PATIENCE and min(self.losses) > CHANCE:
-            self._say(at, "chance", f"its loss is still {self.losses[-1]:.1%} of what knowing nothing costs")
-        if len(self.looks) < PATIENCE:
+    def _warn_of_signs(self, at: Step) -> None:
+        if len(self.loss_ratios) == WARN_READINGS and min(self.loss_ratios) > CHANCE_RATIO:
+            self._warn(at, "chance", f"its loss is still {self.loss_ratios[-1]:.1%} of the loss of random guesses")
+        if len(self.readings) < WARN_READINGS:
             return
-        if max(spread for spread, _ in self.looks) < ALIKE:
-            self._say(at, "alike", f"it sees nearly the same in all images (spread {self.looks[-1][0]:.3f} of 1)")
-        elif max(rank for _, rank in self.looks) < FEW:
-            self._say(at, "few", f"what it sees has come down to {self.looks[-1][1]:.1f} dimensions")
+        spread, rank = self.readings[-1]
+        if max(spread for spread, _ in self.readings) < MIN_SPREAD:
+            self._warn(at, "spread", f"its features are nearly the same for all images (spread {spread:.3f} of 1)")
+        elif max(rank for _, rank in self.readings) < MIN_EFFECTIVE_RANK:
+            self._warn(at, "rank", f"its features use only {rank:.1f} dimensions")
 
-    def _say(self, at: Step, what: str, words: str) -> None:
-        if what not in self.said:
-            self.said.add(what)
-            warning(f"{self.stage} at step {at.step:,}: {words}; {self.advice}")
+    def _warn(self, at: Step, sign: str, text: str) -> None:
+        if sign not in self.warned:
+            self.warned.add(sign)
+            warning(f"{self.stage} at step {at.step:,}: {text}; {self.advice}")
 
 
-def _old_enough(at: Step) -> bool:
-    """Whether a network should know something by now."""
-    return at.fraction >= GRACE and at.step >= LEAST
+def _is_judged(at: Step) -> bool:
+    """Return False as long as the network may know nothing yet."""
+    return at.fraction >= GRACE_FRACTION and at.step >= GRACE_STEPS
 
 
 @torch.no_grad()
-def spread_and_effective_rank(seen: Float[Tensor, "b d"]) -> tuple[float, float]:
-    """How far directions are from their mean: 0 when all are one, 1 when they cancel out; and in how many dimensions
-    they differ: exp of the entropy of the shares of variance."""
-    unit = F.normalize(seen.float(), dim=1)
-    about = unit - unit.mean(0)
-    variances = torch.linalg.svdvals(about).square()
+def spread_and_effective_rank(features: Float[Tensor, "b d"]) -> tuple[float, float]:
+    """Return the spread and the effective rank of the directions of a batch of features.
+
+    The spread is the root mean square distance of the directions from their mean: 0 if all are equal, 1 if they cancel
+    out. The effective rank is exp of the entropy of the principal components' shares of the variance.
+    """
+    directions = F.normalize(features.float(), dim=1)
+    centered = directions - directions.mean(0)
+    variances = torch.linalg.svdvals(centered).square()
     total = variances.sum().clamp(min=1e-12)
     shares = variances / total
     rank = torch.exp(-torch.xlogy(shares, shares).sum())
-    return float((total / len(seen)).sqrt()), float(rank)
+    return float((total / len(features)).sqrt()), float(rank)

@@ -1,8 +1,9 @@
-"""Non-negative factors of a collection's pixels: scikit-learn's MiniBatchNMF, given one batch after another."""
+"""Non-negative matrix factorization of the pixels of a collection, by scikit-learn's MiniBatchNMF on one batch a step."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -24,18 +25,27 @@ from ..nets.trained import InputSpec
 from ..rng import seed_for
 from ..runs.folder import FACTORS, StageFolder
 from ..runs.stage import StageContext
+from .checkpointer import Checkpointer
 from .encode import to_input
 from .metrics import Metrics, TrainingSummary
 from .schedules import steps_for
 
-LEARNT = {
+STATE = {
     "components": "components_",
     "numerator": "_components_numerator",
     "denominator": "_components_denominator",
-}  # what a step changes of scikit-learn's model
-FORGET = 0.7  # what one pass leaves of what the passes before it added up to: scikit-learn's own
+}  # the attributes of scikit-learn's model that a step changes, by their names in a checkpoint
+FORGET_FACTOR = 0.7  # scikit-learn's default, per epoch
 
-Rows = NDArray[np.float32]
+Rows = NDArray[np.float32]  # [batch, 3 * size * size]
+
+
+class Factorizer(Protocol):
+    """The part of scikit-learn's MiniBatchNMF that is used here: it has no types."""
+
+    components_: Rows
+
+    def partial_fit(self, rows: Rows, /) -> Self: ...
 
 
 def factorize_pixels(
@@ -48,67 +58,70 @@ def factorize_pixels(
     batch_size: int,
     seed: int,
 ) -> TrainingSummary:
-    """Fit the factors' components to center views of the pictures, from the newest checkpoint if there is one."""
-    order, steps = Sampler(len(pixels), batch_size, seed), steps_for(images, batch_size)
-    loader = Loader(pixels, order, (center(input_spec.size),), seed=seed, workers=context.machine.workers)
+    """Fit the components of `factors` to center views of the images, from the newest checkpoint if there is one.
 
-    def rows(step: int) -> Rows:
-        return np.asarray(
-            to_input(loader.batch(step).views[0], input_spec, context.machine).cpu().flatten(1), np.float32
-        )
+    `images` is the number of images to show, repetitions included. Raises InputError without scikit-learn.
+    """
+    sampler, steps = Sampler(len(pixels), batch_size, seed), steps_for(images, batch_size)
+    loader = Loader(pixels, sampler, (center(input_spec.size),), seed=seed, workers=context.machine.workers)
 
-    newest = StageFolder(context.folder).checkpoints / FACTORS
-    model = solver(factors.num_features, batch_size / len(pixels), seed)
-    first = _resumed(model, newest, rows) if newest.exists() else 0
+    def rows_of(step: int) -> Rows:
+        views = to_input(loader.batch(step).views[0], input_spec, context.machine)
+        return np.asarray(views.cpu().flatten(1), np.float32)
+
+    file = StageFolder(context.folder).checkpoints / FACTORS
+    model = make_factorizer(factors.num_features, batch_size / len(pixels), seed)
+    first = _resume(model, file, rows_of) if file.exists() else 0
     if first:
         factors.components.copy_(torch.from_numpy(model.components_))
-    checkpoint = functools.partial(_save, newest, model)
-    course = Metrics(context, loader, first=first, steps=steps, batch_size=batch_size, save=checkpoint)
+    metrics = Metrics(context, loader, first=first, steps=steps, batch_size=batch_size)
+    checkpointer = Checkpointer(context, metrics, functools.partial(_save, file, model))
     for step in range(first, steps):
-        seen = rows(step)
-        model.partial_fit(seen)
+        rows = rows_of(step)
+        model.partial_fit(rows)
         factors.components.copy_(torch.from_numpy(model.components_))
         failpoints.at("factors.stepped")
-        if course.logs(step):
-            error = _error(factors, seen)
-            course.log(step, error, {}, f"squared error {error:.4f}")
-        course.after(step)
-    return course.summary()
+        if metrics.is_logged(step):
+            error = _squared_error(factors, rows)
+            metrics.log(step, error, {}, f"squared error {error:.4f}")
+        checkpointer.after_step(step)
+    return metrics.summary()
 
 
-def solver(components: int, share: float, seed: int) -> Any:
-    """scikit-learn's model for batches that are this share of the collection."""
+def make_factorizer(components: int, share: float, seed: int) -> Factorizer:
+    """Return scikit-learn's model for batches that are this share of the collection."""
     try:
         from sklearn.decomposition import MiniBatchNMF
     except ImportError as error:
         raise InputError("recipe=nmf needs scikit-learn; type: pip install 'divcon[rivals]'") from error
-    state = seed_for(seed, "weights") % 2**32
-    return MiniBatchNMF(components, init="random", forget_factor=FORGET ** min(1.0, share), random_state=state)
+    forget_factor, state = FORGET_FACTOR ** min(1.0, share), seed_for(seed, "weights") % 2**32
+    model: Factorizer = MiniBatchNMF(components, init="random", forget_factor=forget_factor, random_state=state)
+    return model
 
 
-def _resumed(model: Any, newest: Path, rows: Any) -> int:
-    """Put back what the steps before have learnt; which step is next: the first, where that is damaged."""
+def _resume(model: Factorizer, file: Path, rows_of: Callable[[int], Rows]) -> int:
+    """Load the checkpoint into the model and return its step, or return 0 if the file is damaged."""
     try:
-        kept = load(read_with_digest(newest))
+        state = load(read_with_digest(file))
     except DamagedError as error:
-        warning(f"{error}. This stage begins anew")
+        warning(f"{error}. This stage begins again")
         return 0
-    step = int(kept["step"])
-    model.partial_fit(rows(step))  # only to have all else set up; what it learnt is replaced
-    for name, its in LEARNT.items():
-        setattr(model, its, kept[name].numpy())
+    step = int(state["step"])
+    model.partial_fit(rows_of(step))  # sets up the other attributes; the next lines replace the result
+    for name, attribute in STATE.items():
+        setattr(model, attribute, state[name].numpy())
     return step
 
 
-def _save(newest: Path, model: Any, step: int) -> None:
-    learnt = {name: torch.from_numpy(getattr(model, its)) for name, its in LEARNT.items()}
-    with atomic_write(newest) as part:
-        write_tensors(part, {**learnt, "step": torch.tensor(step)})
+def _save(file: Path, model: Factorizer, step: int) -> None:
+    state = {name: torch.from_numpy(getattr(model, attribute)) for name, attribute in STATE.items()}
+    with atomic_write(file) as part:
+        write_tensors(part, {**state, "step": torch.tensor(step)})
         append_digest(part)
     failpoints.at("factors.kept")
 
 
-def _error(factors: Factors, seen: Rows) -> float:
-    """The mean square of what is wrong with a pixel's color."""
-    x = torch.from_numpy(seen)
-    return float((x - factors.put_together(factors.amounts(x))).square().mean())
+def _squared_error(factors: Factors, rows: Rows) -> float:
+    """The mean squared error of the reconstructed pixel values."""
+    x = torch.from_numpy(rows)
+    return float((x - factors.reconstruct(factors.amounts(x))).square().mean())

@@ -1,11 +1,9 @@
-"""The one training loop: base, experts, student and classifiers all run through it. It knows no method."""
+"""The training loop of base, experts, student and classifiers. It knows no method by name."""
 
 import functools
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from .. import dist, failpoints
@@ -21,6 +19,7 @@ from ..rng import seed_for
 from ..runs.folder import StageFolder
 from ..runs.stage import StageContext
 from . import checkpoints
+from .checkpointer import Checkpointer
 from .collapse import CollapseMonitor
 from .encode import encode, to_input
 from .metrics import Metrics, TrainingSummary
@@ -31,10 +30,11 @@ from .schedules import learning_rate, steps_for, warmup_steps
 
 @dataclass(frozen=True)
 class Training:
-    """How long and how fast. `lr` is for a batch of 256 and grows with the batch; `warmup` is a share of the steps. It
-    falls by a cosine, or, with `drops`, to a tenth at each of these shares of the training.
+    """The length, the optimizer and the learning rate of a training.
 
-    `images` counts showings: passes over the collection times its size.
+    `images` is the number of images to show, repetitions included: epochs times the size of the collection. `lr` is
+    for a batch of 256 images and grows in proportion to the batch. `warmup` is a share of the steps. After it the
+    learning rate falls by a cosine or, with `drops`, to a tenth at each of these shares of the training.
     """
 
     images: float
@@ -55,65 +55,85 @@ def fit(
     pair: tuple[View, View],
     input_spec: InputSpec,
 ) -> TrainingSummary:
-    """Train the method on the pictures, from its newest checkpoint if there is one, and note what it took."""
-    machine, order = context.machine, Sampler(len(pixels), training.batch_size, training.seed)
-    if len(pixels) < 2 or training.batch_size < 2:
-        raise DataError(
-            f"{context.name}: {len(pixels)} images are too few to train on; add images, or lower clusters.k"
-        )
-    if training.batch_size % dist.world_size():
-        raise UsageError(
-            f"{context.name}: a batch of {training.batch_size} can't be shared by {dist.world_size()} ranks alike"
-        )
-    steps = steps_for(training.images, training.batch_size)
-    loader = Loader(
-        pixels,
-        order,
-        method.views(pair),
-        seed=training.seed,
-        workers=machine.workers,
-        rank=dist.rank(),
-        world=dist.world_size(),
-        ahead=machine.device != "cpu",
-    )
+    """Train the method on the images, from its newest checkpoint if there is one, and return the summary.
+
+    The method makes its own views from `pair`. Raises DataError for too few images, UsageError for a batch that the ranks
+    can't share, FaultError for a value that is not finite and for collapsed features.
+    """
+    _check_batch(context.name, len(pixels), training.batch_size)
+    machine, steps = context.machine, steps_for(training.images, training.batch_size)
+    sampler = Sampler(len(pixels), training.batch_size, training.seed)
+    loader = _make_loader(pixels, sampler, method.views(pair), training.seed, machine)
+    optimizer = _prepare(method, training, machine)
+    first = _resume(context, method, optimizer, loader)
+    guard = NonFiniteGuard(optimizer, late=machine.device != "cpu")
+    metrics = Metrics(context, loader, first=first, steps=steps, batch_size=training.batch_size)
+    save = functools.partial(_save, context, method, optimizer)
+    checkpointer = Checkpointer(context, metrics, save, guard.check_last_step)
+    monitor = CollapseMonitor(context.name, method.advice, metrics.file.kept, allow_collapse=context.allow_collapse)
+    for step in range(first, steps):
+        at = Step(step, steps, sampler.epoch(step))
+        torch.manual_seed(seed_for(training.seed, "step", step))  # so a resume needs no saved random state
+        if sampler.begins_epoch(step):
+            _begin_epoch(method, optimizer, loader, input_spec, machine, at)
+        batch = as_batch(loader.batch(step), input_spec, machine)
+        outcome = train_step(method, optimizer, batch, at, _learning_rate(training, at), machine, guard)
+        method.after_step(outcome.update, at)
+        failpoints.at("train.stepped")
+        if metrics.is_logged(step):
+            _log(metrics, monitor, outcome, at, optimizer.param_groups[0]["lr"])
+        checkpointer.after_step(step)
+    return metrics.summary()
+
+
+def _check_batch(name: str, images: int, batch_size: int) -> None:
+    if images < 2 or batch_size < 2:
+        raise DataError(f"{name}: {images} images are too few to train on; add images, or lower clusters.k")
+    if batch_size % dist.world_size():
+        raise UsageError(f"{name}: {dist.world_size()} ranks can't share a batch of {batch_size} equally")
+
+
+def _make_loader(pixels: Pixels, sampler: Sampler, views: tuple[View, ...], seed: int, machine: Machine) -> Loader:
+    ahead = machine.device != "cpu"  # on a CPU the views would take cores from the training step
+    rank, world = dist.rank(), dist.world_size()
+    return Loader(pixels, sampler, views, seed=seed, workers=machine.workers, rank=rank, world=world, ahead=ahead)
+
+
+def _prepare(method: Method, training: Training, machine: Machine) -> torch.optim.Optimizer:
+    """Move the method to the device, compile it if asked to, and return its optimizer."""
     machine.to_device(method).train()
     if machine.compiled:
         method.compile()
-    optimizer = make_optimizer(training.optimizer, method, training.weight_decay)
+    return make_optimizer(training.optimizer, method, training.weight_decay)
+
+
+def _resume(context: StageContext, method: Method, optimizer: torch.optim.Optimizer, loader: Loader) -> int:
+    """Load the newest checkpoint, prepare the loader, and return the first step to do."""
     first = checkpoints.load(StageFolder(context.folder).checkpoints, method, optimizer, context.key_digest)
-    guard = NonFiniteGuard(optimizer, late=machine.device != "cpu")
-    loader.resample(_sampling(method))
+    _show_resampled(loader, method)
     loader.warm_up(first)
-    checkpoint = functools.partial(_save, context, method, optimizer)
-    course = Metrics(
-        context, loader, first=first, steps=steps, batch_size=training.batch_size, save=checkpoint, settle=guard.settle
-    )
-    alarms = CollapseMonitor(context.name, method.advice, course.journal.kept, allow_collapse=context.allow_collapse)
-    for step in range(first, steps):
-        at = Step(step, steps, order.epoch(step))
-        torch.manual_seed(seed_for(training.seed, "step", step))  # so that resuming needs no saved random state
-        if order.begins_epoch(step):
-            method.before_epoch(lambda layer: encode(method.net, input_spec, pixels, machine, layer=layer), at)
-            _begin_anew(method, optimizer)
-            loader.resample(_sampling(method))
-        batch = as_batch(loader.batch(step), input_spec, machine)
-        outcome = train_step(method, optimizer, batch, at, _rate(training, step, steps), machine, guard)
-        method.after_step(outcome.update, at)
-        failpoints.at("train.stepped")
-        if course.logs(step):
-            _log(course, alarms, outcome, at, lr=optimizer.param_groups[0]["lr"])
-        course.after(step)
-    return course.summary()
+    return first
 
 
-def _sampling(method: Method) -> NDArray[np.int64] | None:
-    chosen = method.resampled_indices()
-    return None if chosen is None else chosen.cpu().numpy()
-
-
-def _begin_anew(method: Method, optimizer: torch.optim.Optimizer) -> None:
+def _begin_epoch(
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    loader: Loader,
+    input_spec: InputSpec,
+    machine: Machine,
+    at: Step,
+) -> None:
+    """Let the method prepare for the epoch, e.g. cluster the features of all images again."""
+    method.before_epoch(lambda layer: encode(method.net, input_spec, loader.pixels, machine, layer=layer), at)
     for parameter in method.reset_parameters():
         optimizer.state.pop(parameter, None)
+    _show_resampled(loader, method)
+
+
+def _show_resampled(loader: Loader, method: Method) -> None:
+    """Let the loader show the images that the method wants in this epoch."""
+    indices = method.resampled_indices()
+    loader.resample(None if indices is None else indices.cpu().numpy())
 
 
 def train_step(
@@ -125,7 +145,11 @@ def train_step(
     machine: Machine,
     guard: NonFiniteGuard | None = None,
 ) -> Outcome:
-    """Forward, backward, and one move of the weights, unless something is not finite."""
+    """Do the forward and the backward pass of a batch, and move the weights unless a value is not finite.
+
+    `lr` is the learning rate of this step. Returns what the method's forward returned. Raises FaultError on every rank
+    if the loss or a gradient is not finite on any rank; a `guard` that is `late` raises it at the next step.
+    """
     with machine.autocast():
         outcome: Outcome = method(batch, at)
     optimizer.zero_grad(set_to_none=True)
@@ -140,14 +164,15 @@ def train_step(
 
 
 def as_batch(shown: ViewBatch, input_spec: InputSpec, machine: Machine) -> Batch:
+    """Return a batch of the loader as normalized tensors on the device of the machine."""
     views = [to_input(view, input_spec, machine) for view in shown.views]
     return Batch(views, torch.from_numpy(shown.positions).to(machine.device))
 
 
-def _rate(training: Training, step: int, steps: int) -> float:
+def _learning_rate(training: Training, at: Step) -> float:
     peak = training.lr * training.batch_size / 256
     warmup = warmup_steps(training.warmup, training.images, training.batch_size)
-    return learning_rate(step, steps, peak=peak, warmup=warmup, drops=training.drops)
+    return learning_rate(at.step, at.steps, peak=peak, warmup=warmup, drops=training.drops)
 
 
 def _save(context: StageContext, method: Method, optimizer: torch.optim.Optimizer, step: int) -> None:
@@ -156,8 +181,9 @@ def _save(context: StageContext, method: Method, optimizer: torch.optim.Optimize
     )
 
 
-def _log(course: Metrics, alarms: CollapseMonitor, outcome: Outcome, at: Step, lr: float) -> None:
+def _log(metrics: Metrics, monitor: CollapseMonitor, outcome: Outcome, at: Step, lr: float) -> None:
+    """Log a step, and raise FaultError if its features and those of many steps before have collapsed."""
     logs = {name: float(value) for name, value in outcome.logs.items()}
-    more = {"epoch": at.epoch, "lr": lr, **logs, **alarms.watch(outcome, at)}
-    course.log(at.step, float(outcome.loss.detach()), more)
-    alarms.check(at)
+    values = {"epoch": at.epoch, "lr": lr, **logs, **monitor.watch(outcome, at)}
+    metrics.log(at.step, float(outcome.loss.detach()), values)
+    monitor.check(at)

@@ -1,4 +1,4 @@
-"""What stands between the weights and a number that is not finite."""
+"""The check that no loss or gradient that is not finite moves a weight."""
 
 from dataclasses import dataclass
 
@@ -12,51 +12,57 @@ from ..methods.contract import Step
 
 @dataclass(frozen=True)
 class StepValues:
-    """A step's loss and the size of its gradient; `fault` is 1 where this step's, or an earlier one's, are not finite."""
+    """The loss and the gradient norm of a step, and the positions of its images.
+
+    `fault` is 1 if a value of this step or of an earlier step is not finite on any rank, else 0.
+    """
 
     fault: Tensor
     loss: Tensor
-    size: Tensor
+    gradient_norm: Tensor
     index: Tensor
     at: Step
 
 
 class NonFiniteGuard:
-    """Stops a training before such a number moves the weights, on every rank at the same step.
+    """Stops a training before a value that is not finite moves a weight, on every rank at the same step.
 
-    The optimizer is told on the device not to move, now and ever after. That there is a fault is read at once, or, where
-    reading would make a device wait for its host, a step `late`.
+    The optimizer learns on the device that it must not move the weights, in this step and in all later ones. The host
+    reads the fault at once. With `late` it reads the fault one step later, so that a GPU need not wait for the host.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, *, late: bool = False):
         self.optimizer, self.late = optimizer, late
-        self.seen: StepValues | None = None
+        self.last: StepValues | None = None
 
     def watch(self, loss: Tensor, gradients: list[Tensor], index: Tensor, at: Step) -> None:
-        before, size = self.seen, torch.stack(torch._foreach_norm(gradients)).sum()
-        fault = dist.all_max((~torch.isfinite(loss.detach() + size)).float())
+        """Check the values of a step after its backward pass and before the optimizer's step."""
+        before, norm = self.last, torch.stack(torch._foreach_norm(gradients)).sum()
+        fault = dist.all_max((~torch.isfinite(loss.detach() + norm)).float())
         if before is not None:
             fault = torch.maximum(fault, before.fault)
-        vars(self.optimizer)["found_inf"] = fault  # torch's own optimizers look there, for mixed precision's sake
-        self.seen = StepValues(fault, loss.detach(), size, index, at)
-        check(before if self.late else self.seen)
+        # torch's fused optimizers read this attribute of themselves, which torch.amp.GradScaler sets in the same way:
+        # where it is 1, they leave weights and state unchanged. It is no declared attribute, hence vars().
+        vars(self.optimizer)["found_inf"] = fault
+        self.last = StepValues(fault, loss.detach(), norm, index, at)
+        check(before if self.late else self.last)
 
-    def settle(self) -> None:
-        """Read what is not read yet: before the weights are kept."""
-        check(self.seen)
+    def check_last_step(self) -> None:
+        """Raise FaultError if the last step had a fault. Call it before the weights are saved."""
+        check(self.last)
 
 
-def check(seen: StepValues | None) -> None:
-    """Stop at a step with a fault."""
-    if seen is None or not bool(seen.fault):
+def check(values: StepValues | None) -> None:
+    """Raise FaultError if the step has a fault."""
+    if values is None or not bool(values.fault):
         return
-    positions = ", ".join(str(i) for i in seen.index[:8].tolist())
+    positions = ", ".join(str(i) for i in values.index[:8].tolist())
     raise FaultError(
-        f"loss {float(seen.loss):.4g}, gradient {float(seen.size):.4g} at step {seen.at.step}; the weights were not moved. "
-        f"The batch began with the images at positions {positions}. {_what_helps(seen.at)}"
+        f"loss {float(values.loss):.4g}, gradient {float(values.gradient_norm):.4g} at step {values.at.step}; the weights "
+        f"were not moved. The batch began with the images at positions {positions}. {_advice(values.at)}"
     )
 
 
-def _what_helps(at: Step) -> str:
-    """Before the first move of the weights, how far they move does not matter."""
+def _advice(at: Step) -> str:
+    """Before the first step the learning rate can't be the cause."""
     return "Set precision=fp32" if at.step == 0 else "Lower the stage's lr, or set precision=fp32"

@@ -1,4 +1,4 @@
-"""A trained encoder for use in other programs, with the way in which pictures have to be shown to it."""
+"""A trained encoder for use in other programs, with the preprocessing that it was trained with."""
 
 import io
 import os
@@ -26,41 +26,47 @@ from ..nets.trained import InputSpec
 from .encode import normalized
 
 Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
-AS_PNG = {"1", "L", "LA", "I;16", "P", "RGB", "RGBA"}  # modes that it keeps as they are; TIFF keeps the others
-ONE = np.zeros(1, np.int64)
+PNG_MODES = {"1", "L", "LA", "I;16", "P", "RGB", "RGBA"}  # modes that PNG stores without loss; TIFF stores the others
+FIRST = np.zeros(1, np.int64)  # the position of the only image
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """From a picture to what `divcon embed` shows of it: [3, size, size], normalized. It can be handed to a data loader."""
+    """Turns an image into the input of a network: its center view, normalized, as `divcon embed` does.
+
+    It can be pickled, and so passed to a data loader.
+    """
 
     input_spec: InputSpec
 
     def __call__(self, image: Picture) -> Float[Tensor, "3 size size"]:
-        """The image is a path, the bytes of a file, one of Pillow's, or an array of uint8: [h, w] (gray), [h, w, 3] (RGB) or
-        [h, w, 4] (RGBA). Of a path or bytes
-        the pixels are those of `embed`, bit for bit, and a file that `embed` rejects is an InputError."""
+        """Return the normalized center view of an image.
+
+        `image` is a path, the bytes of a file, an image of Pillow, or an array of uint8: [h, w] (gray), [h, w, 3] (RGB)
+        or [h, w, 4] (RGBA). For a path or bytes the pixels are those of `embed`, bit for bit. Raises InputError for a
+        file that `embed` rejects, UsageError for anything that is no image.
+        """
         return normalized(self.view(image)[None], self.input_spec)[0]
 
     def view(self, image: Picture) -> UInt8[np.ndarray, "size size 3"]:
-        """The same before it is normalized: [size, size, 3]."""
+        """Return the center view before it is normalized."""
         try:
             with host_settings.pillow_defaults():
                 data = _encoded(image)
-                decode(data)  # looks for what is missing
+                decode(data)  # raises Rejected for a file that is damaged or not complete
                 picture = decode_shrunk(data, self.input_spec.short_side)
         except Rejected as error:
             raise InputError(f"{_named(image)} can't be shown to a network ({printable(str(error))})") from error
         view: NDArray[np.uint8] = views_of(
-            center(self.input_spec.size), PackedImages.from_arrays([picture]), ONE, (), ONE
+            center(self.input_spec.size), PackedImages.from_arrays([picture]), FIRST, (), FIRST
         )[0]
         return view
 
 
 class Encoder(nn.Module):
-    """Normalized images [B, 3, H, W] -> features [B, num_features]; `preprocess` makes such an image of a picture.
+    """Turns normalized images into features [B, num_features]; `preprocess` turns an image into a normalized one.
 
-    Its weights have the names that they have in `encoder`, the network itself: one of timm's, or a slim one.
+    The names of its weights are those of `encoder`, the network of timm or of nets/slim.py.
     """
 
     def __init__(self, encoder: nn.Module, input_spec: InputSpec):
@@ -68,29 +74,29 @@ class Encoder(nn.Module):
         self.encoder = encoder
         self.num_features = width(encoder)
         self.preprocess = Preprocess(input_spec)
-        untyped: Any = self
-        untyped.register_state_dict_post_hook(_unprefixed)
-        untyped.register_load_state_dict_pre_hook(_prefixed)
+        untyped: Any = self  # torch gives these two functions no types
+        untyped.register_state_dict_post_hook(_remove_prefix)
+        untyped.register_load_state_dict_pre_hook(_add_prefix)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         features: Tensor = self.encoder(images)
         return features
 
 
-def _unprefixed(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
-    """The names without the "encoder." that a module within a module gets."""
+def _remove_prefix(module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: object) -> None:
+    """Remove the "encoder." that torch puts before the names of a submodule."""
     inner = f"{prefix}encoder."
     for name in [name for name in state if name.startswith(inner)]:
         state[prefix + name.removeprefix(inner)] = state.pop(name)
 
 
-def _prefixed(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+def _add_prefix(module: nn.Module, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
     for name in [name for name in state if name.startswith(prefix)]:
         state[f"{prefix}encoder.{name.removeprefix(prefix)}"] = state.pop(name)
 
 
 def _encoded(image: Picture) -> bytes:
-    """A picture as a file of it."""
+    """Return the bytes of a file with the image."""
     match image:
         case bytes() | bytearray() | memoryview():
             return bytes(image)
@@ -101,7 +107,7 @@ def _encoded(image: Picture) -> bytes:
         case np.ndarray() if image.dtype == np.uint8 and (image.ndim == 2 or image.shape[2:] in ((3,), (4,))):
             return _saved(Image.fromarray(image))
     raise UsageError(
-        f"an image is a path, the bytes of a file, an image of Pillow's, or an array of uint8 [h, w], [h, w, 3] or "
+        f"an image must be a path, the bytes of a file, an image of Pillow, or an array of uint8 [h, w], [h, w, 3] or "
         f"[h, w, 4]; not {_named(image)}"
     )
 
@@ -114,20 +120,20 @@ def _read(path: Path) -> bytes:
 
 
 def _saved(image: Image.Image) -> bytes:
-    """One of Pillow's as a file that loses nothing of it, its note on how to turn it included."""
+    """Save an image of Pillow without loss, its EXIF orientation included, and return the bytes."""
     file = io.BytesIO()
-    kind: dict[str, Any] = {"format": "PNG", "compress_level": 1} if image.mode in AS_PNG else {"format": "TIFF"}
+    format = "PNG" if image.mode in PNG_MODES else "TIFF"
     try:
-        image.save(file, exif=image.getexif(), **kind)
+        image.save(file, format, exif=image.getexif(), compress_level=1)  # PNG's; TIFF ignores it
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
-            f"an image of mode {image.mode} can't be taken ({printable(str(error))}); give image.convert('RGB')"
+            f"an image of mode {image.mode} can't be encoded ({printable(str(error))}); give image.convert('RGB')"
         ) from error
     return file.getvalue()
 
 
 def _named(image: object) -> str:
-    """In an error: a path by its name, all else by what it is."""
+    """Return a name for error messages: the path itself, or the type of any other object."""
     if isinstance(image, str | os.PathLike):
         return printable(os.fspath(image))
     if isinstance(image, np.ndarray):

@@ -18,7 +18,7 @@ from divcon.api.models import extract_features
 from divcon.data.images import Images
 from divcon.evals.knn import winners
 from divcon.evals.linear import linear
-from divcon.evals.scores import Shares
+from divcon.evals.scores import Accuracy
 from divcon.evals.split import stratified
 from divcon.nets.trained import Trained
 
@@ -79,7 +79,7 @@ def split(classes: Int64[np.ndarray, " n"], part: str) -> tuple[NDArray[np.int64
 
 
 def _shares(told: Int64[Tensor, " m"], truth: Int64[Tensor, " m"], classes: int) -> dict[str, float]:
-    shares = Shares.of(told, truth, classes)
+    shares = Accuracy.of(told, truth, classes)
     return {"top1": shares.top1, "balanced": shares.balanced}
 
 

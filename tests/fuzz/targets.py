@@ -29,6 +29,7 @@ from divcon.data.synthetic import make_collection
 from divcon.errors import Error
 from divcon.files import integrity
 from divcon.files.integrity import read_json, seal, sha256, write_json
+from divcon.nets.preprocessing import PREPROCESSING
 from divcon.nets.trained import Trained
 from divcon.recipes import Options
 from divcon.runs import metrics_file, owner
@@ -184,8 +185,9 @@ def _lock(data: bytes) -> None:
 
 def encoder_json() -> Target:
     about = {
-        "encoder": {"name": "slim10_w8", "options": {}, "stem": "auto", "init": "random"}, "size": 16, "sha256": "0" * 64,
-        "net": {"hidden": 32, "dim": 16, "norm_hidden": True, "norm_output": True}, "mean": [0.5] * 3, "std": [0.2] * 3,
+        "encoder": {"name": "slim10_w8", "options": {}, "stem": "auto", "init": "random"}, "sha256": "0" * 64,
+        "projector": {"hidden": 32, "dim": 16, "norm_hidden": True, "norm_output": True}, "preprocess": PREPROCESSING,
+        "input_spec": {"size": 16, "mean": [0.5] * 3, "std": [0.2] * 3},
     }  # fmt: skip
     (WORK / "model").mkdir(exist_ok=True)
     return Target([json.dumps(about, indent=1).encode()], _encoder_json)
