@@ -13,7 +13,7 @@ import divcon
 ROOT = Path(divcon.__file__).parent
 ROWS = """
 __main__
-cli
+cli __main__
 api
 recipes
 pipelines
@@ -49,7 +49,7 @@ MODULES = {module_of(file): file for file in ROOT.rglob("*.py")}
 
 def room_of(module: str) -> str:
     """Return the room of a module: a name of ROWS, or an empty text for the package itself."""
-    first, second = [*module.removeprefix("__main__").split("."), "", ""][:2]
+    first, second = [*module.split("."), "", ""][:2]
     return f"{first}.{second}" if first == "data" and second else first
 
 

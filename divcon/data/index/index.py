@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from ...errors import DamagedError, few
 from ...files import atomic, integrity
 from ...files.text import printable
+from ...runs.folder import DUPLICATES, INDEX, MANIFEST, REJECTED
 from .csv_table import write_csv
 from .table import HASH_BYTES, SCHEMA, Found, NearDuplicates, build_table, check_table
 
 T = TypeVar("T", bound=np.generic)
 
-FILES = ("index.arrow", "rejected.csv", "duplicates.csv")
+FILES = (INDEX, REJECTED, DUPLICATES)
 BLOCK = 65_536  # images whose hashes are gathered at a time
 
 
@@ -142,14 +143,14 @@ class Index:
 
     def save(self, folder: Path) -> None:
         """Write index.arrow, the tables rejected.csv and duplicates.csv, and last MANIFEST.json with their hashes."""
-        (folder / "MANIFEST.json").unlink(missing_ok=True)
-        file = folder / "index.arrow"
+        (folder / MANIFEST).unlink(missing_ok=True)
+        file = folder / INDEX
         with atomic.atomic_write(file) as part, part.open("wb") as opened, pa.ipc.new_file(opened, SCHEMA) as writer:
             writer.write_table(self.table)
-        self.save_rejected(folder / "rejected.csv")
-        write_csv(folder / "duplicates.csv", ["path", "same_as", "kind"], self._duplicate_rows())
+        self.save_rejected(folder / REJECTED)
+        write_csv(folder / DUPLICATES, ["path", "same_as", "kind"], self._duplicate_rows())
         hashes = {name: integrity.sha256(folder / name) for name in FILES}
-        integrity.write_json(folder / "MANIFEST.json", {"sha256": hashes})
+        integrity.write_json(folder / MANIFEST, {"sha256": hashes})
 
     def save_rejected(self, file: Path) -> None:
         """Write a table of all rejected files and their reasons."""
@@ -160,10 +161,10 @@ class Index:
     def load(cls, folder: Path) -> Self:
         """Read a saved index, mapped into memory; DamagedError where it differs from its hashes."""
         advice = f"Make it again: divcon index DATA out={printable(folder)}"
-        if wrong := integrity.mismatches(folder / "MANIFEST.json"):
+        if wrong := integrity.mismatches(folder / MANIFEST):
             raise DamagedError(f"{few(wrong, '; ')}. {advice}")
         try:
-            with pa.memory_map(str((folder / "index.arrow").absolute())) as file:
+            with pa.memory_map(str((folder / INDEX).absolute())) as file:
                 return cls(check_table(pa.ipc.open_file(file).read_all()))
         except (OSError, pa.ArrowException, ValueError) as error:
             why = printable(str(error))
