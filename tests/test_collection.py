@@ -201,9 +201,9 @@ def test_names_order_and_times_change_no_position_and_no_fingerprint(
     images: Images, good: Path, cache: Path, tmp_path: Path
 ) -> None:
     for i, path in enumerate(sorted(path for path in good.rglob("*") if path.is_file())[::-1]):
-        place = tmp_path / "moved" / str(i % 7) / f"{i * 37 % 300}.dat"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, place)
+        copy = tmp_path / "moved" / str(i % 7) / f"{i * 37 % 300}.dat"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
     moved = open_images(tmp_path / "moved", cache=cache)
     everything = np.arange(len(images))
     assert moved.fingerprint == images.fingerprint == images.index.fingerprint
