@@ -22,6 +22,7 @@ from divcon.data.decoding.orientation import RGBArray
 from divcon.data.images import Images, Positions, open_images
 from divcon.data.index import scan, scan_cache
 from divcon.data.index.index import Index
+from divcon.data.index.scan import path_filter
 from divcon.data.index.table import Found
 from divcon.data.index.validate import Verdict
 from divcon.data.index.worker_pool import DecodeWorker, check_files
@@ -202,9 +203,9 @@ def test_names_order_and_times_change_no_position_and_no_fingerprint(
     images: Images, good: Path, cache: Path, tmp_path: Path
 ) -> None:
     for i, path in enumerate(sorted(path for path in good.rglob("*") if path.is_file())[::-1]):
-        place = tmp_path / "moved" / str(i % 7) / f"{i * 37 % 300}.dat"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, place)
+        copy = tmp_path / "moved" / str(i % 7) / f"{i * 37 % 300}.dat"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
     moved = open_images(tmp_path / "moved", cache=cache)
     everything = np.arange(len(images))
     assert moved.fingerprint == images.fingerprint == images.index.fingerprint
@@ -431,7 +432,8 @@ def test_what_is_not_there_is_said_with_the_right_code(tmp_path: Path) -> None:
 def test_a_socket_is_never_opened(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "s"))
-        assert [entry.reason for entry in Folder(tmp_path).entries()] == ["not_a_regular_file"]
+        entries = Folder(tmp_path).entries(path_filter((), ()))
+        assert [entry.reason for entry in entries] == ["not_a_regular_file"]
 
 
 def test_a_subset_numbers_its_images_from_0(images: Images) -> None:

@@ -514,15 +514,15 @@ def test_decoders_killed_and_stopped_at_random_cost_what_they_were_at(
 ) -> None:
     byte_ranges, done = [ByteRange(b"%d" % i) for i in range(150)], threading.Event()
     slowly = served("def check(byte_range):\n time.sleep(0.02)\n return Verdict(size=int(byte_range.file))")
-    hand = threading.Thread(target=harm, args=(seed, 5, done))
+    thread = threading.Thread(target=harm, args=(seed, 5, done))
     monkeypatch.setattr(worker_pool, "START_SECONDS", 5.0)
     monkeypatch.setattr(worker_pool, "MAX_STARTS", 10)  # chance may hit one several times as it starts
-    hand.start()
+    thread.start()
     try:
         verdicts = dict(check_files(byte_ranges, workers=2, command=slowly, seconds=1.0))
     finally:
         done.set()
-        hand.join()
+        thread.join()
     lost = {byte_range for byte_range in byte_ranges if verdicts[byte_range].reason}
     assert {verdicts[byte_range].reason for byte_range in lost} <= {"decoder_crashed", "timeout"} and len(lost) <= 5
     assert all(

@@ -246,13 +246,13 @@ def test_what_is_no_file_is_skipped_and_a_name_is_never_a_path(tmp_path: Path, c
     data = b"".join(header(name, kind=kind, link=to) for name, (kind, to) in links.items())
     data += header("folder/", kind=tarfile.DIRTYPE)
     data += b"".join(member(name, whole(50 + i)) for i, name in enumerate(names)) + END
-    place = shard(tmp_path / "shards", data)
+    shard_path = shard(tmp_path / "shards", data)
     before = sorted(tmp_path.rglob("*"))
-    images = opened(place, cache)
+    images = opened(shard_path, cache)
     assert sorted(images.names(np.arange(6))) == sorted(b"000.tar/" + name.encode() for name in names)
     assert sorted(images.read(np.arange(6))) == sorted(whole(50 + i) for i in range(6))
     assert images.index.reasons == {"not_a_regular_file": 4}
-    look(place, cache=cache, sheet=tmp_path / "shards" / "sheet.png")
+    look(shard_path, cache=cache, sheet=tmp_path / "shards" / "sheet.png")
     (tmp_path / "shards" / "sheet.png").unlink()
     assert sorted(tmp_path.rglob("*")) == before
     assert not any(path.exists() for path in (tmp_path.parent / "up.png", tmp_path / "up.png", Path("/absolute.png")))
@@ -260,8 +260,8 @@ def test_what_is_no_file_is_skipped_and_a_name_is_never_a_path(tmp_path: Path, c
 
 def test_names_of_any_bytes_are_escaped_in_every_list(tmp_path: Path, cache: Path) -> None:
     names = ["\x1b[31mred", "two\nlines", "\udcff\udcfe", "\u202egnp", "<img src=x>", "=1+1"]
-    place = shard(tmp_path / "shards", packed([(name, b"no image") for name in names] + PICTURES))
-    index(place, out=tmp_path / "index", cache=cache)
+    shard_path = shard(tmp_path / "shards", packed([(name, b"no image") for name in names] + PICTURES))
+    index(shard_path, out=tmp_path / "index", cache=cache)
     text = (tmp_path / "index/rejected.csv").read_text()
     assert len(text.splitlines()) == 1 + len(names)
     assert all(line.isprintable() for line in text.splitlines())
@@ -282,8 +282,8 @@ HUGE = {
 def test_a_sparse_member_that_says_it_has_a_terabyte_is_skipped_and_the_others_are_used(
     tmp_path: Path, cache: Path, sparse: bytes
 ) -> None:
-    place = shard(tmp_path / "shards", member("a.png", whole(1)) + sparse + member("b.png", whole(2)) + END)
-    images = opened(place, cache)
+    shard_path = shard(tmp_path / "shards", member("a.png", whole(1)) + sparse + member("b.png", whole(2)) + END)
+    images = opened(shard_path, cache)
     assert (len(images), images.index.reasons) == (2, {"member_too_large": 1})
     (line,) = images.index.table.to_pylist()[2:]
     assert line["path_bytes"] == b"000.tar/s.png" and "1,099,511,627,776 bytes" in line["detail"]
@@ -357,8 +357,8 @@ def test_what_the_system_s_tar_writes_is_read(tmp_path: Path, cache: Path) -> No
 
 
 def test_two_members_of_one_name_are_two_images(tmp_path: Path, cache: Path) -> None:
-    place = shard(tmp_path / "shards", packed([("a.png", whole(1)), ("a.png", whole(2))]))
-    images = opened(place, cache)
+    shard_path = shard(tmp_path / "shards", packed([("a.png", whole(1)), ("a.png", whole(2))]))
+    images = opened(shard_path, cache)
     names = images.names(np.arange(2))
     assert len(set(names)) == 2 and all(name.startswith(b"000.tar/a.png") for name in names)
     assert sorted(images.read(np.arange(2))) == sorted([whole(1), whole(2)])
@@ -385,13 +385,13 @@ def test_no_bytes_lead_the_reader_astray(data: st.DataObject) -> None:
 def test_nothing_of_a_shard_that_was_seen_is_looked_at_again(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = shard(tmp_path / "shards", packed(PICTURES))
-    first = opened(place, cache).index.table
+    shard_path = shard(tmp_path / "shards", packed(PICTURES))
+    first = opened(shard_path, cache).index.table
     asked, check_files = list[ByteRange](), scan.check_files
     monkeypatch.setattr(scan, "check_files", lambda ranges, **more: check_files(asked.extend(ranges) or ranges, **more))
-    assert opened(place, cache).index.table.equals(first) and asked == []
-    shard(place.parent, packed(PICTURES[:3]), "001.tar")
-    assert len(opened(place.with_name("*.tar"), cache)) == 20 and len(asked) == 3
+    assert opened(shard_path, cache).index.table.equals(first) and asked == []
+    shard(shard_path.parent, packed(PICTURES[:3]), "001.tar")
+    assert len(opened(shard_path.with_name("*.tar"), cache)) == 20 and len(asked) == 3
 
 
 def grown(path: Path) -> None:
@@ -417,9 +417,9 @@ def flip(path: Path) -> None:
 
 @pytest.mark.parametrize("change", [grown, cut, swapped, flip, Path.unlink], ids=lambda change: change.__name__)
 def test_a_shard_that_changed_after_the_scan_is_named_at_its_use(tmp_path: Path, cache: Path, change: Any) -> None:
-    place = shard(tmp_path / "shards", b"".join(member(*file) for file in PICTURES))
-    images = opened(place, cache)
-    change(place)
+    shard_path = shard(tmp_path / "shards", b"".join(member(*file) for file in PICTURES))
+    images = opened(shard_path, cache)
+    change(shard_path)
     with pytest.raises(DataError, match=r"000\.tar/0.*png in .* has changed since the folder was scanned"):
         images.read(np.arange(len(images)))
 
@@ -447,16 +447,16 @@ def test_braces_count_and_list_as_in_a_shell(pattern: str, names: list[str]) -> 
 def test_a_pattern_that_fits_nothing_or_too_much_is_refused(
     tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = shard(tmp_path / "shards", packed(PICTURES))
+    shard_path = shard(tmp_path / "shards", packed(PICTURES))
     (tmp_path / "shards/001.tar.gz").write_bytes(b"\x1f\x8b" + bytes(100))
     for typed, code, words in (
-        (place.with_name("{000..003}.tar"), 66, "there is no .*001.tar .3 of 4 shards are missing"),
-        (place.with_name("x*.tar"), 66, "there is no .*x.*tar"),
-        (place.with_name("{0..9999999}.tar"), 64, "1,000,000 of them at most"),
-        (place.with_name("{3..1}.tar"), 64, "from the smaller to the larger"),
-        (place.with_name("{0..9999}{0..9999}{0..9999}.tar"), 64, "1,000,000,000,000 shards; 1,000,000 at most"),
-        (place.with_name("001.tar.gz"), 64, "is an archive, and archives are never unpacked here"),
-        (place.with_name("*.tar.gz"), 64, "is an archive, and archives are never unpacked here"),
+        (shard_path.with_name("{000..003}.tar"), 66, "there is no .*001.tar .3 of 4 shards are missing"),
+        (shard_path.with_name("x*.tar"), 66, "there is no .*x.*tar"),
+        (shard_path.with_name("{0..9999999}.tar"), 64, "1,000,000 of them at most"),
+        (shard_path.with_name("{3..1}.tar"), 64, "from the smaller to the larger"),
+        (shard_path.with_name("{0..9999}{0..9999}{0..9999}.tar"), 64, "1,000,000,000,000 shards; 1,000,000 at most"),
+        (shard_path.with_name("001.tar.gz"), 64, "is an archive, and archives are never unpacked here"),
+        (shard_path.with_name("*.tar.gz"), 64, "is an archive, and archives are never unpacked here"),
     ):
         ended, line = told(["look", str(typed)], capsys)
         assert ended == code, line
@@ -464,17 +464,17 @@ def test_a_pattern_that_fits_nothing_or_too_much_is_refused(
 
 
 def test_tars_in_a_folder_are_named_and_not_looked_into(tmp_path: Path, cache: Path) -> None:
-    place = shard(tmp_path / "shards", packed(PICTURES))
-    with pytest.raises(DataError, match=rf"to use the images in 1 tar shard, name it: '{place.parent}/\*\.tar'"):
-        open_images(place.parent, cache=cache)
+    shard_path = shard(tmp_path / "shards", packed(PICTURES))
+    with pytest.raises(DataError, match=rf"to use the images in 1 tar shard, name it: '{shard_path.parent}/\*\.tar'"):
+        open_images(shard_path.parent, cache=cache)
 
 
 def test_labels_are_not_read_from_tars(tmp_path: Path, cache: Path) -> None:
     from divcon.data.labeled.labeled import open_labeled
 
-    place = shard(tmp_path / "shards", packed(PICTURES))
+    shard_path = shard(tmp_path / "shards", packed(PICTURES))
     with pytest.raises(UsageError, match="labeled folder"):
-        open_labeled(place, cache=cache)
+        open_labeled(shard_path, cache=cache)
 
 
 def test_a_folder_that_is_called_like_a_pattern_is_that_folder(tmp_path: Path, cache: Path) -> None:
@@ -558,13 +558,13 @@ def test_a_disk_that_fails_for_a_moment_loses_no_shard_and_one_that_stays_so_end
 ) -> None:
     monkeypatch.setattr(retry, "WAITS", (0, 0))
     monkeypatch.setattr(tar, "_read_available", failing(times))
-    place = shard(tmp_path / "shards", packed(PICTURES))
+    shard_path = shard(tmp_path / "shards", packed(PICTURES))
     if not lost:
-        assert len(opened(place, cache)) == 20
+        assert len(opened(shard_path, cache)) == 20
         return
     shard(tmp_path / "shards", packed(PICTURES), "001.tar")
     monkeypatch.setattr(tar, "_read_available", tar._read_available)
-    code, line = told(["run", str(place.with_name("*.tar")), f"out={tmp_path / 'run'}", "include=*.png"], capsys)
+    code, line = told(["run", str(shard_path.with_name("*.tar")), f"out={tmp_path / 'run'}", "include=*.png"], capsys)
     assert code == 65 and "io_error" in line, line
 
 
@@ -576,6 +576,6 @@ def test_a_folder_whose_name_has_braces_or_brackets_is_found(tmp_path: Path, cac
 
 
 def test_a_shard_that_is_a_link_keeps_its_name(tmp_path: Path, cache: Path) -> None:
-    place = shard(tmp_path / "blobs", packed(PICTURES), "3f2a")
-    (tmp_path / "named.tar").symlink_to(place)
+    shard_path = shard(tmp_path / "blobs", packed(PICTURES), "3f2a")
+    (tmp_path / "named.tar").symlink_to(shard_path)
     assert opened(tmp_path / "named.tar", cache).names(np.arange(1))[0].startswith(b"named.tar/")

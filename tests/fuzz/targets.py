@@ -247,17 +247,17 @@ def _index(data: bytes) -> None:
     assert loaded.found == loaded.used + loaded.duplicates + loaded.rejected
 
 
-def memory() -> Target:
-    kept = ScanCache(WORK / "memory.arrow", {b"a.png": validate.Verdict(1, 2, 3, 9, 9, "00" * 32)}, changed=True)
+def scan_cache() -> Target:
+    kept = ScanCache(WORK / "scan_cache.arrow", {b"a.png": validate.Verdict(1, 2, 3, 9, 9, "00" * 32)}, changed=True)
     kept.save()
-    return Target([kept.file.read_bytes()[:-32]], _memory)
+    return Target([kept.file.read_bytes()[:-32]], _scan_cache)
 
 
-def _memory(data: bytes) -> None:
+def _scan_cache(data: bytes) -> None:
     """Behind the right checksum: of a cache that others can write to."""
-    (WORK / "memory.arrow").write_bytes(data)
-    integrity.append_digest(WORK / "memory.arrow")
-    ScanCache.load(WORK / "memory.arrow")
+    (WORK / "scan_cache.arrow").write_bytes(data)
+    integrity.append_digest(WORK / "scan_cache.arrow")
+    ScanCache.load(WORK / "scan_cache.arrow")
 
 
 def clusters() -> Target:
@@ -298,4 +298,4 @@ def _sealed(data: bytes) -> bytes:
 
 TARGETS: dict[str, Callable[[], Target]] = {
     f.__name__: f for f in (decoders, shards, options, run_json, stage_json, metrics, lock, encoder_json, weights, manifest,
-                            index, memory, clusters)}  # fmt: skip
+                            index, scan_cache, clusters)}  # fmt: skip
