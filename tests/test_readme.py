@@ -1,4 +1,4 @@
-"""What the documents say can be typed, called and followed."""
+"""Commands in the documents can be typed, calls can be made, and links can be followed."""
 
 import ast
 import importlib
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+from test_layers import ROWS
 
 import divcon
 from divcon import cli, recipes
@@ -138,6 +139,12 @@ def test_python_in_a_document_calls_what_there_is(document: Path) -> None:
                 verb = getattr(divcon, ast.unparse(call.func).removeprefix("divcon."))
                 named = {word.arg: None for word in call.keywords if word.arg}
                 inspect.signature(verb).bind(*call.args, **named)
+
+
+def test_the_rooms_of_the_contributing_guide_are_those_of_the_layer_test() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("| rooms of a row |")[1].split("\n\n")[0]
+    rooms = [re.findall(r"`([\w.]+)`", line.split("|")[1]) for line in table.splitlines()[2:]]
+    assert rooms == [row.split() for row in ROWS.split("\n") if row]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
