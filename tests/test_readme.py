@@ -51,7 +51,7 @@ COMMANDS = sorted({line for document in DOCUMENTS for line in commands(document)
 
 
 class ReachedError(Exception):
-    """Work would begin here."""
+    """Raised where a verb would begin its work."""
 
 
 def reached(*_: Any, **__: Any) -> None:
@@ -59,7 +59,7 @@ def reached(*_: Any, **__: Any) -> None:
 
 
 class Found:
-    """As many images as Open Clip Art has; none was looked at."""
+    """A stand-in for a collection with as many images as Open Clip Art; no image is read."""
 
     fingerprint = "made up"
     index = Index.of([])
@@ -82,11 +82,11 @@ def added(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Parsed:
-    """Does what a command line says, up to where a file would be read."""
+    """A function that parses and starts a command line, and stops where a file would be read."""
     monkeypatch.chdir(tmp_path)
     run = Path("runs/photos")
     run.mkdir(parents=True)
-    RunRecord({}, {}, {}, "", 6900, ["base"], "student").write(run)  # for those that name a run to do alike
+    RunRecord({}, {}, {}, "", 6900, ["base"], "student").write(run)  # for command lines that name a run
     begins = {
         look: ("look_through",),
         index: ("open_images",),
