@@ -2,9 +2,9 @@
 
     python -m benchmarks.bench_dnc
 
-The collection is made, the encoder is slim10 at 32 pixels. What DnC does once an image and not once a pass (clusters,
-checks, keeping the teachers' outputs) weighs the less the more passes there are; the paper makes a thousand. The cache is warm: pixels are decoded, kernels compiled and
-the machine measured before the first run that counts.
+The collection is drawn, and the encoder is slim10 at 32 pixels. Some parts of DnC take time once for each image and not once
+for each epoch: clusters, checks, the outputs of teachers. Their share is smaller with more epochs; the paper has a thousand.
+The cache is warm: pixels are decoded, kernels are compiled and the machine is measured before the first run that counts.
 """
 
 import statistics

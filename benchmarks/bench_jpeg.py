@@ -1,8 +1,8 @@
-"""JPEG files to two views each on one core, read from the disk's cache: BYOL's two pipelines.
+"""From JPEG files to two views each on one core, with the files in the disk's cache: BYOL's two pipelines.
 
 python -m benchmarks.bench_jpeg
 
-Ours decodes what the pixel cache has no room for; theirs opens, converts and transforms, as torchvision's ImageFolder does.
+divcon decodes as it does without a pixel cache. The other side opens, converts and transforms, as torchvision's ImageFolder does.
 """
 
 import tempfile

@@ -2,8 +2,9 @@
 
     python -m benchmarks.bench_knn
 
-Against faiss-cpu's flat index of inner products with its fastest BLAS kernel. Both sides begin with rows as an encoder
-gives them, and neither's time has the vote in it; the labels that both sides' neighbors vote for are compared.
+The other side is the flat index of inner products of faiss-cpu, with its fastest BLAS kernel. Both sides begin with the rows
+that an encoder returns. The time does not include the vote; the labels that the neighbors of both sides vote for are
+compared.
 """
 
 import tempfile

@@ -1,10 +1,10 @@
-"""What training holds in memory for each image of the collection, beyond pages that are mapped from files.
+"""Memory of a training for each image of the collection, without the pages that are mapped from files.
 
     python -m benchmarks.bench_memory
 
-Collections of 10^4, 10^5 and 10^6 images are made without their files: an index, and a pixel cache of tiny pictures. A
-process each opens them as a run does and trains for some dozens of steps. What is counted is the peak of RssAnon: a
-mapped page belongs to the file, and goes when memory is short.
+Collections of 10^4, 10^5 and 10^6 images are made without files: an index, and a pixel cache of tiny pictures. For each, a
+process opens it as a run does and trains for some dozens of steps. The figure is the peak of RssAnon: a mapped page
+belongs to its file, and is released when memory is short.
 """
 
 import hashlib

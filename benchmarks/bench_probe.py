@@ -2,9 +2,9 @@
 
     python -m benchmarks.bench_probe
 
-Against scikit-learn's LogisticRegression with its fastest BLAS kernel, at one penalty and along a path of 15, from strong to
-weak, where each side begins each penalty where it ended the last. scikit-learn stops where it does by default (tol=1e-4);
-how our loss compares with its is said for the penalty where that is worst for us.
+The other side is LogisticRegression of scikit-learn, with its fastest BLAS kernel: at one penalty, and along a path of 15
+from strong to weak, where both sides begin each penalty at the last solution. scikit-learn stops at its default (tol=1e-4).
+The losses are compared at the penalty that is worst for divcon.
 """
 
 import tempfile

@@ -1,9 +1,10 @@
-"""Where the time of a ResNet-18 step goes, and how much of the machine's own speed it reaches.
+"""The time of the operations of a ResNet-18 step, and the share of the machine's peak speed that the step reaches.
 
     python -m benchmarks.bench_profile
 
-A share is of the profiler's self CPU time of all operations; the rate is of the FLOPs of all convolutions and matrix
-products of the step, by wall clock, views included. The peak is the best of a few 3x3 convolutions, forward, in bf16.
+A share is a part of the self CPU time of all operations, by the profiler. The rate is the FLOPs of all convolutions and
+matrix products of the step, divided by the wall-clock time with views. The peak is the best rate of some 3x3 convolutions,
+forward, in bf16.
 """
 
 import statistics

@@ -1,4 +1,4 @@
-"""How long one waits before anything happens, in new processes, files warm.
+"""The time before a command does anything, in new processes, with files in the disk's cache.
 
 python -m benchmarks.bench_startup
 """

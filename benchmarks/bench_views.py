@@ -1,9 +1,9 @@
-"""Views a second on one core, from decoded pictures: BYOL's first pipeline, which blurs each.
+"""Views per second on one core, from decoded pictures: BYOL's first pipeline, which blurs each view.
 
 python -m benchmarks.bench_views
 
-One thread on both sides. The colors are BYOL's, or torchvision's where it says so. The rows of a processor without AVX-512
-come from a process that compiles for one of 2013; the peers stay as they are.
+Both sides use one thread. The colors are BYOL's, or torchvision's in the rows that say so. The rows without AVX-512 come from a
+process that compiles for a processor of 2013; the other packages run as always.
 """
 
 import json

@@ -31,22 +31,23 @@ PROCESSES = multiprocessing.get_context("forkserver")
 USUAL = 64  # pixels: on a CPU, for all but slim encoders
 SIZES = (16, 24, 32, 48, 64, 96, 128, 192, 224, 240, 256, 384)
 IMAGES, SECONDS = 4, 600
-HEAD = """# Which encoders there are
+HEAD = """# The encoders
 
-Any network of timm's can be the encoder: `encoder=NAME`, and with `init=timm` its trained weights, of which NAME.TAG is one set.
-It is built for the size of the views: a network of a fixed size gets `img_size=`, and where its family can it takes other sizes
-too (SwAV's small crops, the tiles of a jigsaw). Before a run begins, each encoder is tried on images of every size that its
-method shows it; where one does not take them, `divcon run` says so with the sizes that work (exit code 64).
+Any network of timm can be the encoder: `encoder=NAME`. With `init=timm` it starts from timm's trained weights, and
+`encoder=NAME.TAG` chooses one set of them. A network is built for the size of the views: a network of a fixed size gets
+`img_size=`, and takes other sizes too if its family can (SwAV's small crops, the tiles of a jigsaw). Before a run begins, each
+encoder is tried on images of each size that its method shows. If it does not take one, `divcon run` says so with the sizes
+that work (exit code 64).
 
-The table has the smallest network of every family of timm {version} ({families} families; {good} of them train at 64 pixels,
-which is what a CPU gets unless `size=` is typed). Each took one step of MoCLR on {images} images at the size in the third column,
-was written to disk, read back, and gave the same features: `make encoders` draws the page again, and `make test` tries some.
+The table has the smallest network of each family of timm {version} ({families} families; {good} of them train at 64 pixels, the
+default on a CPU). Each network took one step of MoCLR on {images} images at the size in the third column, was written to disk and
+read back, and gave the same features. `make encoders` draws the page again, and `make test` tries some networks.
 
 | family | network | size | outcome | sizes that work, of {sizes} | several at once |
 |---|---|---|---|---|---|
 """
 FOOT = """
-"Several at once" says whether one network takes views of 64 and of 32 pixels, as SwAV shows them. Where it is "no", use
+"Several at once" says if one network takes views of 64 and of 32 pixels, as SwAV shows them. If it is "no", use
 `base.options.crops=0`, or a method whose views have one size.
 """
 

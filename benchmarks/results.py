@@ -189,17 +189,17 @@ def page(options: Mapping[str, Any], rows: Rows) -> str:
     about, date = machine(), datetime.datetime.now(datetime.UTC).date().isoformat()
     words = " ".join(f"{k}={options[k]}" for k in ("images", "seed"))
     head = [
-        "# Every method, on the same images, at the same budget",
+        "# All methods, on the same images, with the same budget",
         "",
         f"Made on {date} by `python -m benchmarks.results {words}` (`make results`), on {about['cpu']}, {about['cores']} cores, torch",
-        f"{about['versions']['torch']}; one run of each, the two collections side by side, each on half of the cores.",
+        f"{about['versions']['torch']}. There is one run of each recipe; the two collections ran side by side, each on half of the cores.",
         "",
-        f"Each recipe is shown {options['images']:,} images over all of its stages, whatever the collection; the encoder is",
-        f"{NETWORK['encoder']} at {NETWORK['size']} pixels, but for nmf, which has no network. Scores are of `divcon eval`: 20 nearest neighbors,",
-        "and a linear classifier, by what the encoder sees (the pool), on the same split for all. `supervised` learned from the",
-        "labels of the training part; no other recipe saw a label. Seconds are those of all stages, images a second those of",
-        "the trainings alone, where an image counts once however many views of it are made. The load before this was begun was",
-        f"{about['load_at_start'][0]}: where it is not near 0, other work ran beside, and seconds say little.",
+        f"Each recipe shows {options['images']:,} images over all of its stages, on both collections. The encoder is {NETWORK['encoder']} at",
+        f"{NETWORK['size']} pixels; nmf has no network. The scores are those of `divcon eval` on the pooled features: 20 nearest neighbors and",
+        "a linear classifier, with the same split for all. `supervised` learned from the labels of the training part; no other",
+        "recipe saw a label. The seconds are those of all stages. The images per second are those of the trainings alone; an image",
+        "counts once, however many views of it are made. The load before the start was",
+        f"{about['load_at_start'][0]}: if it is not near 0, other work ran beside, and the seconds say little.",
         "",
     ]  # fmt: skip
     return "\n".join([*head, *table(rows)]) + "\n"

@@ -1,4 +1,4 @@
-"""What the documents say can be typed, called and followed."""
+"""Commands in the documents can be typed, calls can be made, and links can be followed."""
 
 import ast
 import importlib
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import test_methods
 import typer
+from test_layers import ROWS
 
 import divcon
 from divcon import cli, recipes
@@ -51,7 +52,7 @@ COMMANDS = sorted({line for document in DOCUMENTS for line in commands(document)
 
 
 class ReachedError(Exception):
-    """Work would begin here."""
+    """Raised where a verb would begin its work."""
 
 
 def reached(*_: Any, **__: Any) -> None:
@@ -59,7 +60,7 @@ def reached(*_: Any, **__: Any) -> None:
 
 
 class Found:
-    """As many images as Open Clip Art has; none was looked at."""
+    """A stand-in for a collection with as many images as Open Clip Art; no image is read."""
 
     fingerprint = "made up"
     index = Index.of([])
@@ -82,11 +83,11 @@ def added(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Parsed:
-    """Does what a command line says, up to where a file would be read."""
+    """A function that parses and starts a command line, and stops where a file would be read."""
     monkeypatch.chdir(tmp_path)
     run = Path("runs/photos")
     run.mkdir(parents=True)
-    RunRecord({}, {}, {}, "", 6900, ["base"], "student").write(run)  # for those that name a run to do alike
+    RunRecord({}, {}, {}, "", 6900, ["base"], "student").write(run)  # for command lines that name a run
     begins = {
         look: ("scan_images",),
         index: ("open_images",),
@@ -139,6 +140,12 @@ def test_python_in_a_document_calls_what_there_is(document: Path) -> None:
                 verb = getattr(divcon, ast.unparse(call.func).removeprefix("divcon."))
                 named = {word.arg: None for word in call.keywords if word.arg}
                 inspect.signature(verb).bind(*call.args, **named)
+
+
+def test_the_rooms_of_the_contributing_guide_are_those_of_the_layer_test() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("| rooms of a row |")[1].split("\n\n")[0]
+    rooms = [re.findall(r"`([\w.]+)`", line.split("|")[1]) for line in table.splitlines()[2:]]
+    assert rooms == [row.split() for row in ROWS.split("\n") if row not in ("", "__main__")]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
