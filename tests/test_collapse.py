@@ -23,7 +23,7 @@ from divcon.methods.contract import Batch, Method, Outcome, Step
 from divcon.methods.simclr import SimCLR
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.runs.run import StageContext
-from divcon.stages import pretrain
+from divcon.stages import learning
 from divcon.train import checkpoints
 from divcon.train.collapse import ALIKE, ENDURANCE, CollapseMonitor, spread_and_effective_rank
 from divcon.train.loop import Training, fit
@@ -137,7 +137,7 @@ def test_what_was_stopped_goes_on_once_it_is_allowed(tmp_path: Path) -> None:
 def test_a_command_is_stopped_says_so_in_its_status_and_goes_on_with_the_flag(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pretrain, "build", lambda *of: zeroed(build(*of)))
+    monkeypatch.setattr(learning, "build", lambda *of: zeroed(build(*of)))
     options = {key: value for key, value in TINY.items() if "." not in key} | {"recipe": "simclr", "epochs": 20}
     words = [
         "run",
