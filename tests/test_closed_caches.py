@@ -57,9 +57,7 @@ def all_verbs(photos: Path, where: Path, cache: Path) -> list[Any]:
     answers: list[Any] = [divcon.look(photos, cache=cache)]
     answers.append(divcon.evaluate("random:slim10_w8", photos, tasks="knn", cache=cache))
     answers.append(divcon.embed("random:slim10_w8", photos, out=where / "e.parquet", cache=cache))
-    answers.append(
-        [row["stage"] for row in plan.cost_of(run_plan.prepare_run(photos, where / "run", options))["stages"]]
-    )
+    answers.append([row["stage"] for row in plan.cost_of(run_plan.prepare_run(photos, where / "run", options))["stages"]])
     answers.append(divcon.run(photos, out=where / "run", **options).did)
     return [
         *answers,

@@ -156,9 +156,7 @@ def test_who_asks_for_no_fault_gets_none(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_place_is_died_at_when_it_is_passed_for_the_time_asked_for() -> None:
-    code = (
-        "from divcon import failpoints\nfor i in range(5):\n    print(i, flush=True)\n    failpoints.at('stage.saved')"
-    )
+    code = "from divcon import failpoints\nfor i in range(5):\n    print(i, flush=True)\n    failpoints.at('stage.saved')"
     env: dict[str, Any] = {"PYTHONPATH": ":".join(sys.path), failpoints.VARIABLE: "stage.saved:3"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (KILLED, "0\n1\n2\n")

@@ -65,9 +65,7 @@ def imported(module: str, *, at_load: bool = False) -> Iterator[tuple[str, int]]
                 whole = f"{base}.{alias.name}".strip(".")
                 yield whole if whole in MODULES else base, node.lineno
         elif isinstance(node, ast.Import):
-            yield from (
-                (a.name.removeprefix("divcon."), node.lineno) for a in node.names if a.name.startswith("divcon.")
-            )
+            yield from ((a.name.removeprefix("divcon."), node.lineno) for a in node.names if a.name.startswith("divcon."))
 
 
 def test_every_import_points_down() -> None:
