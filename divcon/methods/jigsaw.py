@@ -114,7 +114,7 @@ SETTINGS: dict[str, Settings] = {
     "jigsaw_paper": PaperSettings(
         about="jigsaw puzzles with the paper's settings",
         expected="a ResNet-50 has 46.0 linear accuracy on ImageNet in ClusterFit's table. The paper's own numbers are AlexNet's.",
-        notes="The view that is cut has the size of the recipe's (zoom=1): at 224 pixels, the paper's tiles of 64 to a pixel. Any "
+        notes="The view that is cut has the size of the recipe's (zoom=1): at 224 pixels, the paper's tiles of 64 within rounding. Any "
         "encoder takes the place of AlexNet. We do not know when the paper's rate falls: here it falls by a cosine. Settings "
         "are cited from memory.",
         imagenet_epochs=350_000 * 256 / 1_281_167,  # 350,000 steps of 256 images

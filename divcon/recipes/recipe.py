@@ -1,10 +1,13 @@
 """A recipe by its name."""
 
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..pipelines.recipe import Recipe
 from .options import Options
+
+WIDTH = 120  # characters in a line of text
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,6 @@ class NamedRecipe:
 
 
 def documentation(about: str, command: str, expected: str, notes: str) -> str:
-    """The text about a recipe, laid out as the header of a recipe's file is."""
-    paragraphs = [f"{about}.", f"    divcon run DATA out=RUN {command}", f"Expected: {expected}", notes]
-    return "\n\n".join(part for part in paragraphs if part)
+    """The text about a recipe, with the layout of a recipe file's header."""
+    end = [textwrap.fill(part, WIDTH) for part in (f"Expected: {expected}", notes) if part]
+    return "\n\n".join([f"{about}.", f"    divcon run DATA out=RUN {command}", *end])
