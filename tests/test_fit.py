@@ -224,7 +224,7 @@ def test_lars_takes_a_gradient_of_zero_for_what_it_is() -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("method", ["moclr", "distill"])
 def test_weights_decay_and_biases_and_norms_do_not(name: Name, method: str) -> None:
-    """With a gradient near zero only decay moves a tensor. (With a gradient of zero LARS moves nothing.)"""
+    """Only decay moves a tensor whose gradient is near zero. (LARS does not move one whose gradient is zero.)"""
     one = built(method)
     with torch.no_grad():
         for p in one.parameters():

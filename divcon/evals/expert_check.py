@@ -39,17 +39,10 @@ def agreement_on(
     model: Trained, pixels: Pixels, positions: NDArray[np.int64], machine: Machine, check: ExpertCheck
 ) -> float:
     """Return the agreement (0..1) of the model's pools of two random views of the images at these positions."""
+    net, spec = model.net, model.input_spec
     a, b = (
-        encode(
-            model.net,
-            model.input_spec,
-            pixels,
-            machine,
-            positions=positions,
-            view=view,
-            purpose=(check.seed, "check", i),
-        )
-        for i, view in enumerate(mild(model.input_spec.size))
+        encode(net, spec, pixels, machine, positions=positions, view=view, purpose=(check.seed, "check", i))
+        for i, view in enumerate(mild(spec.size))
     )
     return agreement(a, b, min(check.neighbors, len(positions) - 1), precision=machine.precision)
 

@@ -136,11 +136,6 @@ class Probe:
             except DataError as error:
                 if not scores:
                     raise
-                scores["linear"] = {
-                    "top1": None,
-                    "balanced": None,
-                    "per_class": None,
-                    "penalty": None,
-                    "reason": str(error),
-                }
+                none: TaskScores = {"top1": None, "balanced": None, "per_class": None, "penalty": None}
+                scores["linear"] = {**none, "reason": str(error)}
         return scores

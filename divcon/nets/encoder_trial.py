@@ -77,17 +77,10 @@ def _shape_error(output: object, images: int, features: int) -> str | None:
 
 def working_sizes(spec: EncoderSpec, size: int, sizes: Sizes, usual: int) -> list[int]:
     """Return sizes that the encoder takes: the next one below `size`, the next one above it, and the `usual` one."""
-    below, above = _first_working(spec, _steps_down(size), sizes), _first_working(spec, _steps_up(size), sizes)
+    below = _first_working(spec, _multiples(range(size - 1, MIN_SIZE - 1, -1)), sizes)
+    above = _first_working(spec, _multiples(range(size + 1, MAX_SIZE + 1)), sizes)
     usual_one = [usual] if usual != size and accepts_size(spec, usual, sizes) else []
     return sorted({*below, *above, *usual_one})[:SUGGESTIONS]
-
-
-def _steps_down(size: int) -> list[int]:
-    return _multiples(range(size - 1, MIN_SIZE - 1, -1))
-
-
-def _steps_up(size: int) -> list[int]:
-    return _multiples(range(size + 1, MAX_SIZE + 1))
 
 
 def _multiples(sides: Iterable[int]) -> list[int]:

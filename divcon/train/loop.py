@@ -116,12 +116,7 @@ def _resume(context: StageContext, method: Method, optimizer: torch.optim.Optimi
 
 
 def _begin_epoch(
-    method: Method,
-    optimizer: torch.optim.Optimizer,
-    loader: Loader,
-    input_spec: InputSpec,
-    machine: Machine,
-    at: Step,
+    method: Method, optimizer: torch.optim.Optimizer, loader: Loader, input_spec: InputSpec, machine: Machine, at: Step
 ) -> None:
     """Let the method prepare for the epoch, e.g. cluster the features of all images again."""
     method.before_epoch(lambda layer: encode(method.net, input_spec, loader.pixels, machine, layer=layer), at)

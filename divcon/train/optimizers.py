@@ -40,30 +40,20 @@ class LARS(torch.optim.Optimizer):
             options = {name: group[name] for name in ("lr", "momentum", "weight_decay", "trust")}
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, fault > 0, **options)
+                    self._move(parameter, parameter.grad, fault > 0, options)
 
-    def _move(
-        self,
-        parameter: Tensor,
-        gradient: Tensor,
-        fault: Tensor,
-        *,
-        lr: float,
-        momentum: float,
-        weight_decay: float,
-        trust: float,
-    ) -> None:
+    def _move(self, parameter: Tensor, gradient: Tensor, fault: Tensor, options: dict[str, float]) -> None:
         # a frozen tensor has a gradient of zero and must not move: scaled to the tensor's norm, its decay would be a step
         fault = fault | (gradient == 0).all()
         if parameter.ndim > 1 or self.adapt_all:
-            gradient = gradient + weight_decay * parameter
-            gradient = gradient * trust_ratio(parameter, gradient, trust)
+            gradient = gradient + options["weight_decay"] * parameter
+            gradient = gradient * trust_ratio(parameter, gradient, options["trust"])
         state = self.state[parameter]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
-        buffer = momentum * state["momentum_buffer"] + gradient
+        buffer = options["momentum"] * state["momentum_buffer"] + gradient
         state["momentum_buffer"].copy_(torch.where(fault, state["momentum_buffer"], buffer))
-        parameter.sub_(torch.where(fault, 0, lr * buffer))
+        parameter.sub_(torch.where(fault, 0, options["lr"] * buffer))
 
 
 def trust_ratio(parameter: Tensor, gradient: Tensor, trust: float) -> Tensor:
