@@ -13,7 +13,8 @@ import divcon
 ROOT = Path(divcon.__file__).parent
 ROWS = """
 __main__
-cli __main__
+__main__
+cli
 api
 recipes
 pipelines

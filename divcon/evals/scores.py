@@ -136,6 +136,6 @@ class Probe:
             except DataError as error:
                 if not scores:
                     raise
-                none: TaskScores = {"top1": None, "balanced": None, "per_class": None, "penalty": None}
-                scores["linear"] = {**none, "reason": str(error)}
+                reason = str(error)
+                scores["linear"] = LinearScores(top1=None, balanced=None, per_class=None, penalty=None, reason=reason)
         return scores
