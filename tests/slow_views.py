@@ -1,4 +1,4 @@
-"""Views the slow way: one picture at a time in float64, from the definitions, to check the kernel against."""
+"""Slow views: one image at a time in float64, from the definitions. The kernel is compared with them."""
 
 import colorsys
 import math
@@ -15,7 +15,7 @@ LUMA = np.array([0.2989, 0.5870, 0.1140])
 
 
 def slow_view(picture: UInt8[np.ndarray, "h w 3"], draws: Draws, i: int, size: int) -> Image:
-    """The i-th of the draws, done to a picture: values in 0..255, not yet rounded."""
+    """Return the view of an image by the i-th draw: values in 0..255, not rounded."""
     image = slow_crop(picture, tuple(draws.box[i]), size).clip(0, 1)
     image = image[:, ::-1] if draws.flip[i] else image
     if draws.jitter[i]:
@@ -28,7 +28,7 @@ def slow_view(picture: UInt8[np.ndarray, "h w 3"], draws: Draws, i: int, size: i
 
 
 def slow_crop(picture: UInt8[np.ndarray, "h w 3"], box: tuple[float, ...], size: int) -> Image:
-    """Every pixel of the picture weighs in on every pixel of the crop, most of them with 0."""
+    """Give every pixel of the image a weight for every pixel of the crop; most weights are 0."""
     top, left, tall, wide = box
     rows, columns = slow_weights(top, tall, picture.shape[0], size), slow_weights(left, wide, picture.shape[1], size)
     return np.einsum("ik,klc,jl->ijc", rows, picture / 255, columns)
@@ -72,7 +72,7 @@ def in_hsv(pixel: NDArray[np.float64], step: int, factor: float) -> tuple[float,
 
 
 def slow_blur(image: Image, sigma: float, style: Style) -> Image:
-    """All weights of the square at once, over a margin of black (BYOL) or of the mirrored picture (torchvision)."""
+    """Apply all weights of the square at once, over a margin of black (BYOL) or of the mirrored image (torchvision)."""
     size = len(image)
     odd = range(3, size + 24, 2)
     radius = min(odd, key=lambda n: abs(n - 23 * size / 224)) // 2

@@ -1,4 +1,4 @@
-"""What is left of a picture once it lies on its ground: never one color where there was something to see."""
+"""A transparent image still shows on its background: it never becomes one color."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ CLEAR = 0 * GRAY
 
 
 def glyph(seed: int) -> Pixels:
-    """The alpha of a drawing, no two alike."""
+    """The alpha of a drawing; no two are equal."""
     image, rng = Image.new("L", (48, 48), 0), np.random.default_rng(seed)
     for _ in range(3):
         x, y, width = (int(v) for v in rng.integers(4, 28, 3))
@@ -25,7 +25,7 @@ def glyph(seed: int) -> Pixels:
 
 
 def of(color: tuple[int, int, int], alpha: Pixels) -> Pixels:
-    """One color all over, of which alpha shows a part."""
+    """One color all over, and an alpha that shows a part of it."""
     return np.dstack([np.broadcast_to(np.array(color, np.uint8), (*alpha.shape, 3)), alpha])
 
 
@@ -68,15 +68,15 @@ def test_a_white_page_with_a_little_text_and_a_clear_corner_stays_white() -> Non
     assert (decode(saved("PNG", page)).pixels[0, 0] == 255).all()
 
 
-def test_colors_that_hardly_cover_anything_do_not_choose_the_ground() -> None:
-    """A white disc in a halo of black whose alpha is 1: programs leave such."""
+def test_colors_that_hardly_cover_anything_do_not_choose_the_background() -> None:
+    """A white disc in a black halo with an alpha of 1, as some programs write it."""
     layers = of((255, 255, 255), DISC)
     layers[DISC == 0] = 0, 0, 0, 1
     assert decode(saved("PNG", layers)).pixels[0, 0].max() == 0
 
 
-def test_the_ground_is_chosen_before_the_picture_is_shrunk() -> None:
-    """A fine dark grid in white: averaged, it would be too light to show on white."""
+def test_the_background_is_chosen_before_the_image_is_shrunk() -> None:
+    """A fine dark grid in white: its average would be too light to show on white."""
     layers = of((255, 255, 255), np.full((1000, 1000), 255, np.uint8))
     layers[::3, :, :3], layers[400:, 400:, 3] = 180, 0
     assert (
@@ -118,7 +118,7 @@ def test_an_alpha_of_16_bits_with_one_pixel_is_none_and_the_range_is_that_of_all
     assert np.array_equal(got, COLOR) and notes == ("alpha_ignored",)
 
 
-def test_a_low_contrast_does_not_hide_a_picture_behind_a_mistaken_alpha() -> None:
+def test_a_low_contrast_does_not_hide_an_image_behind_a_mistaken_alpha() -> None:
     fog = (200 + COLOR // 8).astype(np.uint8)
     for alpha in ("1", "0 and one pixel"):
         assert np.array_equal(decode(saved("PNG", np.dstack([fog, MISTAKES[alpha]]))).pixels, fog)
@@ -136,7 +136,7 @@ def test_a_faint_shape_of_one_color_keeps_its_alpha() -> None:
     assert got[24, 32].max() < got[0, 0].min() and notes == ()
 
 
-def test_a_small_icon_in_a_large_clear_picture_keeps_its_alpha() -> None:
+def test_a_small_icon_in_a_large_clear_image_keeps_its_alpha() -> None:
     layers = np.zeros((200, 200, 4), np.uint8)
     layers[90:105, 90:105] = 200, 30, 30, 255
     got, notes = decode(saved("PNG", layers))
@@ -202,7 +202,7 @@ ONE = Image.new("RGB", (64, 48), (7, 8, 9))
         png(np.zeros((48, 64), np.uint16), 16, 0),
     ],
 )
-def test_a_picture_of_one_color_is_rejected_for_that(data: bytes) -> None:
+def test_an_image_of_one_color_is_rejected_for_that(data: bytes) -> None:
     with pytest.raises(Rejected, match="all over") as error:
         decode(data)
     assert error.value.reason == "one_color"
@@ -216,7 +216,7 @@ def test_a_first_frame_of_one_color_is_said_to_be_the_first_of_more(kind: str) -
         decode(data)
 
 
-def test_one_pixel_that_differs_makes_a_picture() -> None:
+def test_one_pixel_that_differs_makes_an_image() -> None:
     almost = np.asarray(ONE).copy()
     almost[47, 63, 2] += 1
     assert np.array_equal(decode(saved("PNG", almost)).pixels, almost)

@@ -1,5 +1,5 @@
-"""A flipped bit, or a missing end, in any file of the cache, or in a lock: noticed and named, or made again, and never
-believed."""
+"""A flipped bit or a missing end in any file of the cache, or in a lock, is found: the file is named or made again, and its
+content is never used."""
 
 import contextlib
 import json
@@ -59,7 +59,7 @@ def chosen(images: Images, cache: Path) -> object:
 
 @dataclass(frozen=True)
 class Kind:
-    """Files of a cache, what reads them, and whether it says what is wrong with one; else it makes it again in silence."""
+    """Files of a cache and their reader. `told`: the reader says what is wrong; else it makes the file again in silence."""
 
     pattern: str
     read: Read
@@ -81,7 +81,7 @@ def files(folder: Path) -> set[str]:
 
 
 def kinds(names: set[str], patterns: list[str]) -> set[str]:
-    """Which of the patterns there are; a name that fits none stands for itself."""
+    """Return the patterns that the names match; a name without a pattern stands for itself."""
     return {next((pattern for pattern in patterns if fnmatch(name, pattern)), name) for name in names}
 
 
@@ -93,7 +93,7 @@ def test_every_file_of_a_cache_is_tried_here(photos: Path, tmp_path: Path) -> No
 
 
 def half_made(images: Images, cache: Path) -> None:
-    """The pixels of a process that was killed when two of three blocks were listed."""
+    """Leave the pixels of a process that was killed when two of three blocks were listed."""
     left = [2]
 
     def die(name: str) -> None:

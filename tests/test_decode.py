@@ -1,4 +1,4 @@
-"""Bytes to pixels: whole, upright, RGB, or a reason. Every file is made here."""
+"""Bytes become pixels that are whole, upright and RGB, or a reason. Every file is made here."""
 
 import io
 import struct
@@ -21,7 +21,7 @@ H, W = 60, 90
 
 
 def scene(height: int = H, width: int = W) -> NDArray[np.uint8]:
-    """Smooth, and different in each corner, so that a turn or a cut shows."""
+    """A smooth image, different in each corner, so that a turn or a cut shows."""
     y, x = np.mgrid[:height, :width]
     return np.stack([255 * x / width, 255 * y / height, 128 + 60 * np.sin(x / 9)], axis=-1).astype(np.uint8)
 
@@ -70,7 +70,7 @@ def test_jpeg_comes_out_about_as_it_went_in(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
-def test_pictures_come_out_upright(kind: str, orientation: int) -> None:
+def test_images_come_out_upright(kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     how = {"WEBP": {"lossless": True}, "AVIF": {"quality": 98, "subsampling": "4:4:4"}}.get(kind, {})
@@ -81,7 +81,7 @@ def test_pictures_come_out_upright(kind: str, orientation: int) -> None:
 
 
 def stored(orientation: int) -> NDArray[np.uint8]:
-    """The scene as a camera held like that stores it: what row 0 and column 0 are of it, by the EXIF standard."""
+    """The scene as a camera of this orientation stores it: the EXIF standard says which sides are row 0 and column 0."""
     rows_are_columns = orientation >= 5
     flips = {1: (1, 1), 2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (-1, 1), 7: (-1, -1), 8: (1, -1)}
     # 6: the stored row 0 is the right side of the scene, the stored column 0 its top; and so on.
@@ -186,7 +186,7 @@ def test_half_a_file_is_truncated(kind: str) -> None:
     assert reason(data[: len(data) // 2], lambda data: decode_shrunk(data, 16)) == "truncated"
 
 
-def test_half_a_webp_is_no_picture() -> None:
+def test_half_a_webp_is_no_image() -> None:
     data = encoded("WEBP")
     assert reason(data[: len(data) // 2]) == "corrupt"
 
@@ -215,7 +215,7 @@ def test_a_png_without_its_very_end_is_truncated() -> None:
 
 
 def webp_canvas(width: int, height: int) -> bytes:
-    """A WebP of two frames that says it is as large as that."""
+    """A WebP of two frames whose header declares this size."""
     frames = [Image.new("RGB", (W, H), color) for color in ("red", "green")]
     data = encoded("WEBP", frames[0], save_all=True, append_images=frames[1:])
     assert data[12:16] == b"VP8X"
@@ -305,7 +305,7 @@ def test_a_jpeg_in_rgb_comes_out_as_it_went_in() -> None:
 
 @pytest.mark.parametrize("size", [(300, 400), (333, 1000), (1000, 333), (64, 64), (65, 67), (20, 30)])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_shrunk_is_the_whole_picture_averaged_down(kind: str, size: tuple[int, int]) -> None:
+def test_shrunk_is_the_whole_image_averaged_down(kind: str, size: tuple[int, int]) -> None:
     data = encoded(kind, Image.fromarray(scene(*size)))
     got = decode_shrunk(data, 64)
     width, height = fitted_size(size[1], size[0], 64)
@@ -325,7 +325,7 @@ def test_a_gray_jpeg_shrinks_to_rgb() -> None:
 
 
 def interlaced(picture: NDArray[np.uint8]) -> bytes:
-    """The rows of its seven passes, each with its filter byte, as Pillow reads them and does not write them."""
+    """The rows of the seven passes, each with its filter byte. Pillow reads them and can't write them."""
     passes = [picture[y::dy, x::dx] for x, y, dx, dy in ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
                                                          (1, 0, 2, 2), (0, 1, 1, 2))]  # fmt: skip
     return b"".join(b"\0" + row.tobytes() for part in passes if part.shape[1] for row in part)
@@ -357,7 +357,7 @@ def test_a_png_of_any_depth_is_whole_with_all_of_its_rows_and_not_with_fewer(
     assert reason(png_of(width, 10, depth, color, row * 9, 0)) == "truncated"
 
 
-def test_a_jpeg_that_ends_anywhere_before_its_picture_does_is_truncated() -> None:
+def test_a_jpeg_that_ends_anywhere_before_its_image_does_is_truncated() -> None:
     for options in ({"quality": 90}, {"progressive": True}, {"exif": Image.Exif().tobytes() or b"Exif\0\0II*\0"}):
         data = encoded("JPEG", **options)
         scan = data.index(b"\xff\xda") + 20
@@ -369,7 +369,7 @@ def test_a_jpeg_that_ends_anywhere_before_its_picture_does_is_truncated() -> Non
 def tiff_of(
     width: int, height: int, rows: int, parts: int, *, planes: int = 1, tile: int = 0, orientation: int = 1
 ) -> bytes:
-    """A plain TIFF of so many strips of `rows`, or square tiles, in all."""
+    """A plain TIFF with this number of strips of `rows` rows, or of square tiles."""
     size = tile * tile * 3 if tile else width * rows * (1 if planes > 1 else 3)
     data = np.random.default_rng(0).integers(0, 256, size * parts, np.uint8).tobytes()
     lists = {324: 325} if tile else {273: 279}

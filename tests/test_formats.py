@@ -59,7 +59,7 @@ def opencv(data: bytes) -> Pixels:
 
 
 def by_tifffile(data: bytes) -> Pixels:
-    """Of 8 or 16 bits, planes in front or behind; what is not RGB is gray."""
+    """Read 8 or 16 bits, with planes first or last; an image that is not RGB is gray."""
     values = tifffile.imread(io.BytesIO(data))
     values = (values >> 8).astype(np.uint8) if values.dtype == np.uint16 else values
     if values.ndim == 3 and values.shape[0] < 8:
@@ -76,7 +76,7 @@ def by_webp(data: bytes) -> Pixels:
 
 
 def pillow(data: bytes) -> Pixels:
-    """Of formats that are read here without it."""
+    """Read formats that divcon reads without Pillow."""
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
@@ -84,7 +84,7 @@ SAID = {opencv: "OpenCV", pillow: "Pillow", by_tifffile: "tifffile", by_avif: "i
 
 
 class Row(NamedTuple):
-    """A file, what becomes of it, and who else says so. Without a picture it is rejected, for a `reason`."""
+    """A file, the expected pixels, and another reader to compare with. Without pixels it is rejected for `reason`."""
 
     format: str
     file: str
@@ -130,7 +130,7 @@ FAINT_COLOR = deep(COLOR, 4095)
 
 
 def stretched(values: np.ndarray) -> Pixels:
-    """The rule, by sorting: 0.1 % and 99.9 % become black and white."""
+    """Apply the rule by sorting: 0.1 % and 99.9 % become black and white."""
     ranked = np.sort(values.ravel())
     low, high = (int(ranked[int(np.ceil(share * len(ranked))) - 1]) for share in (0.001, 0.999))
     return np.round(np.clip((values.astype(float) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
@@ -279,7 +279,7 @@ WHOLE = saved("JPEG", COLOR, quality=95, subsampling=0)
 
 
 def shortened(data: bytes) -> bytes:
-    """Of its one strip the first half, and a directory that says so: what it says agrees with what is there."""
+    """The first half of the only strip, and a directory that gives this length: both agree."""
     directory = read_directory(data)
     (length,) = directory.tags[279]
     return rewrite(directory, {279: [length // 2]})
@@ -409,7 +409,7 @@ def apart(one: Pixels, other: Pixels) -> float:
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.picture is not None], ids=named)
-def test_a_file_becomes_the_picture_that_was_written_and_that_another_reader_sees(row: Row) -> None:
+def test_a_file_becomes_the_image_that_was_written_and_that_another_reader_sees(row: Row) -> None:
     assert row.picture is not None
     picture = decode(row.data).pixels
     assert apart(picture, row.picture) <= row.within
@@ -419,7 +419,7 @@ def test_a_file_becomes_the_picture_that_was_written_and_that_another_reader_see
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.picture is not None], ids=named)
-def test_shrunk_or_not_it_is_the_same_picture(row: Row) -> None:
+def test_shrunk_or_not_it_is_the_same_image(row: Row) -> None:
     picture = decode(row.data).pixels
     assert np.array_equal(decode_shrunk(row.data, 1000), picture) or row.format == "JPEG"
     small = np.asarray(
@@ -483,7 +483,7 @@ def test_without_its_extra_a_heic_says_what_to_type_and_is_looked_at_again_with_
     "row", [*WEB_ROWS, *PNM_ROWS, *(row for row in TIFF_ROWS if row.picture is not None)], ids=named
 )
 def test_no_part_of_a_file_passes_for_the_whole(row: Row, cut: float) -> None:
-    """What may be missing is what says nothing of the picture, or of what is behind it."""
+    """Only bytes without pixels may be missing, or bytes behind the image."""
     if row.format not in ("GIF", "WebP") and "several pages" not in row.file:
         with contextlib.suppress(Rejected):
             assert (
@@ -516,7 +516,7 @@ def test_a_bomb_of_any_format_is_refused_by_its_header(kind: str) -> None:
 
 
 def test_a_preview_never_passes_for_the_photograph() -> None:
-    """A camera's raw file begins with a small picture, and marks it in one of these ways."""
+    """A camera's raw file begins with a small image, and marks it in one of these ways."""
     for own in ({254: [1], 330: [8]}, {50706: [1, 4]}, {33421: [2, 2]}):
         with pytest.raises(Rejected, match="develop it") as error:
             decode(tags({**RAW_TAGS, **own}, [COLOR.tobytes()]))
@@ -524,7 +524,7 @@ def test_a_preview_never_passes_for_the_photograph() -> None:
 
 
 def test_a_page_with_smaller_copies_of_itself_is_no_camera_raw() -> None:
-    """Microscopes and maps write these: the first directory is the whole picture, others are below it."""
+    """Microscopes and maps write these: the first directory is the whole image, and others are below it."""
     assert np.array_equal(decode(tags({**RAW_TAGS, 254: [0], 330: [8]}, [COLOR.tobytes()])).pixels, COLOR)
 
 

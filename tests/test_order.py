@@ -1,4 +1,4 @@
-"""Which images come when, and the random numbers they get: pure functions, of any split and any size."""
+"""The order of the images and their random numbers: pure functions, for any split and any size."""
 
 import tracemalloc
 from itertools import pairwise
@@ -14,7 +14,7 @@ from divcon.rng import seed_for, uniforms
 
 
 def passes(order: Sampler, steps: int, world: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """All positions that the steps show, in order, and their passes."""
+    """Return the positions of all steps, in order, and their epochs."""
     batches = [order.batch(step, rank, world) for step in range(steps) for rank in range(world)]
     positions, epochs = zip(*batches)
     return np.concatenate(positions), np.concatenate(epochs)

@@ -1,4 +1,4 @@
-"""A loaded encoder shows pictures to itself as `divcon embed` does: the same pixels, the same rows."""
+"""A loaded encoder preprocesses images as `divcon embed` does: the same pixels, the same rows."""
 
 import copy
 import pickle
@@ -33,7 +33,7 @@ TURNED = 0x0112, 6  # EXIF's note of a camera that was held upright
 
 
 def scene(width: int, height: int, seed: int) -> Image.Image:
-    """Flat shapes with edges: a wrong crop or resampling shows."""
+    """Plain shapes with edges: a wrong crop or resampling shows."""
     rng = np.random.default_rng(seed)
     picture = Image.new("RGB", (width, height), tuple(int(v) for v in rng.integers(120, 255, 3)))
     drawing = ImageDraw.Draw(picture)
@@ -51,7 +51,7 @@ def transparent(picture: Image.Image) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def pile(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """A picture of each kind that a preprocessing of one's own gets wrong."""
+    """An image of each kind that other preprocessing gets wrong."""
     folder = tmp_path_factory.mktemp("pile")
     exif = Image.Exif()
     exif[TURNED[0]] = TURNED[1]
@@ -68,7 +68,7 @@ def pile(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished stage."""
+    """Write the files of a finished stage."""
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(5)
     spec = EncoderSpec("slim10_w8")
@@ -76,7 +76,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_picture_gets_the_row_that_embed_gives_it(pile: Path, model: Path, tmp_path: Path) -> None:
+def test_every_image_gets_the_row_that_embed_gives_it(pile: Path, model: Path, tmp_path: Path) -> None:
     divcon.embed(model, pile, out=tmp_path / "rows.parquet")
     table = pq.read_table(tmp_path / "rows.parquet")
     rows = torch.from_numpy(np.stack(table["embedding"].to_numpy()))
@@ -108,7 +108,7 @@ def test_an_image_of_pillows_is_shown_as_the_file_it_was_opened_from(name: str, 
 
 @pytest.mark.parametrize("name", ["photo.jpg", "large.jpg", "upright.jpg"])
 def test_of_a_jpeg_opened_by_pillow_the_pixels_are_nearly_those_of_the_file(name: str, pile: Path) -> None:
-    """A file is decoded at a part of its size where that is enough, an image at all of it."""
+    """A file is decoded at a part of its size where that is enough; a Pillow image is used at its full size."""
     preprocess = Preprocess(InputSpec(SIZE))
     with Image.open(pile / name) as image:
         seen, truth = preprocess(image), preprocess(pile / name)
@@ -151,7 +151,7 @@ def test_a_file_that_embed_rejects_is_refused_with_the_reason(pile: Path, tmp_pa
 @pytest.mark.parametrize(
     "image", [None, 3, np.zeros((8, 8, 2), np.uint8), np.zeros((8, 8, 3), np.float32), np.zeros((3, 8, 8), np.uint8)]
 )
-def test_what_is_no_picture_is_refused_with_what_is(image: Any) -> None:
+def test_what_is_no_image_is_refused_with_what_is(image: Any) -> None:
     with pytest.raises(UsageError, match=r"an image must be a path, .*not an (object|array) of"):
         Preprocess(InputSpec(SIZE))(image)
 
@@ -197,7 +197,7 @@ def test_the_preprocessing_alone_can_be_handed_to_a_loaders_process(model: Path,
 # in encoder.json
 
 
-def test_encoder_json_says_how_pictures_are_shown(model: Path) -> None:
+def test_encoder_json_says_how_images_are_shown(model: Path) -> None:
     assert read_json(model / "encoder.json")["preprocess"] == PREPROCESSING
     assert PREPROCESSING["center"] == CENTER_SHARE
     assert PREPROCESSING["short_side"] * SIZE == InputSpec(SIZE).short_side
@@ -212,7 +212,7 @@ def test_encoder_json_says_how_pictures_are_shown(model: Path) -> None:
         ({"exif": None}, "preprocess.exif is None"),
     ],
 )
-def test_a_network_that_wants_pictures_shown_in_another_way_is_refused(
+def test_a_network_that_wants_images_shown_in_another_way_is_refused(
     changes: dict[str, Any], said: str, model: Path, tmp_path: Path
 ) -> None:
     about = read_json(model / "encoder.json")

@@ -1,4 +1,4 @@
-"""Sixteen bits in eight: by the range that a picture uses, whatever file it lies in."""
+"""Sixteen bits become eight by the range that an image uses, in every format."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from divcon.data.images import open_images
 
 
 def micrograph(seed: int) -> NDArray[np.uint16]:
-    """As a camera of 12 bits writes it: a background of 100 to 220, spots of some hundreds."""
+    """An image of a camera of 12 bits: a background of 100 to 220, and spots of some hundreds."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:64, :64]
     values = rng.integers(100, 220, (64, 64)).astype(float)
@@ -32,7 +32,7 @@ def test_different_micrographs_stay_different_and_are_noted(tmp_path: Path, cach
 
 
 def files(values: NDArray[np.uint16]) -> dict[str, bytes]:
-    """The same gray values in all that holds 16 bits."""
+    """The same gray values in every format that holds 16 bits."""
     return {
         "PNG": png(values, 16, 0),
         "TIFF": tiff(values),
@@ -101,7 +101,7 @@ def test_a_photograph_that_uses_more_than_a_quarter_stays_as_it_is(low: int, hig
 
 
 @pytest.mark.parametrize(("low", "high"), [(40_000, 40_006), (65_530, 65_535), (3_000, 3_100)])
-def test_a_flat_picture_with_noise_does_not_become_a_picture_of_noise(low: int, high: int) -> None:
+def test_a_flat_image_with_noise_does_not_become_an_image_of_noise(low: int, high: int) -> None:
     black, white = windowed(np.arange(low, high + 1))
     assert white - black == 255 and 0 <= black <= low and high <= white <= 65535
 
@@ -125,7 +125,7 @@ def test_a_narrow_range_is_the_same_in_every_file(values: NDArray[np.uint16]) ->
 
 
 def test_where_nearly_all_is_one_value_the_rest_is_what_shows() -> None:
-    """A sky: black, and a star."""
+    """A black sky with a star."""
     assert windowed(np.array([3] * 9_999 + [900])) == (3, 900)
 
 
@@ -146,14 +146,14 @@ def test_colors_share_one_scale() -> None:
 
 
 def test_what_is_transparent_does_not_count() -> None:
-    """A frame of 65,535 under an alpha of 0 around a faint picture."""
+    """A frame of 65,535 under an alpha of 0 around a faint image."""
     values = np.where(DISC == 255, deep(GRAY, 1023), 65535)
     layers = np.dstack([values, deep(DISC)])
     assert decode(png(layers, 16, 4)).notes == ("range_stretched=0-1023",)
 
 
 @pytest.mark.parametrize("picture", [GRAY // 40, COLOR // 40])
-def test_a_dark_picture_of_8_bits_is_dark(picture: NDArray[np.uint8]) -> None:
+def test_a_dark_image_of_8_bits_is_dark(picture: NDArray[np.uint8]) -> None:
     assert decode(saved("PNG", picture)).pixels.max() == picture.max()
 
 
@@ -168,7 +168,7 @@ def test_white_is_zero_with_a_white_that_is_said_is_turned_round_within_it() -> 
     assert np.array_equal(decode(data).pixels[:, :, 0], GRAY)
 
 
-def test_a_range_is_that_of_all_rows_in_a_tall_picture() -> None:
+def test_a_range_is_that_of_all_rows_in_a_tall_image() -> None:
     tall = np.full((600, 40), 500, np.uint16)
     tall[590:] = 3000
     assert decode(saved("TIFF", Image.fromarray(tall))).notes == ("range_stretched=0-4095",)

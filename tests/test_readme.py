@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import test_methods
 import typer
+from numpy.typing import NDArray
 from test_layers import ROWS
 
 import divcon

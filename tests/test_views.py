@@ -1,4 +1,4 @@
-"""Claims about views: their arithmetic, their chances, and that only the image's index decides them."""
+"""Views: their arithmetic, their probabilities, and that they depend on the image's index alone."""
 
 import json
 import os
@@ -30,7 +30,7 @@ N = 10_000
 
 
 def smooth(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A saturated picture of soft blobs, as photographs are softer than noise."""
+    """A saturated image of soft blobs: photographs are softer than noise."""
     coarse = np.random.default_rng(seed).integers(0, 256, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BILINEAR))
 
@@ -40,20 +40,20 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def still(n: int, box: tuple[float, float, float, float], style: Style = "byol") -> Draws:
-    """Draws that only crop."""
+    """Draws with a crop and no other change."""
     draws = draw(View(style=style, center=True), (0,), np.arange(n), np.full(n, 8), np.full(n, 8))
     return replace(draws, box=np.tile(np.array(box, np.float64), (n, 1)), order=np.tile(ORDERS[0], (n, 1)))
 
 
 def one_step(step: int, factor: float, style: Style, size: int) -> Draws:
-    """Draws that leave a size x size picture as it is, but for one color step."""
+    """Draws that change an image of size x size in one color step alone."""
     factors = np.array([[0 if style == "byol" else 1, 1, 1, 0]], np.float32)
     factors[0, step] = factor
     return replace(still(1, (0, 0, size, size), style), jitter=np.ones(1, bool), factors=factors)
 
 
 def large(view: View, n: int = N) -> Draws:
-    """Draws for n pictures so large that rounding a box to pixels changes nothing."""
+    """Draws for n images so large that rounding a box to pixels changes nothing."""
     side = np.full(n, 100_000)
     return draw(view, (0, "view"), np.arange(n), side, side)
 
@@ -146,8 +146,8 @@ def test_gray_blur_and_solarize_of_torchvision_style_are_torchvisions() -> None:
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("sigma", [0.1, 0.4, 0.9, 2.0])
-def test_blur_keeps_an_even_picture_as_it_is(style: Style, sigma: float) -> None:
-    """Sixteen bits lose something at each weight: not enough to see, however many there are."""
+def test_blur_keeps_an_even_image_as_it_is(style: Style, sigma: float) -> None:
+    """Sixteen bits lose a little at each weight: too little to see with any number of weights."""
     levels = np.arange(256, dtype=np.uint8)
     pictures = PackedImages.from_arrays([np.full((40, 40, 3), level, np.uint8) for level in levels])
     draws = replace(still(256, (0, 0, 40, 40), style), sigma=np.full(256, sigma, np.float32))
@@ -201,7 +201,7 @@ def test_boxes_lie_anywhere_in_the_image_and_never_outside() -> None:
     assert stats.kstest(box[:, 0] / (1e5 - box[:, 2]), "uniform").pvalue > 1e-3
 
 
-def test_a_picture_too_long_for_any_box_gives_its_middle() -> None:
+def test_an_image_too_long_for_any_box_gives_its_middle() -> None:
     wide = draw(View(area=(0.9, 1.0)), (0,), np.arange(5), np.full(5, 30), np.full(5, 300))
     tall = draw(View(area=(0.9, 1.0)), (0,), np.arange(5), np.full(5, 300), np.full(5, 30))
     assert (wide.box == [0, 130, 30, 40]).all()
@@ -237,7 +237,7 @@ def test_batch_position_and_threads_change_no_bit(pictures: PackedImages) -> Non
         assert (together == alone[shuffled]).all()
 
 
-def test_a_picture_has_the_same_views_in_another_collection(pictures: PackedImages) -> None:
+def test_an_image_has_the_same_views_in_another_collection(pictures: PackedImages) -> None:
     view, rows, index = View(24), np.array([41, 7, 30]), np.array([2, 3, 5])
     fewer = PackedImages.from_arrays([pictures[i] for i in rows])
     there = views_of(view, fewer, np.arange(3), (0,), index)
@@ -256,7 +256,7 @@ def test_seeds_epochs_and_views_differ(pictures: PackedImages) -> None:
     assert max(same) < 0.9
 
 
-def test_pictures_in_a_read_only_file_need_no_second_compilation(pictures: PackedImages, tmp_path: Path) -> None:
+def test_images_in_a_read_only_file_need_no_second_compilation(pictures: PackedImages, tmp_path: Path) -> None:
     from divcon.data.views.kernel import render_chunk
 
     pictures.flat.tofile(tmp_path / "pixels")
@@ -283,7 +283,7 @@ def test_center_view_leaves_nothing_to_chance(pictures: PackedImages) -> None:
 
 @pytest.mark.parametrize("shape", [(8, 8), (1, 50), (50, 1), (1, 1), (2, 2)])
 @pytest.mark.parametrize("size", [1, 2, 8, 32])
-def test_tiny_pictures_and_tiny_views_are_the_slow_arithmetic(shape: tuple[int, int], size: int) -> None:
+def test_tiny_images_and_tiny_views_are_the_slow_arithmetic(shape: tuple[int, int], size: int) -> None:
     pictures, index = PackedImages.from_arrays([noise(*shape)]), np.arange(20)
     rows = np.zeros(20, np.int64)
     draws = draw(View(size, blur=0.5), (0,), index, pictures.heights[rows], pictures.widths[rows])
@@ -291,7 +291,7 @@ def test_tiny_pictures_and_tiny_views_are_the_slow_arithmetic(shape: tuple[int, 
     assert max(difference(made[i], slow_view(pictures[0], draws, i, size)) for i in index) < 0.6
 
 
-def test_a_crop_reads_no_other_picture() -> None:
+def test_a_crop_reads_no_other_image() -> None:
     picture = noise(9, 9)
     inside = PackedImages.from_arrays([np.full((5, 7, 3), 255, np.uint8), picture, np.full((7, 5, 3), 255, np.uint8)])
     made = render(inside, np.array([1]), still(1, (0, 0, 9, 9)), 20)[0]
@@ -352,7 +352,7 @@ TWICE = "import doubling; print(doubling.twice(21.0), sum(doubling.twice.stats.c
 
 
 class Doubling:
-    """A small function that is compiled as the kernel is, beside a copy of the kernel."""
+    """A small function that is compiled like the kernel, beside a copy of the kernel."""
 
     def __init__(self, folder: Path):
         from divcon.data.views import kernel
@@ -362,7 +362,7 @@ class Doubling:
         (folder / "doubling.py").write_text(DOUBLING)
 
     def run(self, **variables: str) -> str:
-        """What a new process prints: the answer, and how many functions it found compiled."""
+        """Return the output of a new process: the answer, and the number of functions that it found compiled."""
         environment = {**os.environ, "PYTHONPATH": str(self.folder), **variables}
         done = subprocess.run(
             [sys.executable, "-c", TWICE], env=environment, check=True, capture_output=True, text=True
@@ -427,7 +427,7 @@ print(hashlib.sha256(np.stack(made)).hexdigest())
 
 @pytest.mark.slow
 def test_shorter_vectors_make_the_same_bits() -> None:
-    """What this processor makes, and what it makes when it is taken for one of 2013, or of 2008 without AVX."""
+    """Compare this processor with itself when numba compiles for one of 2013, or of 2008 without AVX."""
     processors: list[dict[str, str]] = [{}, {"NUMBA_CPU_NAME": "haswell"}, {"NUMBA_CPU_NAME": "nehalem"}]
     for processor in processors[1:]:
         processor["NUMBA_CPU_FEATURES"] = ""

@@ -34,7 +34,7 @@ MAY_BE_TRANSPARENT = {"1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBa"}
 
 
 def open_checked(data: bytes) -> Image.Image:
-    """Read the header of a file, and raise Rejected for all that follows from the header. No pixels are decoded."""
+    """Read the header of a file, and raise Rejected for any fault that the header shows. No pixels are decoded."""
     check_bytes(data)
     if is_webp(data):  # Pillow takes the memory for the whole canvas when it opens one
         check_size(*webp_size(data))

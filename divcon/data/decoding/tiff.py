@@ -11,7 +11,7 @@ from .backgrounds import Composite
 from .formats import OPENED
 from .rejection import Rejected
 from .tiff_directory import TiffDirectory, read_directory
-from .tiff_tags import BLACK_IS_ZERO, CMYK, FAX, PREMULTIPLIED, RGB, UNASSOCIATED, WHITE_IS_ZERO, Tag
+from .tiff_tags import BLACK_IS_ZERO, CMYK, FAX, PREMULTIPLIED, READ, RGB, UNASSOCIATED, WHITE_IS_ZERO, Tag
 from .tone_range import Image16, to_8_bits
 
 NOISE = b"\x7d\xf7\xdf\x00\x17\xdf" * 100  # runs of two, and ends of lines, as in a fax
@@ -79,7 +79,7 @@ def _ends_early(image: Image.Image, directory: TiffDirectory) -> bool:
 
 def _decode_planes(directory: TiffDirectory) -> Composite:
     """Decode each plane alone: those of the colors, and the first behind them if it is declared to be alpha."""
-    count = tiff_check.READ[directory.photometric][0] + bool(_alpha_kind(directory))
+    count = READ[directory.photometric][0] + bool(_alpha_kind(directory))
     planes = [np.asarray(_read(tiff_rewrite.one_plane(directory, n))).astype(np.uint16) for n in range(count)]
     values = np.stack(planes, axis=2)
     if directory.bits == 16 and directory.photometric != CMYK:
@@ -108,7 +108,7 @@ def _alpha_kind(directory: TiffDirectory) -> int:
 
 def _decode_16(values: UInt16[np.ndarray, "h w n"], directory: TiffDirectory) -> Composite:
     """Convert samples of more than 8 bits, with the white and the alpha that the header declares."""
-    colors = tiff_check.READ[directory.photometric][0]
+    colors = READ[directory.photometric][0]
     largest = 2**directory.bits - 1
     declared = directory.value(Tag.MAX_SAMPLE, directory.value(Tag.SIGNED_MAX_SAMPLE, 0))
     color, alpha = values[:, :, :colors], None

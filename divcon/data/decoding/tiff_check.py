@@ -9,31 +9,8 @@ import numpy as np
 
 from .rejection import Rejected
 from .tiff_directory import TiffDirectory
-from .tiff_tags import (
-    BLACK_IS_ZERO,
-    CMYK,
-    COMPRESSIONS,
-    JPEGS,
-    OLD_JPEG,
-    PALETTE,
-    RAW,
-    RGB,
-    UNSIGNED,
-    UNTYPED,
-    WHITE_IS_ZERO,
-    YCBCR,
-    Tag,
-)
+from .tiff_tags import CMYK, COMPRESSIONS, JPEGS, OLD_JPEG, PALETTE, RAW, READ, UNSIGNED, UNTYPED, YCBCR, Tag
 
-# The number of color samples, and the bits that a sample may have, of each kind of color that is read.
-READ = {
-    WHITE_IS_ZERO: (1, (1, 2, 4, 8, 16)),
-    BLACK_IS_ZERO: (1, (1, 2, 4, 8, 12, 16)),
-    RGB: (3, (8, 16)),
-    PALETTE: (1, (1, 2, 4, 8)),
-    CMYK: (4, (8, 16)),
-    YCBCR: (3, (8,)),
-}
 MOST_SAMPLES = 6  # that Pillow reads where they lie side by side
 CAMERA_RAW = "camera RAW; its preview is not the photograph: develop it to TIFF or JPEG"
 JPEG_END, PADDING = b"\xff\xd9", 16  # bytes that may follow the end
@@ -57,13 +34,13 @@ def check(directory: TiffDirectory) -> None:
 def _directories_form_a_loop(directory: TiffDirectory) -> bool:
     """Return True if the chain of directories, each with the offset of the next, never ends."""
     data, layout, visited = directory.data, directory.layout, set[int]()
-    of_offset, of_count = struct.calcsize(layout.offset), struct.calcsize(layout.count)
-    (offset,) = struct.unpack_from(layout.offset, data, layout.first)
+    of_offset, of_count = struct.calcsize(layout.offset_format), struct.calcsize(layout.count_format)
+    (offset,) = struct.unpack_from(layout.offset_format, data, layout.first)
     while offset and offset not in visited and offset + of_count <= len(data):
         visited.add(offset)
-        (count,) = struct.unpack_from(layout.count, data, offset)
+        (count,) = struct.unpack_from(layout.count_format, data, offset)
         end = offset + of_count + layout.entry * count
-        offset = struct.unpack_from(layout.offset, data, end)[0] if end + of_offset <= len(data) else 0
+        offset = struct.unpack_from(layout.offset_format, data, end)[0] if end + of_offset <= len(data) else 0
     return offset in visited
 
 
@@ -95,8 +72,8 @@ def _colors_are_read(directory: TiffDirectory) -> bool:
 
 def _planes_are_read(directory: TiffDirectory) -> bool:
     """Return True if each plane alone is a gray image that Pillow reads."""
-    colors = directory.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK)
-    return colors and directory.bits in (8, 16) and directory.compression not in JPEGS
+    direct = directory.photometric not in (PALETTE, YCBCR)
+    return direct and directory.bits in (8, 16) and directory.compression not in JPEGS
 
 
 def _check_parts(directory: TiffDirectory) -> None:

@@ -2,7 +2,6 @@
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,32 +17,21 @@ PAGES = 16  # directories that are read until one is no thumbnail
 Tags = Mapping[int, Sequence[int]]
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The byte order of a file ("<" or ">"), and whether it is a BigTIFF, whose numbers are wider."""
+class Layout(NamedTuple):
+    """The byte order of a file ("<" or ">") and the widths of its numbers, which are larger in a BigTIFF.
+
+    `offset_format` and `count_format` are the struct formats of an offset in the file and of the number of entries in a directory;
+    `entry` is the bytes of an entry; `first` is the place of the offset of the first directory."""
 
     order: str
-    is_big: bool
+    offset_format: str
+    count_format: str
+    entry: int
+    first: int
 
     @property
-    def offset(self) -> str:
-        """The struct format of an offset in the file."""
-        return self.order + ("Q" if self.is_big else "I")
-
-    @property
-    def count(self) -> str:
-        """The struct format of the number of entries in a directory."""
-        return self.order + ("Q" if self.is_big else "H")
-
-    @property
-    def entry(self) -> int:
-        """The bytes of one entry in a directory."""
-        return 20 if self.is_big else 12
-
-    @property
-    def first(self) -> int:
-        """The place in the file that holds the offset of the first directory."""
-        return 8 if self.is_big else 4
+    def is_big(self) -> bool:
+        return self.offset_format == self.count_format
 
 
 class TiffDirectory(NamedTuple):
@@ -135,8 +123,9 @@ def is_tiff(data: bytes) -> bool:
 
 def read_directory(data: bytes) -> TiffDirectory:
     """Return the first directory that is no thumbnail, or the first one if all are thumbnails."""
-    layout = Layout("<" if data.startswith(b"II") else ">", data[2:4] in (b"+\0", b"\0+"))
-    (offset,) = _unpack(layout.offset, data, layout.first)
+    order, is_big = "<" if data.startswith(b"II") else ">", data[2:4] in (b"+\0", b"\0+")
+    layout = Layout(order, *((order + "Q", order + "Q", 20, 8) if is_big else (order + "I", order + "H", 12, 4)))
+    (offset,) = _unpack(layout.offset_format, data, layout.first)
     first, following = _read_one(data, layout, offset)
     found = first
     for _ in range(PAGES):
@@ -148,8 +137,8 @@ def read_directory(data: bytes) -> TiffDirectory:
 
 def _read_one(data: bytes, layout: Layout, offset: int) -> tuple[TiffDirectory, int]:
     """Return the directory at an offset, and the offset of the next one (0 if there is none)."""
-    (count,) = _unpack(layout.count, data, offset)
-    start = offset + struct.calcsize(layout.count)
+    (count,) = _unpack(layout.count_format, data, offset)
+    start = offset + struct.calcsize(layout.count_format)
     end = start + count * layout.entry
     if end > len(data):
         raise Rejected("truncated", "its directory is cut")
@@ -158,20 +147,20 @@ def _read_one(data: bytes, layout: Layout, offset: int) -> tuple[TiffDirectory, 
         (tag,) = struct.unpack_from(layout.order + "H", data, entry)
         if tag in TAGS and tag not in tags:
             tags[tag] = _read_values(data, layout, entry)
-    has_next = end + struct.calcsize(layout.offset) <= len(data)
-    return TiffDirectory(data, layout, tags), _unpack(layout.offset, data, end)[0] if has_next else 0
+    has_next = end + struct.calcsize(layout.offset_format) <= len(data)
+    return TiffDirectory(data, layout, tags), _unpack(layout.offset_format, data, end)[0] if has_next else 0
 
 
 def _read_values(data: bytes, layout: Layout, entry: int) -> Sequence[int]:
     """Return the whole numbers of one entry; none if they have another type or lie behind the end."""
-    kind, count = struct.unpack_from(f"{layout.order}H{layout.offset[1:]}", data, entry + 2)
+    kind, count = struct.unpack_from(f"{layout.order}H{layout.offset_format[1:]}", data, entry + 2)
     if kind not in WHOLE_NUMBERS:
         return ()
-    width = struct.calcsize(layout.offset)
+    width = struct.calcsize(layout.offset_format)
     dtype, start = np.dtype(layout.order + WHOLE_NUMBERS[kind]), entry + 4 + width
     count = min(count, MOST_VALUES)
     if count * dtype.itemsize > width:
-        (start,) = struct.unpack_from(layout.offset, data, start)
+        (start,) = struct.unpack_from(layout.offset_format, data, start)
     if start + count * dtype.itemsize > len(data):
         return ()
     values: list[int] = np.frombuffer(data, dtype, count, start).tolist()

@@ -46,6 +46,15 @@ RAW, FAX, OLD_JPEG, JPEG = 1, (2, 3, 4), 6, 7
 JPEGS = (OLD_JPEG, JPEG)
 COMPRESSIONS = {RAW, *FAX, 5, *JPEGS, 8, 32773, 32946, 34925, 50000}  # also LZW, deflate, PackBits, LZMA, Zstandard
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
+# The number of color samples, and the bits that a sample may have, of each kind of color that is read.
+READ = {
+    WHITE_IS_ZERO: (1, (1, 2, 4, 8, 16)),
+    BLACK_IS_ZERO: (1, (1, 2, 4, 8, 12, 16)),
+    RGB: (3, (8, 16)),
+    PALETTE: (1, (1, 2, 4, 8)),
+    CMYK: (4, (8, 16)),
+    YCBCR: (3, (8,)),
+}
 NAMES = {0: "gray, white is 0,", 1: "gray", 2: "RGB", 3: "palette", 4: "mask", 5: "separated", 6: "YCbCr", 8: "Lab"}
 SAMPLE_NAMES = {1: "whole", 2: "signed", 3: "floating point", 4: "untyped", 5: "complex", 6: "complex"}
 UNSIGNED, UNTYPED = 1, 4  # sample formats that are read as whole numbers

@@ -14,7 +14,7 @@ import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import numba
 import numpy as np
@@ -32,17 +32,16 @@ Shorts = NDArray[np.int16]
 Floats = NDArray[np.float32]
 
 
-def compiled(function: Callable[P, R], **options: Any) -> Callable[P, R]:
+def compiled(function: Callable[P, R], *, fastmath: bool | set[str] = False) -> Callable[P, R]:
     """Compile a function that runs without the GIL, and keep the code for later processes where a folder can be written.
 
-    `options` are numba's."""
+    `fastmath` is numba's: the rules of floating point that LLVM may break."""
     function.__qualname__ += "_" + sources_digest(Path(__file__).parent)
-    options = {"nogil": True, "error_model": "numpy", **options}
     dispatcher: Callable[P, R]
     try:
-        dispatcher = numba.njit(cache=True, **options)(function)
+        dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, cache=True)(function)
     except RuntimeError:  # numba found no folder that it can write
-        dispatcher = numba.njit(**options)(function)
+        dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
     stats = getattr(dispatcher, "stats", None)  # NUMBA_DISABLE_JIT returns the plain function, which has none
     if stats and stats.cache_path:
         remove_cut_files(Path(stats.cache_path))
