@@ -63,7 +63,7 @@ def training(
 ) -> list[dict[str, float]]:
     """Train as a stage does, and return the lines of metrics.jsonl."""
     work = StageContext(folder, "base", Machine(), folder, save_every=save_every, allow_collapse=allow)
-    how = Training(images=steps * BATCH, batch_size=BATCH, optimizer="adamw", lr=lr, weight_decay=1e-2)
+    how = Training(samples_seen=steps * BATCH, batch_size=BATCH, optimizer="adamw", lr=lr, weight_decay=1e-2)
     fit(work, method, toy_pixels(), how, PAIR, SIGHT)
     return journal(folder)
 

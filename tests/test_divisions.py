@@ -146,7 +146,7 @@ def test_no_cluster_is_empty_however_uneven_the_features(counts: list[int], k: i
 def test_an_experts_batch_is_an_eighth_of_its_images_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
     from divcon.stages.pretrain import Pretrain
 
-    recipe = Pretrain(images=1000, batch_size=256)
+    recipe = Pretrain(samples_seen=1000, batch_size=256)
     with caplog.at_level(logging.INFO, "divcon"):
         assert with_fitting_batch(recipe, 160, "experts/1").batch_size == 20
     assert "experts/1: batch 20, an eighth of its 160 images" in caplog.text

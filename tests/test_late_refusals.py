@@ -101,7 +101,7 @@ def test_the_batch_of_an_expert_can_be_shared_by_all_ranks(monkeypatch: pytest.M
 
     monkeypatch.setattr(dist, "world_size", lambda: world)
     for n in (16, 17, 41, 99, 131):
-        batch = with_fitting_batch(Pretrain(images=100, batch_size=30), n, "experts/0").batch_size
+        batch = with_fitting_batch(Pretrain(samples_seen=100, batch_size=30), n, "experts/0").batch_size
         assert batch % world == 0 and world <= batch <= max(world, n // 8)
 
 

@@ -161,7 +161,7 @@ def trained(
     method.forward = mortal
     folder.mkdir(exist_ok=True)
     work = StageContext(folder, name, Machine(), folder, save_every=save_every)
-    training = Training(images=steps * BATCH, batch_size=BATCH, optimizer="adamw", lr=lr, weight_decay=1e-2)
+    training = Training(samples_seen=steps * BATCH, batch_size=BATCH, optimizer="adamw", lr=lr, weight_decay=1e-2)
     try:
         fit(work, method, toy_pixels(striped=striped), training, PAIR, SIGHT)
     except KeyboardInterrupt:

@@ -188,8 +188,8 @@ def test_04_the_experts_share_one_budget_by_the_sizes_of_their_clusters(ran: Ran
         note = ran.stage(f"experts/{k}")
         assert abs(note["images_seen"] - budget * size / 160) <= note["batch_size"] / 2 + 1e-6
     expert = paper("dnc_3000").expert
-    assert sum(expert.share(part).images for part in (0.5, 0.3, 0.2)) == pytest.approx(expert.images)
-    assert replace(expert.share(0.3), images=expert.images) == expert
+    assert sum(expert.share(part).samples_seen for part in (0.5, 0.3, 0.2)) == pytest.approx(expert.samples_seen)
+    assert replace(expert.share(0.3), samples_seen=expert.samples_seen) == expert
 
 
 @pytest.mark.parametrize(
@@ -203,12 +203,12 @@ def test_04_the_experts_share_one_budget_by_the_sizes_of_their_clusters(ran: Ran
 def test_05_an_epoch_of_the_paper_is_1281167_images_of_any_collection(name: str, steps: tuple[int, ...]) -> None:
     for n in (1_000, 300_000_000):
         recipe = paper(name, n)
-        found = [part.images / 4096 for part in (recipe.base, recipe.expert, recipe.student)]
+        found = [part.samples_seen / 4096 for part in (recipe.base, recipe.expert, recipe.student)]
         assert found == pytest.approx(steps, abs=1)
     assert recipe.clusters.k == (10 if name == "dnc_4500" else 5)
     assert Options(imagenet_epochs=2).samples_seen(100) == 2 * 1_281_167 and Options(epochs=2).samples_seen(100) == 200
     typed = paper(name, 5_000, epochs=9)
-    images = [typed.base.images, typed.expert.images, typed.student.images]
+    images = [typed.base.samples_seen, typed.expert.samples_seen, typed.student.samples_seen]
     assert images == pytest.approx([45_000 * share / sum(SHARES[name]) for share in SHARES[name]])
 
 
@@ -454,7 +454,7 @@ def test_19_the_papers_rates_decay_and_warm_up(name: str, rate: float) -> None:
     recipe = paper(name)
     for part in (recipe.base, recipe.expert, recipe.student):
         assert (part.optimizer, part.lr, part.weight_decay, part.batch_size) == ("lars", rate, 1.5e-6, 4096)
-        assert warmup_steps(part.warmup, part.images, 4096) == round(10 * 1_281_167 / 4096)
+        assert warmup_steps(part.warmup, part.samples_seen, 4096) == round(10 * 1_281_167 / 4096)
 
 
 def test_20_momentum_starts_at_996_and_ends_at_one_and_follows_after_the_step(tmp_path: Path) -> None:
@@ -514,9 +514,9 @@ def test_22_dnc_and_moclr_see_as_many_images_to_a_batch_a_stage(ran: Ran) -> Non
     options = Options(encoder="slim10", size=32, batch_size=64, views="mild", epochs=30)
     dnc, alone = (recipes.named(name).recipe(options, 5_000) for name in ("dnc", "moclr"))
     assert isinstance(dnc, DnC) and not isinstance(alone, DnC)
-    parts = dnc.base.images + dnc.expert.images + dnc.student.images
-    assert parts == pytest.approx(alone.base.images) and alone.base.images == 150_000
-    assert replace(dnc.base, images=alone.base.images) == alone.base
+    parts = dnc.base.samples_seen + dnc.expert.samples_seen + dnc.student.samples_seen
+    assert parts == pytest.approx(alone.base.samples_seen) and alone.base.samples_seen == 150_000
+    assert replace(dnc.base, samples_seen=alone.base.samples_seen) == alone.base
 
 
 def test_23_features_for_clusters_are_of_center_crops_in_eval_mode(ran: Ran) -> None:

@@ -55,7 +55,7 @@ def twice(run: Run, images: Images, recipe: Twice) -> Trained:
 
 
 def recipe(options: Options, n: int) -> Twice:
-    base = small_pretrain(options, n, images=options.samples_seen(n) / 2)
+    base = small_pretrain(options, n, samples_seen=options.samples_seen(n) / 2)
     return Twice(base=base, halves=replace(base, start="base"))
 '''
 

@@ -41,7 +41,7 @@ def trainings(recipe: Recipe) -> list[Any]:
 
 
 def images(recipe: Recipe) -> list[float]:
-    return [part.images for part in trainings(recipe)]
+    return [part.samples_seen for part in trainings(recipe)]
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -194,7 +194,7 @@ def test_a_papers_recipe_has_the_papers_numbers(name: str) -> None:
     optimizer, lr, decay, batch_size, epochs, options = NUMBERS[name]
     base = built(name, 1_281_167).base
     assert (base.optimizer, base.batch_size) == (optimizer, batch_size)
-    assert (base.lr, base.weight_decay, base.images) == pytest.approx((lr, decay, epochs * IMAGENET))
+    assert (base.lr, base.weight_decay, base.samples_seen) == pytest.approx((lr, decay, epochs * IMAGENET))
     assert {key: base.options[key] for key in options} == options
 
 
@@ -231,7 +231,7 @@ def test_clusterfit_has_64_images_to_a_cluster_and_no_more_clusters_than_the_pap
 
 def test_seers_paper_recipe_is_one_pass_with_its_head_and_its_division() -> None:
     base = built("seer_paper", 10**9).base
-    assert base.images == 10**9 and base.batch_size == 8192 and base.encoder.name == "regnety_320"
+    assert base.samples_seen == 10**9 and base.batch_size == 8192 and base.encoder.name == "regnety_320"
     assert (base.optimizer, base.lr * base.batch_size / 256, base.weight_decay) == ("larc", 9.6, 1e-5)
     wanted = {
         "layers": 3, "norm_hidden": False, "hidden": 8192, "dim": 256, "prototypes": 16_000, "sinkhorn": 10, "crops": 4,

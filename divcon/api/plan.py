@@ -135,7 +135,7 @@ def _timed(step: Callable[[], object]) -> float:
 
 def _row(name: str, plan: TrainingPlan, seconds_an_image: float) -> dict[str, Any]:
     recipe = plan.recipe
-    steps = steps_for(recipe.images, recipe.batch_size)
+    steps = steps_for(recipe.samples_seen, recipe.batch_size)
     return {
         "stage": name,
         "images": plan.images,

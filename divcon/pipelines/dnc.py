@@ -19,7 +19,7 @@ from .recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class DnC(Recipe):
-    """The recipe of each stage; `expert.images` is the budget of all experts together."""
+    """The recipe of each stage; `expert.samples_seen` is the budget of all experts together."""
 
     base: Pretrain
     clusters: Divide = field(default_factory=Divide)

@@ -29,7 +29,7 @@ def recipe(options: Options, n: int) -> ClusterFit:
     half = options.samples_seen(n) / 2
     k = max(2, min(MOST_CLUSTERS, n // IMAGES_PER_CLUSTER))
     return ClusterFit(
-        base=small_pretrain(options, n, images=half),
+        base=small_pretrain(options, n, samples_seen=half),
         clusters=Divide(k=k, layer="pool", rounds=50, restarts=1, smallest=1, seed=options.seed),
-        refit=small_classification(options, images=half, seed_offset=1),
+        refit=small_classification(options, samples_seen=half, seed_offset=1),
     )

@@ -39,10 +39,10 @@ defaults: dict[str, object] = {}
 def recipe(options: Options, n: int) -> DnC:
     """The settings for n images."""
     total = options.samples_seen(n)
-    base = small_pretrain(options, n, images=total / 2)
-    expert = replace(base, images=total / 4, start="base", lr=base.lr / 2, seed=options.seed + 1)
+    base = small_pretrain(options, n, samples_seen=total / 2)
+    expert = replace(base, samples_seen=total / 4, start="base", lr=base.lr / 2, seed=options.seed + 1)
     student = Distillation(
-        images=total / 4,
+        samples_seen=total / 4,
         optimizer="adamw",
         lr=STUDENT_RATE,
         weight_decay=SMALL_WEIGHT_DECAY,

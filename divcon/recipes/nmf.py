@@ -27,9 +27,9 @@ def recipe(options: Options, n: int) -> NMF:
     if options.encoder != FACTORS:
         raise UsageError(f"encoder={options.encoder}: recipe=nmf has an encoder of its own; leave encoder= away")
     assert options.batch_size is not None
-    input_spec = Factorization(images=1).input_spec
+    input_spec = Factorization(samples_seen=1).input_spec
     base = Factorization(
-        images=options.samples_seen(n),
+        samples_seen=options.samples_seen(n),
         batch_size=options.batch_size,
         input_spec=replace(input_spec, size=options.input_spec().size),
         seed=options.seed,

@@ -38,18 +38,18 @@ def paper_recipe(name: str, method: str, settings: PaperSettings) -> NamedRecipe
 def paper_pretrain(options: Options, n: int, settings: PaperSettings) -> Pretrain:
     """Return a training by `options.method` with a paper's settings. A budget, and widths of the projector, that are typed
     take the place of the paper's."""
-    images = budget(options, n, settings.imagenet_epochs)
+    samples_seen = budget(options, n, settings.imagenet_epochs)
     known = options_of(method_named(options.method)).keys() & {"hidden", "dim"}
     typed = {name: value for name in sorted(known) if (value := getattr(options, name)) is not None}
     base = Pretrain(
-        images=images,
+        samples_seen=samples_seen,
         optimizer=settings.optimizer,
         lr=settings.lr,
         weight_decay=settings.weight_decay,
         warmup=settings.warmup,
         drops=settings.drops,
         method=options.method,
-        options={**options_at(settings, scale_of(options, n, images)), **typed},
+        options={**options_at(settings, scale_of(options, n, samples_seen)), **typed},
         **options.training(),
     )
     return replace(base, encoder=replace(base.encoder, colors=settings.colors))
@@ -79,9 +79,9 @@ def paper_dnc(options: Options, n: int, *, shares: tuple[float, float, float], k
         weight_decay=1.5e-6,
         options={"hidden": hidden, "dim": dim},
     )
-    base = replace(paper_pretrain(options, n, settings), images=images[0])
+    base = replace(paper_pretrain(options, n, settings), samples_seen=images[0])
     student = Distillation(
-        images=images[2],
+        samples_seen=images[2],
         optimizer="lars",
         lr=lr,
         weight_decay=1.5e-6,
@@ -91,18 +91,18 @@ def paper_dnc(options: Options, n: int, *, shares: tuple[float, float, float], k
     return DnC(
         base=base,
         clusters=Divide(k=k, seed=options.seed, smallest=1),
-        expert=replace(base, images=images[1], seed=options.seed + 1),
+        expert=replace(base, samples_seen=images[1], seed=options.seed + 1),
         student=student,
         checks=ExpertCheck(labels=options.labels, split=options.split),
     )
 
 
 def paper_classification(
-    options: Options, *, images: float, warmup: float, drops: tuple[float, ...], seed_offset: int = 0
+    options: Options, *, samples_seen: float, warmup: float, drops: tuple[float, ...], seed_offset: int = 0
 ) -> Classification:
     """Return a training on labels by SGD, at 0.1 for a batch of 256, whose rate falls to a tenth at `drops`."""
     return Classification(
-        images=images,
+        samples_seen=samples_seen,
         optimizer="sgd",
         lr=0.1,
         weight_decay=1e-4,

@@ -26,7 +26,7 @@ defaults: dict[str, object] = {"encoder": "regnety_002", "size": 64}
 
 def recipe(options: Options, n: int) -> Single:
     """The settings for n images."""
-    base = small_pretrain(options.by("swav"), n, images=options.samples_seen(n))
+    base = small_pretrain(options.by("swav"), n, samples_seen=options.samples_seen(n))
     return Single(
         base=replace(base, lr=base.lr / 2, options={**base.options, **SEER}, recompute=options.encoder not in SLIM)
     )

@@ -18,14 +18,14 @@ def small_recipe(name: str, method: str, settings: SmallSettings) -> NamedRecipe
     def recipe(options: Options, n: int) -> Single:
         chosen = options if method == ANY_METHOD else options.by(method)
         own = settings if chosen.method == method else small_settings(chosen.method)
-        return Single(base=small_pretrain(chosen, n, images=options.samples_seen(n), settings=own))
+        return Single(base=small_pretrain(chosen, n, samples_seen=options.samples_seen(n), settings=own))
 
     about = settings.about or f"{name} alone for the whole budget"
     doc = documentation(about, f"recipe={name} epochs=60", settings.expected, settings.notes)
     return NamedRecipe(about, {}, recipe, doc)
 
 
-def small_pretrain(options: Options, n: int, *, images: float, settings: SmallSettings | None = None) -> Pretrain:
+def small_pretrain(options: Options, n: int, *, samples_seen: float, settings: SmallSettings | None = None) -> Pretrain:
     """Return a training by `options.method` that shows so many images: AdamW, and a momentum network whose momentum starts by
     the number of steps. `settings` are the method's own where none are given."""
     settings = settings or small_settings(options.method)
@@ -33,7 +33,7 @@ def small_pretrain(options: Options, n: int, *, images: float, settings: SmallSe
     common = {"temperature": TEMPERATURE, "hidden": hidden, "dim": dim, "momentum": None}
     known = options_of(method_named(options.method))
     return Pretrain(
-        images=images,
+        samples_seen=samples_seen,
         optimizer="adamw",
         lr=settings.lr,
         weight_decay=SMALL_WEIGHT_DECAY,
@@ -47,10 +47,14 @@ def small_pretrain(options: Options, n: int, *, images: float, settings: SmallSe
     )
 
 
-def small_classification(options: Options, *, images: float, seed_offset: int = 0) -> Classification:
+def small_classification(options: Options, *, samples_seen: float, seed_offset: int = 0) -> Classification:
     """Return a training on labels that shows so many images, with the rate and the decay of other short trainings."""
     return Classification(
-        images=images, optimizer="adamw", lr=SMALL_LR, weight_decay=SMALL_WEIGHT_DECAY, **options.training(seed_offset)
+        samples_seen=samples_seen,
+        optimizer="adamw",
+        lr=SMALL_LR,
+        weight_decay=SMALL_WEIGHT_DECAY,
+        **options.training(seed_offset),
     )
 
 

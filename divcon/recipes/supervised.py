@@ -23,7 +23,7 @@ defaults: dict[str, object] = {}
 
 def recipe(options: Options, n: int) -> Supervised:
     """The settings for n images."""
-    base = small_classification(options, images=options.samples_seen(n))
+    base = small_classification(options, samples_seen=options.samples_seen(n))
     return Supervised(truth=truth(options), base=base)
 
 

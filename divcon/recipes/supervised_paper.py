@@ -21,5 +21,5 @@ defaults: dict[str, object] = {"batch_size": 256, "views": "crop"}
 def recipe(options: Options, n: int) -> Supervised:
     """The settings for n images."""
     images = budget(options, n, EPOCHS)
-    base = paper_classification(options, images=images, warmup=5 / EPOCHS, drops=DROPS)
+    base = paper_classification(options, samples_seen=images, warmup=5 / EPOCHS, drops=DROPS)
     return Supervised(truth=truth(options), base=base)

@@ -17,10 +17,10 @@ from .learning import PlannedNetwork, TrainingPlan, fitting_batch, pixels_of
 
 @dataclass(frozen=True, kw_only=True)
 class Factorization:
-    """The recipe of a factorization: `images` center views in all, `batch_size` at a time, into the encoder's number of
+    """The recipe of a factorization: `samples_seen` center views in all, `batch_size` at a time, into the encoder's number of
     components. Pixels are in 0..1."""
 
-    images: float
+    samples_seen: float
     batch_size: PositiveInt = 256
     encoder: EncoderSpec = field(default_factory=lambda: EncoderSpec(FACTORS, {"components": 64, "updates": 200}))
     input_spec: InputSpec = field(default_factory=lambda: InputSpec(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
@@ -42,6 +42,6 @@ def factorize(context: StageContext, images: Images, recipe: Factorization) -> R
     assert isinstance(factors, Factors)
     size = fitting_batch(recipe.batch_size, len(images))
     summary = factorize_pixels(
-        context, factors, pixels, recipe.input_spec, images=recipe.images, batch_size=size, seed=recipe.seed
+        context, factors, pixels, recipe.input_spec, samples_seen=recipe.samples_seen, batch_size=size, seed=recipe.seed
     )
     return Result(Trained(recipe.encoder, recipe.input_spec, Net(factors)), summary)

@@ -54,8 +54,10 @@ class NetworkTraining(Training):
     def __post_init__(self) -> None:
         if self.views not in PRESETS:
             raise UsageError(f"views={self.views}: there is {', '.join(PRESETS)}")
-        if self.batch_size < 2 or self.images <= 0:
-            raise UsageError(f"batch_size={self.batch_size}, images={self.images}: at least 2, and more than 0")
+        if self.batch_size < 2 or self.samples_seen <= 0:
+            raise UsageError(
+                f"batch_size={self.batch_size}, samples_seen={self.samples_seen}: at least 2, and more than 0"
+            )
 
     def pair(self) -> tuple[View, View]:
         """The two views of the recipe."""

@@ -25,7 +25,7 @@ class Pretrain(NetworkTraining):
 
     def share(self, fraction: float) -> Self:
         """The part of this budget that falls to a cluster with this fraction of the images (DnC section 3.2)."""
-        return replace(self, images=self.images * fraction)
+        return replace(self, samples_seen=self.samples_seen * fraction)
 
     def method_for(self, n_images: int) -> MakeMethod:
         """The function that builds the method around an encoder, for a collection of n images."""

@@ -54,15 +54,15 @@ def factorize_pixels(
     pixels: Pixels,
     input_spec: InputSpec,
     *,
-    images: float,
+    samples_seen: float,
     batch_size: int,
     seed: int,
 ) -> TrainingSummary:
     """Fit the components of `factors` to center views of the images, from the newest checkpoint if there is one.
 
-    `images` is the number of images to show, repetitions included. Raises InputError without scikit-learn.
+    `samples_seen` is the number of images to show, repetitions included. Raises InputError without scikit-learn.
     """
-    sampler, steps = Sampler(len(pixels), batch_size, seed), steps_for(images, batch_size)
+    sampler, steps = Sampler(len(pixels), batch_size, seed), steps_for(samples_seen, batch_size)
     loader = Loader(pixels, sampler, (center(input_spec.size),), seed=seed, workers=context.machine.workers)
 
     def rows_of(step: int) -> Rows:

@@ -32,12 +32,12 @@ from .schedules import learning_rate, steps_for, warmup_steps
 class Training:
     """The length, the optimizer and the learning rate of a training.
 
-    `images` is the number of images to show, repetitions included: epochs times the size of the collection. `lr` is
+    `samples_seen` is the number of images to show, repetitions included: epochs times the size of the collection. `lr` is
     for a batch of 256 images and grows in proportion to the batch. `warmup` is a share of the steps. After it the
     learning rate falls by a cosine or, with `drops`, to a tenth at each of these shares of the training.
     """
 
-    images: float
+    samples_seen: float
     batch_size: PositiveInt = 256
     optimizer: Name = "lars"
     lr: PositiveFloat = 0.3
@@ -61,7 +61,7 @@ def fit(
     can't share, FaultError for a value that is not finite and for collapsed features.
     """
     _check_batch(context.name, len(pixels), training.batch_size)
-    machine, steps = context.machine, steps_for(training.images, training.batch_size)
+    machine, steps = context.machine, steps_for(training.samples_seen, training.batch_size)
     sampler = Sampler(len(pixels), training.batch_size, training.seed)
     loader = _make_loader(pixels, sampler, method.views(pair), training.seed, machine)
     optimizer = _prepare(method, training, machine)
@@ -166,7 +166,7 @@ def as_batch(shown: ViewBatch, input_spec: InputSpec, machine: Machine) -> Batch
 
 def _learning_rate(training: Training, at: Step) -> float:
     peak = training.lr * training.batch_size / 256
-    warmup = warmup_steps(training.warmup, training.images, training.batch_size)
+    warmup = warmup_steps(training.warmup, training.samples_seen, training.batch_size)
     return learning_rate(at.step, at.steps, peak=peak, warmup=warmup, drops=training.drops)
 
 
