@@ -1,4 +1,4 @@
-"""Every encoder of a recipe is tried before any work begins, on images of each size that it will be shown."""
+"""Try every encoder of a recipe, before any work begins, on images of each size that it will get."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ FEW = 64  # images: which views a method wants does not depend on how many there
 
 
 class _NoEncoder(nn.Module):
-    """Stands for one while a method is asked what it will show."""
+    """Stands for an encoder while a method is asked for the sizes of its views."""
 
     num_features = 8
 
@@ -50,7 +50,7 @@ def check_encoders(recipe: Recipe) -> None:
 
 @contextlib.contextmanager
 def named_in_errors(place: str) -> Iterator[None]:
-    """An encoder knows its options without the training it is for; within, an error names them as they are typed."""
+    """Within, errors about an option of the encoder name it as it is typed, with the training that it belongs to."""
     try:
         yield
     except UsageError as error:
@@ -60,7 +60,7 @@ def named_in_errors(place: str) -> Iterator[None]:
 
 
 def _sizes(training: NetworkTraining | Factorization) -> encoder_trial.Sizes:
-    """From a size of views to how wide the images are that an encoder is shown: in training, and at the end by `embed`."""
+    """A function from the size of views to the sides, in pixels, of the images that the encoder gets, in training and later."""
     method = _asked(training) if isinstance(training, Pretrain) else None
 
     def sizes(size: int) -> set[int]:
@@ -73,7 +73,7 @@ def _sizes(training: NetworkTraining | Factorization) -> encoder_trial.Sizes:
 
 
 def _asked(training: Pretrain) -> Method:
-    """The method, with its options, around no encoder."""
+    """The method, with its options, around a stand-in for an encoder."""
     with torch.random.fork_rng(devices=[]):
         return method_named(training.method)(_NoEncoder(), FEW, **training.options)
 
@@ -93,7 +93,7 @@ def _refusal(recipe: Recipe, place: str, training: NetworkTraining | Factorizati
 
 
 def _to_blame(spec: EncoderSpec, size: int, sizes: encoder_trial.Sizes) -> list[str]:
-    """The options without which the encoder takes these images: the one, or all of them."""
+    """The options without which the encoder takes these images: one of them, or all."""
     alone = [[option] for option in spec.options]
     for options in (*alone, list(spec.options)):
         kept = {name: value for name, value in spec.options.items() if name not in options}
@@ -103,7 +103,7 @@ def _to_blame(spec: EncoderSpec, size: int, sizes: encoder_trial.Sizes) -> list[
 
 
 def _failing(recipe: Recipe) -> dict[str, NetworkTraining | Factorization]:
-    """All trainings whose encoder does not take what it is shown, by their places: they have to be mended together."""
+    """The trainings, by name, whose encoder does not take its images: they have to be corrected together."""
     return {
         place: training
         for place, training in recipe.trainings()
@@ -114,7 +114,7 @@ def _failing(recipe: Recipe) -> dict[str, NetworkTraining | Factorization]:
 def _ways_out(
     place: str, training: NetworkTraining | Factorization, failing: Mapping[str, NetworkTraining | Factorization]
 ) -> str:
-    """What can be typed instead; each was tried, for every training that fails."""
+    """The options that can be typed instead. Each was tried for every training that fails."""
     together = {place: training, **failing}
     spec, size = training.encoder, training.input_spec.size
 
@@ -139,7 +139,7 @@ def _padded(spec: EncoderSpec) -> EncoderSpec:
 
 
 def _options(training: Pretrain, together: Mapping[str, NetworkTraining | Factorization]) -> list[str]:
-    """Options of the method with which it shows images that the encoder takes: to be typed for each training."""
+    """Options of the method with which the encoder takes its images, as they are typed for each training."""
     alike = {place: each for place, each in together.items() if isinstance(each, Pretrain)}
     if len(alike) < len(together) or {each.method for each in alike.values()} != {training.method}:
         return []

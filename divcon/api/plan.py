@@ -1,4 +1,4 @@
-"""Say what a run would do and cost, before anything is done: a few steps are timed, the rest is arithmetic."""
+"""Plan a run before anything is done: a few steps are timed, the rest is arithmetic."""
 
 import time
 from collections.abc import Callable
@@ -62,7 +62,7 @@ def _refuse_unknown(run_plan: RunPlan, only: str | None) -> None:
 
 
 def _assumptions(run_plan: RunPlan) -> list[str]:
-    """What the plan takes for granted: the clusters, since they are not known yet."""
+    """The assumptions of the plan: the number and the sizes of clusters are not known yet."""
     n, assumed = len(run_plan.images), []
     for name, division in run_plan.recipe.parts(Divide):
         k, smallest = division.remaining(n), division.smallest

@@ -1,4 +1,4 @@
-"""A run as it was asked for: read the collection, settle every option, refuse what can't be done, then do it."""
+"""Prepare a run (read the collection, settle every option, refuse what can't be done), then do it."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ UNREAD = 0.01  # of the files: so many may be lost to a disk that fails
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run as it was asked for, with nothing left open."""
+    """A run with every option settled."""
 
     folder: Path
     images: Images
@@ -134,7 +134,7 @@ def execute(
 
 
 def _open(data: Data, options: Options, cache: Path, workers: int | None) -> Images:
-    """The images, once the names in the options are known to exist: to look through the images may take long."""
+    """Open the images, after the names in the options are checked: a scan may take long."""
     if options.encoder:
         check_name(options.encoder)
     recipes.named(options.recipe)
@@ -152,14 +152,14 @@ def _open(data: Data, options: Options, cache: Path, workers: int | None) -> Ima
 
 
 def _try_labels(recipe: Recipe, options: Options, cache: Path, workers: int | None) -> None:
-    """Open the labeled folder, if one is named, so that an error in it comes before anything is begun."""
+    """Open the labeled folder, if one is named, so that its errors are raised before any work."""
     for part in recipe.labeled_folders() or [options]:
         if part.labels is not None:
             open_labeled(part.labels, split=part.split, cache=cache, workers=workers)
 
 
 def _refuse_a_disk_that_fails(images: Images) -> None:
-    """What could not be read now is there again later, and then this would be a run on part of the collection."""
+    """DataError, where many files could not be read: the run would be on a part of the collection without anyone knowing."""
     lost, found = images.index.reasons.get("io_error", 0), images.index.found
     if lost > UNREAD * found or images.index.lost_folders:
         raise DataError(
@@ -169,7 +169,7 @@ def _refuse_a_disk_that_fails(images: Images) -> None:
 
 
 def _refuse_without_room(run_plan: RunPlan, only: str | None) -> None:
-    """Ask for the room of all stages that are not done, or of the one that is to be."""
+    """DiskError, if there is no room for the stages that are not done, or for the stage `only`."""
     run = RunFolder(run_plan.folder)
     expected = RunRecord.read(run.path).expected_stages() if run.is_run else run_plan.record.stages
     left = [
@@ -196,7 +196,7 @@ def _base(asked: str | None, recipe: Recipe) -> Path | None:
 
 
 def _meet_record(run_plan: RunPlan, steal_lock: bool) -> str:
-    """Write down what is asked for, where that loses nothing; else say what differs from what the run was begun with."""
+    """Write the record of a run without progress. For one with progress, return the options that differ, in words."""
     with owner.owned_briefly(run_plan.folder, steal=steal_lock):
         if not has_progress(run_plan.folder):
             run_plan.record.write(run_plan.folder)
@@ -209,14 +209,14 @@ def _meet_record(run_plan: RunPlan, steal_lock: bool) -> str:
 
 
 def _close_record(run_plan: RunPlan, steal_lock: bool) -> None:
-    """Write down what was asked for last, now that nothing was refused, and by which stages the run was finished."""
+    """Write the record of the finished run, with the hashes of its stages."""
     with owner.owned_briefly(run_plan.folder, steal=steal_lock):
         groups = RunRecord.read(run_plan.folder).groups
         replace(run_plan.record, groups=groups).with_done(run_plan.folder).write(run_plan.folder)
 
 
 def _machine(folder: Path, cache: Path, options: Options, behavior: Behavior) -> machine.Machine:
-    """The machine the run was begun on, as far as bits go; else a new choice."""
+    """The machine with the arithmetic that the run began with; for a new run, the one that is chosen now."""
     now: dict[str, Any] = {
         "workers": behavior.workers or machine.available_cores(),
         "keep_memory": behavior.keep_memory,
@@ -230,7 +230,7 @@ def _machine(folder: Path, cache: Path, options: Options, behavior: Behavior) ->
 
 
 def _sorted_out(typed: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
-    """The short options, checked; and those that go by their dotted place in the recipe."""
+    """The short options, checked; and the options with dotted names, like `base.lr`."""
     dotted = {key: value for key, value in typed.items() if "." in key}
     known = [*option_names(Options), *BEHAVIOR]
     for key in typed:
@@ -240,7 +240,7 @@ def _sorted_out(typed: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
 
 
 def _with_anothers(typed: dict[str, Any]) -> dict[str, Any]:
-    """`recipe=RUN` means as that run was asked for, but for what is typed now."""
+    """Replace `recipe=RUN` by the options of that run; options that are typed now win."""
     run = RunFolder(Path(str(typed.get("recipe", ""))))
     if "recipe" not in typed or not run.record.is_file():
         return typed

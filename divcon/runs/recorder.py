@@ -1,4 +1,4 @@
-"""Walk a pipeline without doing anything: its stages, and what each would make and cost, fall out of it."""
+"""Walk a pipeline without doing anything, to find its stages and what each would make and cost."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ D = TypeVar("D", bound=Callable[..., Result[Any]])
 
 @dataclass(frozen=True)
 class Plan(Generic[A]):
-    """What a stage would make and cost. `artifact` stands for what it would make: of the right type, without the data.
+    """The result that a stage would have. `artifact` stands for the one that it would make: of the right type, without the data.
     `training` describes the training, in a stage that is one."""
 
     artifact: A

@@ -211,7 +211,7 @@ def made_by(do: Callable[..., Result[A]]) -> type[A]:
 
 
 def _key(do: Callable[..., object], args: Sequence[object]) -> dict[str, Any]:
-    """What a stage was asked for, as JSON."""
+    """The function, the artifacts and the recipe that a stage was asked for, as JSON."""
     return {"do": do.__name__, "version": getattr(do, "version", 1), "args": to_json_value(list(args))}
 
 

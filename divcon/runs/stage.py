@@ -9,7 +9,7 @@ from ..machine import Machine
 
 
 class Artifact(Protocol):
-    """What a stage makes: it can be put in a folder and read back, and its fingerprint tells it from others."""
+    """The product of a stage: it can be saved to a folder and loaded again, and its fingerprint tells it from others."""
 
     @property
     def fingerprint(self) -> str: ...
@@ -25,16 +25,16 @@ A = TypeVar("A", bound=Artifact)
 
 @dataclass(frozen=True)
 class Summary:
-    """What a stage found out: a subclass has the numbers. They are kept in stage.json, and no later stage reads them."""
+    """The numbers that a stage found out, in a subclass. They are kept in stage.json, and no later stage reads them."""
 
     def in_words(self) -> str:
-        """The summary for the log, where a person wants to read it."""
+        """The summary for the log; empty where a person does not need it."""
         return ""
 
 
 @dataclass(frozen=True)
 class Result(Generic[A]):
-    """What a stage returns."""
+    """The artifact and the summary that a stage returns."""
 
     artifact: A
     summary: Summary = Summary()
@@ -46,7 +46,7 @@ def nothing() -> None:
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a stage is given to work with.
+    """The folder, the machine and the cache that a stage works with.
 
     `save_every` is in seconds. `key_digest` stands for what the stage was asked for: it is kept with each checkpoint.
     `check_owner` raises OwnedError if the folder was taken over; it is called before anything is kept. `write_state` keeps

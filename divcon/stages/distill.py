@@ -47,7 +47,7 @@ class Distillation(NetworkTraining):
 
 @dataclass(frozen=True)
 class Teachers:
-    """The base, the experts in the order of their clusters, and which cluster an image is in."""
+    """The base, the experts in the order of their clusters, and the cluster of each image."""
 
     base: Trained
     experts: Sequence[Trained]
@@ -59,7 +59,7 @@ class Teachers:
         return digest(f"{models} {self.clusters.fingerprint}")
 
     def with_positions(self) -> list[tuple[Trained, NDArray[np.int64]]]:
-        """The base with the positions of all images, each expert with those of its own."""
+        """The base with the positions of all images, and each expert with those of its cluster."""
         everything = np.arange(len(self.clusters.labels))
         return [(self.base, everything), *zip(self.experts, self.clusters.members(), strict=True)]
 
@@ -79,17 +79,18 @@ def features_at(layer: TeacherLayer, net: Net) -> int:
 def distill(context: StageContext, teachers: Teachers, images: Images, recipe: Distillation) -> Result[Trained]:
     """Train a student to predict the features of its teachers."""
     labels = torch.tensor(teachers.clusters.labels)
-    lessons = [
-        _assigned_teacher(context, model, images.subset(at), at, recipe.layer)
-        for model, at in teachers.with_positions()
+    assigned = [
+        _assigned_teacher(context, model, images.subset(positions), positions, recipe.layer)
+        for model, positions in teachers.with_positions()
     ]
-    given = [lesson.teacher for lesson in lessons]
-    kept = (
-        _cached_targets(context, lessons, images, teachers.base.input_spec) if recipe.teacher_view == "center" else None
-    )
+    frozen = [each.teacher for each in assigned]
+    center = recipe.teacher_view == "center"
+    targets = _cached_targets(context, assigned, images, teachers.base.input_spec) if center else None
 
     def method(encoder: torch.nn.Module) -> Method:
-        return Distill(encoder, len(images), given, labels, kept, hidden=recipe.hidden, base_share=recipe.base_share)
+        return Distill(
+            encoder, len(images), frozen, labels, targets, hidden=recipe.hidden, base_share=recipe.base_share
+        )
 
     return train_network(context, images, recipe, method, teachers.base)
 
@@ -101,7 +102,7 @@ def _assigned_teacher(
     positions: NDArray[np.int64],
     layer: TeacherLayer,
 ) -> AssignedTeacher:
-    """The model as a teacher of these images, which are at these positions of the whole collection."""
+    """The model as a teacher of these images; `positions` are theirs in the whole collection."""
     net = (
         with_fast_small_maps(fold_batch_norms(model.net, model.input_spec.size))
         if context.machine.fast_small_maps
@@ -110,15 +111,15 @@ def _assigned_teacher(
     if layer == "projection":
         return AssignedTeacher(context.machine.to_device(Teacher(net)), positions)
     pixels, some = pixels_of(context, images, model.input_spec), sample(len(images), USUAL, 0)
-    usual = encode(net, model.input_spec, pixels, context.machine, layer=layer, positions=some)
-    teacher = context.machine.to_device(Teacher(net, layer, usual))
-    return AssignedTeacher(teacher, positions, usual if len(some) == len(positions) else None)
+    features = encode(net, model.input_spec, pixels, context.machine, layer=layer, positions=some)
+    teacher = context.machine.to_device(Teacher(net, layer, features))
+    return AssignedTeacher(teacher, positions, features if len(some) == len(positions) else None)
 
 
 def _cached_targets(
-    context: StageContext, lessons: Sequence[AssignedTeacher], images: Images, input_spec: InputSpec
+    context: StageContext, assigned: Sequence[AssignedTeacher], images: Images, input_spec: InputSpec
 ) -> TeacherTargets:
-    """What each teacher has to say of its own images' center views."""
+    """The features that each teacher gives of the center views of its images, from a file in the stage's folder."""
     return cache_targets(
-        context.folder / TARGETS, lessons, input_spec, pixels_of(context, images, input_spec), context.machine
+        context.folder / TARGETS, assigned, input_spec, pixels_of(context, images, input_spec), context.machine
     )
