@@ -97,7 +97,7 @@ def table(n: int) -> pa.Table:
 
 
 def cache_of(images: Images, folder: Path) -> Path:
-    """Where `divcon.data.pixels.pixel_cache` looks for these images' pixels."""
+    """The folder in which `divcon.data.pixels.pixel_cache` keeps the pixels of these images."""
     from divcon.data.decoding.formats import DECODER_VERSIONS
     from divcon.data.pixels.pixel_cache import VERSION
     from divcon.files.integrity import digest
@@ -106,7 +106,7 @@ def cache_of(images: Images, folder: Path) -> Path:
 
 
 def held(folder: Path) -> Peaks:
-    """What a process that trains on the collection held."""
+    """The memory that a process held while it trained on the collection."""
     command = [sys.executable, "-m", "benchmarks.bench_memory", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

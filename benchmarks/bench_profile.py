@@ -71,7 +71,7 @@ def by_operation(profiled: Any) -> dict[str, float]:
 
 
 def _stands_for_one(event: Any) -> bool:
-    """Whether this is the product itself, done by `divcon.nets.fast_small_maps`."""
+    """True if this is the matrix product itself, of `divcon.nets.fast_small_maps`."""
     above = event.cpu_parent
     while above is not None and PRODUCT not in above.name:
         above = above.cpu_parent
@@ -83,7 +83,7 @@ def convolutions(share: dict[str, float]) -> float:
 
 
 def largest(shares: list[dict[str, float]]) -> str:
-    """What the rest of the time went to, in words."""
+    """The operations that took the rest of the time, in words."""
     rest = {name: part for name, part in shares[-1].items() if "conv" not in name.lower()}
     first = sorted(rest, key=lambda name: -rest[name])[:5]
     return "the most of it: " + ", ".join(f"{name.split('::')[-1]} {rest[name]:.1%}" for name in first)

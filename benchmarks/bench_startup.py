@@ -55,7 +55,7 @@ def views(place: Path, times: int) -> Iterator[Row]:
 
 
 def compiled(place: Path) -> set[tuple[str, int]]:
-    """What numba has kept, and when it was written."""
+    """The files of numba's cache, each with the time at which it was written."""
     return {(str(file), file.stat().st_mtime_ns) for file in (place / "cache").rglob("*.nbc")}
 
 

@@ -97,7 +97,7 @@ def _send(pipe: Connection, family: str) -> None:
 
 
 def row(name: str) -> dict[str, Any]:
-    """What becomes of a network at 64 pixels, or else at the size it was designed for."""
+    """The result of training a network at 64 pixels, or else at the size it was designed for."""
     spec = EncoderSpec(name)
     sizes = [size for size in SIZES if accepts_size(spec, size, lambda size: [size])]
     size = next((size for size in (USUAL, designed_size(name), *sizes) if size in sizes), USUAL)

@@ -81,7 +81,7 @@ def measure_on(options: Mapping[str, Any], rows: Rows, collection: str) -> list[
 
 
 def trained() -> dict[str, dict[str, Any]]:
-    """What is compared: the untrained encoder, every small recipe, and DnC made of other methods."""
+    """The compared encoders: the untrained one, every small recipe, and DnC made of other methods."""
     small = [name for name in recipes.names() if not name.endswith(("_paper", "_1000", "_3000", "_4500"))]
     alone = {name: {"recipe": name, **({} if name == "nmf" else NETWORK)} for name in small}
     mixed = {f"dnc of {name}": {"recipe": "dnc", "method": name, **NETWORK} for name in MIXED}
@@ -102,7 +102,7 @@ def measured(data: Path, labeled: Path, out: Path, options: Mapping[str, Any], o
 
 
 def said(verb: str, *words: object) -> dict[str, Any]:
-    """What `divcon VERB` answers, on this collection's half of the cores."""
+    """The answer of `divcon VERB`, on this collection's half of the cores."""
     command = [sys.executable, "-m", "divcon", verb, *map(str, words), "--json"]
     share = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
     answer: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=share).stdout)

@@ -42,7 +42,7 @@ QUEUE = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What both sides train: `picture` is the side of the square pictures that views of `size` are taken from."""
+    """The training of both sides: `picture` is the side of the square pictures that views of `size` are taken from."""
 
     name: str
     method: str

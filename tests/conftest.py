@@ -1,4 +1,4 @@
-"""What the tests share: a made collection, a cache, and the smallest of runs."""
+"""Fixtures of all tests: a made collection, a cache, and the smallest of runs."""
 
 import os
 import signal

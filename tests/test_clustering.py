@@ -51,7 +51,7 @@ def bits(fit: KMeans) -> tuple[bytes, ...]:
 
 
 def same_division(a: Tensor, b: Tensor) -> bool:
-    """Whether two labelings differ in nothing but the clusters' numbers."""
+    """True if two labelings differ only in the numbers of the clusters."""
     return len(set(zip(a.tolist(), b.tolist()))) == len(set(a.tolist())) == len(set(b.tolist()))
 
 

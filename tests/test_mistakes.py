@@ -97,7 +97,7 @@ class Ran:
         return ["base", *(f"experts/{k}" for k in range(self.clusters.k)), "student"]
 
     def seen(self, place: Any, positions: np.ndarray | None = None) -> Tensor:
-        """What the base sees on center views."""
+        """The features that the base gives of center views."""
         return encode(self.base.net, self.base.input_spec, self.pixels, Machine(), layer=place, positions=positions)
 
 

@@ -80,7 +80,7 @@ def answered(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int,
 
 
 def answers(run: Path, photos: Path) -> dict[str, list[str]]:
-    """What is typed, by verb; redo comes last, for it removes what it is asked about."""
+    """The commands, by verb; redo comes last, because it removes stages."""
     out = f"out={run.parent / 'some.parquet'}"
     return {
         "status": ["status", str(run)], "verify": ["status", str(run), "verify=true"], "eval": ["eval", str(run), str(photos), "tasks=knn"],

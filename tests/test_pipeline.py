@@ -44,7 +44,7 @@ def finished(photos: Path) -> Path:
 
 
 def command(photos: Path, out: Path, *words: str, epochs: float = EPOCHS) -> list[str]:
-    """What one types for the run of `finished`."""
+    """The words of the command for the run of `finished`."""
     options = [f"{key}={value}" for key, value in {**TINY, "epochs": epochs}.items()]
     return ["run", str(photos), f"out={out}", *options, *words]
 

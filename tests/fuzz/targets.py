@@ -1,4 +1,4 @@
-"""What is fuzzed: for each kind of file that is parsed here, seeds to begin with, and what may be raised by reading one."""
+"""The targets of fuzzing: for each kind of file that is parsed, seeds to begin with, and the errors that reading one may raise."""
 
 import contextlib
 import io
@@ -114,7 +114,7 @@ def _shards(data: bytes) -> None:
 
 
 def options() -> Target:
-    """What is typed, a word a line."""
+    """Options as they are typed, a word a line."""
     lines = "epochs=60\nclusters.k=5\nmean=[0.5, 0.5, 0.5]\ninclude=*.jpg\nnear_duplicates=drop\nseed=1e400\nbase=null"
     return Target([lines.encode(), b"epochs=NaN", b'include=["a", "b"]'], _options)
 
