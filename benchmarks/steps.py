@@ -87,7 +87,9 @@ class Case:
 def pictures(n: int, side: int) -> list[Picture]:
     """n different square pictures, made as `divcon.data.synthetic` makes them."""
     kinds = itertools.cycle(synthetic.KINDS.values())
-    return [synthetic.draw_image(draw, np.random.default_rng(i), side)[:side, :side] for i, draw in zip(range(n), kinds)]
+    return [
+        synthetic.draw_image(draw, np.random.default_rng(i), side)[:side, :side] for i, draw in zip(range(n), kinds)
+    ]
 
 
 def chosen() -> Machine:
