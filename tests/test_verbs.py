@@ -118,3 +118,10 @@ def test_methods_lists_every_method_that_a_recipe_takes_and_nothing_else(capsys:
     listed = set(json.loads(capsys.readouterr().out))
     assert listed == {name for name in method_files() if takes(name)}
     assert "moclr" in listed and not listed & {"contract", "distill", "classify"}
+
+
+def test_all_about_one_recipe_is_shown_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed(["recipes", "moclr_paper"]) == 0
+    shown = capsys.readouterr().out
+    assert "divcon run DATA out=RUN recipe=moclr_paper" in shown and "Expected: " in shown
+    assert told(["recipes", "moclar"], capsys) == (64, "divcon: unknown recipe 'moclar'; did you mean 'moclr'?")
