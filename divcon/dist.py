@@ -1,6 +1,7 @@
-"""Collective operations over the ranks of torch.distributed; on one process each returns its input, so callers never ask.
+"""Collective operations over the ranks of torch.distributed. With one process they change nothing: callers need no special
+case.
 
-Losses, norms, the training loop and resuming know ranks; `divcon run` does not start any yet.
+Losses, batch norm, the training loop and resuming support several ranks; `divcon run` uses one process for now.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +23,8 @@ def rank() -> int:
 
 
 def all_gather(x: Tensor) -> Tensor:
-    """Return the rows of all ranks, by rank: [n, ...] -> [ranks * n, ...]. Gradients flow back to each rank."""
+    """Return the rows of all ranks, in the order of ranks: [n, ...] -> [ranks * n, ...]. Each rank has the same number of rows,
+    and in backward gets the sum of the gradients of all ranks."""
     if world_size() == 1:
         return x
     parts: list[Tensor] = _Gather.apply(x)
@@ -30,7 +32,7 @@ def all_gather(x: Tensor) -> Tensor:
 
 
 def all_sum(x: Tensor) -> Tensor:
-    """Return the sum over ranks, element by element. Gradients flow back to each rank."""
+    """Return the sum over ranks, element by element. In backward each rank gets the sum of the gradients of all ranks."""
     if world_size() == 1:
         return x
     total: Tensor = _Sum.apply(x)
@@ -38,7 +40,7 @@ def all_sum(x: Tensor) -> Tensor:
 
 
 def draw_rows(draw: Callable[..., Tensor], n: int, *shape: int, device: torch.device) -> Tensor:
-    """Return this rank's [n, *shape] of the random numbers that one process would draw for the batch of all ranks.
+    """Draw random numbers for the batch of all ranks, and return the n rows of this rank: [n, *shape].
 
     `draw` is torch.randn or a function like it. All ranks' generators must be in the same state, as the training loop sets
     them at each step.
@@ -67,8 +69,8 @@ def all_mean(tensors: Sequence[Tensor]) -> None:
         tensor /= world_size()
 
 
-def rank_zero_first(function: Callable[[], None]) -> None:
-    """Call the function on rank 0 while the other ranks wait."""
+def only_on_rank_zero(function: Callable[[], None]) -> None:
+    """Call the function on rank 0 only; the other ranks wait until it is done."""
     if rank() == 0:
         function()
     if world_size() > 1:

@@ -132,7 +132,7 @@ def rank_main(rank: int, folder: Path) -> None:
     result["identity"] = {"world": dist.world_size(), "rank": dist.rank()}
     result["any"] = [dist.any_rank(False), dist.any_rank(dist.rank() == 1)]
     result["fault"] = alone_at_fault(1)
-    dist.rank_zero_first(lambda: (folder / "first").write_text(str(rank)))
+    dist.only_on_rank_zero(lambda: (folder / "first").write_text(str(rank)))
     result["first"] = (folder / "first").read_text()
     torch.save(result, folder / f"{rank}.pt")
     td.destroy_process_group()
@@ -257,7 +257,7 @@ def test_on_one_process_every_function_is_the_identity() -> None:
     x.grad = torch.ones_like(x)
     dist.all_mean([x.grad])
     done: list[int] = []
-    dist.rank_zero_first(lambda: done.append(1))
+    dist.only_on_rank_zero(lambda: done.append(1))
     assert dist.all_gather(x) is x and dist.all_sum(x) is x and torch.equal(x.grad, torch.ones_like(x))
     assert (dist.world_size(), dist.rank(), dist.any_rank(True), dist.any_rank(False), done) == (1, 0, True, False, [1])
     assert not td.is_initialized() and np.isfinite(x.detach().numpy()).all()

@@ -97,7 +97,7 @@ def test_a_run_with_a_vision_transformer_and_small_crops_ends_and_its_encoder_se
         ({"encoder": "test_convnext", "size": 48, "recipe": "swav"}, r"24 pixels.*size=48.*base.options.crops=0"),
         ({"encoder": "test_convnext", "size": 48, "recipe": "deepcluster_v2"}, r"24 pixels.*base.options.crops=0"),
         ({"encoder": "test_vit", "size": 64, "recipe": "jigsaw"}, r"36 pixels.*dynamic_img_pad"),
-        ({"encoder": "test_convnext", "size": 32, "recipe": "context"}, r"base.options.zoom=5 would do"),
+        ({"encoder": "test_convnext", "size": 32, "recipe": "context"}, r"base.options.zoom=5 would work"),
     ],
 )  # fmt: skip
 def test_an_encoder_that_does_not_take_a_views_size_is_refused_with_what_works(

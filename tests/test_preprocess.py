@@ -26,7 +26,7 @@ from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.net import Net
 from divcon.nets.preprocessing import PREPROCESSING
 from divcon.nets.trained import InputSpec, Trained
-from divcon.train.pretrained import Encoder, Preprocess
+from divcon.train.loaded_encoder import Encoder, Preprocess
 
 SIZE = 32
 TURNED = 0x0112, 6  # EXIF's note of a camera that was held upright

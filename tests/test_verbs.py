@@ -44,11 +44,11 @@ def largest(run: str | Path, *, n: int = 3) -> LargestAnswer:
 CLI = '''
 """divcon largest RUN [n=3]"""
 
-from .arguments import Json, Run, Words, typed_options
+from .arguments import Json, RunArgument, Words, typed_options
 from .terminal import print_answer, table
 
 
-def largest(run: Run, words: Words = None, json: Json = False) -> None:
+def largest(run: RunArgument, words: Words = None, json: Json = False) -> None:
     """Name the largest stages of a run."""
     options = typed_options(words, "n")
     from ..api import largest

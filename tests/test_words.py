@@ -1,7 +1,6 @@
 """Messages name options as they are typed; programs may pass paths and pictures of any usual kind."""
 
 import dataclasses
-import inspect
 import io
 import json
 import os
@@ -23,7 +22,7 @@ import divcon
 from divcon.api import index, models, run_plan
 from divcon.api.behavior import Behavior
 from divcon.api.encoder_check import check_encoders
-from divcon.api.entry import PATH_ARGUMENTS
+from divcon.api.entry import PATH_ARGUMENTS, path_arguments, runs_concurrently
 from divcon.api.preflight import refuse_what_fails_later
 from divcon.cli import _with_interrupt_error
 from divcon.config import parse_options, validate_fields, with_options
@@ -35,9 +34,9 @@ from divcon.nets.trained import InputSpec
 from divcon.pipelines.recipe import Recipe
 from divcon.recipes import Options, named
 from divcon.signals import deferred_signals
+from divcon.train.loaded_encoder import Preprocess
 from divcon.train.nonfinite import StepValues
 from divcon.train.nonfinite import check as guard_check
-from divcon.train.pretrained import Preprocess
 
 
 def recipe(words: list[str], **short: Any) -> Recipe:
@@ -278,11 +277,13 @@ def takes_text(hint: Any) -> bool:
 
 
 def test_every_argument_of_a_verb_that_may_be_a_path_is_converted_as_one() -> None:
+    @runs_concurrently
+    def look(image: str | Path, *, out: Path | None = None, name: str = "~") -> tuple[object, ...]:
+        return image, out, name
+
+    assert look("~/a.png", out=Path("~/b")) == (str(Path("~/a.png").expanduser()), Path("~/b").expanduser(), "~")
     for verb in (*VERBS, index.index, models.find_model, run_plan.prepare_run):
-        hints = get_type_hints(verb)
-        for name in inspect.signature(verb).parameters:
-            if Path in getattr(hints[name], "__args__", ()):
-                assert name in PATH_ARGUMENTS, (verb, name)
+        assert path_arguments(verb) or verb in (divcon.demo,), verb
 
 
 def test_every_option_that_may_be_any_text_is_known_to_be_a_path_or_none() -> None:

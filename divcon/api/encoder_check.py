@@ -31,18 +31,16 @@ class _NoEncoder(nn.Module):
 
 
 def check_encoders(recipe: Recipe) -> None:
-    """UsageError, unless every training's encoder can be built and takes the images it will be shown."""
+    """Raise UsageError, unless the encoder of each training can be built and accepts the images that it will get."""
     tried: set[str] = set()
     for place, training in recipe.trainings():
         spec, size, sizes = training.encoder, training.input_spec.size, _sizes(training)
         case = f"{spec} {size} {sorted(sizes(size))}"
         with named_in_errors(place):
             check_spec(spec)
-            failed = (
-                encoder_trial.first_size_error(spec, size, sorted(sizes(size), reverse=True))
-                if case not in tried
-                else None
-            )
+            if case in tried:
+                continue
+            failed = encoder_trial.first_size_error(spec, size, sorted(sizes(size), reverse=True))
         tried.add(case)
         if failed is not None:
             raise UsageError(_refusal(recipe, place, training, *failed))
@@ -50,7 +48,7 @@ def check_encoders(recipe: Recipe) -> None:
 
 @contextlib.contextmanager
 def named_in_errors(place: str) -> Iterator[None]:
-    """Within, errors about an option of the encoder name it as it is typed, with the training that it belongs to."""
+    """Inside this block, a UsageError about an option of an encoder gets the name of its training: `base.encoder.stem`."""
     try:
         yield
     except UsageError as error:
@@ -61,7 +59,7 @@ def named_in_errors(place: str) -> Iterator[None]:
 
 def _sizes(training: NetworkTraining | Factorization) -> encoder_trial.Sizes:
     """A function from the size of views to the sides, in pixels, of the images that the encoder gets, in training and later."""
-    method = _asked(training) if isinstance(training, Pretrain) else None
+    method = _method_without_encoder(training) if isinstance(training, Pretrain) else None
 
     def sizes(size: int) -> set[int]:
         if isinstance(training, Factorization):
@@ -72,7 +70,7 @@ def _sizes(training: NetworkTraining | Factorization) -> encoder_trial.Sizes:
     return sizes
 
 
-def _asked(training: Pretrain) -> Method:
+def _method_without_encoder(training: Pretrain) -> Method:
     """The method, with its options, around a stand-in for an encoder."""
     with torch.random.fork_rng(devices=[]):
         return method_named(training.method)(_NoEncoder(), FEW, **training.options)
@@ -84,12 +82,12 @@ def _refusal(recipe: Recipe, place: str, training: NetworkTraining | Factorizati
     to_blame = _to_blame(spec, size, sizes)
     if to_blame:
         options = " and ".join(f"{place}.encoder.options.{printable(option)}" for option in to_blame)
-        return f"with {options}, {what}; leave {'it' if len(to_blame) == 1 else 'them'} out, and it does"
+        return f"with {options}, {what}; leave {'it' if len(to_blame) == 1 else 'them'} out, and the encoder takes them"
     ways = _ways_out(place, training, _failing(recipe))
     if side == size:
         return f"{what}; {ways}"
     method = f"{place}.method={training.method}" if isinstance(training, Pretrain) else place
-    return f"{what}, and at size={size} {method} shows it such; {ways}"
+    return f"{what}, and at size={size} {method} gives it such images; {ways}"
 
 
 def _to_blame(spec: EncoderSpec, size: int, sizes: encoder_trial.Sizes) -> list[str]:
@@ -122,16 +120,16 @@ def _ways_out(
         return set().union(*(_sizes(each)(size) for each in together.values()))
 
     work = encoder_trial.working_sizes(spec, size, sizes, _usual(spec))
-    ways = [f"{' or '.join(f'size={side}' for side in work)} would do"] if work else []
+    ways = [f"{' or '.join(f'size={side}' for side in work)} would work"] if work else []
     if all(
         encoder_trial.accepts_size(_padded(each.encoder), each.input_spec.size, _sizes(each))
         for each in together.values()
     ):
         typed = " ".join(f"{its}.encoder.options.dynamic_img_pad=true" for its in together)
-        ways.append(f"{typed}{' (all of them)' if len(together) > 1 else ''} would fill images up to whole patches")
+        ways.append(f"{typed}{' (all of them)' if len(together) > 1 else ''} would pad images to whole patches")
     if isinstance(training, Pretrain):
-        ways.extend(f"{typed} would do at this size" for typed in _options(training, together)[:1])
-    return "; ".join(ways) or "name another encoder: docs/encoders.md says which take what"
+        ways.extend(f"{typed} would work at this size" for typed in _options(training, together)[:1])
+    return "; ".join(ways) or "name another encoder: docs/encoders.md lists the sizes that each one takes"
 
 
 def _padded(spec: EncoderSpec) -> EncoderSpec:
@@ -160,7 +158,7 @@ def _usual(spec: EncoderSpec) -> int:
 
 
 def check_input_size(model: Trained) -> None:
-    """UsageError, unless a network takes images of the size that its encoder.json names."""
+    """Raise UsageError, unless a network takes images of the size that its encoder.json names."""
     why = encoder_trial.size_error(model.net.encoder, model.input_spec.size)
     if why is not None:
         raise UsageError(

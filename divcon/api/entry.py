@@ -9,9 +9,9 @@ import functools
 import inspect
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, get_args, get_type_hints
 
 from .. import host_settings
 from ..errors import UsageError
@@ -20,7 +20,8 @@ from ..files.text import printable
 
 P = ParamSpec("P")
 R = TypeVar("R")
-# Names of arguments and options that are paths. `recipe` and `init` have other values too; none of these begins with ~.
+# Names of options that are paths; an argument of a verb is one by its type. `recipe` and `init` have other values too; none of
+# these begins with ~.
 PATH_ARGUMENTS = {
     "data",
     "out",
@@ -51,31 +52,36 @@ def runs_concurrently(verb: Callable[P, R]) -> Callable[P, R]:
 
 
 def _decorated(verb: Callable[P, R], context: Callable[[], contextlib.AbstractContextManager[None]]) -> Callable[P, R]:
-    signature = inspect.signature(verb)
+    signature, paths = inspect.signature(verb), PATH_ARGUMENTS | path_arguments(verb)
 
     @functools.wraps(verb)
     def decorated(*args: P.args, **kwargs: P.kwargs) -> R:
         bound = signature.bind(*args, **kwargs)
-        bound.arguments = {name: convert_argument(name, value) for name, value in bound.arguments.items()}
+        bound.arguments = {name: convert_argument(name, value, paths) for name, value in bound.arguments.items()}
         with context():
             return verb(*bound.args, **bound.kwargs)
 
     return decorated
 
 
-def convert_argument(name: str, value: object) -> object:
-    """Return the value of the argument or option `name` as if it had been typed.
+def path_arguments(verb: Callable[..., object]) -> set[str]:
+    """Return the names of the arguments whose type has a Path."""
+    return {name for name, hint in get_type_hints(verb).items() if Path in (hint, *get_args(hint))} - {"return"}
+
+
+def convert_argument(name: str, value: object, paths: Collection[str] = frozenset(PATH_ARGUMENTS)) -> object:
+    """Return the value of the argument or option `name` as if it had been typed; `paths` are the names of those that are paths.
 
     A path has its `~` expanded, an array or scalar becomes a list or number, split="none" becomes None; other values are
     returned unchanged. `name` may be dotted, as in "base.lr". Raises UsageError for an output path that is a URL.
     """
     if isinstance(value, Mapping):
-        return {key: convert_argument(str(key), item) for key, item in value.items()}
+        return {key: convert_argument(str(key), item, paths) for key, item in value.items()}
     if name.rpartition(".")[2] == "split":  # a tuple holds names of folders, and one of these may be "none"
         return None if isinstance(value, str) and value.casefold() == "none" else value
     if isinstance(value, list | tuple):
-        return type(value)([convert_argument(name, item) for item in value])
-    if isinstance(value, str | bytes | os.PathLike) and name.rpartition(".")[2] in PATH_ARGUMENTS:
+        return type(value)([convert_argument(name, item, paths) for item in value])
+    if isinstance(value, str | bytes | os.PathLike) and name.rpartition(".")[2] in paths:
         return _convert_path(value, name)
     return value.tolist() if hasattr(value, "tolist") else value
 

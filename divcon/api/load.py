@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..train.pretrained import Encoder
+from ..train.loaded_encoder import Encoder
 from .entry import runs_alone
 from .models import find_model
 

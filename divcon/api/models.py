@@ -20,7 +20,7 @@ from ..train.encode import encode
 from .encoder_check import check_input_size
 from .entry import UNTRAINED, runs_alone
 
-Patterns = str | tuple[str, ...]  # of paths
+Patterns = str | tuple[str, ...]  # patterns of paths, for include= and exclude=
 
 
 @runs_alone
@@ -38,7 +38,7 @@ def find_model(model: str | Path) -> Trained:
     final = folder / RunRecord.read(folder).final
     if not StageFolder(final).is_done:
         raise InputError(
-            f"{printable(final)} is not done; go on with divcon run, or name a finished stage, like {printable(folder)}/base"
+            f"{printable(final)} is not done; resume it with divcon run, or name a finished stage, like {printable(folder)}/base"
         )
     return Trained.load(final)
 
@@ -54,8 +54,9 @@ def _untrained(name: str) -> Trained:
 
 
 def _any_finished(run: Path) -> Path:
-    for description in sorted(run.rglob(ENCODER_SETTINGS)):
-        return description.parent
+    settings = next(iter(sorted(run.rglob(ENCODER_SETTINGS))), None)
+    if settings is not None:
+        return settings.parent
     raise InputError(f"{printable(run)} has no finished stage yet, so its architecture is not known")
 
 
@@ -69,8 +70,9 @@ def extract_features(
     workers: Workers | None = None,
 ) -> torch.Tensor:
     """Return the model's features of the center view of every image, in the images' order: [N, D], float32."""
-    here = machine.choose(cache, workers=workers)
-    pixels = open_pixels(images, model.input_spec.short_side, cache=cache, cache_gb=cache_gb, workers=here.workers)
-    with here.use():
+    chosen = machine.choose(cache, workers=workers)
+    with chosen.use():
         check_input_size(model)
-        return encode(model.net, model.input_spec, pixels, here, layer=layer)
+    pixels = open_pixels(images, model.input_spec.short_side, cache=cache, cache_gb=cache_gb, workers=chosen.workers)
+    with chosen.use():
+        return encode(model.net, model.input_spec, pixels, chosen, layer=layer)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ..runs.forget import forget_stages
+from ..runs.records import run_record
 from .entry import runs_concurrently
-from .status import run_record
 
 
 @runs_concurrently

@@ -4,13 +4,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..errors import DamagedError, InputError
-from ..files.text import printable
+from ..errors import DamagedError
 from ..runs import owner
 from ..runs.folder import RunFolder, StageFolder
 from ..runs.json_files import as_record, load_record
 from ..runs.metrics_file import read_lines
-from ..runs.records import MetricsLine, RunRecord, StageRecord, StateRecord, Throughput
+from ..runs.records import MetricsLine, StageRecord, StateRecord, Throughput, run_record
 from ..runs.verify import verify_run
 from .entry import runs_concurrently
 
@@ -28,13 +27,6 @@ def status(run: str | Path, *, verify: bool = False) -> dict[str, Any]:
     if verify:
         result["damaged"] = verify_run(folder.path)
     return result
-
-
-def run_record(folder: Path) -> RunRecord:
-    """The record of a run; InputError where the folder is not a run."""
-    if not RunFolder(folder).is_run:
-        raise InputError(f"{printable(folder)} is not a run: there is no run.json in it")
-    return RunRecord.read(folder)
 
 
 def stage_status(folder: StageFolder) -> dict[str, Any]:

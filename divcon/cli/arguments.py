@@ -9,9 +9,9 @@ from ..errors import UsageError
 from ..files.paths import expand_home
 
 DATA_HELP = "A folder of images, of any nesting, or tar shards: 'shards/{000..123}.tar'."
-Data = Annotated[str, typer.Argument(help=DATA_HELP)]
-Model = Annotated[str, typer.Argument(help="A run, a stage's folder, random:RUN, or random:NAME.")]
-Run = Annotated[str, typer.Argument(help="A run folder.")]
+DataArgument = Annotated[str, typer.Argument(help=DATA_HELP)]
+ModelArgument = Annotated[str, typer.Argument(help="A run, a stage's folder, random:RUN, or random:NAME.")]
+RunArgument = Annotated[str, typer.Argument(help="A run folder.")]
 Words = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Options, typed key=value.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; all else on stderr.")]
 
@@ -44,7 +44,7 @@ def _is_path(word: str) -> bool:
     return (not equals or "/" in key) and os.path.lexists(expand_home(word))
 
 
-def take_required(options: dict[str, Any], key: str, example: str) -> str:
+def take_output(options: dict[str, Any], key: str, example: str) -> str:
     """Remove a required option from the options and return its value; raise UsageError if it is missing."""
     if key not in options:
         raise UsageError(f"{key}= is missing: say where to write, like {example}")

@@ -1,14 +1,14 @@
 """divcon embed MODEL DATA out=FILE.parquet"""
 
-from .arguments import Data, Json, Model, Words, split_data_and_options, take_required, typed_options
+from .arguments import DataArgument, Json, ModelArgument, Words, split_data_and_options, take_output, typed_options
 from .terminal import print_answer
 
 
-def embed(model: Model, data: Data, words: Words = None, json: Json = False) -> None:
+def embed(model: ModelArgument, data: DataArgument, words: Words = None, json: Json = False) -> None:
     """Write a model's features to a parquet file. Columns: path, path_bytes, picture (copies have one number), embedding."""
     paths, words = split_data_and_options(data, words)
     options = typed_options(words, "out", "include", "exclude", "layer", "cache", "cache_gb", "workers")
-    out = take_required(options, "out", "out=photos.parquet")
+    out = take_output(options, "out", "out=photos.parquet")
     from ..api import embed
     from ..config import validate_arguments
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import few
-from .arguments import Json, Model, Words, typed_options
+from .arguments import Json, ModelArgument, Words, typed_options
 from .terminal import print_answer
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def eval(
-    model: Model,
+    model: ModelArgument,
     labeled: Annotated[
         str, typer.Argument(help="A folder whose subfolders are the classes, or train/ and test/ with such subfolders.")
     ],

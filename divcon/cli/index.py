@@ -1,10 +1,10 @@
 """divcon index DATA"""
 
-from .arguments import Data, Json, Words, split_data_and_options, typed_options
+from .arguments import DataArgument, Json, Words, split_data_and_options, typed_options
 from .terminal import print_answer
 
 
-def index(data: Data, words: Words = None, json: Json = False) -> None:
+def index(data: DataArgument, words: Words = None, json: Json = False) -> None:
     """Read every file once and store an index. Later commands then start at once; out=FOLDER writes the index there too."""
     paths, words = split_data_and_options(data, words)
     options = typed_options(words, "out", "include", "exclude", "near_duplicates", "cache", "workers")

@@ -3,14 +3,14 @@
 from typing import TYPE_CHECKING
 
 from ..files.text import printable
-from .arguments import Data, Json, Words, split_data_and_options, typed_options
+from .arguments import DataArgument, Json, Words, split_data_and_options, typed_options
 from .terminal import print_answer, table
 
 if TYPE_CHECKING:
     from ..api.look import LookAnswer
 
 
-def look(data: Data, words: Words = None, json: Json = False) -> None:
+def look(data: DataArgument, words: Words = None, json: Json = False) -> None:
     """Count the files of a collection. They are found, used, duplicates, or rejected with a reason; sheet=FILE.png draws some
     of the pictures, rejected=FILE.csv lists every rejected file."""
     paths, words = split_data_and_options(data, words)

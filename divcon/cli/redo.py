@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 
 from ..errors import few
-from .arguments import Json, Run
+from .arguments import Json, RunArgument
 from .terminal import print_answer
 
 
 def redo(
-    run: Run,
+    run: RunArgument,
     stage: Annotated[str, typer.Argument(help="A stage: base, clusters, experts/3, student ...")],
     json: Json = False,
 ) -> None:

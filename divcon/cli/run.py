@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 import typer
 
-from .arguments import Data, Json, Words, split_data_and_options, take_required, typed_options
+from .arguments import DataArgument, Json, Words, split_data_and_options, take_output, typed_options
 from .terminal import print_answer, table
 
 
 def run(
-    data: Data,
+    data: DataArgument,
     words: Words = None,
     only: Annotated[str | None, typer.Option(help="Do this stage only, e.g. experts/3.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show the stages and their cost; do nothing.")] = False,
@@ -25,7 +25,7 @@ def run(
     """Train an encoder on a folder of images. Type out=RUN, and recipe=dnc epochs=60 size=32 ... as you like."""
     paths, words = split_data_and_options(data, words)
     options = typed_options(words)
-    out = take_required(options, "out", "out=runs/photos")
+    out = take_output(options, "out", "out=runs/photos")
     if plan:
         from ..api.plan import plan as plan_run
 

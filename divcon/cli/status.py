@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from .arguments import Json, Run, Words, typed_options
+from .arguments import Json, RunArgument, Words, typed_options
 from .terminal import print_answer, table
 
 
-def status(run: Run, words: Words = None, json: Json = False) -> None:
+def status(run: RunArgument, words: Words = None, json: Json = False) -> None:
     """Show the state of each stage of a run. Each is done, running, waiting, interrupted or failed, with its progress, speed
     and time left; verify=true checks every hash."""
     options = typed_options(words, "verify")

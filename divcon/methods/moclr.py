@@ -15,8 +15,8 @@ from .settings import PaperSettings, Settings, SmallSettings, measured
 
 
 class MoCLR(MomentumMethod):
-    """Negatives are the momentum projections of the other view of the other images of the global batch; no queue, no
-    predictor. `momentum=None` derives its start from the number of steps. The paper gives no temperature: 0.1 is SimCLR's."""
+    """The negatives are the other images of the batch of all ranks, in their other view, projected by the momentum encoder.
+    There is no queue and no predictor. With `momentum=None` the first momentum is computed from the number of steps."""
 
     about = "contrast with a momentum encoder's view of the same batch; the base and the experts of DnC"
 

@@ -1,4 +1,4 @@
-"""Batch norm over the batch of all ranks. `nn.SyncBatchNorm` does the same on GPUs only."""
+"""Batch norm over the batch of all ranks. `nn.SyncBatchNorm` needs GPUs; this one works on CPUs too."""
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,8 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 def moments_of_all_ranks(x: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Return the mean and the biased variance of each channel [C] over the batch of all ranks, and the count of values."""
+    """Return the mean and the biased variance of each channel [C] over the batch of all ranks, and the number of
+    values of a channel. Each rank has the same number of images."""
     dims = [d for d in range(x.dim()) if d != 1]
     n = x.numel() / x.shape[1] * dist.world_size()
     mean = dist.all_sum(x.sum(dims)) / n
@@ -41,17 +42,18 @@ def moments_of_all_ranks(x: Tensor) -> tuple[Tensor, Tensor, float]:
 
 
 def over_all_ranks(module: nn.Module) -> nn.Module:
-    """Replace every batch norm of the network by one over all ranks, and return it. With one rank nothing changes."""
+    """Replace each BatchNorm2d of a network by one with statistics over all ranks, and return the network. With one rank nothing
+    changes. Call it before the network is moved to a device. Heads use BatchNorm from the start."""
     if dist.world_size() == 1:
         return module
     for name, child in module.named_children():
         module.add_module(name, over_all_ranks(child))
-    return _over_all_ranks(module) if isinstance(module, nn.BatchNorm2d) else module
+    return _replaced(module) if isinstance(module, nn.BatchNorm2d) else module
 
 
-def _over_all_ranks(norm: nn.BatchNorm2d) -> nn.Module:
+def _replaced(norm: nn.BatchNorm2d) -> nn.Module:
     replacement = _NormThenActivation(norm.num_features, eps=norm.eps, momentum=norm.momentum, affine=norm.affine)
-    for name, child in norm.named_children():  # the norms of timm contain their activation
+    for name, child in norm.named_children():  # those of timm have dropout and activation as children
         replacement.add_module(name, child)
     replacement.load_state_dict(norm.state_dict())
     return replacement

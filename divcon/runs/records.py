@@ -12,7 +12,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from .. import __version__
 from ..config import to_json_value
-from ..errors import DamagedError
+from ..errors import DamagedError, InputError
 from ..files.integrity import write_json
 from ..files.text import printable
 from .folder import RunFolder
@@ -72,8 +72,10 @@ class MetricsLine(Throughput):
 
 @dataclass(frozen=True)
 class RunRecord:
-    """run.json: the options as typed, and each with the value it came out with; the machine; the images; the stages.
+    """run.json: the options as typed, and each with the value it came out with; the machine; the stages.
 
+    `images` is the fingerprint of the collection and `used` the number of its images. A run does not say where they lie: a
+    verb that needs them takes DATA, and compares fingerprints.
     `groups` has the number of stages in a group (`experts`), once it is known; `done` has the SHA-256 of each stage.json,
     once all stages are done.
     """
@@ -126,6 +128,13 @@ class RunRecord:
 def _said(options: Mapping[str, Any], name: str) -> str:
     value = options.get(name)
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def run_record(folder: Path) -> RunRecord:
+    """Return the record of a run; InputError where the folder is not a run. Verbs that take a RUN begin with it."""
+    if not RunFolder(folder).is_run:
+        raise InputError(f"{printable(folder)} is not a run: there is no run.json in it")
+    return RunRecord.read(folder)
 
 
 def position_of(order: Sequence[str], stage: str) -> int:

@@ -25,10 +25,10 @@ def refuse_links(run: Path, stages: Sequence[str]) -> None:
 
 def refuse_foreign_folder(folder: Path, data: Data) -> None:
     """Refuse a folder that holds something else than a run, or lies among the images."""
-    for pile in as_paths(data):
-        if folder.resolve().is_relative_to(pile.resolve()):
+    for root in as_paths(data):
+        if folder.resolve().is_relative_to(root.resolve()):
             raise UsageError(
-                f"out={printable(folder)} lies inside the collection; name a folder outside {printable(pile)}"
+                f"out={printable(folder)} lies inside the collection; name a folder outside {printable(root)}"
             )
     if folder.exists() and not folder.is_dir():
         raise OwnedError(f"out={printable(folder)} is a file; name a folder that is not there yet")

@@ -1,4 +1,4 @@
-"""A run: a folder of named stages, each done once (runs/folder.py has the files)."""
+"""A run: a folder of named stages, each done once (runs/folder.py lists the files)."""
 
 import contextlib
 import json
@@ -37,8 +37,11 @@ class Taken(Summary):
 
 
 class Run:
-    """`only` names the one stage, or group of stages, to do here; `taken` stages come from the folders of other runs;
-    `changes` are the options that differ from what the run was begun with, in words."""
+    """Does stages in a folder: `stage(name, function, ...)` makes the artifact, or loads it if it is done.
+
+    `only` names the one stage, or group of stages, to do here. `taken` are the stages that come from other runs, with their
+    folders there. `changes` are the options that differ from what the run was begun with, in words.
+    """
 
     def __init__(
         self,
@@ -66,7 +69,7 @@ class Run:
     def stage(
         self, name: str, do: Callable[Concatenate[StageContext, P], Result[A]], *args: P.args, **kwargs: P.kwargs
     ) -> A:
-        """Do the stage, or read back what it made before if it was asked for in just this way."""
+        """Do the stage; or load its artifact, if it was done with the same function, artifacts and recipe."""
         kind: type[A] = made_by(do)
         key = _key(do, [*args, *kwargs.values()])
         if name in self.taken:
@@ -90,7 +93,7 @@ class Run:
         self._record_group(name, len(each))
         for i, args in enumerate(each):
             if self._folder(f"{name}/{i}").is_done:
-                self.stage(f"{name}/{i}", do, *args)  # a change is refused before any is done differently
+                self.stage(f"{name}/{i}", do, *args)  # a changed option is refused before new work begins
         results, waiting = [], []
         for i, args in enumerate(each):
             try:
@@ -107,7 +110,7 @@ class Run:
         return RunFolder(self.folder).stage(name)
 
     def _record_group(self, name: str, size: int) -> None:
-        """Write down how many stages a group has, now that it is known."""
+        """Write down how many stages a group has: before the clusters are made, nobody knows it."""
         if not RunFolder(self.folder).is_run or RunRecord.read(self.folder).groups.get(name) == size:
             return
         with owner.owned_briefly(self.folder, steal=self.steal_lock):
@@ -142,8 +145,9 @@ class Run:
         with owner.owned(folder.path, steal=self.steal_lock):
             if folder.is_done:  # another process was quicker
                 self._refuse_changes(name, key)
+                self._verify(name)
                 return
-            state = StageState(folder, key, self._seconds_before(name, key))
+            state = StageState(folder, key, self._prepare_folder(name, key))
             with state.running():
                 failpoints.at("stage.begun")
                 summary = make(self._context(name, state))
@@ -167,9 +171,9 @@ class Run:
             write_state=state.write,
         )
 
-    def _seconds_before(self, name: str, key: Any) -> float:
-        """The seconds already spent on this very stage. A stage that was saved can't be asked for differently; what else was
-        left is cleared away."""
+    def _prepare_folder(self, name: str, key: Any) -> float:
+        """Delete remains that can't be used, and return the seconds that were already spent on this same stage. UsageError, if
+        there are checkpoints of other options."""
         folder = self._folder(name)
         _clear_half_written(folder.path)
         state = state_left(folder, key, _digest(key))
@@ -184,7 +188,7 @@ class Run:
         return 0.0
 
     def _refuse_changes(self, name: str, key: Any) -> None:
-        """A finished stage can't be asked for differently."""
+        """UsageError, if the finished stage was done with other options."""
         before = load_record(StageRecord, self._folder(name).record).key
         if before != key:
             self._refuse(name, "done", before, key)
@@ -196,7 +200,7 @@ class Run:
             self.verified.add(name)
 
     def _refuse(self, name: str, state: str, before: Any, key: Any) -> None:
-        differ = differences(before, key) if before else [("what its checkpoints are of", "another", "this")]
+        differ = differences(before, key) if before else [("what its checkpoints belong to", "other options", "these")]
         what = self.changes or few((f"{where} was {old!r}, is {new!r}" for where, old, new in differ), "; ")
         raise UsageError(
             f"stage {name} in {printable(self.folder)} was {state} with other options: {what}. "
@@ -211,7 +215,7 @@ def made_by(do: Callable[..., Result[A]]) -> type[A]:
 
 
 def _key(do: Callable[..., object], args: Sequence[object]) -> dict[str, Any]:
-    """The function, the artifacts and the recipe that a stage was asked for, as JSON."""
+    """Return what identifies a stage, as JSON: its function, with the version, and its arguments in their order."""
     return {"do": do.__name__, "version": getattr(do, "version", 1), "args": to_json_value(list(args))}
 
 
@@ -230,20 +234,23 @@ def _tidy(folder: StageFolder) -> None:
     """Remove the files that only a running stage needs."""
     for name in WORKING:
         if name != LOCK:
-            with contextlib.suppress(OSError):  # of a stage that is done, no one needs it
+            with contextlib.suppress(OSError):  # a failure is harmless: the stage is done, and nobody needs these files
                 remove_path(folder.path / name)
 
 
 def _tidy_left(folder: StageFolder) -> None:
     """Tidy up for a process that was killed once its stage was done."""
     if folder.has_working_files():
-        with contextlib.suppress(OwnedError), owner.owned(folder.path):  # or its owner is about to
+        with (
+            contextlib.suppress(OwnedError),
+            owner.owned(folder.path),
+        ):  # another process that owns the folder tidies up itself
             _tidy(folder)
             _clear_half_written(folder.path)
 
 
 def _record(folder: StageFolder, state: StageState, summary: Summary) -> dict[str, Any]:
-    """The content of stage.json, once the files of the result are on the disk."""
+    """Flush the files of the result to the disk, and return the content of stage.json."""
     files = folder.result()
     for path in files:
         fsync(path)

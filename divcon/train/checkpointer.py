@@ -33,7 +33,7 @@ class Checkpointer:
         last, stop = step + 1 == steps, dist.any_rank(signals.stop_requested())
         if stop or last or dist.any_rank(time.monotonic() - self.last_save >= self.context.save_every):
             self.before_saving()
-            dist.rank_zero_first(lambda: self._save(step + 1))
+            dist.only_on_rank_zero(lambda: self._save(step + 1))
             self.last_save = time.monotonic()
         if stop and not last:
             signals.stop_if_requested(f"{printable(self.context.name)} is saved at step {step + 1:,} of {steps:,}")

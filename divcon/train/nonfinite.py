@@ -1,4 +1,4 @@
-"""The check that no loss or gradient that is not finite moves a weight."""
+"""Stop a training before a NaN or an infinite loss or gradient changes the weights."""
 
 from dataclasses import dataclass
 
@@ -27,8 +27,9 @@ class StepValues:
 class NonFiniteGuard:
     """Stops a training before a value that is not finite moves a weight, on every rank at the same step.
 
-    The optimizer learns on the device that it must not move the weights, in this step and in all later ones. The host
-    reads the fault at once. With `late` it reads the fault one step later, so that a GPU need not wait for the host.
+    A flag on the device tells the optimizer to skip this step and all later ones. The CPU reads the flag in the same step.
+    With `late` it reads it one step later, so that the CPU and the GPU do not wait for each other; then the optimizer must
+    read `found_inf`: torch's fused optimizers and our LARS do.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, *, late: bool = False):
@@ -41,8 +42,8 @@ class NonFiniteGuard:
         fault = dist.all_max((~torch.isfinite(loss.detach() + norm)).float())
         if before is not None:
             fault = torch.maximum(fault, before.fault)
-        # torch's fused optimizers read this attribute of themselves, which torch.amp.GradScaler sets in the same way:
-        # where it is 1, they leave weights and state unchanged. It is no declared attribute, hence vars().
+        # Optimizers read this attribute of themselves, which torch.amp.GradScaler sets in the same way: where it is 1, they
+        # leave weights and state unchanged. It is not declared, so the type checker does not know it: hence vars().
         vars(self.optimizer)["found_inf"] = fault
         self.last = StepValues(fault, loss.detach(), norm, index, at)
         check(before if self.late else self.last)
@@ -58,11 +59,11 @@ def check(values: StepValues | None) -> None:
         return
     positions = ", ".join(str(i) for i in values.index[:8].tolist())
     raise FaultError(
-        f"loss {float(values.loss):.4g}, gradient {float(values.gradient_norm):.4g} at step {values.at.step}; the weights "
+        f"the loss or a gradient is not finite (loss {float(values.loss):.4g}, gradient {float(values.gradient_norm):.4g}) at step {values.at.step}; the weights "
         f"were not moved. The batch began with the images at positions {positions}. {_advice(values.at)}"
     )
 
 
 def _advice(at: Step) -> str:
-    """Before the first step the learning rate can't be the cause."""
+    """Return the options to change. Before the first step the learning rate can't be the cause."""
     return "Set precision=fp32" if at.step == 0 else "Lower the stage's lr, or set precision=fp32"

@@ -7,13 +7,13 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
-VISIBLE = 32  # of 255, in any color: a pixel that differs less from the background does not show
-DIFFERENT = 8  # of 255: codecs with losses change one color by less
-HIDDEN_SHARE = (
-    10  # a hidden image differs in one pixel of this many; the colors that codecs spread around an icon, in fewer
-)
-SEEN_SHARE = 100  # an image is visible if one pixel of this many shows
-ENOUGH_SHARE = 4  # white is right, whatever shows on black, if one part of this many of what is there shows on it
+VISIBLE = 32  # of 255, in any channel: a pixel that differs less from the background does not show
+DIFFERENT = 8  # of 255: lossy codecs change a uniform color by less
+# If a tenth of the pixels differ from the median color, an image is hidden behind the alpha; compression noise around an icon
+# changes fewer.
+ONE_HIDDEN_IN = 10
+ONE_SEEN_IN = 100  # an image is visible if one pixel in so many shows
+ONE_ENOUGH_IN = 4  # white is chosen if a quarter of the opaque part shows on it, even if more shows on black
 ROWS = 256  # rows that are compared together
 
 RGBAArray = UInt8[np.ndarray, "h w 4"]
@@ -42,19 +42,19 @@ def composite(image: Image.Image) -> Composite:
 
 
 def is_faint(alpha_counts: Int64[np.ndarray, "256"]) -> bool:
-    """Return True if less than a hundredth of an image can show on any background.
+    """Return True if less than a hundredth of an image is visible, whatever the background.
 
     `alpha_counts` has the number of pixels of each alpha. A pixel with an alpha below VISIBLE differs by less than
     VISIBLE from its background, whatever its color."""
-    return bool(SEEN_SHARE * alpha_counts[VISIBLE:].sum() < alpha_counts.sum())
+    return bool(ONE_SEEN_IN * alpha_counts[VISIBLE:].sum() < alpha_counts.sum())
 
 
 def _alpha_is_a_mistake(image: Image.Image) -> bool:
-    """Return True if nearly nothing shows with the alpha, and something without it."""
+    """Return True if nearly nothing shows with the alpha, and the image has content if the alpha is ignored."""
     alpha_counts = np.array(image.getchannel("A").histogram(), np.int64)
     if not is_faint(alpha_counts):
         return False
-    if not alpha_counts[VISIBLE:].any():  # an image of one color has its shape in the alpha, however faint
+    if not alpha_counts[VISIBLE:].any():  # of an image of one color the alpha is the picture: it is kept
         return not alpha_counts[1:].any() or image.convert("RGB").getcolors(1) is None
     return _has_colors(image)
 
@@ -66,13 +66,13 @@ def _has_colors(image: Image.Image) -> bool:
     count = sum(
         int((abs(rows[:, :, :3] - np.array(median)) >= DIFFERENT).any(axis=2).sum()) for rows in _row_blocks(image)
     )
-    return HIDDEN_SHARE * count >= image.width * image.height
+    return ONE_HIDDEN_IN * count >= image.width * image.height
 
 
 def _shows_on_white(image: Image.Image) -> bool:
     """Return True if as much of the image differs from white as from black, or enough of it.
 
-    Pixels are weighted by their alpha. If little of the background can be seen, a smaller part is enough."""
+    Pixels are weighted by their alpha. If less than a hundredth is transparent, a hundredth is enough instead of a quarter."""
     on_white = on_black = total = 0
     for pixels in _row_blocks(image):
         alpha, colors = pixels[:, :, 3].astype(np.int64), pixels[:, :, :3]
@@ -80,7 +80,7 @@ def _shows_on_white(image: Image.Image) -> bool:
         on_black += int(alpha[colors.max(axis=2) > VISIBLE].sum())
         total += int(alpha.sum())
     transparent = 255 * image.width * image.height - total
-    share = SEEN_SHARE if SEEN_SHARE * transparent < 255 * image.width * image.height else ENOUGH_SHARE
+    share = ONE_SEEN_IN if ONE_SEEN_IN * transparent < 255 * image.width * image.height else ONE_ENOUGH_IN
     return on_white >= on_black or share * on_white >= total
 
 

@@ -1,4 +1,4 @@
-"""BMP with a gray palette: Pillow takes its palette indices for gray values of 1 or 8 bits, whatever their width."""
+"""BMP with a gray palette: Pillow treats its pixels as gray values of 1 or 8 bits, even if they have another width."""
 
 import io
 import struct
@@ -20,7 +20,7 @@ def open_image(data: bytes) -> Image.Image:
         return image
     start, entry = 14 + header, 3 if header == OLD_HEADER else 4
     palette = data[start : start + entry * _colors(data, header, bits)]
-    # Pillow reads indices as indices once the palette is not gray.
+    # One bit of the first color is changed, so that Pillow does not see a gray palette and keeps the indices.
     changed = data[:start] + bytes([palette[0] ^ 1]) + data[start + 1 :]
     image = Image.open(io.BytesIO(changed), formats=["BMP"])
     image.palette = ImagePalette.raw("BGR" if entry == 3 else "BGRX", palette)
@@ -28,13 +28,15 @@ def open_image(data: bytes) -> Image.Image:
 
 
 def load(image: Image.Image, data: bytes) -> None:
-    """Decode all pixels. Pillow does not know that run lengths may leave pixels out."""
+    """Decode all pixels. Pillow can't read run-length encoded (RLE) data that skips pixels: it is rejected by that name.
+
+    A complete RLE stream ends with END_OF_RUNS; without it the file was cut."""
     try:
         image.load()
     except ValueError as error:
         if data[30:31] not in RUN_LENGTHS or not data.endswith(END_OF_RUNS):
             raise Rejected("truncated", str(error)) from error
-        raise Rejected("unsupported_mode", "run lengths that leave pixels out") from error
+        raise Rejected("unsupported_mode", "run-length encoding that skips pixels") from error
 
 
 def _bits(data: bytes) -> int:

@@ -66,7 +66,7 @@ class Layout:
 
 
 def find_layout(root: Path, subfolders: Subfolders, split: Split) -> Layout:
-    """Return the layout that split= asks for; with "auto", the layout that the names of the folders tell."""
+    """Return the layout that split= asks for; with "auto", the layout that the names of the folders suggest."""
     if split is None or split == "none":
         return Layout()
     return _by_names(root, subfolders) if split == "auto" else _by_option(root, subfolders, split)
@@ -79,7 +79,7 @@ def _by_names(root: Path, subfolders: Subfolders) -> Layout:
         return _without_splits(root, subfolders)
     train, test = splits["train"], _test_folder(subfolders, splits)
     others = {name for name in subfolders if name not in splits.values() and name.casefold() not in EXTRA}
-    # Where train/ and test/ have the classes, no folder beside them is a class.
+    # If train/ and test/ share fewer than two classes, the folders beside them may be classes: the user decides.
     if others and len(subfolders[train] & subfolders[test]) < 2:
         raise unclear_names(root, subfolders, roles)
     if len(subfolders[train]) > 1 and _has_no_classes(subfolders[test], subfolders[train]):
@@ -100,7 +100,7 @@ def _without_splits(root: Path, subfolders: Subfolders) -> Layout:
 
 
 def _test_folder(subfolders: Subfolders, splits: Mapping[Role, str]) -> str:
-    """Return test/, or val/ where test/ has no classes: competitions do not publish those."""
+    """Return test/, or val/ where test/ has no classes: competitions do not publish the labels of test/."""
     names = [splits[role] for role in ("test", "val") if role in splits]
     train = subfolders[splits["train"]]
     with_classes = [name for name in names if not _has_no_classes(subfolders[name], train)]
@@ -108,7 +108,7 @@ def _test_folder(subfolders: Subfolders, splits: Mapping[Role, str]) -> str:
 
 
 def _has_no_classes(folders: Set[str], train_classes: Set[str]) -> bool:
-    """Return true for no folder, one folder of all images, or one folder that is no class of the train folder."""
+    """Return True if `folders` is empty, or has one folder that is not a class of train/. Folders like images/ do not count."""
     keys = {name_key(name) for name in folders if name.casefold() not in IMAGE_FOLDERS | EXTRA}
     return len(keys) < 2 and not keys & {name_key(name) for name in train_classes}
 
@@ -142,21 +142,22 @@ def _folders_of_side(root: Path, subfolders: Subfolders, side: str) -> tuple[str
 
 
 def _refuse_splits_below_classes(root: Path, subfolders: Subfolders) -> None:
-    """Refuse cat/train, cat/test: to mix them would be another test than the folder's own."""
+    """Refuse cat/train, cat/test: to mix them would ignore the folder's own split."""
     if len(subfolders) > 1 and all(certain_splits(roles_of(below)) for below in subfolders.values()):
         first = min(subfolders)
         raise splits_below_classes(root, first, subfolders[first])
 
 
 def _refuse_common_subfolders(root: Path, subfolders: Subfolders) -> None:
-    """Refuse folders with the same classes: they may be splits with names in any language, years, folds, domains."""
+    """Refuse folders whose subfolders mostly have the same names: they may be splits (named in another language), years, folds or
+    domains."""
     keys = {name: {name_key(each) for each in below} for name, below in subfolders.items() if below}
-    counts = Counter(key for below in keys.values() for key in below)
+    counts = Counter(key for below in keys.values() for key in below)  # the folders that have a subfolder of this name
     common = {key for key, count in counts.items() if 2 * count > len(keys)}
     others = {name for name in subfolders if name not in keys and name.casefold() not in EXTRA}
     if len(keys) < 2 or len(others) >= len(keys) or common & IMAGE_FOLDERS:
         return
-    most = min(len(below) for below in keys.values()) // 2 + 1
-    if all(len(below & common) >= max(2, most) for below in keys.values()):
+    majority = min(len(below) for below in keys.values()) // 2 + 1
+    if all(len(below & common) >= max(2, majority) for below in keys.values()):
         first = min(keys)
         raise unclear_subfolders(root, subfolders, first, [n for n in subfolders[first] if name_key(n) in common])
