@@ -70,7 +70,7 @@ def conditions(row: Row) -> Iterator[None]:
                 "__kwdefaults__",
                 {**(worker_pool.check_files.__kwdefaults__ or {}), "command": ("false",)},
             )
-        if "the same in all images" in row.what:
+        if "the same for all images" in row.what:
             patch.setattr(learning, "build", lambda *of: blank(build(*of)))
         if row.what == "File too large":
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))

@@ -145,7 +145,7 @@ def test_01_the_hidden_layer_is_clustered(ran: Ran) -> None:
 
 
 def test_02_clusters_are_by_cosine(ran: Ran) -> None:
-    hidden = ran.seen("hidden")
+    hidden = ran.seen("hidden").half().float()  # the features as the stage keeps them
     unit = F.normalize(hidden)
     np.testing.assert_allclose(np.linalg.norm(ran.clusters.centroids, axis=1), 1, atol=1e-5)
     cosines = (unit @ torch.from_numpy(ran.clusters.centroids).T).max(1).values

@@ -117,7 +117,7 @@ def _read_record(folder: Path) -> EncoderRecord:
     file = folder / ENCODER_SETTINGS
     if not file.is_file():
         raise InputError(f"{printable(folder)} holds no encoder; name a finished run, or one of its stages (RUN/base)")
-    record = load_record(EncoderRecord, file)
+    record = load_record(EncoderRecord, file, extra="forbid")
     check_preprocessing(record.preprocess, file)
     return record
 

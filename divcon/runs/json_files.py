@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
@@ -12,17 +12,19 @@ from ..files.integrity import read_json
 from ..files.text import printable
 
 R = TypeVar("R")
+Extra = Literal["ignore", "forbid"]
 
 
-def load_record(kind: type[R], path: Path) -> R:
-    """The record in a file. DamagedError names the field that does not have its type."""
-    return as_record(kind, read_json(path), path)
+def load_record(kind: type[R], path: Path, *, extra: Extra = "ignore") -> R:
+    """Return the record in a file. DamagedError names the field that does not have its type, or, with extra="forbid", that no
+    record has."""
+    return as_record(kind, read_json(path), path, extra=extra)
 
 
-def as_record(kind: type[R], value: object, path: Path) -> R:
-    """The record that a JSON value describes; `path` is the file it came from."""
+def as_record(kind: type[R], value: object, path: Path, *, extra: Extra = "ignore") -> R:
+    """Return the record that a JSON value describes; `path` is the file it came from."""
     try:
-        record: R = _checker(cast(Hashable, kind)).validate_python(value)
+        record: R = _checker(cast(Hashable, kind), extra).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(step) for step in first["loc"]) or "it"
@@ -34,5 +36,5 @@ def as_record(kind: type[R], value: object, path: Path) -> R:
 
 
 @functools.cache
-def _checker(kind: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(with_config(ConfigDict(extra="ignore", allow_inf_nan=False))(cast(type, kind)))
+def _checker(kind: Hashable, extra: Extra) -> TypeAdapter[Any]:
+    return TypeAdapter(with_config(ConfigDict(extra=extra, allow_inf_nan=False))(cast(type, kind)))
