@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from ..clustering.products import each_block, one_thread
+from ..clustering.blocks import each_block, one_thread
 from ..machine import Precision
 from .lbfgs import Curvature, dot
 
