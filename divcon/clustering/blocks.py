@@ -11,7 +11,8 @@ T = TypeVar("T")
 
 
 def each_block(n: int, size: int, job: Callable[[int, int], T]) -> list[T]:
-    """Return job(start, stop) for all blocks of `size` rows out of n, in order, computed on as many threads as torch uses.
+    """Return job(start, stop) for all blocks of `size` rows out of n, in order, computed on as many threads as torch
+    uses.
 
     Inside a job, torch computes on one thread: a block that stays in one core's cache is faster than a shared one, and
     torch's own threads would spin beside these. A thread that has finished a block takes the next one, because waking

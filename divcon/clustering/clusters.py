@@ -48,7 +48,8 @@ class Sample:
 class Clusters:
     """The centroids; for each image, its label and its distance from the centroid that k-means gave it.
 
-    `names` returns the paths of images at some positions. Paths are written to disk, and are no part of the fingerprint.
+    `names` returns the paths of images at some positions. Paths are written to disk, and are no part of the
+    fingerprint.
     """
 
     centroids: Float32[np.ndarray, "k d"]
@@ -78,8 +79,8 @@ class Clusters:
     def merge_small(self, minimum: int) -> "Clusters":
         """Return the clusters that have at least `minimum` images, the largest first.
 
-        The images of a smaller cluster go to the remaining one with the nearest centroid by cosine. The largest cluster always
-        remains.
+        The images of a smaller cluster go to the remaining one with the nearest centroid by cosine. The largest cluster
+        always remains.
         """
         target = _merge_targets(self.centroids, self.sizes, minimum)
         merged_sizes = np.bincount(target, weights=self.sizes, minlength=self.k)
@@ -103,7 +104,8 @@ class Clusters:
 
     @classmethod
     def load(cls, folder: Path) -> "Clusters":
-        """Return the clusters of a folder; the features of the sample stay mapped. Raises DamagedError if they are unreadable."""
+        """Return the clusters of a folder; the features of the sample stay mapped. Raises DamagedError if they are
+        unreadable."""
         try:
             return cls._read(folder)
         except READ_ERRORS as error:

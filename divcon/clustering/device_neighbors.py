@@ -11,15 +11,16 @@ BLOCK_FACTOR = 16  # a block of the bank has this many rows for each query of a 
 def nearest(
     queries: Float[Tensor, "q d"], bank: Float[Tensor, "n d"], k: int, chunk: int
 ) -> tuple[Float32[Tensor, "q k"], Int64[Tensor, "q k"]]:
-    """Return the cosines and the numbers of the k rows of the bank nearest to each query, the nearest first; of equals, the
-    lower number first. `chunk` queries are searched at a time."""
+    """Return the cosines and the numbers of the k rows of the bank nearest to each query, the nearest first; of equals,
+    the lower number first. `chunk` queries are searched at a time."""
     rows = F.normalize(bank.float())
     found = [_search(F.normalize(part.float()), rows, k, BLOCK_FACTOR * chunk) for part in torch.split(queries, chunk)]
     return torch.cat([s for s, _ in found]), torch.cat([i for _, i in found])
 
 
 def _search(queries: Tensor, bank: Tensor, k: int, block: int) -> tuple[Tensor, Tensor]:
-    """Merge the k nearest rows of each block of the bank into those of the blocks before; ties keep the order of the bank."""
+    """Merge the k nearest rows of each block of the bank into those of the blocks before; ties keep the order of the
+    bank."""
     similarity = queries.new_empty(len(queries), 0)
     index = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
     for start, rows in zip(range(0, len(bank), block), torch.split(bank, block)):

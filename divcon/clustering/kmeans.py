@@ -1,11 +1,11 @@
 """k-means: Lloyd's rounds over all rows, from k-means++ seeds, with the same bits on any number of threads.
 
-Two results could depend on threads, and neither does. Sums of rows are integers, so their order does not matter. Products
-of matrices round in any order, so they only propose candidates: distances summed row by row in float64 choose among the
-centroids that a product's error cannot tell apart. So the precision of products changes nothing but the time.
+Two results could depend on threads, and neither does. Sums of rows are integers, so their order does not matter.
+Products of matrices round in any order, so they only propose candidates: distances summed row by row in float64 choose
+among the centroids that a product's error cannot tell apart. So the precision of products changes nothing but the time.
 
-In spherical mode (cosine) rows and centroids have length one. Then the nearest centroid has the largest dot product, and
-|x - c|^2 = 2 (1 - cos), so squared Euclidean distances serve both modes.
+In spherical mode (cosine) rows and centroids have length one. Then the nearest centroid has the largest dot product,
+and |x - c|^2 = 2 (1 - cos), so squared Euclidean distances serve both modes.
 """
 
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ AnyRows = Rows | DeviceRows
 
 @dataclass(frozen=True, eq=False)
 class KMeans:
-    """The centroids [k, d], the label of each row, and its distance from its centroid: 1 - cosine when spherical, else squared
-    Euclidean. `inertia` is the sum of the distances, and `rounds` the number of rounds done."""
+    """The centroids [k, d], the label of each row, and its distance from its centroid: 1 - cosine when spherical, else
+    squared Euclidean. `inertia` is the sum of the distances, and `rounds` the number of rounds done."""
 
     centroids: Float[Tensor, "k d"]
     labels: Int64[Tensor, " n"]
@@ -61,12 +61,13 @@ def kmeans(
 ) -> KMeans:
     """Return the fit with the least inertia out of `restarts`; no cluster is empty.
 
-    x [n, d] is a tensor or an array of any float type. When spherical, only the directions of rows count, and centroids have
-    length one. Seeds are drawn from `sample` rows. `precision` is that of the products, and changes no bit of the result.
+    x [n, d] is a tensor or an array of any float type. When spherical, only the directions of rows count, and centroids
+    have length one. Seeds are drawn from `sample` rows. `precision` is that of the products, and changes no bit of the
+    result.
 
-    A mapped file is read block by block, once a round. Memory then holds 30 bytes a row, the sums of the centroids for each
-    thread (8 k d bytes), the sample of the seeds, blocks of some 20 MB, and for more than 16 clusters a copy of the rows in
-    `precision`, if it has at most `copy_bytes`.
+    A mapped file is read block by block, once a round. Memory then holds 30 bytes a row, the sums of the centroids for
+    each thread (8 k d bytes), the sample of the seeds, blocks of some 20 MB, and for more than 16 clusters a copy of
+    the rows in `precision`, if it has at most `copy_bytes`.
 
     Raises DataError for rows that are not finite, for zero rows when spherical, and for fewer than k different rows.
     """
@@ -81,8 +82,8 @@ def kmeans(
 def assign(
     x: Features, centroids: Float[Tensor, "k d"], spherical: bool = True, precision: Precision = "fp32"
 ) -> tuple[Int64[Tensor, " n"], Float[Tensor, " n"]]:
-    """Return the number of the nearest centroid to each row, the first of equals, and the distance from it: 1 - cosine when
-    spherical, else squared Euclidean. When spherical, the centroids must have length one."""
+    """Return the number of the nearest centroid to each row, the first of equals, and the distance from it: 1 - cosine
+    when spherical, else squared Euclidean. When spherical, the centroids must have length one."""
     rows = _rows(x, spherical, precision)
     assert not spherical or (centroids.norm(dim=1) - 1).abs().max() < 1e-3, "centroids must have length one"
     labels, centroids = _unlabeled(rows), centroids.float()
@@ -103,7 +104,8 @@ def _unlabeled(rows: AnyRows) -> Int64[Tensor, " n"]:
 
 
 def _fit(rows: AnyRows, centroids: Float32[Tensor, "k d"], rounds: int, spherical: bool) -> KMeans:
-    """Do Lloyd's rounds until no label changes, or `rounds` are done; the labels are those of the returned centroids."""
+    """Do Lloyd's rounds until no label changes, or `rounds` are done; the labels are those of the returned
+    centroids."""
     k, labels, done, repaired = len(centroids), _unlabeled(rows), 0, 0
     total = torch.zeros(centroids.shape, dtype=torch.int64, device=rows.device)
     moved, sizes = rows.relabel(centroids, labels, total), torch.bincount(labels, minlength=k)
@@ -122,8 +124,8 @@ def _fit(rows: AnyRows, centroids: Float32[Tensor, "k d"], rounds: int, spherica
 
 
 def _means(total: Tensor, sizes: Tensor, old: Tensor, unit: float, spherical: bool) -> Tensor:
-    """Return the mean of each cluster's rows, of length one when spherical. A cluster without rows, or whose rows cancel out,
-    keeps its old centroid."""
+    """Return the mean of each cluster's rows, of length one when spherical. A cluster without rows, or whose rows
+    cancel out, keeps its old centroid."""
     mean = total.double() * (unit / SCALE) / sizes.clamp(min=1)[:, None]
     new = F.normalize(mean, eps=1e-300) if spherical else mean
     unchanged = mean.square().sum(1) <= SAME if spherical else sizes == 0
@@ -131,8 +133,8 @@ def _means(total: Tensor, sizes: Tensor, old: Tensor, unit: float, spherical: bo
 
 
 def _repaired(rows: AnyRows, centroids: Tensor, labels: Tensor, empty: Bool[Tensor, " k"]) -> Tensor:
-    """Return the centroids, with each empty cluster at the row furthest from its centroid and from the rows just taken: so no
-    row, and no copy of it, is taken twice."""
+    """Return the centroids, with each empty cluster at the row furthest from its centroid and from the rows just taken:
+    so no row, and no copy of it, is taken twice."""
     if not empty.any():
         return centroids
     centroids, distances = centroids.clone(), rows.squared_distances(centroids, labels)
@@ -155,7 +157,8 @@ def _distances(rows: AnyRows, centroids: Tensor, labels: Tensor, spherical: bool
 
 
 def _seeds(rows: AnyRows, k: int, seed: tuple[int, int], sample: int = SAMPLE) -> Float32[Tensor, "k d"]:
-    """Return k seeds by k-means++ on a sample of the rows; if it has fewer than k different rows, the rest from all rows."""
+    """Return k seeds by k-means++ on a sample of the rows; if it has fewer than k different rows, the rest from all
+    rows."""
     n = len(rows)
     positions = np.arange(n)
     size = min(n, max(sample, 32 * k))
@@ -174,8 +177,8 @@ def _seeds(rows: AnyRows, k: int, seed: tuple[int, int], sample: int = SAMPLE) -
 
 
 def _plus_plus(rows: AnyRows, seeds: Tensor, k: int, draws: list[float]) -> Float32[Tensor, "m d"]:
-    """Return `seeds` and more rows, until there are k or every row equals one of them. Each is drawn with a probability in
-    proportion to its squared distance from the nearest seed."""
+    """Return `seeds` and more rows, until there are k or every row equals one of them. Each is drawn with a probability
+    in proportion to its squared distance from the nearest seed."""
     same = SAME * rows.longest**2
     distances = torch.stack([_distances_from(rows, seed) for seed in seeds]).amin(0)
     for draw in draws[len(seeds) : k]:

@@ -1,4 +1,5 @@
-"""Labels that k-means makes while a network learns: their agreement with the labels before, and an equal share of each."""
+"""Labels that k-means makes while a network learns: their agreement with the labels before, and an equal share of
+each."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -11,8 +12,8 @@ from .kmeans import KMeans, kmeans
 def cluster_features(
     features: Float[Tensor, "n d"], k: int, seed: int, rounds: int, *, spherical: bool, advice: str
 ) -> KMeans:
-    """Return k-means of the features [n, d] of a network in training. Raises FaultError, with `advice`, when they have fewer than
-    k different rows, or are not finite."""
+    """Return k-means of the features [n, d] of a network in training. Raises FaultError, with `advice`, when they have
+    fewer than k different rows, or are not finite."""
     try:
         return kmeans(features, k, seed=seed, rounds=rounds, restarts=1, spherical=spherical)
     except DataError as error:
@@ -39,7 +40,8 @@ def entropy(labels: Int64[Tensor, "*m n"]) -> float:
 
 
 def resample_equally(labels: Int64[Tensor, "n"]) -> Int64[Tensor, "n"]:
-    """Return n random positions of images, with equally many of each class, give or take one (DeepCluster, section 3.3).
+    """Return n random positions of images, with equally many of each class, give or take one (DeepCluster, section
+    3.3).
 
     A large class gives some of its images, a small one gives images several times. Random numbers are torch's.
     """

@@ -28,12 +28,12 @@ THREAD_CAPACITY = 2**20  # candidates of all queries that a thread works on at o
 def nearest(
     queries: Float[Tensor, "q d"], bank: Float[Tensor, "n d"], k: int, chunk: int = 1024, precision: Precision = "fp32"
 ) -> tuple[Float32[Tensor, "q k"], Int64[Tensor, "q k"]]:
-    """Return the cosines and the numbers of the k rows of the bank nearest to each query, the nearest first; of equals, the
-    lower number first.
+    """Return the cosines and the numbers of the k rows of the bank nearest to each query, the nearest first; of equals,
+    the lower number first.
 
-    `chunk` queries are searched at a time. Memory holds a copy of the bank in `precision`, and for each thread the products
-    of `chunk` queries with 2 * `chunk` rows, and 1024 or 4 k candidates a query. Raises DataError for rows that are not
-    finite.
+    `chunk` queries are searched at a time. Memory holds a copy of the bank in `precision`, and for each thread the
+    products of `chunk` queries with 2 * `chunk` rows, and 1024 or 4 k candidates a query. Raises DataError for rows
+    that are not finite.
     """
     assert 1 <= k <= len(bank), f"{k} neighbors of {len(bank)} rows"
     _refuse_infinite(queries)
@@ -84,8 +84,8 @@ class SearchIndex:
     ) -> tuple[CandidateLists, Bool[np.ndarray, " q"]]:
         """Return the lists of candidates, and which of them are complete.
 
-        a.b = (a - o).(b - o) + o.b + (o.a - o.o), where o is the frame's origin. The first term is a product in low precision,
-        the second is the offset of row b, and the last, `base`, is the same for all rows of the bank.
+        a.b = (a - o).(b - o) + o.b + (o.a - o.o), where o is the frame's origin. The first term is a product in low
+        precision, the second is the offset of row b, and the last, `base`, is the same for all rows of the bank.
         """
         ones, origin = np.ones(len(queries), np.float32), self.frame.origin
         base = _along(queries, ones, origin) - _along(origin[None], ones[:1], origin)
@@ -104,8 +104,8 @@ class SearchIndex:
         return lists, complete
 
     def _rank(self, k: int) -> int:
-        """Return the rank in the sample whose cosine the k-th of the bank almost surely exceeds: the expected rank and three
-        deviations. Return 0 where the sample or the list is too short for such a threshold to be useful."""
+        """Return the rank in the sample whose cosine the k-th of the bank almost surely exceeds: the expected rank and
+        three deviations. Return 0 where the sample or the list is too short for such a threshold to be useful."""
         expected = k * len(self.sample[0].lengths) / len(self.x)
         rank = int(expected + 3 * expected**0.5 + 3)
         return rank if rank * len(self.x) < SAMPLE * _capacity(k) else 0

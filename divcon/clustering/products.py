@@ -33,8 +33,8 @@ class Frame:
 
     @property
     def rounding(self) -> float:
-        """The largest share of |a| |c| that additions in float32, in any order, may take from a product. It is twice the
-        theoretical bound, which allows for the operations before and after them."""
+        """The largest share of |a| |c| that additions in float32, in any order, may take from a product. It is twice
+        the theoretical bound, which allows for the operations before and after them."""
         return (len(self.origin) + 8) * 2.0**-23
 
     @property

@@ -28,10 +28,10 @@ Features = Tensor | NDArray[np.floating]
 class Rows:
     """Features [n, d] as k-means uses them: float32, and of length one when `spherical`.
 
-    The source is read once a round. Memory also holds four bytes a row, and for each thread a block of rows and its products
-    (about 20 MB). For more than FEW centroids it holds a copy of all rows in low precision, if that has at most
-    `copy_bytes`; otherwise they are converted again in each round. Raises DataError when there are no rows, when a row is not
-    finite, and, if `refuse_zero`, when a row is all zero.
+    The source is read once a round. Memory also holds four bytes a row, and for each thread a block of rows and its
+    products (about 20 MB). For more than FEW centroids it holds a copy of all rows in low precision, if that has at
+    most `copy_bytes`; otherwise they are converted again in each round. Raises DataError when there are no rows, when a
+    row is not finite, and, if `refuse_zero`, when a row is all zero.
     """
 
     def __init__(
@@ -63,9 +63,9 @@ class Rows:
     ) -> int:
         """Set the label of each row to its nearest centroid, the first of equals, and return how many labels changed.
 
-        `total` holds the sum of each cluster's rows as integers, in units of `unit` / SCALE, and is brought up to date: only
-        rows whose label changed are moved. A label of -1 means that the row is in no sum yet. Integer sums do not depend on
-        the order of the rows.
+        `total` holds the sum of each cluster's rows as integers, in units of `unit` / SCALE, and is brought up to date:
+        only rows whose label changed are moved. A label of -1 means that the row is in no sum yet. Integer sums do not
+        depend on the order of the rows.
         """
         assert len(self) * SCALE < 2**62, f"sums of {len(self):,} rows could overflow"
         points = Centroids.of(centroids.contiguous().numpy(), self.frame)
@@ -140,7 +140,8 @@ class Rows:
         shape: torch.Size,
         sums_of_threads: list[NDArray[np.int64]],
     ) -> int:
-        """Add the changes of a block to a table of sums that no other thread uses meanwhile, and return how many rows moved."""
+        """Add the changes of a block to a table of sums that no other thread uses meanwhile, and return how many rows
+        moved."""
         try:
             table = sums_of_threads.pop()
         except IndexError:
@@ -161,8 +162,8 @@ class Centroids:
 
     @classmethod
     def of(cls, exact: Float32[np.ndarray, "k d"], frame: Frame) -> "Centroids":
-        """Return the centroids with their scores: x.c - |c|^2 / 2 is largest for the nearest c. x and c are measured from the
-        frame's origin."""
+        """Return the centroids with their scores: x.c - |c|^2 / 2 is largest for the nearest c. x and c are measured
+        from the frame's origin."""
         frame = replace(frame, precision="fp32") if len(exact) <= FEW else frame
         low = frame.convert(exact, np.ones(len(exact), np.float32))
         half = np.square((exact.astype(np.float64) - frame.origin) * frame.scale).sum(1) / 2
@@ -172,8 +173,8 @@ class Centroids:
     def nearest(
         self, rows: Float32[np.ndarray, "b d"], inverse: Float32[np.ndarray, " b"], copy: LowPrecisionRows | None
     ) -> Int64[np.ndarray, " b"]:
-        """Return the number of each row's nearest centroid, the first of equals; `copy` holds the rows in low precision, if
-        there is such a copy."""
+        """Return the number of each row's nearest centroid, the first of equals; `copy` holds the rows in low
+        precision, if there is such a copy."""
         labels = np.empty(len(rows), np.int64)
         if len(self.exact) <= FEW:
             self._nearest_of_few(rows, inverse, labels)
@@ -199,7 +200,8 @@ class Centroids:
 
 
 def check_lengths(lengths: Float64[np.ndarray, " n"], refuse_zero: bool) -> None:
-    """Raise DataError when there are no rows, when a length is not finite, and, if `refuse_zero`, when a length is zero."""
+    """Raise DataError when there are no rows, when a length is not finite, and, if `refuse_zero`, when a length is
+    zero."""
     if len(lengths) == 0:
         raise DataError("there are no images to cluster")
     _refuse_infinite(~np.isfinite(lengths))

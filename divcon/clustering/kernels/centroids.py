@@ -45,11 +45,11 @@ def nearest_of_few_centroids(
     centroids: Float32[np.ndarray, "k d"],
     labels: Int64[np.ndarray, " b"],
 ) -> None:
-    """Write the number of each row's nearest centroid to `labels`, for few centroids: products with a row are made while it
-    is in the cache.
+    """Write the number of each row's nearest centroid to `labels`, for few centroids: products with a row are made
+    while it is in the cache.
 
-    `low` are the shifted centroids, padded with zero rows to a multiple of EIGHT. `unit_error` is the error of a product of
-    a row and a point of length one.
+    `low` are the shifted centroids, padded with zero rows to a multiple of EIGHT. `unit_error` is the error of a
+    product of a row and a point of length one.
     """
     offset, length, point_error = points
     k, lanes, found = len(low), np.empty(LANES), np.empty(len(low), np.int64)
@@ -66,8 +66,8 @@ def nearest_of_few_centroids(
 
 @fast_math
 def row_products(line: Floats, low: Floats, out: Floats) -> None:
-    """Write line[0] . low[c] for all c to `out`. An entry of the line is read once for EIGHT sums, and no addition waits
-    for the one before it."""
+    """Write line[0] . low[c] for all c to `out`. An entry of the line is read once for EIGHT sums, and no addition
+    waits for the one before it."""
     for c in range(0, len(low), EIGHT):
         s0, s1, s2, s3, s4, s5, s6, s7 = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
         for j in range(line.shape[1]):

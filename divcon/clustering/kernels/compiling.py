@@ -1,7 +1,7 @@
 """Compilation of the kernels, and the types and constants that their files share.
 
-numba keeps compiled code, and compares only the file of the function itself. So each function is named after the contents
-of all files in this folder: after a change in any of them, numba finds no code under the new name.
+numba keeps compiled code, and compares only the file of the function itself. So each function is named after the
+contents of all files in this folder: after a change in any of them, numba finds no code under the new name.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Rows in low precision, and the candidates that their products with points leave.
 
-The score of a row with a point is their product plus the point's offset. It is known up to an error bound, so a point is a
-candidate when the upper bound of its score reaches a threshold that the best score is sure to reach.
+The score of a row with a point is their product plus the point's offset. It is known up to an error bound, so a point
+is a candidate when the upper bound of its score reaches a threshold that the best score is sure to reach.
 """
 
 from typing import NamedTuple
@@ -46,7 +46,8 @@ def to_bf16(
     lengths: Float32[np.ndarray, " b"],
     residues: Float32[np.ndarray, " b"],
 ) -> None:
-    """Write (x * inverse - origin) * scale in bfloat16, as bits; each row's length; and the length of its rounding error."""
+    """Write (x * inverse - origin) * scale in bfloat16, as bits; each row's length; and the length of its rounding
+    error."""
     line, lost = np.empty((1, x.shape[1]), np.float32), np.empty((1, x.shape[1]), np.float32)
     line_bits, rounded_bits = line.view(np.uint32), lost.view(np.uint32)
     for i in range(len(x)):
@@ -66,7 +67,8 @@ def to_fp32(
     out: Float32[np.ndarray, "b d"],
     lengths: Float32[np.ndarray, " b"],
 ) -> None:
-    """Write (x * inverse - origin) * scale in float32, and each row's length; every error bound allows for this rounding."""
+    """Write (x * inverse - origin) * scale in float32, and each row's length; every error bound allows for this
+    rounding."""
     for i in range(len(x)):
         shift_row(x, i, inverse[i], origin, scale, out, i)
         lengths[i] = row_length(out, i)
@@ -137,8 +139,8 @@ def largest(bits: NDArray[np.int32]) -> np.int32:
 def find_candidates(upper: Floats, threshold: np.float32, found: Integers) -> int:
     """Write the points whose upper bound reaches the threshold to `found`, in order, and return their number.
 
-    There are few of them, so a group of GROUP points is searched only when it has one. The search has no branch, because a
-    processor could not predict it.
+    There are few of them, so a group of GROUP points is searched only when it has one. The search has no branch,
+    because a processor could not predict it.
     """
     count, k = np.uint64(0), np.uint64(len(upper))
     for start in range(np.uint64(0), k, GROUP):

@@ -16,8 +16,8 @@ PART = 4096  # rows of the bank that fit into a cache
 class CandidateLists(NamedTuple):
     """For each query: rows of the bank that may be among the nearest, and bounds of their cosines.
 
-    The first sizes[q] places of list q are used. Its threshold is a lower bound of the k-th largest cosine: only rows that
-    may reach it come onto the list.
+    The first sizes[q] places of list q are used. Its threshold is a lower bound of the k-th largest cosine: only rows
+    that may reach it come onto the list.
     """
 
     lower: Float32[np.ndarray, "q capacity"]
@@ -58,8 +58,8 @@ def collect_candidates(
     inverse: Float32[np.ndarray, " n"],
     lists: CandidateLists,
 ) -> None:
-    """Add the rows of one block of the bank that may be among the k nearest to each query's list. The block begins at row
-    `first`."""
+    """Add the rows of one block of the bank that may be among the k nearest to each query's list. The block begins at
+    row `first`."""
     bits, shift, relative_error, row_error = products
     offset, length, point_error = points
     lowest, highest, rows, sizes, threshold = lists
@@ -94,7 +94,8 @@ def shorten_list(
     inverse: Floats,
     lanes: Floats,
 ) -> None:
-    """Keep the candidates that may still be among the k nearest; if they fill more than half the list, only the k nearest."""
+    """Keep the candidates that may still be among the k nearest; if they fill more than half the list, only the k
+    nearest."""
     threshold[i] = max(threshold[i], kth_lower_bound(lower, i, sizes[i], k, scratch))
     drop_below_threshold(lower, upper, rows, sizes, threshold, i)
     if sizes[i] > rows.shape[1] // 2:
@@ -162,8 +163,8 @@ def keep_nearest(
 def sort_list(lower: Floats, upper: Floats, rows: NDArray[np.int32], sizes: Integers, i: int, k: int) -> None:
     """Keep the k candidates with the largest cosines, the largest first; of equals, the lower row first.
 
-    `lower` holds exact cosines. One integer holds both keys: the descending key of the cosine in its upper half, and the
-    row in its lower half.
+    `lower` holds exact cosines. One integer holds both keys: the descending key of the cosine in its upper half, and
+    the row in its lower half.
     """
     keys, bits, thirty_two = np.empty(sizes[i], np.int64), lower.view(np.int32), np.int64(32)
     for c in range(sizes[i]):
@@ -188,8 +189,8 @@ def finish_lists(
 ) -> None:
     """Cut every complete list down to its k nearest rows, the nearest first.
 
-    A list is complete when k of its rows are sure to reach its threshold: all rows that were left out are below that. The
-    bank is read part by part, so that a row far down in memory is fetched once for all lists that have it.
+    A list is complete when k of its rows are sure to reach its threshold: all rows that were left out are below that.
+    The bank is read part by part, so that a row far down in memory is fetched once for all lists that have it.
     """
     lower, upper, rows, sizes, threshold = lists
     lanes, scratch = np.empty(2 * LANES, np.float32), np.empty(rows.shape[1], np.float32)

@@ -91,7 +91,8 @@ def move_rows(
     scale: np.float32,
     total: Int64[np.ndarray, "k d"],
 ) -> int:
-    """Move each row whose label changed from the sum of its old cluster to that of its new one, and return their number.
+    """Move each row whose label changed from the sum of its old cluster to that of its new one, and return their
+    number.
 
     A row whose old label is -1 is only added. `total` holds the sums as integers, in units of 1 / scale.
     """
