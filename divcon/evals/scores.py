@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..machine import Precision
-from .knn import winners
+from .knn import predict_knn
 from .linear import linear
 
 KS = (20, 200)
@@ -54,14 +54,14 @@ class Probe:
 
     def knn(self, precision: Precision) -> dict[str, Any]:
         """By 20 and 200 neighbors; the shares are those by 20."""
-        told = winners(self.train_x, self.train_y, self.test_x, ks=KS, precision=precision)
+        told = predict_knn(self.train_x, self.train_y, self.test_x, ks=KS, precision=precision)
         shares = {k: Shares.of(told[k], self.test_y, len(self.names)) for k in KS}
         return {"k20": shares[20].top1, "k200": shares[200].top1, **shares[20].account(self.names)}
 
     def linear(self, seed: int, precision: Precision) -> dict[str, Any]:
         """By a linear classifier."""
         score = linear(self.train_x, self.train_y, self.test_x, self.test_y, seed=seed, precision=precision)
-        shares = Shares.of(score.told, self.test_y, len(self.names))
+        shares = Shares.of(score.predictions, self.test_y, len(self.names))
         return {**shares.account(self.names), "penalty": score.penalty}
 
     def scores(self, tasks: Sequence[str], seed: int, precision: Precision) -> dict[str, Any]:
