@@ -54,7 +54,7 @@ def bits(fit: KMeans) -> tuple[bytes, ...]:
 
 
 def same_division(a: Tensor, b: Tensor) -> bool:
-    """Return True if two labelings differ in the numbers of the clusters alone."""
+    """True if two labelings differ only in the numbers of the clusters."""
     return len(set(zip(a.tolist(), b.tolist()))) == len(set(a.tolist())) == len(set(b.tolist()))
 
 
