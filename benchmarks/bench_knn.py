@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from divcon.clustering.neighbors import nearest
-from divcon.evals.knn import votes
+from divcon.evals.knn import vote
 from divcon.machine import Precision
 
 from .array_peers import faiss_flat
@@ -51,7 +51,7 @@ def against(peer: Peer, folder: Path, given: tuple[Tensor, Tensor, Tensor], prec
     peer.write()
     with np.load(folder / "theirs.npz") as file:
         theirs = [torch.from_numpy(file[name]) for name in ("similarity", "index")]
-    winners = [votes(similarity, labels[index], CLASSES, 0.07) for similarity, index in (found, theirs)]
+    winners = [vote(similarity, labels[index], CLASSES, 0.07) for similarity, index in (found, theirs)]
     same = 100 * float((winners[0] == winners[1]).double().mean())
     name = f"kNN, k = {K}, {precision}"
     yield ratio.row(name, str(peer), AIM if precision == "bf16" else None)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from divcon.evals.linear import CHOOSING, PENALTIES
+from divcon.evals.linear import PATH_TOLERANCE, PENALTIES
 from divcon.evals.logistic import Problem, Weights
 from divcon.machine import Precision
 
@@ -59,7 +59,7 @@ def against(
     found: list[Weights] = []
 
     def ours() -> None:
-        found[:] = Problem(x, y, CLASSES, precision).path(path, CHOOSING)
+        found[:] = Problem(x, y, CLASSES, precision).path(path, PATH_TOLERANCE)
 
     ratio = interleaved(ours, peer, pairs, warmup=int(len(path) == 1))
     peer.write()

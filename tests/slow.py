@@ -181,7 +181,7 @@ def sinkhorn(scores: Array, epsilon: float, rounds: int) -> Array:
     return np.array(table) * n
 
 
-def shown_alike(labels: list[int], rng: np.random.Generator) -> list[int]:
+def resample_equally(labels: list[int], rng: np.random.Generator) -> list[int]:
     """DeepCluster's sampler: as many of each class, with repeats where it has too few; shuffled, and cut."""
     classes = sorted(set(labels))
     size, drawn = len(labels) // len(classes) + 1, []

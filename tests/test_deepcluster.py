@@ -10,7 +10,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from test_methods import AT, BATCH, PAIR, N, built, toy_batch, toy_pixels
 from torch import Tensor, nn
 
-from divcon.clustering.labelings import shared_information, shown_alike
+from divcon.clustering.labelings import normalized_mutual_information, resample_equally
 from divcon.clustering.whitening import whitened
 from divcon.data.loader import Loader
 from divcon.data.sampler import Sampler
@@ -57,7 +57,7 @@ def test_dead_features_are_left_out_and_not_blown_up() -> None:
 def test_every_cluster_is_shown_as_often_as_any_other() -> None:
     labels = torch.cat([torch.full((size,), k) for k, size in enumerate((70, 20, 9, 1))])
     torch.manual_seed(0)
-    shown = shown_alike(labels)
+    shown = resample_equally(labels)
     counts = torch.bincount(labels[shown], minlength=4)
     assert len(shown) == 100 and counts.sum() == 100 and counts.max() <= 26 and counts.min() >= 22
 
@@ -65,16 +65,16 @@ def test_every_cluster_is_shown_as_often_as_any_other() -> None:
 def test_of_a_large_cluster_no_image_comes_twice_and_of_a_small_one_each_may() -> None:
     labels = torch.cat([torch.zeros(60), torch.ones(4)]).long()
     torch.manual_seed(0)
-    shown = shown_alike(labels)
+    shown = resample_equally(labels)
     large = shown[labels[shown] == 0]
     assert len(large.unique()) == len(large) and set(shown[labels[shown] == 1].tolist()) <= {60, 61, 62, 63}
 
 
 def test_the_sampler_has_the_shares_of_a_slow_one() -> None:
     labels = torch.tensor([0] * 30 + [2] * 12 + [3] * 5 + [7] * 3)
-    ours = sum(torch.bincount(shown_alike(labels), minlength=50) for _ in range(400))
+    ours = sum(torch.bincount(resample_equally(labels), minlength=50) for _ in range(400))
     rng = np.random.default_rng(0)
-    theirs = sum(np.bincount(slow.shown_alike(labels.tolist(), rng), minlength=50) for _ in range(400))
+    theirs = sum(np.bincount(slow.resample_equally(labels.tolist(), rng), minlength=50) for _ in range(400))
     for cluster in (0, 2, 3, 7):
         own = (labels == cluster).numpy()
         assert ours[own].sum() == pytest.approx(theirs[own].sum(), rel=0.03)
@@ -101,14 +101,17 @@ def test_a_batch_begun_in_the_background_is_thrown_away_when_others_are_to_be_sh
 
 
 @pytest.mark.parametrize("ks", [(3, 3), (2, 9), (1, 4)])
-def test_shared_information_is_scikit_learns(ks: tuple[int, int]) -> None:
+def test_normalized_mutual_information_is_that_of_scikit_learn(ks: tuple[int, int]) -> None:
     a, b = (torch.randint(k, (300,), generator=torch.Generator().manual_seed(k + i)) for i, k in enumerate(ks))
-    assert shared_information(a, b) == pytest.approx(normalized_mutual_info_score(a, b), abs=1e-9)
+    assert normalized_mutual_information(a, b) == pytest.approx(normalized_mutual_info_score(a, b), abs=1e-9)
 
 
 def test_names_of_clusters_are_all_one() -> None:
     a = torch.randint(5, (100,))
-    assert shared_information(a, (a + 2) % 5) == pytest.approx(1) and shared_information(a * 0, a * 0) == 1
+    assert (
+        normalized_mutual_information(a, (a + 2) % 5) == pytest.approx(1)
+        and normalized_mutual_information(a * 0, a * 0) == 1
+    )
 
 
 # the method

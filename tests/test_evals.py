@@ -14,7 +14,7 @@ from torch import Tensor
 
 from divcon.errors import DataError
 from divcon.evals.knn import knn
-from divcon.evals.linear import CHOOSING, accuracy, fit_logistic, linear
+from divcon.evals.linear import PATH_TOLERANCE, accuracy, fit_logistic, linear
 from divcon.evals.logistic import Problem
 from divcon.evals.scores import Accuracy, Probe
 from divcon.evals.split import stratified
@@ -26,7 +26,7 @@ LIMITS = importlib.import_module("threadpoolctl").threadpool_limits  # it has no
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Small products wait for one another longer than they work."""
+    """Use one thread: small products are slower on several."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with LIMITS(1):
@@ -43,7 +43,7 @@ Labeled = tuple[Tensor, Tensor, Tensor, Tensor]
 
 @pytest.fixture(scope="module")
 def digits() -> Labeled:
-    """Training and test images of ten handwritten digits."""
+    """The training and the test images of ten handwritten digits."""
     x, y = load_digits(return_X_y=True)
     rows, labels = torch.tensor(x).float(), torch.tensor(y).long()
     return rows[:1200], labels[:1200], rows[1200:], labels[1200:]
@@ -85,7 +85,7 @@ def test_the_lengths_of_features_do_not_matter_to_neighbors(digits: Labeled) -> 
     assert knn(x, y, test_x, test_y) == pytest.approx(knn(x * (1 + y[:, None]), y, 0.01 * test_x, test_y), abs=0.003)
 
 
-def test_a_class_never_seen_in_training_is_not_guessed() -> None:
+def test_a_class_without_training_images_is_never_predicted() -> None:
     assert knn(normal(9, 3), torch.zeros(9).long(), normal(4, 3), torch.full((4,), 5), ks=(3,)) == {3: 0.0}
 
 
@@ -94,8 +94,8 @@ def test_a_class_never_seen_in_training_is_not_guessed() -> None:
 
 def test_the_loss_is_that_of_the_loop_and_its_gradient_that_of_autograd() -> None:
     x, y, theta = normal(40, 5).double(), torch.arange(40) % 3, normal(3, 6, seed=1).double().requires_grad_()
-    x = x - x.mean(0)  # so that centring changes nothing
-    state = Problem(x, y, 3).at(theta.detach(), 0.3)
+    x = x - x.mean(0)  # centering then changes nothing
+    state = Problem(x, y, 3).state_at(theta.detach(), 0.3)
     weight, bias = theta[:, :-1], theta[:, -1]
     by_torch = torch.nn.functional.cross_entropy(x @ weight.T + bias, y) + 0.15 * weight.square().sum()
     expected = slow.logistic_loss(x.numpy(), y.tolist(), weight.detach().numpy(), bias.detach().numpy(), 0.3)
@@ -128,20 +128,20 @@ def test_scikit_learn_finds_the_same_minimum(digits: Labeled, penalty: float) ->
 def test_each_penalty_of_a_path_ends_where_scikit_learn_does(digits: Labeled, precision: Precision) -> None:
     x, y = digits[0] / 6.6, digits[1]
     path = [1.0, 0.1, 0.01, 1e-3, 1e-4]
-    for penalty, ours in zip(path, Problem(x, y, 10, precision).path(path, CHOOSING)):
+    for penalty, ours in zip(path, Problem(x, y, 10, precision).path(path, PATH_TOLERANCE)):
         peer = LogisticRegression(C=1 / (len(x) * penalty), tol=1e-8, solver="newton-cholesky")
         peer.fit(x.double().numpy(), y.numpy())
         theirs = torch.from_numpy(peer.coef_), torch.from_numpy(peer.intercept_)
         assert loss_of(ours, x, y, penalty) <= loss_of(theirs, x, y, penalty) * (1 + 1e-4)
 
 
-def test_steps_in_low_precision_end_where_float32_is_level(digits: Labeled) -> None:
+def test_steps_in_low_precision_end_at_a_zero_gradient_in_float32(digits: Labeled) -> None:
     x, y, test_x, test_y = digits
     x, problem = x / 6.6, Problem(x / 6.6, y, 10)
     for penalty in (1.0, 1e-2, 1e-4):
         plain, quick = (fit_logistic(x, y, 10, penalty, precision=precision) for precision in ("fp32", "bf16"))
         for weights in (plain, quick):
-            assert problem.at(problem._theta(weights), penalty).slope < 2e-6
+            assert problem.state_at(problem._theta(weights), penalty).max_gradient < 2e-6
         assert accuracy(plain, test_x / 6.6, test_y) == pytest.approx(accuracy(quick, test_x / 6.6, test_y), abs=2e-3)
 
 
@@ -153,13 +153,13 @@ def test_the_number_of_threads_changes_no_weight(digits: Labeled) -> None:
     assert torch.equal(*found)
 
 
-def test_features_that_are_all_alike_can_be_fitted_to() -> None:
+def test_features_that_are_nearly_equal_can_be_fitted() -> None:
     x = torch.ones(200, 40) + 1e-4 * normal(200, 40)
     weight, bias = fit_logistic(x, torch.arange(200) % 2, 2, 1e-6)
     assert weight.isfinite().all() and bias.isfinite().all()
 
 
-def test_where_the_search_starts_changes_nothing(digits: Labeled) -> None:
+def test_the_start_of_the_search_changes_nothing(digits: Labeled) -> None:
     x, y = digits[0] / 6.6, digits[1]
     cold, warm = fit_logistic(x, y, 10, 0.1), fit_logistic(x, y, 10, 0.1, (normal(10, 64), normal(10)))
     assert torch.allclose(cold[0], warm[0], atol=2e-3)
@@ -174,7 +174,7 @@ def test_a_shift_of_all_features_changes_the_bias_alone(digits: Labeled) -> None
 PENALTIES = (1e-3, 1e-2, 1e-1, 10.0)
 
 
-def test_the_probe_scores_alike_whatever_the_features_are_measured_in(digits: Labeled) -> None:
+def test_the_score_of_the_probe_does_not_depend_on_the_scale_of_the_features(digits: Labeled) -> None:
     x, y, test_x, test_y = digits
     plain = linear(x, y, test_x, test_y, penalties=PENALTIES)
     large = linear(1000 * x, y, 1000 * test_x, test_y, penalties=PENALTIES)
@@ -190,7 +190,7 @@ def test_the_test_images_choose_nothing(digits: Labeled) -> None:
     assert one.validation[one.penalty] == max(one.validation.values())
 
 
-def test_the_final_fit_uses_the_held_out_images_too(digits: Labeled) -> None:
+def test_the_final_fit_uses_the_validation_images_too(digits: Labeled) -> None:
     x, y, test_x, test_y = digits
     score = linear(x, y, test_x, test_y, penalties=(0.01,))
     scale = x.double().square().mean().sqrt().float()
@@ -203,19 +203,19 @@ def test_few_images_are_fitted_in_float32(
 ) -> None:
     asked = []
 
-    class Noted(Problem):
+    class RecordedProblem(Problem):
         def __init__(self, x: Tensor, y: Tensor, classes: int, precision: Precision = "fp32") -> None:
             asked.append(precision)
             super().__init__(x, y, classes, precision)
 
     module = importlib.import_module("divcon.evals.linear")
-    monkeypatch.setattr(module, "WORTH", least)
-    monkeypatch.setattr(module, "Problem", Noted)
+    monkeypatch.setattr(module, "BF16_MINIMUM", least)
+    monkeypatch.setattr(module, "Problem", RecordedProblem)
     linear(*digits, penalties=(0.1,), precision="bf16")
     assert set(asked) == {used}
 
 
-def test_one_image_a_class_can_not_choose_a_penalty() -> None:
+def test_one_image_a_class_cannot_choose_a_penalty() -> None:
     with pytest.raises(DataError, match="no class has two"):
         linear(normal(4, 3), torch.arange(4), normal(4, 3), torch.arange(4))
 
@@ -263,7 +263,7 @@ def test_the_same_view_agrees_wholly_even_with_copies() -> None:
     assert agreement(a, a, 5) == 1
 
 
-def test_features_that_know_nothing_agree_by_chance() -> None:
+def test_unrelated_features_agree_by_chance() -> None:
     assert agreement(normal(1500, 16), normal(1500, 16, seed=1), 15) == pytest.approx(15 / 1499, rel=0.2)
 
 

@@ -1,7 +1,7 @@
 """The nearest rows by cosine.
 
-Products in low precision propose, and every row that they can't rule out is measured again, in float32 and in one order
-of additions: so their precision changes nothing but the time, and neither does the number of threads.
+Products in low precision propose candidates. Each candidate is measured again in float32, in one order of additions. So
+neither the precision of the products nor the number of threads changes a result.
 """
 
 import numpy as np
@@ -12,35 +12,42 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..machine import Precision
-from . import held, kernels
-from .products import Frame, Lowered, each_block
+from . import device_neighbors
+from .blocks import each_block
+from .kernels import neighbors as kernel
+from .kernels.low_precision import PointTerms
+from .kernels.neighbors import CandidateLists
+from .kernels.sums import squared_lengths
+from .products import Frame, LowPrecisionRows
 
-SAMPLE = 1024  # rows of the bank that tell about how near the k-th will be
-ROOM = 1024  # rows that a query's list has room for, or four times its neighbors
-LISTS = 2**20  # places of all lists of a thread
+SAMPLE = 1024  # rows of the bank that an estimate of the k-th cosine is made from
+CAPACITY = 1024  # candidates of a query, or four times its neighbors if that is more
+THREAD_CAPACITY = 2**20  # candidates of all queries that a thread works on at once
 
 
 def nearest(
     queries: Float[Tensor, "q d"], bank: Float[Tensor, "n d"], k: int, chunk: int = 1024, precision: Precision = "fp32"
 ) -> tuple[Float32[Tensor, "q k"], Int64[Tensor, "q k"]]:
-    """The k most similar rows of the bank to each query, best first: (cosine, index); of equals, the lower index.
+    """Return the cosines and the numbers of the k rows of the bank nearest to each query, the nearest first; of equals,
+    the lower number first.
 
-    Memory holds a copy of the bank in `precision`, and for each thread the products of `chunk` queries with twice as many
-    rows, and lists of 1024 or 4 k rows a query. Raises DataError for rows that are not finite: they are near nothing.
+    `chunk` queries are searched at a time. Memory holds a copy of the bank in `precision`, and for each thread the
+    products of `chunk` queries with 2 * `chunk` rows, and 1024 or 4 k candidates a query. Raises DataError for rows
+    that are not finite.
     """
     assert 1 <= k <= len(bank), f"{k} neighbors of {len(bank)} rows"
-    _check(queries)
-    _check(bank)
+    _refuse_infinite(queries)
+    _refuse_infinite(bank)
     if not bank.is_cpu:
-        return held.nearest(queries, bank, k, chunk)
-    stored, x = SearchIndex(bank, precision, 2 * chunk), _array(queries)
-    size = min(chunk, max(1, LISTS // _room(k)))
-    unit = x * _inverse(x)[:, None]
-    found = each_block(len(x), size, lambda start, stop: stored.search(unit[start:stop], k))
+        return device_neighbors.nearest(queries, bank, k, chunk)
+    index, x = SearchIndex(bank, precision, 2 * chunk), _array(queries)
+    size = min(chunk, max(1, THREAD_CAPACITY // _capacity(k)))
+    unit = x * _inverse_lengths(x)[:, None]
+    found = each_block(len(x), size, lambda start, stop: index.search(unit[start:stop], k))
     return torch.cat([s for s, _ in found]), torch.cat([i for _, i in found])
 
 
-def _check(rows: Float[Tensor, "n d"]) -> None:
+def _refuse_infinite(rows: Float[Tensor, "n d"]) -> None:
     broken = (~rows.isfinite().all(1)).nonzero().flatten()
     if len(broken):
         raise DataError(
@@ -50,69 +57,75 @@ def _check(rows: Float[Tensor, "n d"]) -> None:
 
 
 class SearchIndex:
-    """Directions to be searched: as they came, and in low precision."""
+    """Rows [n, d] to be searched by cosine: exact, and in low precision, `block` rows at a time."""
 
     def __init__(self, bank: Tensor, precision: Precision, block: int) -> None:
         self.x, self.block = _array(bank), block
-        self.inverse = _inverse(self.x)
-        some = np.linspace(0, len(self.x) - 1, min(SAMPLE, len(self.x))).astype(np.int64)
-        origin = (self.x[some] * self.inverse[some, None]).mean(0)
+        self.inverse = _inverse_lengths(self.x)
+        sample = np.linspace(0, len(self.x) - 1, min(SAMPLE, len(self.x))).astype(np.int64)
+        origin = (self.x[sample] * self.inverse[sample, None]).mean(0)
         self.frame = Frame(origin, 1.0, precision)
-        self.parts = each_block(len(self.x), block, lambda start, stop: self._lower(slice(start, stop)))
-        self.sample = self._lower(some)
+        self.blocks = each_block(len(self.x), block, lambda start, stop: self._convert(slice(start, stop)))
+        self.sample = self._convert(sample)
 
     def search(self, queries: Float32[np.ndarray, "q d"], k: int) -> tuple[Tensor, Tensor]:
-        """Of directions. Where a guess of how near the k-th is was too good, it is not made again."""
-        lists, sure = self._searched(queries, k, self._rank(k))
-        if not sure.all():
-            again, _ = self._searched(queries[~sure], k, 0)
-            lists.least[~sure, :k], lists.rows[~sure, :k] = again.least[:, :k], again.rows[:, :k]
-        return torch.from_numpy(lists.least[:, :k].copy()), torch.from_numpy(lists.rows[:, :k].astype(np.int64))
+        """Return the cosines and the numbers of the k nearest rows to queries of length one.
 
-    def _searched(
+        Queries whose first threshold was too high to find k rows are searched again without one.
+        """
+        lists, complete = self._search(queries, k, self._rank(k))
+        if not complete.all():
+            again, _ = self._search(queries[~complete], k, 0)
+            lists.lower[~complete, :k], lists.rows[~complete, :k] = again.lower[:, :k], again.rows[:, :k]
+        return torch.from_numpy(lists.lower[:, :k].copy()), torch.from_numpy(lists.rows[:, :k].astype(np.int64))
+
+    def _search(
         self, queries: Float32[np.ndarray, "q d"], k: int, rank: int
-    ) -> tuple[kernels.Lists, Bool[np.ndarray, " q"]]:
-        """a.b = (a - o).(b - o) + o.b + (o.a - o.o): of these the first is proposed, and the last is the same for all
-        rows of the bank."""
+    ) -> tuple[CandidateLists, Bool[np.ndarray, " q"]]:
+        """Return the lists of candidates, and which of them are complete.
+
+        a.b = (a - o).(b - o) + o.b + (o.a - o.o), where o is the frame's origin. The first term is a product in low
+        precision, the second is the offset of row b, and the last, `base`, is the same for all rows of the bank.
+        """
         ones, origin = np.ones(len(queries), np.float32), self.frame.origin
         base = _along(queries, ones, origin) - _along(origin[None], ones[:1], origin)
-        near, lists, sure = (
-            self.frame.lower(queries, ones),
-            _lists(len(queries), _room(k)),
+        low, lists, complete = (
+            self.frame.convert(queries, ones),
+            _empty_lists(len(queries), k),
             np.zeros(len(queries), bool),
         )
         if rank:
-            part, margins = self.sample
-            kernels.guess(near.times(part, self.frame), margins, base, rank, lists.bottom)
-        for i, (part, margins) in enumerate(self.parts):
-            proposed = near.times(part, self.frame)
-            kernels.collect(proposed, margins, base, i * self.block, k, queries, self.x, self.inverse, lists)
-        kernels.settle_all(lists, k, queries, self.x, self.inverse, sure)
-        return lists, sure
+            rows, terms = self.sample
+            kernel.start_thresholds(low.times(rows, self.frame), terms, base, rank, lists.threshold)
+        for i, (rows, terms) in enumerate(self.blocks):
+            products = low.times(rows, self.frame)
+            kernel.collect_candidates(products, terms, base, i * self.block, k, queries, self.x, self.inverse, lists)
+        kernel.finish_lists(lists, k, queries, self.x, self.inverse, complete)
+        return lists, complete
 
     def _rank(self, k: int) -> int:
-        """A rank in the sample that the k-th of the bank almost surely comes before: its own, and three deviations. 0 where
-        the sample, or the list, is too short for that to be of use."""
-        share = k * len(self.sample[0].lengths) / len(self.x)
-        rank = int(share + 3 * share**0.5 + 3)
-        return rank if rank * len(self.x) < SAMPLE * _room(k) else 0
+        """Return the rank in the sample whose cosine the k-th of the bank almost surely exceeds: the expected rank and
+        three deviations. Return 0 where the sample or the list is too short for such a threshold to be useful."""
+        expected = k * len(self.sample[0].lengths) / len(self.x)
+        rank = int(expected + 3 * expected**0.5 + 3)
+        return rank if rank * len(self.x) < SAMPLE * _capacity(k) else 0
 
-    def _lower(self, rows: slice | Int64[np.ndarray, " m"]) -> tuple[Lowered, kernels.Margins]:
+    def _convert(self, rows: slice | Int64[np.ndarray, " m"]) -> tuple[LowPrecisionRows, PointTerms]:
         x, inverse = self.x[rows], self.inverse[rows]
-        lowered = self.frame.lower(x, inverse)
-        # what is added to a product is itself rounded, and so is what comes of it
-        spare = np.full(len(x), 4 * self.frame.rounding, np.float32)
-        return lowered, kernels.Margins(_along(x, inverse, self.frame.origin), lowered.lengths, spare)
+        low = self.frame.convert(x, inverse)
+        # the offset of a product is rounded, and so is their sum
+        error = np.full(len(x), 4 * self.frame.rounding, np.float32)
+        return low, PointTerms(_along(x, inverse, self.frame.origin), low.lengths, error)
 
 
-def _room(k: int) -> int:
-    return max(ROOM, 4 * k)
+def _capacity(k: int) -> int:
+    return max(CAPACITY, 4 * k)
 
 
-def _lists(queries: int, room: int) -> kernels.Lists:
-    least, most = np.empty((queries, room), np.float32), np.empty((queries, room), np.float32)
-    bottom = np.full(queries, -np.inf, np.float32)
-    return kernels.Lists(least, most, np.empty((queries, room), np.int32), np.zeros(queries, np.int64), bottom)
+def _empty_lists(queries: int, k: int) -> CandidateLists:
+    shape = queries, _capacity(k)
+    lower, upper, rows = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.int32)
+    return CandidateLists(lower, upper, rows, np.zeros(queries, np.int64), np.full(queries, -np.inf, np.float32))
 
 
 def _array(x: Float[Tensor, "n d"]) -> Float32[np.ndarray, "n d"]:
@@ -120,16 +133,16 @@ def _array(x: Float[Tensor, "n d"]) -> Float32[np.ndarray, "n d"]:
     return rows
 
 
-def _inverse(x: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, " n"]:
-    """One over the lengths of rows; of those without a direction, large but finite."""
+def _inverse_lengths(x: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, " n"]:
+    """Return 1 / length of each row; large but finite for a row of zeros."""
     squares = np.empty(len(x))
-    kernels.squared_lengths(x, squares)
+    squared_lengths(x, squares)
     return (1 / np.maximum(np.sqrt(squares), 1e-12)).astype(np.float32)
 
 
 def _along(
-    x: Float32[np.ndarray, "n d"], inverse: Float32[np.ndarray, " n"], origin: Float32[np.ndarray, " d"]
+    x: Float32[np.ndarray, "n d"], inverse: Float32[np.ndarray, " n"], direction: Float32[np.ndarray, " d"]
 ) -> Float32[np.ndarray, " n"]:
-    """The products of rows with one direction."""
-    products: NDArray[np.float32] = torch.mv(torch.from_numpy(x), torch.from_numpy(origin)).numpy() * inverse
+    """Return the product of each row x * inverse with a direction."""
+    products: NDArray[np.float32] = torch.mv(torch.from_numpy(x), torch.from_numpy(direction)).numpy() * inverse
     return products

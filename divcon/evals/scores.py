@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..machine import Precision
-from .knn import winners
+from .knn import predict_knn
 from .linear import linear
 
 KS = (20, 200)  # neighbors
@@ -103,7 +103,7 @@ class Probe:
 
     def knn(self, precision: Precision) -> KnnScores:
         """Return the scores of 20 nearest neighbors, and the accuracies of 20 (`k20`) and of 200 (`k200`)."""
-        predicted = winners(self.train_x, self.train_y, self.test_x, ks=KS, precision=precision)
+        predicted = predict_knn(self.train_x, self.train_y, self.test_x, ks=KS, precision=precision)
         k20, k200 = (Accuracy.of(predicted[k], self.test_y, len(self.names)) for k in KS)
         return {
             "k20": k20.top1,
@@ -116,7 +116,7 @@ class Probe:
     def linear(self, seed: int, precision: Precision) -> LinearScores:
         """Return the scores of a linear classifier, and its penalty. Raises DataError if there are too few images."""
         score = linear(self.train_x, self.train_y, self.test_x, self.test_y, seed=seed, precision=precision)
-        accuracy = Accuracy.of(score.told, self.test_y, len(self.names))
+        accuracy = Accuracy.of(score.predictions, self.test_y, len(self.names))
         return {
             "top1": accuracy.top1,
             "balanced": accuracy.balanced,

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from ..clustering.labelings import clustered, shared_information, shown_alike
+from ..clustering.labelings import cluster_features, normalized_mutual_information, resample_equally
 from ..clustering.whitening import whitened
 from ..data.views.view import View
 from ..nets.net import Net, width
@@ -52,10 +52,10 @@ class DeepCluster(Method):
     def before_epoch(self, encode: Encode, at: Step) -> None:
         features = F.normalize(whitened(encode("pool"), self.components), dim=1)
         k = self.classifier.out_features
-        labels = clustered(features, k, at.epoch, self.rounds, spherical=False, advice=self.advice).labels
-        self.agreement.fill_(shared_information(self.labels.cpu(), labels))
+        labels = cluster_features(features, k, at.epoch, self.rounds, spherical=False, advice=self.advice).labels
+        self.agreement.fill_(normalized_mutual_information(self.labels.cpu(), labels))
         self.labels.copy_(labels)
-        self.resampled.copy_(shown_alike(labels))
+        self.resampled.copy_(resample_equally(labels))
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from ..clustering.labelings import clustered
+from ..clustering.labelings import cluster_features
 from ..data.views.presets import small_crops
 from ..data.views.view import View
 from ..losses import cosines
@@ -62,7 +62,7 @@ class DeepClusterV2(Method):
         for head, centroids in enumerate(self.centroids):
             rows = (self.bank, self.other_bank)[head % 2].rows
             seed = head + len(self.centroids) * at.epoch
-            clusters = clustered(rows, len(centroids), seed, self.rounds, spherical=True, advice=self.advice)
+            clusters = cluster_features(rows, len(centroids), seed, self.rounds, spherical=True, advice=self.advice)
             centroids.copy_(clusters.centroids)
             self.labels[head] = clusters.labels
 

@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int64
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from ..clustering.labelings import clustered
+from ..clustering.labelings import cluster_features
 from ..losses import similarities
 from .contract import Batch, Encode, Outcome, Share, Step
 from .npid import NPID
@@ -63,7 +63,9 @@ class LocalAggregation(NPID):
             return
         for number, labels in enumerate(self.labels):
             seed = at.epoch * len(self.labels) + number
-            clusters = clustered(self.bank.rows, self.clusters, seed, self.rounds, spherical=False, advice=self.advice)
+            clusters = cluster_features(
+                self.bank.rows, self.clusters, seed, self.rounds, spherical=False, advice=self.advice
+            )
             labels.copy_(clusters.labels)
         self.has_labels.fill_(True)
 
