@@ -2,7 +2,7 @@
 
     make results
 
-or, with another budget, `python -m benchmarks.results images=20000`. A row is written to benchmarks/rivals.json as soon as
+or, with another budget, `python -m benchmarks.results images=20000`. A row is written to benchmarks/baselines.json as soon as
 it is measured, and is not measured again: type the same command to go on. Remove that file to begin anew.
 """
 
@@ -34,7 +34,7 @@ from divcon.files.integrity import write_json
 from divcon.rng import uniforms
 
 ROOT = Path(__file__).parents[1]
-ROWS, PAGE = ROOT / "benchmarks" / "rivals.json", ROOT / "docs" / "results.md"
+ROWS, PAGE = ROOT / "benchmarks" / "baselines.json", ROOT / "docs" / "results.md"
 FASHION, USED = "dataset-fashion-mnist", 3000  # a package of Debian's; images of each part
 KINDS = ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]
 NETWORK: dict[str, Any] = {"encoder": "slim10", "size": 32}

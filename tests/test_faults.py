@@ -9,8 +9,8 @@ from typing import Any
 import processes
 import pytest
 from conftest import TINY
+from test_baselines import PIXELS, SMALL
 from test_pipeline import EPOCHS, STAGES, command, finished, stable
-from test_rivals import PIXELS, SMALL
 
 import divcon
 from divcon import failpoints
@@ -27,7 +27,7 @@ FEW = ("checkpoint.half", "stage.saved")
 # What DnC is measured against, and where each is killed: within a pass and where one begins, in every stage.
 TRAINED = ("train.stepped:11", "train.stepped:17", "checkpoint.half:14", "train.logged:20", "stage.saved")
 MORE = ("train.stepped:17", "stage.saved")
-RIVALS = {
+BASELINES = {
     "nmf": ("factors.stepped:4", "factors.stepped:11", "factors.kept:7", "file.synced:9", "stage.saved"),
     "clusterfit": (*TRAINED, "divide.fitted", "stage.saved:2", "train.stepped:27", "checkpoint.half:28", "stage.saved:3"),
     "supervised": TRAINED, "deepcluster": TRAINED, "swav": TRAINED, "local_aggregation": TRAINED,
@@ -52,7 +52,7 @@ def test_killed_at_the_very_end_of_its_last_stage_a_run_is_done_and_tidied_up(ph
 
 
 @functools.cache
-def rival(recipe: str, photos: Path) -> Path:
+def baseline(recipe: str, photos: Path) -> Path:
     """An undisturbed run of another pipeline, of three passes."""
     return divcon.run(photos, out=photos.parent / recipe, **asked(recipe, photos)).folder
 
@@ -70,7 +70,7 @@ def walk(point: str, photos: Path, folder: Path) -> None:
     """Kill DnC at the place, or the pipeline that has it; go on, and compare."""
     name = point.partition(":")[0]
     if name.startswith("factors."):
-        walk_of(rival("nmf", photos), asked("nmf", photos), point, photos, folder)
+        walk_of(baseline("nmf", photos), asked("nmf", photos), point, photos, folder)
         return
     more = CENTER if name == "teachers.some" else {}
     expected = of_kept_teachers(photos) if more else finished(photos)
@@ -109,20 +109,20 @@ def test_killed_at_any_place_a_run_ends_in_the_same_bytes(photos: Path, tmp_path
 
 
 QUICK = ("nmf", "stage.saved")  # the others are slow
-EACH = [(recipe, point) for recipe, points in RIVALS.items() for point in points]
+EACH = [(recipe, point) for recipe, points in BASELINES.items() for point in points]
 
 
 @pytest.mark.parametrize(
     ("recipe", "point"), [pytest.param(*each, marks=() if each == QUICK else pytest.mark.slow) for each in EACH]
 )
-def test_a_rival_that_is_killed_at_a_hard_place_ends_in_the_same_bytes(
+def test_a_baseline_that_is_killed_at_a_hard_place_ends_in_the_same_bytes(
     photos: Path, tmp_path: Path, recipe: str, point: str
 ) -> None:
-    walk_of(rival(recipe, photos), asked(recipe, photos), point, photos, tmp_path)
+    walk_of(baseline(recipe, photos), asked(recipe, photos), point, photos, tmp_path)
 
 
 def test_every_pipeline_there_is_is_killed(photos: Path, tmp_path: Path) -> None:
-    kinds = {type(run_plan.prepare_run(photos, tmp_path / "run", asked(recipe, photos)).recipe) for recipe in RIVALS}
+    kinds = {type(run_plan.prepare_run(photos, tmp_path / "run", asked(recipe, photos)).recipe) for recipe in BASELINES}
     assert kinds | {DnC} == {kind for kind in Recipe.__subclasses__() if kind.__module__.startswith("divcon.")}
 
 

@@ -223,7 +223,7 @@ def test_images_that_came_before_any_stage_was_finished_are_used(photos: Path, t
 
 
 @pytest.mark.parametrize("recipe", ["moclr", "simclr"])
-def test_a_rival_is_one_stage_at_the_same_budget(photos: Path, tmp_path: Path, recipe: str) -> None:
+def test_a_baseline_is_one_stage_at_the_same_budget(photos: Path, tmp_path: Path, recipe: str) -> None:
     ran = divcon.run(
         photos, out=tmp_path / "run", recipe=recipe, epochs=2, **{k: v for k, v in TINY.items() if "." not in k}
     )

@@ -52,7 +52,7 @@ def small(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     tiny = {"encoder": "slim10_w8", "size": 16, "batch_size": 16, "precision": "fp32"}
     names = {"untrained": {}, "moclr": {"recipe": "moclr", **tiny}, "supervised": {"recipe": "supervised", **tiny}}
     monkeypatch.setattr(results, "trained", lambda: names)
-    monkeypatch.setattr(results, "ROWS", tmp_path / "rivals.json")
+    monkeypatch.setattr(results, "ROWS", tmp_path / "baselines.json")
     monkeypatch.setattr(results, "PAGE", tmp_path / "results.md")
     return ["images=320", f"runs={tmp_path / 'runs'}"]
 
@@ -62,7 +62,7 @@ def test_each_recipe_is_shown_the_budget_and_the_page_says_how_it_was_made(small
     with pytest.raises(SystemExit) as end:
         results.main(small)
     assert not end.value.code
-    rows = json.loads((tmp_path / "rivals.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "baselines.json").read_text())["rows"]
     assert list(rows) == ["Open Clip Art", "Fashion-MNIST"]
     for its in rows.values():
         assert list(its) == ["untrained", "moclr", "supervised"]

@@ -314,7 +314,7 @@ def test_presets_are_what_their_papers_say() -> None:
     assert all(view.size == 48 for preset in PRESETS.values() for view in preset(48))
 
 
-def test_contrastive_rivals_are_shown_what_their_papers_say() -> None:
+def test_contrastive_baselines_are_shown_what_their_papers_say() -> None:
     colors = [
         (v.brightness, v.contrast, v.saturation, v.hue) for v in (PRESETS["moco"](224)[1], PRESETS["npid"](224)[0])
     ]

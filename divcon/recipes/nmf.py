@@ -7,7 +7,7 @@ Expected: 25,000 images shown, 64 components, one core of two: Open Clip Art 0.3
 docs/results.md has all methods side by side.
 
 The features of an image are its shares of 64 components (base.encoder.options.components). Pixels are in 0..1 and are not
-normalized, so encoder, views, mean and std can't be chosen. It needs pip install 'divcon[rivals]'.
+normalized, so encoder, views, mean and std can't be chosen. It needs pip install 'divcon[baselines]'.
 """
 
 from dataclasses import replace

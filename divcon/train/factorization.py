@@ -93,7 +93,7 @@ def make_factorizer(components: int, share: float, seed: int) -> Factorizer:
     try:
         from sklearn.decomposition import MiniBatchNMF
     except ImportError as error:
-        raise InputError("recipe=nmf needs scikit-learn; type: pip install 'divcon[rivals]'") from error
+        raise InputError("recipe=nmf needs scikit-learn; type: pip install 'divcon[baselines]'") from error
     forget_factor, state = FORGET_FACTOR ** min(1.0, share), seed_for(seed, "weights") % 2**32
     model: Factorizer = MiniBatchNMF(components, init="random", forget_factor=forget_factor, random_state=state)
     return model

@@ -165,7 +165,7 @@ def test_batches_are_forgotten_at_the_rate_of_scikit_learns_own_passes() -> None
 
 def test_without_scikit_learn_it_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.decomposition", None)
-    with pytest.raises(InputError, match=r"pip install 'divcon\[rivals\]'"):
+    with pytest.raises(InputError, match=r"pip install 'divcon\[baselines\]'"):
         make_factorizer(4, 0.1, 0)
 
 
