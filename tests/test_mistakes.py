@@ -220,7 +220,7 @@ def test_06_each_training_has_schedules_over_its_own_length(ran: Ran) -> None:
         lengths.add(steps)
         rates = [line["lr"] for line in journal]
         (settings,) = (arg for arg in asked if isinstance(arg, dict) and "lr" in arg)
-        warmup = warmup_steps(settings["warmup"], settings["images"], ran.stage(name)["batch_size"])
+        warmup = warmup_steps(settings["warmup"], settings["samples_seen"], ran.stage(name)["batch_size"])
         peak = settings["lr"] * ran.stage(name)["batch_size"] / 256
         assert len(rates) == steps and 0 < warmup < steps / 5
         assert rates == pytest.approx([learning_rate(step, steps, peak=peak, warmup=warmup) for step in range(steps)])
