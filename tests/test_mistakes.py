@@ -166,7 +166,7 @@ def test_03_the_papers_experts_and_student_start_from_scratch(name: str) -> None
 
 def test_03_from_scratch_means_that_no_weight_of_the_base_is_seen(ran: Ran, tmp_path: Path, cache: Path) -> None:
     still = Pretrain(
-        images=8, batch_size=8, optimizer="sgd", lr=0.0, encoder=EncoderSpec("slim10_w8"), input_spec=InputSpec(SIZE), seed=3,
+        samples_seen=8, batch_size=8, optimizer="sgd", lr=0.0, encoder=EncoderSpec("slim10_w8"), input_spec=InputSpec(SIZE), seed=3,
         options={"hidden": 32, "dim": 16},
     )  # fmt: skip
 
