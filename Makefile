@@ -1,15 +1,15 @@
-# Every target sets up what it needs: a .venv with the package and its dependencies.
+# Each target first makes a .venv with the package and its dependencies, if it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
-SPREAD := -n 2 --dist loadfile --no-loadscope-reorder  # tests/conftest.py has the order of the files
+SPREAD := -n 2 --dist loadfile --no-loadscope-reorder  # tests/conftest.py decides the order of the files
 
 .PHONY: setup demo test test-all test-cpus kills disks fuzz audit encoders check bench results study clean
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'lightly>=1.6'  # its losses need torch alone
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'lightly>=1.6'  # its losses need only torch
 	touch $@
 
 demo: setup
@@ -21,17 +21,17 @@ test: setup
 test-all: setup
 	$(BIN)/pytest $(SPREAD)
 
-# The tests as other processors do them: without AVX-512, without any vectors, and with kernels compiled for no processor in particular.
+# The tests as on other processors: without AVX-512, without vector units, and with kernels for a generic processor.
 test-cpus: setup
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/pytest $(SPREAD) -m "not slow"
 	ATEN_CPU_CAPABILITY=default $(BIN)/pytest $(SPREAD) -m "not slow"
 	NUMBA_CPU_NAME=generic $(BIN)/pytest $(SPREAD) -m "not slow"
 
-kills: setup  # for a night: 100 at random moments, and every place of DIVCON_FAULT at many passings; logs are kept
+kills: setup  # takes a night: 100 kills at random moments, and kills at each place of DIVCON_FAULT; writes logs
 	$(BIN)/python tests/kills.py log=kills.log
 	$(BIN)/python tests/kills.py kills=0 log=kills-places.log
 
-disks: setup  # needs root, or a system where anyone may be root of a name space
+disks: setup  # needs root, or a system where each user may be root in a user namespace
 	$(BIN)/python tests/disks.py
 
 check: setup
@@ -40,26 +40,26 @@ check: setup
 	$(BIN)/mypy
 
 SECONDS ?= 20
-fuzz: setup  # every parser, SECONDS each, on inputs that libFuzzer thinks of; findings and corpora are in .fuzz/
+fuzz: setup  # each parser for SECONDS, on inputs that libFuzzer makes; findings and corpora are in .fuzz/
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	$(BIN)/python -m tests.fuzz seconds=$(SECONDS)
 
-audit: setup  # what the whole pipeline opens, starts and connects to: as Python sees it, and as the kernel does
+audit: setup  # lists what the pipeline opens, starts and connects to, as seen by Python and by the kernel
 	$(BIN)/python tests/audited.py
 	$(BIN)/python tests/audited.py strace
 
-encoders: setup  # for a night: one network of every family of timm is trained for a step; draws docs/encoders.md
+encoders: setup  # takes a night: trains one network of each family of timm for a step; draws docs/encoders.md
 	$(BIN)/python -m benchmarks.encoders
 
 bench: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
-# The table of all methods (docs/results.md), in about two hours; it goes on where it stopped.
+# The table of all methods (docs/results.md), in about two hours; an interrupted one goes on.
 results: setup
 	$(BIN)/python -m benchmarks.results
 
-# The runs of a study that have no row yet: make study NAME=where OPTIONS="jobs=1"; it goes on where it stopped.
+# The runs of a study that have no row yet: make study NAME=where OPTIONS="jobs=1"; an interrupted one goes on.
 study: setup
 	$(BIN)/python -m studies $(NAME) $(OPTIONS)
 

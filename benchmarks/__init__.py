@@ -1,1 +1,1 @@
-"""What divcon is measured against, in the same run: `make bench`, or `python -m benchmarks.bench_step` for one of them."""
+"""divcon measured beside other libraries, in the same process or pair: `make bench`, or `python -m benchmarks.bench_step` for one of them."""

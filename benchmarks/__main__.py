@@ -12,7 +12,7 @@ def done(name: str) -> bool:
 
 
 def main() -> None:
-    """What fails keeps nothing else from being measured; it is named in the end."""
+    """Run every benchmark. One that fails does not stop the others; it is named at the end."""
     benches = sorted(file.stem for file in Path(__file__).parent.glob("bench_*.py"))
     failed = [name for name in [*benches, "draw"] if not done(name)]
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)

@@ -1,4 +1,4 @@
-"""What faiss-cpu and scikit-learn do on arrays, for `elsewhere.Peer`. Nothing here imports torch: peers run alone.
+"""The work of faiss-cpu and scikit-learn on arrays, for `elsewhere.Peer`. Nothing here imports torch: peers run alone.
 
 Each reads what it needs from a folder, and returns its timed work and what writes the outcome to that folder.
 """

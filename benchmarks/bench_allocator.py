@@ -1,9 +1,9 @@
-"""What it gives to keep freed memory while a stage runs: the same steps with and without it, by turns.
+"""The gain of keeping freed memory while a stage runs: the same steps with and without it, in turns.
 
     python -m benchmarks.bench_allocator
 
-Each side is in a process of its own, for `mallopt` ends the C library's own tuning in a process for good. Time is that of the
-processor, on one thread, so that other work on the machine does not count.
+Each side has its own process, because `mallopt` ends the C library's own tuning in a process for good. The time is processor
+time on one thread, so other work on the machine does not count.
 """
 
 import functools

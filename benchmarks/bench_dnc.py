@@ -2,9 +2,9 @@
 
     python -m benchmarks.bench_dnc
 
-The collection is made, the encoder is slim10 at 32 pixels. What DnC does once an image and not once a pass (clusters,
-checks, keeping the teachers' outputs) weighs the less the more passes there are; the paper makes a thousand. The cache is warm: pixels are decoded, kernels compiled and
-the machine measured before the first run that counts.
+The collection is drawn, and the encoder is slim10 at 32 pixels. Some parts of DnC take time once for each image and not once
+for each epoch: clusters, checks, the outputs of teachers. Their share is smaller with more epochs; the paper has a thousand.
+The cache is warm: pixels are decoded, kernels are compiled and the machine is measured before the first run that counts.
 """
 
 import statistics
@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from divcon.artifacts import read_json
-from divcon.data import made
+from divcon.data import synthetic
+from divcon.files.integrity import read_json
 
 from .pairs import Row, over, row, save
 
@@ -25,7 +25,7 @@ IMAGES = 1500
 EPOCHS = 30.0
 KINDS = {
     "moclr": {"recipe": "moclr"},
-    "kept": {"recipe": "dnc", "student.teacher_view": "centre"},
+    "kept": {"recipe": "dnc", "student.teacher_view": "center"},
     "asked": {"recipe": "dnc"},
 }
 OPTIONS = {"encoder": "slim10", "size": 32, "batch_size": 32}  # small, so that no expert needs a smaller one
@@ -36,7 +36,7 @@ Stages = dict[str, float]  # seconds
 def measure(images: int = IMAGES, epochs: float = EPOCHS, pairs: int = PAIRS) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        made.make(place / "images", images, size=48)
+        synthetic.make_collection(place / "images", images, size=48)
         for kind in KINDS:
             ran(place, kind, epochs=1)
         rounds = [{kind: ran(place, kind, epochs) for kind in turned(i)} for i in range(pairs)]
@@ -56,7 +56,7 @@ def ran(place: Path, kind: str, epochs: float) -> Stages:
         asked = {**OPTIONS, **KINDS[kind], "epochs": epochs, "cache": place / "cache"}
         words = [f"{name}={value}" for name, value in asked.items()]
         begin = time.perf_counter()
-        command = [sys.executable, "-m", "divcon.cli", "run", place / "images", f"out={out}/run", *words]
+        command = [sys.executable, "-m", "divcon", "run", place / "images", f"out={out}/run", *words]
         done = subprocess.run(command, capture_output=True, text=True)
         whole = time.perf_counter() - begin
         if done.returncode:

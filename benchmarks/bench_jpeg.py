@@ -1,8 +1,8 @@
-"""JPEG files to two views each on one core, read from the disk's cache: BYOL's two pipelines.
+"""From JPEG files to two views each on one core, with the files in the disk's cache: BYOL's two pipelines.
 
 python -m benchmarks.bench_jpeg
 
-Ours decodes what the pixel cache has no room for; theirs opens, converts and transforms, as torchvision's ImageFolder does.
+divcon decodes as it does without a pixel cache. The other side opens, converts and transforms, as torchvision's ImageFolder does.
 """
 
 import tempfile
@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from divcon.data.images import open_images
-from divcon.data.pixels import open_pixels
-from divcon.data.views import byol, views_of
+from divcon.data.pixels.pixel_cache import open_pixels
+from divcon.data.views.presets import byol
+from divcon.data.views.render import views_of
 
 from .pairs import Row, Work, interleaved, save
 from .view_peers import photo, torchvision
@@ -43,11 +44,11 @@ def written(folder: Path, height: int, width: int, n: int) -> list[Path]:
 
 def ours(folder: Path, place: Path, size: int) -> Work:
     images = open_images(folder, cache=place / "cache")
-    pixels = open_pixels(images, 2 * size, cache=place / "cache", cache_gb=0, threads=1)
+    pixels = open_pixels(images, 2 * size, cache=place / "cache", cache_gb=0, workers=1)
     at = np.arange(len(images))
 
     def make() -> list[object]:
-        pictures, rows = pixels.at(at)
+        pictures, rows = pixels.read(at)
         return [views_of(view, pictures, rows, (0, i), at) for i, view in enumerate(byol(size))]
 
     return make

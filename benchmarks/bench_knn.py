@@ -2,8 +2,9 @@
 
     python -m benchmarks.bench_knn
 
-Against faiss-cpu's flat index of inner products with its fastest BLAS kernel. Both sides begin with rows as an encoder
-gives them, and neither's time has the vote in it; the labels that both sides' neighbours vote for are compared.
+The other side is the flat index of inner products of faiss-cpu, with its fastest BLAS kernel. Both sides begin with the rows
+that an encoder returns. The time does not include the vote; the labels that the neighbors of both sides vote for are
+compared.
 """
 
 import tempfile
@@ -14,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from divcon.clustering.neighbours import nearest
-from divcon.evals.knn import votes
+from divcon.clustering.neighbors import nearest
+from divcon.evals.knn import vote
 from divcon.machine import Precision
 
 from .array_peers import faiss_flat
@@ -50,7 +51,7 @@ def against(peer: Peer, folder: Path, given: tuple[Tensor, Tensor, Tensor], prec
     peer.write()
     with np.load(folder / "theirs.npz") as file:
         theirs = [torch.from_numpy(file[name]) for name in ("similarity", "index")]
-    winners = [votes(similarity, labels[index], CLASSES, 0.07) for similarity, index in (found, theirs)]
+    winners = [vote(similarity, labels[index], CLASSES, 0.07) for similarity, index in (found, theirs)]
     same = 100 * float((winners[0] == winners[1]).double().mean())
     name = f"kNN, k = {K}, {precision}"
     yield ratio.row(name, str(peer), AIM if precision == "bf16" else None)

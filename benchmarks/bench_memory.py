@@ -1,10 +1,10 @@
-"""What training holds in memory for each image of the collection, beyond pages that are mapped from files.
+"""Memory of a training for each image of the collection, without the pages that are mapped from files.
 
     python -m benchmarks.bench_memory
 
-Collections of 10^4, 10^5 and 10^6 images are made without their files: an index, and a pixel cache of tiny pictures. A
-process each opens them as a run does and trains for some dozens of steps. What is counted is the peak of RssAnon: a
-mapped page belongs to the file, and goes when memory is short.
+Collections of 10^4, 10^5 and 10^6 images are made without files: an index, and a pixel cache of tiny pictures. For each, a
+process opens it as a run does and trains for some dozens of steps. The figure is the peak of RssAnon: a mapped page
+belongs to its file, and is released when memory is short.
 """
 
 import hashlib
@@ -21,11 +21,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from divcon.artifacts import write_json
 from divcon.data.images import Images
-from divcon.data.index import SCHEMA, Index
-from divcon.data.pixels import BLOCK
-from divcon.data.tree import Tree
+from divcon.data.index.index import Index
+from divcon.data.index.table import SCHEMA
+from divcon.data.pixels.pixel_cache import BLOCK
+from divcon.data.sources.folder import Folder
+from divcon.files.integrity import write_json
 
 from .pairs import Row, row, save
 
@@ -62,7 +63,7 @@ PARTS = {
 
 def write_collection(folder: Path, n: int) -> None:
     """The index of n images, and the cache of their pixels, as if there had been files."""
-    images = Images(Tree(folder), Index(table(n)))
+    images = Images(Folder(folder), Index(table(n)))
     images.index.save(folder / "images")
     cache = cache_of(images, folder)
     cache.mkdir(parents=True)
@@ -89,23 +90,23 @@ def table(n: int) -> pa.Table:
         "status": "used",
         "reason": "",
         "detail": "",
-        "like": None,
+        "duplicate_of": None,
     }
-    columns = {"source": names, "hash": hashes, **{name: [value] * n for name, value in same.items()}}
+    columns = {"path_bytes": names, "hash": hashes, **{name: [value] * n for name, value in same.items()}}
     return pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA)
 
 
 def cache_of(images: Images, folder: Path) -> Path:
-    """Where `divcon.data.pixels` looks for these images' pixels."""
-    from divcon.artifacts import digest
-    from divcon.data.decode import DECODING
-    from divcon.data.pixels import LAYOUT
+    """The folder in which `divcon.data.pixels.pixel_cache` keeps the pixels of these images."""
+    from divcon.data.decoding.formats import DECODER_VERSIONS
+    from divcon.data.pixels.pixel_cache import VERSION
+    from divcon.files.integrity import digest
 
-    return folder / "cache" / "pixels" / digest(f"{images.fingerprint} {SIDE} {LAYOUT} {DECODING}")
+    return folder / "cache" / "pixels" / digest(f"{images.fingerprint} {SIDE} {VERSION} {DECODER_VERSIONS}")
 
 
 def held(folder: Path) -> Peaks:
-    """What a process that trains on the collection held."""
+    """The memory that a process held while it trained on the collection."""
     command = [sys.executable, "-m", "benchmarks.bench_memory", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -115,22 +116,22 @@ def held(folder: Path) -> Peaks:
 
 def trained(folder: Path) -> Peaks:
     """Open the collection and train on it, as a run does."""
-    from divcon.data.pixels import open_pixels
-    from divcon.data.views import mild
-    from divcon.fit.loop import Training, fit
+    from divcon.data.pixels.pixel_cache import open_pixels
+    from divcon.data.views.presets import mild
     from divcon.machine import Machine
     from divcon.methods.simclr import SimCLR
     from divcon.nets.encoder import EncoderSpec, build
-    from divcon.nets.trained import Sight
-    from divcon.runs import Work
+    from divcon.nets.trained import InputSpec
+    from divcon.runs.stage import StageContext
+    from divcon.train.loop import Training, fit
 
     with Peak() as opening:
-        images = Images(Tree(folder), Index.load(folder / "images"))
-        pixels = open_pixels(images, SIDE, cache=folder / "cache", cache_gb=100, threads=1)
+        images = Images(Folder(folder), Index.load(folder / "images"))
+        pixels = open_pixels(images, SIDE, cache=folder / "cache", cache_gb=100, workers=1)
     with Peak() as training, tempfile.TemporaryDirectory() as place, Machine().use():
-        work = Work(Path(place), "base", Machine(), folder / "cache")
+        work = StageContext(Path(place), "base", Machine(), folder / "cache")
         method = SimCLR(build(EncoderSpec("slim10_w8"), 16), len(images), hidden=64, dim=32)
-        fit(work, method, pixels, Training(STEPS * BATCH, BATCH, "sgd"), mild(16), Sight(16))
+        fit(work, method, pixels, Training(STEPS * BATCH, BATCH, "sgd"), mild(16), InputSpec(16))
     return {"opening": opening.most, "training": training.most, "whole": max(opening.most, training.most)}
 
 

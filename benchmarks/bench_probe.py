@@ -2,9 +2,9 @@
 
     python -m benchmarks.bench_probe
 
-Against scikit-learn's LogisticRegression with its fastest BLAS kernel, at one penalty and along a path of 15, from strong to
-weak, where each side begins each penalty where it ended the last. scikit-learn stops where it does by default (tol=1e-4);
-how our loss compares with its is said for the penalty where that is worst for us.
+The other side is LogisticRegression of scikit-learn, with its fastest BLAS kernel: at one penalty, and along a path of 15
+from strong to weak, where both sides begin each penalty at the last solution. scikit-learn stops at its default (tol=1e-4).
+The losses are compared at the penalty that is worst for divcon.
 """
 
 import tempfile
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from divcon.evals.linear import CHOOSING, PENALTIES
+from divcon.evals.linear import PATH_TOLERANCE, PENALTIES
 from divcon.evals.logistic import Problem, Weights
 from divcon.machine import Precision
 
@@ -59,7 +59,7 @@ def against(
     found: list[Weights] = []
 
     def ours() -> None:
-        found[:] = Problem(x, y, CLASSES, precision).path(path, CHOOSING)
+        found[:] = Problem(x, y, CLASSES, precision).path(path, PATH_TOLERANCE)
 
     ratio = interleaved(ours, peer, pairs, warmup=int(len(path) == 1))
     peer.write()

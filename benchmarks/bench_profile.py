@@ -1,9 +1,10 @@
-"""Where the time of a ResNet-18 step goes, and how much of the machine's own speed it reaches.
+"""The time of the operations of a ResNet-18 step, and the share of the machine's peak speed that the step reaches.
 
     python -m benchmarks.bench_profile
 
-A share is of the profiler's self CPU time of all operations; the rate is of the FLOPs of all convolutions and matrix
-products of the step, by wall clock, views included. The peak is the best of a few 3x3 convolutions, forward, in bf16.
+A share is a part of the self CPU time of all operations, by the profiler. The rate is the FLOPs of all convolutions and
+matrix products of the step, divided by the wall-clock time with views. The peak is the best rate of some 3x3 convolutions,
+forward, in bf16.
 """
 
 import statistics
@@ -23,7 +24,7 @@ CASE = Case(
     name="ResNet-18 step, small stem, 32 px, batch 256", method="simclr", encoder="resnet18", stem="small", size=32,
     picture=32, batch=256,
 )  # fmt: skip
-PRODUCT = "_Product"  # the autograd function of divcon.nets.small_maps
+PRODUCT = "_Product"  # the autograd function of divcon.nets.fast_small_maps
 PEAKS = ((64, 32), (128, 16), (256, 8), (512, 4))  # channels, side: the convolutions of that network
 IMAGES = 512  # both views of a batch
 
@@ -70,7 +71,7 @@ def by_operation(profiled: Any) -> dict[str, float]:
 
 
 def _stands_for_one(event: Any) -> bool:
-    """Whether this is the product itself, done by `divcon.nets.small_maps`."""
+    """True if this is the matrix product itself, of `divcon.nets.fast_small_maps`."""
     above = event.cpu_parent
     while above is not None and PRODUCT not in above.name:
         above = above.cpu_parent
@@ -82,7 +83,7 @@ def convolutions(share: dict[str, float]) -> float:
 
 
 def largest(shares: list[dict[str, float]]) -> str:
-    """What the rest of the time went to, in words."""
+    """The operations that took the rest of the time, in words."""
     rest = {name: part for name, part in shares[-1].items() if "conv" not in name.lower()}
     first = sorted(rest, key=lambda name: -rest[name])[:5]
     return "the most of it: " + ", ".join(f"{name.split('::')[-1]} {rest[name]:.1%}" for name in first)

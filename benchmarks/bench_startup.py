@@ -1,4 +1,4 @@
-"""How long one waits before anything happens, in new processes, files warm.
+"""The time before a command does anything, in new processes, with files in the disk's cache.
 
 python -m benchmarks.bench_startup
 """
@@ -11,20 +11,21 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from divcon.data import made
+from divcon.data import synthetic
 
 from .pairs import Row, row, save, seconds
 
 TIMES = 7
-CLI = ("-m", "divcon.cli")
+CLI = ("-m", "divcon")
 RUN = ("recipe=moclr", "epochs=1", "encoder=slim10_w8", "size=16", "precision=fp32")
 FIRST_BATCH = """
 import numpy as np
-from divcon.data.ragged import Ragged
-from divcon.data.views import PRESETS, views_of
+from divcon.data.pixels.packed import PackedImages
+from divcon.data.views.presets import PRESETS
+from divcon.data.views.render import views_of
 for preset in PRESETS.values():
     for view in preset(32):
-        views_of(view, Ragged.of([np.zeros((48, 40, 3), np.uint8)] * 64), np.arange(64), (0,), np.arange(64), 2)
+        views_of(view, PackedImages.from_arrays([np.zeros((48, 40, 3), np.uint8)] * 64), np.arange(64), (0,), np.arange(64), 2)
 """
 
 
@@ -35,7 +36,7 @@ def measure(times: int = TIMES) -> Iterator[Row]:
         yield clock("import divcon", ("-c", "import divcon"), place, times)
         yield clock("divcon --help", (*CLI, "--help"), place, times)
         yield from views(place, times)
-        images = made.make(place / "images", 160, size=32)
+        images = synthetic.make_collection(place / "images", 160, size=32)
         run = (*CLI, "run", str(images), f"out={place / 'run'}", *RUN)
         yield clock("divcon run on a folder that is finished", run, place, times)
 
@@ -54,7 +55,7 @@ def views(place: Path, times: int) -> Iterator[Row]:
 
 
 def compiled(place: Path) -> set[tuple[str, int]]:
-    """What numba has kept, and when it was written."""
+    """The files of numba's cache, each with the time at which it was written."""
     return {(str(file), file.stat().st_mtime_ns) for file in (place / "cache").rglob("*.nbc")}
 
 
@@ -67,8 +68,7 @@ def clock(name: str, words: Sequence[str], place: Path, times: int) -> Row:
 
 def python(words: Sequence[str], place: Path) -> None:
     """This Python in a process of its own, with a cache of the bench's own."""
-    theirs = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
-    environment = {**theirs, "DIVCON_CACHE": str(place / "cache")}
+    environment = {**os.environ, "DIVCON_CACHE": str(place / "cache"), "NUMBA_CACHE_DIR": str(place / "cache/numba")}
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(done.stderr)

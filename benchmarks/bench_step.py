@@ -1,11 +1,11 @@
-"""A whole training step, loader included, against lightly as its documentation shows it.
+"""A whole training step with its loader, against lightly as its documentation shows it.
 
     python -m benchmarks.bench_step              # all, kept in benchmarks/results
     python -m benchmarks.bench_step slim10       # those whose name has "slim10", only shown
 
-Both sides have the same network, batch, views, projector widths and the same pictures in memory, so the disk is out of
-play, and each is in a process of its own. Ours runs as a run would, by its own choice of precision and layout, and once more in float32, which is what is
-chosen where a processor has no fast bfloat16.
+Both sides have the same network, batch, views and projector widths, and the same pictures in memory, so the disk does not
+count. Each side has its own process. divcon chooses precision and memory format as in a run, and is measured once more in
+float32, which it chooses on a processor without fast bfloat16.
 """
 
 import functools
@@ -72,7 +72,7 @@ def waiting(case: Case, found: dict[str, float]) -> Row:
     share = 100 * found["data_wait"]
     return row(
         f"{case.name}: time waiting for data", "the step", share, share, share, 3, unit="%", at_most=True,
-        note=f"views are made between steps: all of it is that; to normalise them takes {found['normalising']:.1%} more",
+        note=f"views are made between steps: all of it is that; to normalize them takes {found['normalizing']:.1%} more",
     )  # fmt: skip
 
 

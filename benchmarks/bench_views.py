@@ -1,9 +1,9 @@
-"""Views a second on one core, from decoded pictures: BYOL's first pipeline, which blurs each.
+"""Views per second on one core, from decoded pictures: BYOL's first pipeline, which blurs each view.
 
 python -m benchmarks.bench_views
 
-One thread on both sides. The colours are BYOL's, or torchvision's where it says so. The rows of a processor without AVX-512
-come from a process that compiles for one of 2013; the peers stay as they are.
+Both sides use one thread. The colors are BYOL's, or torchvision's in the rows that say so. The rows without AVX-512 come from a
+process that compiles for a processor of 2013; the other packages run as always.
 """
 
 import json
@@ -18,8 +18,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from divcon.data.ragged import Ragged
-from divcon.data.views import Style, byol, views_of
+from divcon.data.pixels.packed import PackedImages
+from divcon.data.views.presets import byol
+from divcon.data.views.render import views_of
+from divcon.data.views.view import Style
 
 from .pairs import Row, Work, interleaved, save
 from .view_peers import Picture, albumentation, photo, torchvision
@@ -38,7 +40,7 @@ AGAINST = "Pillow + torchvision"
 
 def measure() -> Iterator[Row]:
     yield from rows("byol")
-    yield from rows("torchvision", ", torchvision's colours")
+    yield from rows("torchvision", ", torchvision's colors")
     yield from unsmoothed()
     yield from narrow()
 
@@ -78,7 +80,7 @@ def case(shape: tuple[int, int], size: int) -> str:
 
 
 def ours(pictures: list[Picture], size: int, style: Style) -> Work:
-    ragged, at = Ragged.of(pictures), np.arange(len(pictures))
+    ragged, at = PackedImages.from_arrays(pictures), np.arange(len(pictures))
     view = replace(byol(size)[0], style=style)
     return lambda: views_of(view, ragged, at, (0,), at)
 

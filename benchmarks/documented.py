@@ -73,7 +73,7 @@ class SimCLR(nn.Module):
 
 
 class WithMomentum(nn.Module):
-    """What MoCo and BYOL share: a backbone and a head, and a slow copy of both."""
+    """The common part of MoCo and BYOL: a backbone and a head, and a slow copy of both."""
 
     def __init__(self, case: Case, projection_head: nn.Module):
         super().__init__()

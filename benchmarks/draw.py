@@ -23,12 +23,13 @@ HEAD = """# Performance
 
 <!-- Drawn by `python -m benchmarks.draw` from benchmarks/results: change the benches, not this page. -->
 
-What was measured, against what, on which machine and when. Each figure is the median of interleaved pairs: ours and
-theirs by turns, the first to go changing, in one run; in brackets are the least and the most of the pairs. A ratio of
-2 means that ours is twice as fast, unless the table says what its figures are. Seconds of one machine say nothing of
-another, so there are few of them.
+This page compares the speed and the memory of divcon with those of other packages. Each figure is the median of
+interleaved pairs in one run: divcon and the other package take turns, and the order changes from pair to pair. The least
+and the most of the pairs stand in brackets. A ratio of 2 means that divcon is twice as fast, unless the table names
+another unit. Seconds on one machine say little about another machine, so there are few of them.
 
-Again, on your machine, with nothing else running (it installs the peers, and takes about an hour on two cores):
+To measure again on your machine, with nothing else running (this installs the other packages, and takes about an hour on
+two cores):
 
 ```bash
 make bench
@@ -53,7 +54,7 @@ def page(results: list[Result]) -> str:
 
 
 def missed(results: list[Result]) -> str:
-    """The rows that did not reach their aim, before all else."""
+    """The rows that did not reach their aim; they come first."""
     rows = [row for result in results for row in result["rows"]]
     short = [f"- {row['case']}: {figure(row)}, aim {aim(row)}" for row in rows if met(row) is False]
     aims = sum(row["aim"] is not None for row in rows)
@@ -75,7 +76,7 @@ def cells(row: Row) -> str:
 
 
 def figure(row: Row) -> str:
-    """The median, and what it lies between."""
+    """The median, with the least and the most."""
     value = f"{row['ratio']:.3g}{unit(row)}"
     return value if row["low"] == row["high"] else f"{value} ({row['low']:.3g} to {row['high']:.3g})"
 
@@ -92,12 +93,12 @@ def unit(row: Row) -> str:
 
 
 def title(what: str) -> str:
-    """The first sentence of the bench's own words."""
+    """The first sentence of the docstring of the bench."""
     return document(what).split("\n\n")[0].replace("\n", " ").rstrip(".")
 
 
 def about(what: str) -> str:
-    """What else the bench says of itself, its commands left out."""
+    """The rest of the docstring of the bench, without its commands."""
     parts = [part for part in document(what).split("\n\n")[1:] if "python -m" not in part]
     return "\n\n".join(parts)
 
@@ -133,14 +134,14 @@ def picture(results: list[Result], file: Path = PICTURE) -> None:
 
 
 def mark(axes: Any, height: int, row: Row) -> None:
-    colour, shape = (MET, "o") if met(row) else (MISSED, "X")
-    axes.plot([row["low"], row["high"]], [height, height], color=colour, linewidth=1.5)
-    axes.plot(row["ratio"], height, shape, color=colour, markersize=7)
+    color, shape = (MET, "o") if met(row) else (MISSED, "X")
+    axes.plot([row["low"], row["high"]], [height, height], color=color, linewidth=1.5)
+    axes.plot(row["ratio"], height, shape, color=color, markersize=7)
     axes.plot([row["aim"]] * 2, [height - 0.35, height + 0.35], color=INK, linewidth=2)
 
 
 def label(axes: Any, rows: list[Row]) -> None:
-    """The cases on the left, and a scale on which 2 is as far from 1 as 4 is from 2."""
+    """Write the cases on the left, and use a logarithmic scale."""
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}x")
     axes.set_yticks(range(len(rows)), [f"{row['case']}{' (at most)' if row.get('at_most') else ''}" for row in rows])

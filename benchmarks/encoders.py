@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from divcon.artifacts import write_text
-from divcon.method import At, Batch
+from divcon.files.atomic import write_text
+from divcon.methods.contract import Batch, Step
 from divcon.methods.moclr import MoCLR
 from divcon.nets.encoder import EncoderSpec, build
+from divcon.nets.encoder_trial import accepts_size, size_error
 from divcon.nets.timm_models import designed_size
-from divcon.nets.trained import Sight, Trained
-from divcon.nets.trial import objection, takes
+from divcon.nets.trained import InputSpec, Trained
 
 ROOT = Path(__file__).parents[1]
 ROWS, PAGE = ROOT / "benchmarks" / "encoders.json", ROOT / "docs" / "encoders.md"
@@ -31,22 +31,23 @@ PROCESSES = multiprocessing.get_context("forkserver")
 USUAL = 64  # pixels: on a CPU, for all but slim encoders
 SIZES = (16, 24, 32, 48, 64, 96, 128, 192, 224, 240, 256, 384)
 IMAGES, SECONDS = 4, 600
-HEAD = """# Which encoders there are
+HEAD = """# The encoders
 
-Any network of timm's can be the encoder: `encoder=NAME`, and with `init=timm` its trained weights, of which NAME.TAG is one set.
-It is built for the size of the views: a network of a fixed size gets `img_size=`, and where its family can it takes other sizes
-too (SwAV's small crops, the tiles of a jigsaw). Before a run begins, each encoder is tried on images of every size that its
-method shows it; where one does not take them, `divcon run` says so with the sizes that work (exit code 64).
+Any network of timm can be the encoder: `encoder=NAME`. With `init=timm` it starts from timm's trained weights, and
+`encoder=NAME.TAG` chooses one set of them. A network is built for the size of the views: a network of a fixed size gets
+`img_size=`, and takes other sizes too if its family can (SwAV's small crops, the tiles of a jigsaw). Before a run begins, each
+encoder is tried on images of each size that its method shows. If it does not take one, `divcon run` says so with the sizes
+that work (exit code 64).
 
-The table has the smallest network of every family of timm {version} ({families} families; {good} of them train at 64 pixels,
-which is what a CPU gets unless `size=` is typed). Each took one step of MoCLR on {images} images at the size in the third column,
-was written to disk, read back, and gave the same features: `make encoders` draws the page again, and `make test` tries some.
+The table has the smallest network of each family of timm {version} ({families} families; {good} of them train at 64 pixels, the
+default on a CPU). Each network took one step of MoCLR on {images} images at the size in the third column, was written to disk and
+read back, and gave the same features. `make encoders` draws the page again, and `make test` tries some networks.
 
 | family | network | size | outcome | sizes that work, of {sizes} | several at once |
 |---|---|---|---|---|---|
 """
 FOOT = """
-"Several at once" says whether one network takes views of 64 and of 32 pixels, as SwAV shows them. Where it is "no", use
+"Several at once" says if one network takes views of 64 and of 32 pixels, as SwAV shows them. If it is "no", use
 `base.options.crops=0`, or a method whose views have one size.
 """
 
@@ -56,7 +57,9 @@ def main() -> None:
 
     only = dict(word.split("=", 1) for word in sys.argv[1:]).get("only")
     rows: dict[str, Any] = json.loads(ROWS.read_text()) if only and ROWS.exists() else {}
-    PROCESSES.set_forkserver_preload(["timm", "torch._meta_registrations", "divcon.methods.moclr", "divcon.nets.trial"])
+    PROCESSES.set_forkserver_preload(
+        ["timm", "torch._meta_registrations", "divcon.methods.moclr", "divcon.nets.encoder_trial"]
+    )
     for family in only.split(",") if only else timm.list_modules():
         rows[family] = _alone(family)
         write_text(ROWS, json.dumps(dict(sorted(rows.items())), indent=1) + "\n")
@@ -94,11 +97,11 @@ def _send(pipe: Connection, family: str) -> None:
 
 
 def row(name: str) -> dict[str, Any]:
-    """What becomes of a network at 64 pixels, or else at the size it was designed for."""
+    """The result of training a network at 64 pixels, or else at the size it was designed for."""
     spec = EncoderSpec(name)
-    sizes = [size for size in SIZES if takes(spec, size, lambda size: [size])]
+    sizes = [size for size in SIZES if accepts_size(spec, size, lambda size: [size])]
     size = next((size for size in (USUAL, designed_size(name), *sizes) if size in sizes), USUAL)
-    several = takes(spec, USUAL, lambda size: [size, size // 2])
+    several = accepts_size(spec, USUAL, lambda size: [size, size // 2])
     return {"network": name, "size": size, "outcome": outcome(spec, size), "sizes": sizes, "several": several}
 
 
@@ -117,22 +120,22 @@ def outcome(spec: EncoderSpec, size: int) -> str:
     """Of a step of MoCLR, and of the network on disk: "trains", or what went wrong."""
     torch.manual_seed(0)
     encoder = build(spec, size)
-    if why := objection(encoder, size, training=True):
+    if why := size_error(encoder, size, training=True):
         return f"refused: {why}"
     method = MoCLR(encoder, 64, hidden=64, dim=32).train()
-    loss = method(Batch([_noise(size, 1), _noise(size, 2)], torch.arange(IMAGES)), At(0, 1, 0)).loss
+    loss = method(Batch([_noise(size, 1), _noise(size, 2)], torch.arange(IMAGES)), Step(0, 1, 0)).loss
     loss.backward()
     gradients = [p.grad for p in method.net.encoder.parameters() if p.grad is not None]
     if not gradients or not all(bool(torch.isfinite(g).all()) for g in (loss.detach(), *gradients)):
         return "a loss or gradient that is not finite"
-    model = Trained(spec, Sight(size), method.net.eval())
+    model = Trained(spec, InputSpec(size), method.net.eval())
     return "trains" if _comes_back(model) else "not the same once it is read back"
 
 
 def _comes_back(model: Trained) -> bool:
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         model.save(Path(folder))
-        images = _noise(model.sight.size, 3)
+        images = _noise(model.input_spec.size, 3)
         return torch.equal(Trained.load(Path(folder)).net(images), model.net(images))
 
 
@@ -156,7 +159,7 @@ def _line(family: str, row: dict[str, Any]) -> str:
 
 
 def _ranges(sizes: list[int]) -> str:
-    """Neighbours in the list of sizes as a range: 64-512."""
+    """Neighbors in the list of sizes as a range: 64-512."""
     runs: list[list[int]] = []
     for size in sizes:
         if runs and SIZES.index(size) == SIZES.index(runs[-1][-1]) + 1:

@@ -1,4 +1,4 @@
-"""What a result was measured on: the kind of processor and the versions that matter, and nobody's host name."""
+"""The machine of a result: the kind of processor and the versions that matter, and no host name."""
 
 import os
 import platform
@@ -57,7 +57,7 @@ def cores() -> int:
 
 
 def _said(field: str) -> str:
-    """What Linux says of the first processor; "" elsewhere."""
+    """A line about the first processor, as Linux has it; "" elsewhere."""
     path = Path("/proc/cpuinfo")
     found = re.search(rf"^{field}\s*:\s*(.*)$", path.read_text() if path.exists() else "", re.MULTILINE)
     return found[1].strip() if found else ""

@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as fast ours is: the median over the pairs, the least and the most of them, and both medians in
+    """The speed of ours over theirs: the median over the pairs, the least and the most of them, and both medians in
     seconds, which mean something beside one another only."""
 
     ratio: float
@@ -60,7 +60,7 @@ def condition(case: str, against: str, value: float, aim: float, unit: str, *, a
 
 
 def excess(ours: float, theirs: float) -> float:
-    """How much more ours is, in percent of theirs."""
+    """The excess of ours over theirs, in percent of theirs."""
     return 100 * (ours / theirs - 1)
 
 
@@ -100,7 +100,7 @@ def over(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
 
 
 def met(row: Row) -> bool | None:
-    """Whether the row's figure reaches its aim; None where it has none."""
+    """True if the row's figure reaches its aim; None where it has no aim."""
     if row["aim"] is None:
         return None
     return bool(row["ratio"] <= row["aim"] if row.get("at_most") else row["ratio"] >= row["aim"])

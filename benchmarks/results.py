@@ -2,7 +2,7 @@
 
     make results
 
-or, with another budget, `python -m benchmarks.results images=20000`. A row is written to benchmarks/rivals.json as soon as
+or, with another budget, `python -m benchmarks.results images=20000`. A row is written to benchmarks/baselines.json as soon as
 it is measured, and is not measured again: type the same command to go on. Remove that file to begin anew.
 """
 
@@ -26,13 +26,15 @@ from PIL import Image
 
 from benchmarks.machines import cores, machine
 from divcon import recipes
-from divcon.artifacts import cache_folder, write_json, write_text
-from divcon.config import typed
+from divcon.api import demo
+from divcon.config import parse_options
+from divcon.files.atomic import write_text
+from divcon.files.caches import cache_folder
+from divcon.files.integrity import write_json
 from divcon.rng import uniforms
-from divcon.verbs import demo
 
 ROOT = Path(__file__).parents[1]
-ROWS, PAGE = ROOT / "benchmarks" / "rivals.json", ROOT / "docs" / "results.md"
+ROWS, PAGE = ROOT / "benchmarks" / "baselines.json", ROOT / "docs" / "results.md"
 FASHION, USED = "dataset-fashion-mnist", 3000  # a package of Debian's; images of each part
 KINDS = ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]
 NETWORK: dict[str, Any] = {"encoder": "slim10", "size": 32}
@@ -47,7 +49,7 @@ Rows = dict[str, dict[str, Row]]  # by collection, then by what was trained
 
 
 def main(words: list[str]) -> None:
-    options = {**OPTIONS, **typed(words)}
+    options = {**OPTIONS, **parse_options(words)}
     if set(options) - set(OPTIONS):
         sys.exit(f"options are {', '.join(OPTIONS)}")
     rows = kept(ROWS, options)
@@ -62,13 +64,13 @@ def main(words: list[str]) -> None:
 def measure_on(options: Mapping[str, Any], rows: Rows, collection: str) -> list[str]:
     """Every row of a collection that is not there yet; the names of those that failed, which keep no other from being
     measured."""
-    data, labelled = COLLECTIONS[collection](cache_folder())
+    data, labeled = COLLECTIONS[collection](cache_folder())
     failed, folder = [], Path(options["runs"]) / collection.replace(" ", "-").lower()
     for name, own in trained().items():
         if name in rows[collection]:
             continue
         try:
-            row = measured(data, labelled, folder / name.replace(" ", "-"), options, own)
+            row = measured(data, labeled, folder / name.replace(" ", "-"), options, own)
         except subprocess.CalledProcessError as error:
             failed.append(f"{collection}: {name} ({error})")
             continue
@@ -79,29 +81,29 @@ def measure_on(options: Mapping[str, Any], rows: Rows, collection: str) -> list[
 
 
 def trained() -> dict[str, dict[str, Any]]:
-    """What is compared: the untrained encoder, every small recipe, and DnC made of other methods."""
+    """The compared encoders: the untrained one, every small recipe, and DnC made of other methods."""
     small = [name for name in recipes.names() if not name.endswith(("_paper", "_1000", "_3000", "_4500"))]
     alone = {name: {"recipe": name, **({} if name == "nmf" else NETWORK)} for name in small}
     mixed = {f"dnc of {name}": {"recipe": "dnc", "method": name, **NETWORK} for name in MIXED}
     return {UNTRAINED: {}, **alone, **mixed}
 
 
-def measured(data: Path, labelled: Path, out: Path, options: Mapping[str, Any], own: Mapping[str, Any]) -> Row:
+def measured(data: Path, labeled: Path, out: Path, options: Mapping[str, Any], own: Mapping[str, Any]) -> Row:
     """Train in a process of its own, unless nothing is to be trained; then the scores, on the same split for all."""
     if not own:
-        return scores(f"random:{NETWORK['encoder']}", labelled)
+        return scores(f"random:{NETWORK['encoder']}", labeled)
     n = said("look", data)["used"]
     words = {"epochs": options["images"] / n, "seed": options["seed"], **own}
     if own["recipe"] == "supervised":
-        words["labels"] = labelled
+        words["labels"] = labeled
     flags = ["--allow-collapse"]  # that is a result too
     said("run", data, f"out={out}", *(f"{key}={value}" for key, value in words.items()), *flags)
-    return {**spent(said("status", out)["stages"]), **scores(str(out), labelled)}
+    return {**spent(said("status", out)["stages"]), **scores(str(out), labeled)}
 
 
 def said(verb: str, *words: object) -> dict[str, Any]:
-    """What `divcon VERB` answers, on this collection's half of the cores."""
-    command = [sys.executable, "-m", "divcon.cli", verb, *map(str, words), "--json"]
+    """The answer of `divcon VERB`, on this collection's half of the cores."""
+    command = [sys.executable, "-m", "divcon", verb, *map(str, words), "--json"]
     share = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
     answer: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=share).stdout)
     return answer
@@ -115,8 +117,8 @@ def spent(stages: Mapping[str, Mapping[str, Any]]) -> Row:
     return {"seconds": sum(stage["seconds"] for stage in stages.values()), "images": seen, "images_per_second": rate}
 
 
-def scores(model: str, labelled: Path) -> Row:
-    account = said("eval", model, labelled)
+def scores(model: str, labeled: Path) -> Row:
+    account = said("eval", model, labeled)
     return {"knn": account["knn"]["k20"], "linear": account["linear"]["top1"], "test": account["test"]}
 
 
@@ -125,7 +127,7 @@ def scores(model: str, labelled: Path) -> Row:
 
 def clip_art(cache: Path) -> tuple[Path, Path]:
     """All of Open Clip Art; labels are the top-level folders."""
-    folder = demo.collection(cache)
+    folder = demo.demo_collection(cache)
     return folder, folder
 
 
@@ -133,7 +135,7 @@ def fashion(cache: Path) -> tuple[Path, Path]:
     """3,000 images of Fashion-MNIST to train on, and 3,000 of its test part to score."""
     folder = cache / "results" / "fashion-mnist"
     if not folder.is_dir():
-        raw, part = demo.unpacked(FASHION, cache / "results"), folder.with_suffix(".part")
+        raw, part = demo.download_debian_package(FASHION, cache / "results"), folder.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
         source = raw / "usr/share/datasets/fashion-mnist"
         for name, its in {"train": "train", "test": "t10k"}.items():
@@ -187,24 +189,24 @@ def page(options: Mapping[str, Any], rows: Rows) -> str:
     about, date = machine(), datetime.datetime.now(datetime.UTC).date().isoformat()
     words = " ".join(f"{k}={options[k]}" for k in ("images", "seed"))
     head = [
-        "# Every method, on the same images, at the same budget",
+        "# All methods, on the same images, with the same budget",
         "",
         f"Made on {date} by `python -m benchmarks.results {words}` (`make results`), on {about['cpu']}, {about['cores']} cores, torch",
-        f"{about['versions']['torch']}; one run of each, the two collections side by side, each on half of the cores.",
+        f"{about['versions']['torch']}. There is one run of each recipe; the two collections ran side by side, each on half of the cores.",
         "",
-        f"Each recipe is shown {options['images']:,} images over all of its stages, whatever the collection; the encoder is",
-        f"{NETWORK['encoder']} at {NETWORK['size']} pixels, but for nmf, which has no network. Scores are of `divcon eval`: 20 nearest neighbours,",
-        "and a linear classifier, by what the encoder sees (the pool), on the same split for all. `supervised` learned from the",
-        "labels of the training part; no other recipe saw a label. Seconds are those of all stages, images a second those of",
-        "the trainings alone, where an image counts once however many views of it are made. The load before this was begun was",
-        f"{about['load_at_start'][0]}: where it is not near 0, other work ran beside, and seconds say little.",
+        f"Each recipe shows {options['images']:,} images over all of its stages, on both collections. The encoder is {NETWORK['encoder']} at",
+        f"{NETWORK['size']} pixels; nmf has no network. The scores are those of `divcon eval` on the pooled features: 20 nearest neighbors and",
+        "a linear classifier, with the same split for all. `supervised` learned from the labels of the training part; no other",
+        "recipe saw a label. The seconds are those of all stages. The images per second are those of the trainings alone; an image",
+        "counts once, however many views of it are made. The load before the start was",
+        f"{about['load_at_start'][0]}: if it is not near 0, other work ran beside, and the seconds say little.",
         "",
     ]  # fmt: skip
     return "\n".join([*head, *table(rows)]) + "\n"
 
 
 def table(rows: Rows) -> list[str]:
-    """A line for each that was trained, the best by nearest neighbours on the first collection at the top."""
+    """A line for each that was trained, the best by nearest neighbors on the first collection at the top."""
     names = sorted({name for its in rows.values() for name in its}, key=lambda name: -_first(rows, name))
     lines = ["| | " + " | ".join(f"{name}: 20-NN | linear | seconds | images/s" for name in rows) + " |"]
     lines.append("|---|" + "---:|" * 4 * len(rows))

@@ -13,22 +13,24 @@ from numpy.typing import NDArray
 from torch import nn
 
 from divcon import machine as machines
-from divcon.data import made
+from divcon.data import synthetic
 from divcon.data.loader import Loader
-from divcon.data.order import Order
-from divcon.data.pixels import Cached
-from divcon.data.ragged import Ragged
-from divcon.data.views import PRESETS, View
-from divcon.fit.guard import Guard
-from divcon.fit.loop import as_batch, train_step
-from divcon.fit.optimisers import optimiser
+from divcon.data.pixels.packed import PackedImages
+from divcon.data.pixels.pixel_cache import CachedPixels
+from divcon.data.sampler import Sampler
+from divcon.data.views.presets import PRESETS
+from divcon.data.views.view import View
 from divcon.machine import Machine
-from divcon.method import At, named
+from divcon.methods.contract import Step
+from divcon.methods.registry import method_named
+from divcon.nets.batch_norm import over_all_ranks
 from divcon.nets.encoder import EncoderSpec, build
+from divcon.nets.fast_small_maps import with_fast_small_maps
 from divcon.nets.net import width
-from divcon.nets.norm import over_all_ranks
-from divcon.nets.small_maps import with_products
-from divcon.nets.trained import Sight
+from divcon.nets.trained import InputSpec
+from divcon.train.loop import as_batch, train_step
+from divcon.train.nonfinite import NonFiniteGuard
+from divcon.train.optimizers import make_optimizer
 
 from .pairs import seconds
 
@@ -40,7 +42,7 @@ QUEUE = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What both sides train: `picture` is the side of the square pictures that views of `size` are taken from."""
+    """The training of both sides: `picture` is the side of the square pictures that views of `size` are taken from."""
 
     name: str
     method: str
@@ -83,9 +85,11 @@ class Case:
 
 
 def pictures(n: int, side: int) -> list[Picture]:
-    """n different square pictures, made as `divcon.data.made` makes them."""
-    kinds = itertools.cycle(made.KINDS.values())
-    return [made.picture(draw, np.random.default_rng(i), side)[:side, :side] for i, draw in zip(range(n), kinds)]
+    """n different square pictures, made as `divcon.data.synthetic` makes them."""
+    kinds = itertools.cycle(synthetic.KINDS.values())
+    return [
+        synthetic.draw_image(draw, np.random.default_rng(i), side)[:side, :side] for i, draw in zip(range(n), kinds)
+    ]
 
 
 def chosen() -> Machine:
@@ -98,23 +102,23 @@ class Ours:
     """divcon's loop, a step at a time: every line of it is the package's."""
 
     def __init__(self, case: Case, machine: Machine):
-        self.case, self.machine, self.sight, pictures = case, machine, Sight(case.size), case.pictures()
+        self.case, self.machine, self.input_spec, pictures = case, machine, InputSpec(case.size), case.pictures()
         network = over_all_ranks(case.network())
-        network = with_products(network) if machine.shortcuts else network
-        self.method = named(case.method)(network, len(pictures), **case.options())
+        network = with_fast_small_maps(network) if machine.fast_small_maps else network
+        self.method = method_named(case.method)(network, len(pictures), **case.options())
         self.loader = Loader(
-            Cached(Ragged.of(pictures), np.arange(len(pictures))), Order(len(pictures), case.batch),
-            self.method.views(case.views()), seed=0, readers=machine.readers, ahead=machine.device != "cpu",
+            CachedPixels(PackedImages.from_arrays(pictures), np.arange(len(pictures))), Sampler(len(pictures), case.batch),
+            self.method.views(case.views()), seed=0, workers=machine.workers, ahead=machine.device != "cpu",
         )  # fmt: skip
-        machine.put(self.method).train()
-        self.optimizer = optimiser("sgd", self.method, 1e-4)
-        self.guard = Guard(self.optimizer, late=machine.device != "cpu")
+        machine.to_device(self.method).train()
+        self.optimizer = make_optimizer("sgd", self.method, 1e-4)
+        self.guard = NonFiniteGuard(self.optimizer, late=machine.device != "cpu")
         self.at = 0
         self.forget()
 
     def forget(self) -> None:
         """Begin the account of time anew, after the steps that warmed up."""
-        self.done, self.spent, self.normalising, self.loader.waited = 0, 0.0, 0.0, 0.0
+        self.done, self.spent, self.normalizing, self.loader.waited = 0, 0.0, 0.0, 0.0
 
     def steps(self) -> None:
         with self.machine.use():
@@ -122,13 +126,13 @@ class Ours:
                 self.spent += seconds(self.step)
 
     def step(self) -> None:
-        at = At(self.at, 10_000, self.loader.order.epoch(self.at))
+        at = Step(self.at, 10_000, self.loader.sampler.epoch(self.at))
         shown = self.loader.batch(self.at)
         begin = time.perf_counter()
-        batch = as_batch(shown, self.sight, self.machine)
-        self.normalising += time.perf_counter() - begin
+        batch = as_batch(shown, self.input_spec, self.machine)
+        self.normalizing += time.perf_counter() - begin
         outcome = train_step(self.method, self.optimizer, batch, at, LR, self.machine, self.guard)
-        self.method.after_step(outcome.kept, at)
+        self.method.after_step(outcome.update, at)
         self.at, self.done = self.at + 1, self.done + 1
 
     def figures(self) -> dict[str, float]:
@@ -136,7 +140,7 @@ class Ours:
         views, and in which views became tensors of the machine's layout."""
         return {
             "images_per_second": self.done * self.case.batch / self.spent,
-            "data_wait": self.loader.waited / self.spent, "normalising": self.normalising / self.spent,
+            "data_wait": self.loader.waited / self.spent, "normalizing": self.normalizing / self.spent,
         }  # fmt: skip
 
     def close(self) -> None:

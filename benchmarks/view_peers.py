@@ -19,7 +19,7 @@ Picture = UInt8[np.ndarray, "h w 3"]
 
 
 def photo(height: int, width: int, seed: int) -> Picture:
-    """Blobs of all sizes with a grain: about as smooth as a photograph, in colours of all kinds."""
+    """Blobs of all sizes with a grain: about as smooth as a photograph, in colors of all kinds."""
     rng = np.random.default_rng(seed)
     total = rng.normal(0, 0.05, (height, width, 3))
     for octave in range(1, 7):

@@ -4,28 +4,37 @@
     divcon.run("photos/", out="runs/photos", epochs=60)
     encoder = divcon.load("runs/photos")
 
-Importing the package is cheap: torch comes with the first verb.
+The import is fast: the first call of a verb imports torch.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .verbs.demo import demo
-    from .verbs.folders import look, redo, status
-    from .verbs.models import embed, evaluate, load
-    from .verbs.running import run
+if TYPE_CHECKING:  # for editors and type checkers; a verb is found without a line here
+    from .api.demo import demo
+    from .api.embed import embed
+    from .api.evaluate import evaluate
+    from .api.index import index
+    from .api.load import load
+    from .api.look import look
+    from .api.plan import plan
+    from .api.redo import redo
+    from .api.run import run
+    from .api.status import status
 
 __version__ = "0.1.0"
-__all__ = ["demo", "embed", "evaluate", "load", "look", "redo", "run", "status"]
-
-_VERBS = {
-    "demo": "demo", "look": "folders", "redo": "folders", "status": "folders",
-    "embed": "models", "evaluate": "models", "load": "models", "run": "running",
-}  # fmt: skip
+__all__ = ["demo", "embed", "evaluate", "index", "load", "look", "plan", "redo", "run", "status"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _VERBS:
+def __getattr__(name: str) -> object:
+    """Return the verb `name`: the function of that name in divcon/api/NAME.py."""
+    module = f"{__name__}.api.{name}"
+    try:
+        verb: object = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        verb = None
+    if verb is None:
         raise AttributeError(f"module 'divcon' has no attribute {name!r}; its verbs are {', '.join(__all__)}")
-    return getattr(importlib.import_module(f"{__name__}.verbs.{_VERBS[name]}"), name)
+    return verb

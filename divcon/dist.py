@@ -1,93 +1,91 @@
-"""Many processes as one: each function is the identity when there is only one, so callers never ask.
+"""Collective operations over the ranks of torch.distributed. With one process they change nothing: callers need no special
+case.
 
-`start()` joins those that torchrun has started (gloo on CPUs, NCCL on GPUs). Losses, norms, loop and resume know ranks;
-`divcon run` does not start any yet.
+Losses, batch norm, the training loop and resuming support several ranks; `divcon run` uses one process for now.
 """
 
-import os
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.distributed as td
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 
-def start(device: str) -> None:
-    """Join the other ranks that torchrun has started; nothing, and no port, when there are none."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not td.is_initialized():
-        td.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-
-
-def world() -> int:
+def world_size() -> int:
+    """The number of ranks."""
     return td.get_world_size() if td.is_initialized() else 1
 
 
 def rank() -> int:
+    """The number of this process among the ranks, from 0."""
     return td.get_rank() if td.is_initialized() else 0
 
 
-def gathered(x: Tensor) -> Tensor:
-    """The rows of all ranks, in order of rank; gradients flow back to each."""
-    if world() == 1:
+def all_gather(x: Tensor) -> Tensor:
+    """Return the rows of all ranks, in the order of ranks: [n, ...] -> [ranks * n, ...]. Each rank has the same number of rows,
+    and in backward gets the sum of the gradients of all ranks."""
+    if world_size() == 1:
         return x
     parts: list[Tensor] = _Gather.apply(x)
     return torch.cat(parts)
 
 
-def summed(x: Tensor) -> Tensor:
-    """The sum over ranks; gradients flow back to each."""
-    if world() == 1:
+def all_sum(x: Tensor) -> Tensor:
+    """Return the sum over ranks, element by element. In backward each rank gets the sum of the gradients of all ranks."""
+    if world_size() == 1:
         return x
-    result: Tensor = _Sum.apply(x)
-    return result
+    total: Tensor = _Sum.apply(x)
+    return total
 
 
-def drawn(kind: Callable[..., Tensor], n: int, *shape: int, device: torch.device) -> Tensor:
-    """This rank's n rows of what `kind`, e.g. torch.randn, draws for the batch of all ranks: the rows it has on one rank.
+def draw_rows(draw: Callable[..., Tensor], n: int, *shape: int, device: torch.device) -> Tensor:
+    """Draw random numbers for the batch of all ranks, and return the n rows of this rank: [n, *shape].
 
-    Right where all ranks' generators are in one state, as the loop leaves them at each step."""
-    return kind(world() * n, *shape, device=device).chunk(world())[rank()]
+    `draw` is torch.randn or a function like it. All ranks' generators must be in the same state, as the training loop sets
+    them at each step.
+    """
+    return draw(world_size() * n, *shape, device=device).chunk(world_size())[rank()]
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether the flag is up on any rank."""
-    return flag if world() == 1 else bool(largest(torch.tensor(float(flag))))
+    """Return True if the flag is True on any rank."""
+    return flag if world_size() == 1 else bool(all_max(torch.tensor(float(flag))))
 
 
-def largest(x: Tensor) -> Tensor:
-    """The largest of the ranks' values, element by element; the tensor itself is overwritten."""
-    if world() > 1:
+def all_max(x: Tensor) -> Tensor:
+    """Replace a tensor by the maximum over ranks, element by element, and return it."""
+    if world_size() > 1:
         td.all_reduce(x, op=td.ReduceOp.MAX)
     return x
 
 
-def average(tensors: Sequence[Tensor]) -> None:
+def all_mean(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its mean over ranks."""
-    if world() == 1:
+    if world_size() == 1:
         return
     for tensor in tensors:
         td.all_reduce(tensor)
-        tensor /= world()
+        tensor /= world_size()
 
 
-def first_alone(do: Callable[[], None]) -> None:
-    """Let rank 0 do it while the others wait."""
+def only_on_rank_zero(function: Callable[[], None]) -> None:
+    """Call the function on rank 0 only; the other ranks wait until it is done."""
     if rank() == 0:
-        do()
-    if world() > 1:
+        function()
+    if world_size() > 1:
         td.barrier()
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, ...]:
-        parts = [torch.empty_like(x) for _ in range(world())]
+    def forward(ctx: FunctionCtx, x: Tensor) -> tuple[Tensor, ...]:
+        parts = [torch.empty_like(x) for _ in range(world_size())]
         td.all_gather(parts, x.contiguous())
         return tuple(parts)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
         stacked = torch.stack(gradients)
         td.all_reduce(stacked)
         return stacked[rank()]
@@ -95,13 +93,13 @@ class _Gather(torch.autograd.Function):
 
 class _Sum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
         total = x.clone()
         td.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
         total = gradient.clone()
         td.all_reduce(total)
         return total

@@ -1,30 +1,30 @@
-"""What can go wrong for a user, and the exit code each gets (those of sysexits.h, where they fit).
+"""Errors that a user can mend, and the exit code of each (from sysexits.h, where one fits).
 
     Error
-      UsageError   64  an option that is unknown, ill-formed, or differs from what a finished stage was done with
-      DataError    65  the images are too few, too alike, or not what they were
-        DamagedError   a file that was written by us can't be read back
-      InputError   66  what was named is not there, or can't be read
-      FaultError   70  numbers went wrong: a loss that is not finite, an encoder that sees the same in all images
-      ResourceError 71 too little memory, or a process that kept dying
+      UsageError   64  an option is unknown, has a wrong value, or differs from the option of a finished stage
+      DataError    65  the images are too few, too alike, or have changed
+        DamagedError   a file that divcon wrote has changed or can't be read
+      InputError   66  a file, folder or model is not there, or can't be read
+      FaultError   70  a loss is not finite, an encoder has collapsed, or divcon itself has a mistake
+      ResourceError 71 there is too little memory, or a worker process died again and again
       OwnedError   73  the folder belongs to a running process, or to something else
       DiskError    74  the disk is full or can't be written
-      WaitingError 75  another stage has to be done first
-      StoppedError 75  asked to stop by SIGTERM or SIGUSR1; everything is saved
-    InterruptError 130  stopped by Ctrl-C; everything is saved. A KeyboardInterrupt, and no Error
+      WaitingError 75  another stage must be done first
+      StoppedError 75  stopped by SIGTERM or SIGUSR1; everything is saved
+    InterruptError 130  stopped by Ctrl-C; everything is saved. It is a KeyboardInterrupt and no Error
 
-A message says what is wrong, where, and what to type next. Of many things it names three (`few`).
+A message says what is wrong, where, and what to type next. It names at most three of many things (`few`).
 """
 
 import resource
 import sys
 from collections.abc import Iterable
 
-NAMED = 3  # of many things, in a message
+MAX_NAMED = 3  # things in a message
 
 
 class Error(Exception):
-    """Something the user can mend. `code` is the command line's exit code."""
+    """An error that the user can mend. `code` is the exit code of the command line."""
 
     code = 1
 
@@ -38,7 +38,7 @@ class DataError(Error):
 
 
 class DamagedError(DataError, ValueError):
-    """A file of ours that can't be read back."""
+    """A file that divcon wrote has changed or can't be read."""
 
 
 class InputError(Error):
@@ -53,8 +53,8 @@ class ResourceError(Error):
     code = 71
 
 
-def no_memory(error: BaseException) -> ResourceError:
-    """What to say when a program, a library or a device has no more memory."""
+def out_of_memory(error: BaseException) -> ResourceError:
+    """Return the error for a process, a library or a device that has no memory left."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10)
     why = (str(error).strip() or type(error).__name__).splitlines()[0]
     return ResourceError(
@@ -80,13 +80,13 @@ class StoppedError(Error):
 
 
 class InterruptError(KeyboardInterrupt):
-    """Ctrl-C, once what is in hand is saved. A loop that goes on after every Exception ends here."""
+    """Ctrl-C, after everything is saved. It is no Exception, so that a loop that catches those ends too."""
 
     code = 130
 
 
-def few(things: Iterable[object], joint: str = ", ") -> str:
-    """The first things in words, and how many more there are."""
-    words = [str(thing) for thing in things]
-    more = len(words) - NAMED
-    return joint.join(words) if more <= 0 else f"{joint.join(words[:NAMED])}{joint}and {more:,} more"
+def few(things: Iterable[object], separator: str = ", ") -> str:
+    """Return the first three things, and the number of others, as text."""
+    names = [str(thing) for thing in things]
+    more = len(names) - MAX_NAMED
+    return separator.join(names) if more <= 0 else f"{separator.join(names[:MAX_NAMED])}{separator}and {more:,} more"

@@ -1,6 +1,6 @@
-"""What the library has to say. It never prints: it logs under "divcon", and tells `watch` how far it is.
+"""The library's log, under the name "divcon", and its progress. The library never prints.
 
-A program that wants a progress bar (our command line does) sets `divcon.log.watch`.
+A program that shows a progress bar, as the command line does, sets `divcon.log.watch` to a function of a Progress.
 """
 
 import logging
@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 logger = logging.getLogger("divcon")
-say = logger.info
-warn = logger.warning
+info = logger.info
+warning = logger.warning
 
 
 @dataclass(frozen=True)
-class Tick:
-    """How far a piece of work is: `done` of `total`, in `unit`s; `note` is worth showing beside the bar."""
+class Progress:
+    """The progress of one piece of work: `done` of `total` units. `note` is a text to show beside the bar."""
 
     what: str
     done: int
@@ -23,12 +23,13 @@ class Tick:
     note: str = ""
 
 
-def nobody(tick: Tick) -> None:
-    """The watcher while no one watches."""
+def ignore_progress(progress: Progress) -> None:
+    """Do nothing: the value of `watch` until a program sets another."""
 
 
-watch: Callable[[Tick], None] = nobody
+watch: Callable[[Progress], None] = ignore_progress
 
 
-def tick(what: str, done: int, total: int, unit: str = "images", note: str = "") -> None:
-    watch(Tick(what, done, total, unit, note))
+def progress(what: str, done: int, total: int, unit: str = "images", note: str = "") -> None:
+    """Report progress to `watch`."""
+    watch(Progress(what, done, total, unit, note))

@@ -1,6 +1,7 @@
-"""What the machine is good at, measured once and remembered, so that a run and its resumes compute alike.
+"""The device, precision, memory format and threads of a run, chosen by a short measurement that is stored in the cache.
 
-Bits are equal at equal precision, layout and compute threads; these are chosen once a run and kept in run.json.
+Results are bit-identical at equal precision, memory format and compute threads. So these are chosen once for a run, and stored
+in run.json.
 """
 
 import contextlib
@@ -11,208 +12,245 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, TypeVar
 
-from . import ambient
+from . import host_settings
 from .allocator import keeping_memory
-from .artifacts import digest, read_json, write_json
-from .caches import if_it_can_be_written
-from .errors import DamagedError, UsageError, no_memory
-from .log import say, warn
+from .errors import DamagedError, UsageError, out_of_memory
+from .files.caches import skip_if_unwritable
+from .files.integrity import digest, read_json, write_json
+from .log import info, warning
 
 if TYPE_CHECKING:
     import torch
 
 M = TypeVar("M", bound="torch.nn.Module")
 Precision = Literal["bf16", "fp32"]
-Layout = Literal["auto", "last", "first"]
+AutoBool = bool | Literal["auto"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
-Way = tuple[Precision, bool]  # and whether channels are last in memory
-BF16_GAIN, FIRST_GAIN = 1.5, 1.25  # times as fast: less may be noise
-TURNS = 7
-# how torch says it, on a CPU, on a GPU, and in oneDNN
-NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a memory", "could not create a primitive")
+ComputeFormat = tuple[Precision, bool]  # the precision, and True for channels last in memory
+MIN_BF16_GAIN, MIN_CHANNELS_FIRST_GAIN = 1.5, 1.25  # times as fast as the default: less may be noise
+REPEATS = 7
+# parts of the error messages of torch on a CPU, torch on a GPU, and oneDNN
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "could not create a memory", "could not create a primitive")
+
+
+class Measurement(TypedDict):
+    """The fastest precision and memory format of a machine, and the seconds of a step in each."""
+
+    precision: Precision
+    channels_last: bool
+    seconds: NotRequired[dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """`threads` compute; `readers` decode and make views, and change no bit; nor does keeping freed memory.
+    """The settings that a run computes with.
 
-    `shortcuts` stand for the same network in a quicker form: small maps convolved as products, batch norms of teachers
-    folded. `compiled` hands each method to torch.compile (docs/speed.md).
+    `compute_threads` are torch's threads; `workers` are threads that decode images and make views. `fast_small_maps` computes
+    the same network faster: convolutions of small maps as matrix products, batch norms of teachers folded. `compiled` passes
+    each method to torch.compile. `keep_memory` keeps freed memory in the process. `workers` and `keep_memory` change no bit of a
+    result (docs/speed.md).
     """
 
     device: str = "cpu"
     precision: Precision = "fp32"
     channels_last: bool = True
-    threads: int = 1
-    readers: int = 1
-    shortcuts: bool = True
+    compute_threads: int = 1
+    workers: int = 1
+    fast_small_maps: bool = True
     compiled: bool = False
     keep_memory: bool = True
 
     @property
-    def layout(self) -> "torch.memory_format":
+    def memory_format(self) -> "torch.memory_format":
+        """The memory format of images and features: channels last, or contiguous."""
         import torch
 
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
-    def put(self, module: M) -> M:
-        """The module, moved to the device and into the layout."""
-        return module.to(self.device).to(memory_format=self.layout)
+    def to_device(self, module: M) -> M:
+        """Move a module to the device and into the memory format, and return it."""
+        return module.to(self.device).to(memory_format=self.memory_format)
 
     def autocast(self) -> "torch.autocast":
+        """Return a context in which torch computes in this precision."""
         import torch
 
         return torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.precision == "bf16")
 
     @contextlib.contextmanager
     def use(self) -> Iterator[None]:
-        """Compute as this machine was chosen to, and as before afterwards."""
+        """Run the block with these settings, and restore the process's settings afterwards."""
         import torch
 
         before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(self.compute_threads)
         try:
-            with ambient.ours(), _within_memory(), keeping_memory() if self.keep_memory else contextlib.nullcontext():
+            with (
+                host_settings.set_aside(),
+                _memory_errors(),
+                keeping_memory() if self.keep_memory else contextlib.nullcontext(),
+            ):
                 yield
         finally:
             torch.set_num_threads(before)
 
 
 @contextlib.contextmanager
-def _within_memory() -> Iterator[None]:
-    """Say it in the user's words when there is not enough."""
+def _memory_errors() -> Iterator[None]:
+    """Raise ResourceError, with advice, if the block runs out of memory."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not any(words in str(error).lower() for words in NO_MEMORY):
+        if not isinstance(error, MemoryError) and not any(part in str(error).lower() for part in OUT_OF_MEMORY):
             raise
-        raise no_memory(error) from error
+        raise out_of_memory(error) from error
 
 
-def cores() -> int:
-    """The cores this process may use; fewer if OMP_NUM_THREADS says so, as torchrun does."""
+def available_cores() -> int:
+    """The number of cores this process may use, or OMP_NUM_THREADS if that is less (torchrun sets it)."""
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return min(own, int(told)) if told.isdigit() and int(told) else own
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(own, int(limit)) if limit.isdigit() and int(limit) else own
 
 
 def choose(
-    cache: Path, *, device: str = "auto", precision: str = "auto", layout: Layout = "auto", shortcuts: bool = True,
-    compiled: bool = False, readers: int | None = None, keep_memory: bool = True,
-) -> Machine:  # fmt: skip
-    """The machine as asked for; what is left at "auto" is chosen by a short measurement, remembered in the cache."""
+    cache: Path,
+    *,
+    device: str = "auto",
+    precision: Precision | Literal["auto"] = "auto",
+    channels_last: AutoBool = "auto",
+    fast_small_maps: bool = True,
+    compiled: bool = False,
+    workers: int | None = None,
+    keep_memory: bool = True,
+) -> Machine:
+    """Return a machine with these settings; "auto" takes the fastest by a measurement, which is stored in the cache folder.
+
+    Raises UsageError if the device, or torch.compile, can't be used.
+    """
     import torch
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    _try(device)
+    _check_device(device)
     if compiled:
-        _try_compiling(device)
-    found = _remembered(cache, device, keep_memory) if precision == "auto" else {"precision": precision}
-    fast = {"channels_last": True, **found}
-    channels_last = fast["channels_last"] if layout == "auto" else layout == "last"
+        _check_compile(device)
+    if precision == "auto":
+        fastest_here = _stored_measurement(cache, device)
+    else:
+        fastest_here = {"precision": precision, "channels_last": True}
     return Machine(
-        device, fast["precision"], channels_last, cores(), readers or cores(), shortcuts, compiled, keep_memory
+        device,
+        fastest_here["precision"],
+        fastest_here["channels_last"] if channels_last == "auto" else channels_last,
+        available_cores(),
+        workers or available_cores(),
+        fast_small_maps,
+        compiled,
+        keep_memory,
     )
 
 
-def _try(device: str) -> None:
-    """Refuse a device that isn't there."""
+def _check_device(device: str) -> None:
+    """Raise UsageError for a device that can't be used."""
     import torch
 
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        why = str(error).splitlines()[0]
-        raise UsageError(f"device={device} can't be used here: {why[:120]}; device=auto takes what there is") from None
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"device={device} can't be used here: {reason[:120]}; device=auto takes what there is"
+        ) from None
 
 
-def _try_compiling(device: str) -> None:
-    """Refuse to compile where that can't be done."""
+def _check_compile(device: str) -> None:
+    """Raise UsageError if torch.compile fails."""
     import torch
 
     try:
         torch.compile(torch.sin)(torch.zeros(8, device=device))
     except Exception as error:
-        why = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         raise UsageError(
-            f"compiled=true: torch.compile fails here: {why[:120]}; leave it out, or install a C++ compiler"
+            f"compiled=true: torch.compile fails here: {reason[:120]}; leave it out, or install a C++ compiler"
         ) from None
 
 
-def _remembered(cache: Path, device: str, keep_memory: bool) -> dict[str, Any]:
+def _stored_measurement(cache: Path, device: str) -> Measurement:
+    """The measurement of this machine in the cache; it is measured and stored if it is not there."""
     import torch
 
     path = cache / "machine.json"
     name = f"{platform.node()} {platform.machine()} {_processor()} {device} torch-{torch.__version__}"
-    known = _known(path)
-    if name not in known:
-        known[name] = measured(device)
-        with if_it_can_be_written(cache):
-            write_json(path, known)
-    return dict(known[name])
+    measurements = _read_measurements(path)
+    if name not in measurements:
+        measurements[name] = measure(device)
+        with skip_if_unwritable(cache):
+            write_json(path, measurements)
+    return measurements[name]
 
 
-def _known(path: Path) -> dict[str, Any]:
+def _read_measurements(path: Path) -> dict[str, Measurement]:
     try:
-        known = read_json(path)
+        measurements = read_json(path)
     except FileNotFoundError:
         return {}
     except (OSError, DamagedError) as error:
-        warn(f"{error}. This machine is measured again")
+        warning(f"{error}. This machine is measured again")
         return {}
-    return known if isinstance(known, dict) else {}
+    return measurements if isinstance(measurements, dict) else {}
 
 
-def measured(device: str) -> dict[str, Any]:
-    """The precision and the memory layout that a small convolutional step is fastest in here.
+def measure(device: str) -> Measurement:
+    """Measure the precision and memory format in which a small convolutional step is fastest on the device.
 
-    Other work on the machine must not decide. So every way is timed by turns, on one thread and by that thread's own clock,
-    and the shortest time of each counts.
+    Other work on the machine must not decide. So the formats are timed in turns, on one thread and by the clock of that
+    thread, and the shortest time of each counts.
     """
-    ways = {(p, last): Machine(device, p, last) for p in PRECISIONS for last in (True, False)}
+    formats = {(p, last): Machine(device, p, last) for p in PRECISIONS for last in (True, False)}
     with Machine(device).use():
-        seconds = _shortest({way: _step(machine) for way, machine in ways.items()}, device)
+        seconds = _shortest({key: _step(machine) for key, machine in formats.items()}, device)
     precision, channels_last = fastest(seconds)
     gain = seconds["fp32", False] / seconds[precision, channels_last]
-    say(
+    info(
         f"{precision}, {'channels last' if channels_last else 'channels first'}: {gain:.1f} times plain fp32 on this machine"
     )
-    return {"precision": precision, "channels_last": channels_last, **_rounded(seconds)}
+    return {"precision": precision, "channels_last": channels_last, "seconds": _rounded(seconds)}
 
 
-def fastest(seconds: Mapping[Way, float]) -> Way:
-    """bf16 and channels first where they are faster by a clear margin, else fp32 and channels last.
+def fastest(seconds: Mapping[ComputeFormat, float]) -> ComputeFormat:
+    """Return bf16, or channels first, if it is faster by a clear margin; else fp32, or channels last.
 
-    Units for bf16 make a step 2 to 3 times as fast; without them it takes 3 to 15 times as long. A real network gains more
-    from channels last than two convolutions do.
+    A processor with units for bf16 is 2 to 3 times as fast in it, one without them 3 to 15 times as slow. A real network
+    gains more from channels last than the two convolutions that are measured.
     """
     best = {p: min(seconds[p, True], seconds[p, False]) for p in PRECISIONS}
-    precision: Precision = "bf16" if best["bf16"] * BF16_GAIN < best["fp32"] else "fp32"
-    return precision, seconds[precision, False] * FIRST_GAIN >= seconds[precision, True]
+    precision: Precision = "bf16" if best["bf16"] * MIN_BF16_GAIN < best["fp32"] else "fp32"
+    return precision, seconds[precision, False] * MIN_CHANNELS_FIRST_GAIN >= seconds[precision, True]
 
 
-def _shortest(steps: Mapping[Way, Callable[[], None]], device: str) -> dict[Way, float]:
-    """The shortest of some times of each step, taken by turns."""
-    turns = [[_timed(step, device) for step in steps.values()] for _ in range(TURNS)]
-    return {way: min(times) for way, times in zip(steps, zip(*turns))}
+def _shortest(steps: Mapping[ComputeFormat, Callable[[], None]], device: str) -> dict[ComputeFormat, float]:
+    """The shortest of REPEATS times of each step; the steps take turns."""
+    turns = [[_timed(step, device) for step in steps.values()] for _ in range(REPEATS)]
+    return {key: min(times) for key, times in zip(steps, zip(*turns))}
 
 
-def _rounded(seconds: Mapping[Way, float]) -> dict[str, float]:
-    return {f"{p} {'last' if last else 'first'} seconds": round(s, 5) for (p, last), s in seconds.items()}
+def _rounded(seconds: Mapping[ComputeFormat, float]) -> dict[str, float]:
+    return {f"{p} channels {'last' if last else 'first'}": round(s, 5) for (p, last), s in seconds.items()}
 
 
 def _step(machine: Machine) -> Callable[[], None]:
-    """A forward and backward pass of two convolutions."""
+    """Return a function that does a forward and backward pass of two convolutions."""
     import torch
     from torch import nn
 
     generator = torch.Generator().manual_seed(0)
     net = nn.Sequential(nn.Conv2d(32, 64, 3, 1, 1), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 64, 3, 1, 1))
-    machine.put(net)
-    x = torch.rand(8, 32, 16, 16, generator=generator).to(machine.device).to(memory_format=machine.layout)
+    machine.to_device(net)
+    x = torch.rand(8, 32, 16, 16, generator=generator).to(machine.device).to(memory_format=machine.memory_format)
 
     def step() -> None:
         with machine.autocast():
@@ -222,16 +260,16 @@ def _step(machine: Machine) -> Callable[[], None]:
 
 
 def _timed(step: Callable[[], None], device: str) -> float:
-    """Seconds: on a CPU those of the thread itself, so that waiting for a core does not count."""
+    """The seconds of a step; on a CPU of this thread alone, so that time without a core does not count."""
     clock = time.thread_time if device == "cpu" else time.perf_counter
-    _wait_for(device)
+    _synchronize(device)
     begin = clock()
     step()
-    _wait_for(device)
+    _synchronize(device)
     return clock() - begin
 
 
-def _wait_for(device: str) -> None:
+def _synchronize(device: str) -> None:
     import torch
 
     if device.startswith("cuda"):
@@ -239,10 +277,12 @@ def _wait_for(device: str) -> None:
 
 
 def _processor() -> str:
-    """A digest of what the processor can do, and of what torch is told to use of it: a host's name may move to another."""
-    about = Path("/proc/cpuinfo")
-    lines = (
-        re.findall(r"^(?:model name|flags|Features)\s*:.*$", about.read_text(), re.MULTILINE) if about.exists() else []
-    )
-    told = [os.environ.get(name, "") for name in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")]
-    return digest(" ".join([*sorted(set(lines)), *told]))
+    """A digest of the processor's model and instruction sets, and of torch's limits on them.
+
+    The host's name alone would not do: it may move to another processor.
+    """
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    lines = re.findall(r"^(?:model name|flags|Features)\s*:.*$", text, re.MULTILINE)
+    limits = [os.environ.get(name, "") for name in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")]
+    return digest(" ".join([*sorted(set(lines)), *limits]))

@@ -1,4 +1,4 @@
-"""Random numbers that are a function of what they are for, not of when or where they were drawn."""
+"""Random numbers as pure functions of their purpose and index: no generator, no state to save."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,13 +10,16 @@ Index = NDArray[np.integer]
 
 
 def seed_for(*purpose: int | str) -> int:
-    """A seed in [0, 2^63) for a purpose: `seed_for(seed, "order", epoch)`."""
+    """Return a seed in [0, 2^63) for a purpose, such as `seed_for(seed, "order", epoch)`."""
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in purpose)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def uniforms(purpose: Sequence[int | str], index: Index, n: int) -> NDArray[np.float64]:
-    """n numbers in [0, 1) for each index, [len(index), n]: the same in any batch, thread, rank or resumption."""
+    """Return n uniform numbers in [0, 1) for each index, [len(index), n].
+
+    An index has the same numbers in every batch, thread, rank and resumed run.
+    """
     lanes = (
         index.astype(np.uint64)[:, None] * np.uint64(n) + np.arange(n, dtype=np.uint64) + np.uint64(seed_for(*purpose))
     )
@@ -25,7 +28,7 @@ def uniforms(purpose: Sequence[int | str], index: Index, n: int) -> NDArray[np.f
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """splitmix64: every bit of the input moves about half the bits of the output."""
+    """splitmix64 (Steele et al. 2014): each bit of the input changes about half the bits of the output."""
     x = (x + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,66 +1,70 @@
-"""Being asked to stop: Ctrl-C, SIGTERM and SIGUSR1 (as schedulers warn with) let the step in hand finish and be saved; a
-second Ctrl-C does not."""
+"""Stop on a signal: Ctrl-C, SIGTERM, and SIGUSR1 (a scheduler's warning) end a run after its step is finished and saved; a
+second Ctrl-C ends it at once."""
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
-from typing import Any
+from typing import TypeAlias
 
 from .errors import InterruptError, StoppedError
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 AT_ONCE = "stopped at once by a second Ctrl-C: all that was saved before is kept; type the same command again to go on"
-_asked: list[int] = []  # the signals received while `listening`
+_received: list[int] = []  # signals inside `deferred_signals`
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[None]:
-    """Within, signals are remembered for `stop_here`; outside the main thread, and after, all is as before. One that
-    came too late to stop anything goes to whoever listened before."""
+def deferred_signals() -> Iterator[None]:
+    """Record stop signals while the block runs, for `stop_if_requested`; then restore the handlers of before.
+
+    A signal that came too late to stop the block is raised again for those handlers. In other threads than the main one the
+    block just runs.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _remember) for number in STOPPING if _may_be_heard(number)}
+    before = {number: signal.signal(number, _record) for number in STOP_SIGNALS if _can_replace_handler(number)}
     try:
         yield
     except BaseException:
-        _asked.clear()
+        _received.clear()
         raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    _pass_on(before)
+    _raise_again(before)
 
 
-def _may_be_heard(number: int) -> bool:
-    """One that the host ignores (as what nohup or a shell's & began does) stays ignored; one that is handled by no Python
-    could not be given back."""
+def _can_replace_handler(number: int) -> bool:
+    """False for a signal that is ignored (as by nohup, or by a shell's &), or handled by no Python: no one could restore it."""
     return signal.getsignal(number) not in (signal.SIG_IGN, None)
 
 
-def _pass_on(before: dict[signal.Signals, Any]) -> None:
-    late = [number for number in _asked if callable(before.get(signal.Signals(number)))]
-    _asked.clear()
+def _raise_again(handlers: Mapping[signal.Signals, Handler]) -> None:
+    late = [number for number in _received if callable(handlers.get(signal.Signals(number)))]
+    _received.clear()
     for number in late:
         signal.raise_signal(number)
 
 
-def asked() -> bool:
-    """Whether to stop as soon as what is in hand is saved."""
-    return bool(_asked)
+def stop_requested() -> bool:
+    """Return True if a stop signal came: the caller should save and call `stop_if_requested`."""
+    return bool(_received)
 
 
-def stop_here(saved: str) -> None:
-    """Stop if asked to; `saved` says in the user's words what is kept."""
-    if _asked:
-        number = signal.SIGINT if signal.SIGINT in _asked else signal.Signals(_asked[0])
+def stop_if_requested(saved: str) -> None:
+    """Raise InterruptError or StoppedError if a stop signal came; `saved` tells the user what is saved."""
+    if _received:
+        number = signal.SIGINT if signal.SIGINT in _received else signal.Signals(_received[0])
         kind = InterruptError if number == signal.SIGINT else StoppedError
         raise kind(f"stopped by {number.name}: {saved}; type the same command again to go on")
 
 
-def _remember(number: int, frame: FrameType | None) -> None:
-    if number == signal.SIGINT and number in _asked:
+def _record(number: int, frame: FrameType | None) -> None:
+    if number == signal.SIGINT and number in _received:
         raise KeyboardInterrupt(AT_ONCE)
-    _asked.append(number)
+    _received.append(number)

@@ -70,7 +70,7 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class Event(NamedTuple):
-    """What a process did: an audit event, its arguments, and for some the files of the code that led there."""
+    """An act of a process: an audit event, its arguments, and for some the files of the code that led there."""
 
     name: str
     args: list[str | bytes | int]
@@ -144,7 +144,7 @@ class Watch:
 
 
 def _interpreter() -> set[Path]:
-    """Where Python and its packages are; a virtual environment may be a link."""
+    """The folders of Python and its packages; a virtual environment may be a link."""
     given = {Path(sys.prefix), Path(sys.base_prefix), *(Path(path) for path in sys.path if "site-packages" in path)}
     return given | {path.resolve() for path in given}
 
@@ -156,7 +156,8 @@ def opened(events: Iterable[Event], *, to_write: bool) -> Counter[str]:
 
 
 def traced(calls: Iterable[str], names: str, *, to_write: bool | None = None, failed: bool = False) -> Counter[str]:
-    """What system calls by name were about: of opens, by their purpose, the path; of others their first quoted argument."""
+    """The objects of system calls, by the name of the call: for opens, by their purpose, the path; for others the first quoted
+    argument."""
     found = Counter[str]()
     for line in calls:
         match = CALL.match(line)
@@ -212,12 +213,12 @@ def main() -> None:
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     from conftest import TINY
 
-    from divcon.data.made import make
+    from divcon.data.synthetic import make_collection
 
     if sys.argv[1:] == ["strace"] and shutil.which("strace") is None:
         sys.exit("strace is not there: apt-get install strace")
     with tempfile.TemporaryDirectory() as folder:
-        photos = make(Path(folder) / "photos", 160, size=32)
+        photos = make_collection(Path(folder) / "photos", 160, size=32)
         watch = Watch(photos, Path(folder) / "work", {**TINY, "epochs": 2})
         (by_kernel if sys.argv[1:] == ["strace"] else by_python)(watch)
 

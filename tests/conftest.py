@@ -1,4 +1,4 @@
-"""What the tests share: a made collection, a cache, and the smallest of runs."""
+"""Fixtures of all tests: a made collection, a cache, and the smallest of runs."""
 
 import os
 import signal
@@ -50,9 +50,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """160 made pictures in folders that are their classes."""
-    from divcon.data.made import make
+    from divcon.data.synthetic import make_collection
 
-    return make(tmp_path_factory.mktemp("photos"), 160, size=32)
+    return make_collection(tmp_path_factory.mktemp("photos"), 160, size=32)
 
 
 @pytest.fixture

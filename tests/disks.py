@@ -19,7 +19,7 @@ from conftest import TINY
 from processes import Command, done
 from test_pipeline import stable, training
 
-from divcon.data.made import make
+from divcon.data.synthetic import make_collection
 
 SIZES = ("300k", "2m", "6m")
 ROOMY = "64m"
@@ -89,7 +89,7 @@ def main() -> None:
         folder, disk = Path(name), Path(name) / "disk"
         os.environ.setdefault("DIVCON_CACHE", f"{folder}/cache")
         disk.mkdir()
-        photos = make(folder / "photos", 160, size=32)
+        photos = make_collection(folder / "photos", 160, size=32)
         code, said = done(words(photos, folder))
         assert code == 0, said
         for size in SIZES:

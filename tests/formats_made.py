@@ -32,7 +32,7 @@ def gray(picture: Pixels) -> Pixels:
 
 
 def on(ground: int, picture: Pixels, alpha: Pixels) -> Pixels:
-    """What shows of a picture on a ground."""
+    """A picture with transparency, composited on a background."""
     share = alpha[:, :, None] / 255
     return np.round(picture * share + ground * (1 - share)).astype(np.uint8)
 

@@ -22,8 +22,8 @@ from processes import Command, done
 from test_pipeline import stable
 
 import divcon
-from divcon import faults
-from divcon.data.made import make
+from divcon import failpoints
+from divcon.data.synthetic import make_collection
 from divcon.errors import Error
 
 EPOCHS = 8
@@ -36,7 +36,7 @@ class Walk:
 
     def __init__(self, folder: Path, log: Path, seed: int):
         self.folder, self.log, self.rng = folder, log.open("w"), np.random.default_rng(seed)
-        self.photos = make(folder / "photos", 160, size=32)
+        self.photos = make_collection(folder / "photos", 160, size=32)
         self.kills = self.runs = 0
         begin = time.monotonic()
         self.expected = self._finish(folder / "undisturbed")
@@ -75,7 +75,7 @@ class Walk:
         """Runs that die at the place, each when it is passed more often than by the last, until it is not."""
         for count in COUNTS:
             run = self.folder / f"{name}.{count}"
-            code, said = done(self.words(run), {faults.VARIABLE: f"{name}:{count}"})
+            code, said = done(self.words(run), {failpoints.VARIABLE: f"{name}:{count}"})
             if code != -signal.SIGKILL:
                 self.check(code, said)
                 break
@@ -123,7 +123,7 @@ def main(kills: int = 100, seed: int = 0, log: str = "kills.log") -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("DIVCON_CACHE", f"{folder}/cache")
         walk = Walk(Path(folder), Path(log), seed)
-        for name in faults.POINTS if kills == 0 else ():
+        for name in failpoints.POINTS if kills == 0 else ():
             walk.place(name)
         while walk.kills < kills:
             walk.one(kills)

@@ -83,7 +83,7 @@ def logistic_loss(x: Array, y: Sequence[int], weight: Array, bias: Array, penalt
     return loss / len(x) + penalty / 2 * sum(float(w) ** 2 for w in weight.ravel())
 
 
-def neighbour_agreement(a: Array, b: Array, k: int) -> float:
+def neighbor_agreement(a: Array, b: Array, k: int) -> float:
     """The mean share of a row's k nearest others in a that are among its k nearest others in b."""
     shares = []
     for i in range(len(a)):
@@ -92,13 +92,6 @@ def neighbour_agreement(a: Array, b: Array, k: int) -> float:
         by_b = {others[j] for j in nearest_rows(b[i], b[others], k)}
         shares.append(len(by_a & by_b) / k)
     return sum(shares) / len(shares)
-
-
-def rank_by_entropy(x: Array) -> float:
-    """exp(- sum p log p) of the singular values' shares, these being the roots of the eigenvalues of x'x."""
-    singular = [math.sqrt(max(float(value), 0.0)) for value in np.linalg.eigvalsh(x.T @ x)]
-    shares = [value / sum(singular) for value in singular if value > 0]
-    return math.exp(-sum(p * math.log(p) for p in shares))
 
 
 def info_nce(query: Array, key: Array, temperature: float) -> float:
@@ -121,7 +114,7 @@ def info_nce_of_queue(query: Array, key: Array, queue: Array, temperature: float
     return sum(losses) / len(losses)
 
 
-def cosine_miss(guess: Array, truth: Array) -> float:
+def cosine_regression(guess: Array, truth: Array) -> float:
     """2 - 2 cos, mean over the rows."""
     losses = []
     for g, t in zip(guess, truth):
@@ -188,7 +181,7 @@ def sinkhorn(scores: Array, epsilon: float, rounds: int) -> Array:
     return np.array(table) * n
 
 
-def shown_alike(labels: list[int], rng: np.random.Generator) -> list[int]:
+def resample_equally(labels: list[int], rng: np.random.Generator) -> list[int]:
     """DeepCluster's sampler: as many of each class, with repeats where it has too few; shuffled, and cut."""
     classes = sorted(set(labels))
     size, drawn = len(labels) // len(classes) + 1, []
@@ -200,15 +193,15 @@ def shown_alike(labels: list[int], rng: np.random.Generator) -> list[int]:
 
 
 def edges(images: Array) -> Array:
-    """Sobel's two derivatives of grey, pixel by pixel, with black around."""
+    """Sobel's two derivatives of gray, pixel by pixel, with black around."""
     n, _, h, w = images.shape
     weights = [(-1, 1), (0, 2), (1, 1)]
     found = np.zeros((n, 2, h, w))
     for b in range(n):
-        grey = images[b].mean(0)
+        gray = images[b].mean(0)
 
-        def at(y: int, x: int, grey: Array = grey) -> float:
-            return float(grey[y, x]) if 0 <= y < h and 0 <= x < w else 0.0
+        def at(y: int, x: int, gray: Array = gray) -> float:
+            return float(gray[y, x]) if 0 <= y < h and 0 <= x < w else 0.0
 
         for y in range(h):
             for x in range(w):
@@ -241,12 +234,12 @@ def instance_softmax(z: Array, bank: Array, index: Sequence[int], temperature: f
 
 
 def instance_nce(
-    z: Array, bank: Array, index: Sequence[int], noise: Sequence[Sequence[int]], temperature: float, normaliser: float
+    z: Array, bank: Array, index: Sequence[int], noise: Sequence[Sequence[int]], temperature: float, normalizer: float
 ) -> float:
     """-log h(i, v) - sum over the noise of log(1 - h(j, v)), h = P / (P + m / n), P = exp(v_j . v / t) / Z."""
     n, m, losses = len(bank), len(noise[0]), []
     for row, image, others in zip(z, index, noise):
-        p = [score / (normaliser * n) for score in exp_scores(row, bank, temperature)]
+        p = [score / (normalizer * n) for score in exp_scores(row, bank, temperature)]
         h = [share / (share + m / n) for share in p]
         losses.append(-math.log(h[image]) - sum(math.log(1 - h[other]) for other in others))
     return sum(losses) / len(losses)
@@ -255,7 +248,7 @@ def instance_nce(
 def local_aggregation(
     z: Array, bank: Array, index: Sequence[int], labels: Sequence[Sequence[int]], k: int, temperature: float
 ) -> float:
-    """-log(P(C and B | v) / P(B | v)), mean over the batch: C are the images that any labelling puts with the image, B the
+    """-log(P(C and B | v) / P(B | v)), mean over the batch: C are the images that any labeling puts with the image, B the
     k nearest rows, the image itself being one of them."""
     losses = []
     for row, image in zip(z, index):

@@ -1,4 +1,4 @@
-"""Views the slow way: one picture at a time in float64, from the definitions, to check the kernel against."""
+"""Slow views: one image at a time in float64, from the definitions. The kernel is compared with them."""
 
 import colorsys
 import math
@@ -7,27 +7,28 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 
-from divcon.data.views import Draws, Style
+from divcon.data.views.draw import Draws
+from divcon.data.views.view import Style
 
 Image = Float[np.ndarray, "h w 3"]
 LUMA = np.array([0.2989, 0.5870, 0.1140])
 
 
 def slow_view(picture: UInt8[np.ndarray, "h w 3"], draws: Draws, i: int, size: int) -> Image:
-    """The i-th of the draws, done to a picture: values in 0..255, not yet rounded."""
+    """Return the view of an image by the i-th draw: values in 0..255, not rounded."""
     image = slow_crop(picture, tuple(draws.box[i]), size).clip(0, 1)
     image = image[:, ::-1] if draws.flip[i] else image
     if draws.jitter[i]:
         for step in draws.order[i]:
             image = slow_step(image, int(step), float(draws.factors[i, step]), draws.style).clip(0, 1)
-    image = grey(image) if draws.grey[i] else image
+    image = gray(image) if draws.gray[i] else image
     image = slow_blur(image, float(draws.sigma[i]), draws.style) if draws.sigma[i] else image
     image = np.where(image < 0.5, image, 1 - image) if draws.solarize[i] else image
     return 255 * image
 
 
 def slow_crop(picture: UInt8[np.ndarray, "h w 3"], box: tuple[float, ...], size: int) -> Image:
-    """Every pixel of the picture weighs in on every pixel of the crop, most of them with 0."""
+    """Give every pixel of the image a weight for every pixel of the crop; most weights are 0."""
     top, left, tall, wide = box
     rows, columns = slow_weights(top, tall, picture.shape[0], size), slow_weights(left, wide, picture.shape[1], size)
     return np.einsum("ik,klc,jl->ijc", rows, picture / 255, columns)
@@ -50,7 +51,7 @@ def keys(x: float, a: float = -0.5) -> float:
     return a * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0.0
 
 
-def grey(image: Image) -> Image:
+def gray(image: Image) -> Image:
     return np.repeat((image @ LUMA)[..., None], 3, axis=2)
 
 
@@ -58,10 +59,10 @@ def slow_step(image: Image, step: int, factor: float, style: Style) -> Image:
     if step == 0:
         return image + factor if style == "byol" else image * factor
     if step == 1:
-        mean = image.mean((0, 1)) if style == "byol" else grey(image).mean()
+        mean = image.mean((0, 1)) if style == "byol" else gray(image).mean()
         return factor * image + (1 - factor) * mean
     if step == 2 and style == "torchvision":
-        return factor * image + (1 - factor) * grey(image)
+        return factor * image + (1 - factor) * gray(image)
     return np.array([[in_hsv(pixel, step, factor) for pixel in row] for row in image])
 
 
@@ -71,7 +72,7 @@ def in_hsv(pixel: NDArray[np.float64], step: int, factor: float) -> tuple[float,
 
 
 def slow_blur(image: Image, sigma: float, style: Style) -> Image:
-    """All weights of the square at once, over a margin of black (BYOL) or of the mirrored picture (torchvision)."""
+    """Apply all weights of the square at once, over a margin of black (BYOL) or of the mirrored image (torchvision)."""
     size = len(image)
     odd = range(3, size + 24, 2)
     radius = min(odd, key=lambda n: abs(n - 23 * size / 224)) // 2

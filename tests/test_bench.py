@@ -14,9 +14,9 @@ from benchmarks.bench_step import CASES
 from benchmarks.sides import Side
 from benchmarks.steps import Case, Ours
 from divcon import allocator
-from divcon.data.pixels import Cached
+from divcon.api.run_plan import prepare_run
+from divcon.data.pixels.pixel_cache import CachedPixels
 from divcon.machine import Machine
-from divcon.verbs.orders import prepare
 
 
 def tiny(case: Case) -> Case:
@@ -61,7 +61,7 @@ def test_our_side_of_every_step_still_runs(case: Case) -> None:
     ours = Ours(tiny(case), Machine())
     ours.steps()
     figures = ours.figures()
-    assert figures["images_per_second"] > 0 and 0 < figures["data_wait"] + figures["normalising"] < 1
+    assert figures["images_per_second"] > 0 and 0 < figures["data_wait"] + figures["normalizing"] < 1
 
 
 def test_products_that_stand_for_convolutions_count_as_convolutions() -> None:
@@ -77,7 +77,7 @@ def test_a_collection_without_files_is_opened_from_the_cache(tmp_path: Path, mon
     monkeypatch.setattr(bench_memory, "STEPS", 2)
     monkeypatch.setattr(bench_memory, "BATCH", 4)
     opened: list[int] = []
-    monkeypatch.setattr(Cached, "__len__", lambda self: opened.append(len(self.rows)) or len(self.rows))
+    monkeypatch.setattr(CachedPixels, "__len__", lambda self: opened.append(len(self.rows)) or len(self.rows))
     bench_memory.write_collection(tmp_path, 300)
     assert bench_memory.trained(tmp_path)["whole"] > 0 and 300 in opened
 
@@ -92,7 +92,7 @@ def test_a_stage_that_goes_on_says_what_its_steps_took() -> None:
 @pytest.mark.parametrize("kind", bench_dnc.KINDS)
 def test_every_kind_of_run_can_be_asked_for(kind: str, photos: Path, tmp_path: Path, cache: Path) -> None:
     asked: dict[str, Any] = {**bench_dnc.OPTIONS, **bench_dnc.KINDS[kind], "precision": "fp32", "cache": cache}
-    assert prepare(photos, tmp_path / "run", asked).book.options["encoder"] == "slim10"
+    assert prepare_run(photos, tmp_path / "run", asked).record.options["encoder"] == "slim10"
 
 
 def test_the_first_batch_of_views_is_still_made_so() -> None:

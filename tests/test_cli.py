@@ -39,7 +39,7 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.fixture(scope="module")
 def piles(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders that can't be trained on, each for its own reason."""
+    """Folders that no training can use, each for another reason."""
     root = tmp_path_factory.mktemp("piles")
     for name in ("empty", "bad", "few", "foreign", "one-class/only"):
         (root / name).mkdir(parents=True)
@@ -52,7 +52,7 @@ def piles(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def told(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    """The exit code of a command, and its last line on stderr; it never shows where in the code it was."""
+    """Return the exit code of a command and its last line on stderr, which holds no traceback."""
     code = typed(words)
     out, err = capsys.readouterr()
     assert code == 0 or out == ""
@@ -78,15 +78,15 @@ def told(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str
         ("size=big", 64, "size=big"),
         ("hidden=0", 64, "hidden=0"),
         ("limit=0", 64, "limit=0"),
-        ("threads=many", 64, "threads=many"),
-        ("threads=0", 64, "threads=0"),
+        ("workers=many", 64, "workers=many"),
+        ("workers=0", 64, "workers=0"),
         ("cache_gb=much", 64, "cache_gb=much"),
         ("save_every=often", 64, "save_every=often"),
         ("precision=fp8", 64, "precision=fp8"),
         ("device=cudaa", 64, "device=auto"),
         ("mean=0.5", 64, "mean=0.5"),
         ("clusters.k=0", 64, "clusters.k=0: at least 1"),
-        ("clusters.place=nose", 64, "clusters.place=nose"),
+        ("clusters.layer=nose", 64, "clusters.layer=nose"),
         ("base.start=base", 64, "base.start=base"),
         ("clusters.k=161", 65, "clusters.k=161, but there are 160 different images; lower it"),
         ("limit=15", 65, "15 images are too few"),
@@ -139,7 +139,7 @@ def test_a_folder_that_will_not_do_has_its_code_and_loses_nothing(
         ("rnu PHOTOS", 64, "Did you mean 'run'?"),
         ("run PHOTOS out=x --onlyy", 64, "--only"),
         ("look PHOTOS inclde=x", 64, "did you mean 'include'?"),
-        ("look PHOTOS threads=many", 64, "threads=many"),
+        ("look PHOTOS workers=many", 64, "workers=many"),
         ("look MISSING", 66, "there is no folder"),
         ("index MISSING", 66, "there is no folder"),
         ("status PHOTOS", 66, "is not a run"),
@@ -150,7 +150,7 @@ def test_a_folder_that_will_not_do_has_its_code_and_loses_nothing(
         ("eval RUN MISSING", 66, "there is no folder"),
         ("eval RUN ONE", 65, "at least two classes"),
         ("eval RUN PHOTOS tasks=knm", 64, "tasks=knm: there is knn, linear"),
-        ("eval RUN PHOTOS place=nose", 64, "place=nose"),
+        ("eval RUN PHOTOS layer=nose", 64, "layer=nose"),
         ("eval RUN PHOTOS seed=x", 64, "seed=x"),
         ("eval random:slim11 PHOTOS", 64, "did you mean slim10"),
         ("embed RUN PHOTOS", 64, "out= is missing"),
@@ -184,7 +184,7 @@ def test_a_traceback_is_shown_to_who_asks(capsys: pytest.CaptureFixture[str]) ->
         ("eval RUN PHOTOS", {"model", "images", "classes", "split_seed", "dropped_classes", "knn", "linear"}),
         ("embed RUN PHOTOS out=NEW.parquet", {"out", "files", "pictures"}),
         ("recipes", {"dnc", "dnc_1000", "dnc_3000", "dnc_4500", "moclr", "simclr"}),
-        ("methods", {"moclr", "simclr", "distil", "classify"}),
+        ("methods", {"moclr", "simclr"}),
         ("encoders", {"slim10", "resnet50"}),
         ("demo data=PHOTOS out=NEW ONCE", {"scores", "clusters", "pretrained_on", "train", "test"}),
     ],
@@ -232,7 +232,7 @@ def test_a_damaged_run_is_reported_with_its_code(
 def test_a_full_disk_has_its_code_and_the_run_goes_on_once_there_is_room(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No file may grow past 100 kB: to the writer that is a disk without room, and weights are larger."""
+    """A limit of 100 kB for each file looks like a full disk to the writer of the weights."""
     expected = stable(finished(photos))
     words = command(photos, tmp_path / "run", "--only", "base")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

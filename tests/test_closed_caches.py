@@ -1,5 +1,5 @@
-"""A cache that can't be written (a read-only disk, a folder of somebody else's) ends no command: it is said once, and the
-command goes on without."""
+"""A cache that can't be written (on a read-only disk, or of another user) ends no command: the command warns once, and goes on
+without it."""
 
 import errno
 import os
@@ -15,20 +15,21 @@ from test_collection import obey_permissions
 from test_host import STEPS, trained
 
 import divcon
-from divcon import artifacts, caches, machine
-from divcon.data import pixels
+from divcon import machine
+from divcon.api import disk_space, plan, run_plan
+from divcon.data.pixels import pixels
 from divcon.errors import DiskError
-from divcon.verbs import orders, planning, room
+from divcon.files import atomic, caches, integrity
 
 Close = Callable[[Path, int], None]
 
 
 @pytest.fixture
 def close(monkeypatch: pytest.MonkeyPatch) -> Close:
-    """Make writing below a folder fail, as the system does it."""
-    make_folder, access = artifacts.make_folder, os.access
-    monkeypatch.setattr(machine, "measured", lambda *_: {"precision": "fp32", "channels_last": True})
-    monkeypatch.setattr(caches, "_told", set())
+    """Make writes below a folder fail with an error of the system."""
+    make_folder, access = atomic.make_folder, os.access
+    monkeypatch.setattr(machine, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
+    monkeypatch.setattr(caches, "_warned", set())
 
     def closed(folder: Path, number: int) -> None:
         def refuse(path: Path) -> None:
@@ -39,8 +40,7 @@ def close(monkeypatch: pytest.MonkeyPatch) -> Close:
         def may(path: Any, how: int) -> bool:
             return access(path, how) and not (how == os.W_OK and Path(path).is_relative_to(folder))
 
-        for module in (artifacts, pixels.artifacts):
-            monkeypatch.setattr(module, "make_folder", refuse)
+        monkeypatch.setattr(atomic, "make_folder", refuse)
         monkeypatch.setattr(os, "access", may)
 
     return closed
@@ -56,12 +56,14 @@ def all_verbs(photos: Path, where: Path, cache: Path) -> list[Any]:
     answers: list[Any] = [divcon.look(photos, cache=cache)]
     answers.append(divcon.evaluate("random:slim10_w8", photos, tasks="knn", cache=cache))
     answers.append(divcon.embed("random:slim10_w8", photos, out=where / "e.parquet", cache=cache))
-    answers.append([row["stage"] for row in planning.plan(orders.prepare(photos, where / "run", options))["stages"]])
+    answers.append(
+        [row["stage"] for row in plan.cost_of(run_plan.prepare_run(photos, where / "run", options))["stages"]]
+    )
     answers.append(divcon.run(photos, out=where / "run", **options).did)
     return [
         *answers,
-        artifacts.sha256(where / "e.parquet"),
-        artifacts.sha256(where / "run/student/encoder.safetensors"),
+        integrity.sha256(where / "e.parquet"),
+        integrity.sha256(where / "run/student/encoder.safetensors"),
     ]
 
 
@@ -86,7 +88,7 @@ def test_what_a_closed_cache_holds_is_used(
     expected = all_verbs(photos, tmp_path / "run", tmp_path / "cache")
     before = {path: path.read_bytes() for path in files(tmp_path / "cache")}
     close(tmp_path / "cache", errno.EROFS)
-    monkeypatch.setattr(pixels, "shrunk", None)  # nothing is decoded again
+    monkeypatch.setattr(pixels, "decode_shrunk", None)  # nothing is decoded again
     assert divcon.embed("random:slim10_w8", photos, out=tmp_path / "e.parquet", cache=tmp_path / "cache") == expected[2]
     assert "can't be written" not in caplog.text
     assert {path: path.read_bytes() for path in files(tmp_path / "cache")} == before
@@ -97,7 +99,7 @@ def test_a_damaged_cache_that_can_not_be_mended_is_passed_over(
 ) -> None:
     def embedded(name: str) -> str:
         divcon.embed("random:slim10_w8", photos, out=tmp_path / name, cache=tmp_path / "cache")
-        return artifacts.sha256(tmp_path / name)
+        return integrity.sha256(tmp_path / name)
 
     expected = embedded("before.parquet")
     (file,) = (tmp_path / "cache").rglob("pixels.u8")
@@ -120,7 +122,7 @@ def test_no_room_is_asked_for_on_a_disk_that_nothing_is_written_to(
 ) -> None:
     (tmp_path / "cache").mkdir()
     close(tmp_path / "cache", errno.EROFS)
-    monkeypatch.setattr(room, "free_bytes", lambda path: 0 if path.name == "cache" else 10**12)
+    monkeypatch.setattr(disk_space, "free_bytes", lambda path: 0 if path.name == "cache" else 10**12)
     stat = Path.stat
 
     def apart(path: Path, **how: Any) -> os.stat_result:
@@ -128,10 +130,9 @@ def test_no_room_is_asked_for_on_a_disk_that_nothing_is_written_to(
         return os.stat_result([*found[:2], 7, *found[3:]]) if path.name == "cache" else os.stat_result(found)
 
     monkeypatch.setattr(Path, "stat", apart)
-    room.refuse_without_room(
-        tmp_path / "run", tmp_path / "cache", orders.prepare(photos, tmp_path / "run", dict(STEPS)).recipe,
-        orders.open_images(photos, cache=tmp_path / "other"), 1, 8.0,
-    )  # fmt: skip
+    planned = run_plan.prepare_run(photos, tmp_path / "run", dict(STEPS))
+    images, input_spec = run_plan.open_images(photos, cache=tmp_path / "other"), planned.recipe.base.input_spec
+    disk_space.refuse_without_room(planned.folder, tmp_path / "cache", planned.stages[:1], images, input_spec, 8.0)
 
 
 def test_a_cache_that_is_full_is_an_error_still(photos: Path, tmp_path: Path, close: Close) -> None:
@@ -141,11 +142,11 @@ def test_a_cache_that_is_full_is_an_error_still(photos: Path, tmp_path: Path, cl
 
 
 def test_a_cache_of_somebody_elses_does_not_end_a_run(photos: Path, tmp_path: Path) -> None:
-    """As somebody who is not root."""
+    """The command runs as a user who is not root."""
     (tmp_path / "cache").mkdir(mode=0o555)
     words = [f"{key}={value}" for key, value in {**STEPS, "epochs": 0.1}.items()]
     done = subprocess.run(
-        [sys.executable, "-m", "divcon.cli", "run", str(photos), f"out={tmp_path / 'run'}", *words],
+        [sys.executable, "-m", "divcon", "run", str(photos), f"out={tmp_path / 'run'}", *words],
         env={**os.environ, "DIVCON_CACHE": str(tmp_path / "cache")}, capture_output=True, text=True,
         preexec_fn=obey_permissions,
     )  # fmt: skip

@@ -1,3 +1,4 @@
+import importlib
 import logging
 import subprocess
 import sys
@@ -14,18 +15,20 @@ from sklearn.cluster import KMeans as PeerKMeans
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from divcon.clustering import neighbours
+from divcon.clustering import device_neighbors, kernels, neighbors
 from divcon.clustering.clusters import Clusters, Sample
+from divcon.clustering.device_rows import DeviceRows
 from divcon.clustering.kmeans import KMeans, _fit, _seeds, assign, kmeans
-from divcon.clustering.neighbours import nearest
+from divcon.clustering.neighbors import nearest
 from divcon.clustering.rows import SCALE, Rows
+from divcon.data.views.kernel.compiling import sources_digest
 from divcon.errors import DataError
 from divcon.machine import Precision
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Small products wait for one another longer than they work; and a test may change the number at will."""
+    """Use one thread: small products are slower on several. A test may change the number."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -37,7 +40,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def heaps(n: int, d: int, k: int, spread: float = 1.0, seed: int = 0) -> Tensor:
-    """Rows around k random points; with a small spread they are well apart."""
+    """Return rows around k random points; with a small spread the groups are well separated."""
     which = torch.randint(k, (n,), generator=torch.Generator().manual_seed(seed + 1))
     return 3 * normal(k, d, seed=seed)[which] + spread * normal(n, d, seed=seed + 2)
 
@@ -51,7 +54,7 @@ def bits(fit: KMeans) -> tuple[bytes, ...]:
 
 
 def same_division(a: Tensor, b: Tensor) -> bool:
-    """Whether two labellings differ in nothing but the clusters' numbers."""
+    """True if two labelings differ only in the numbers of the clusters."""
     return len(set(zip(a.tolist(), b.tolist()))) == len(set(a.tolist())) == len(set(b.tolist()))
 
 
@@ -59,7 +62,7 @@ def same_division(a: Tensor, b: Tensor) -> bool:
 
 
 @pytest.mark.parametrize("spherical", [True, False])
-def test_each_row_is_labelled_by_its_nearest_centroid(spherical: bool) -> None:
+def test_each_row_is_labeled_by_its_nearest_centroid(spherical: bool) -> None:
     x = heaps(200, 7, 4)
     fit = kmeans(x, 4, seed=0, spherical=spherical)
     labels, distances = slow.nearest_centroids(x.double().numpy(), fit.centroids.double().numpy(), spherical)
@@ -76,7 +79,7 @@ def test_each_centroid_is_the_mean_of_all_its_rows_though_seeded_on_few(spherica
     assert np.allclose(fit.centroids, means, atol=1e-6)
 
 
-def test_faiss_from_the_same_seeds_comes_as_low_and_no_lower() -> None:
+def test_faiss_from_the_same_seeds_has_the_same_inertia() -> None:
     x = F.normalize(digits())
     rows = Rows(x, True)
     seeds = _seeds(rows, 10, (0, 0))
@@ -123,8 +126,8 @@ def test_the_number_of_threads_changes_no_bit(spherical: bool) -> None:
 
 
 @pytest.mark.parametrize("spherical", [True, False])
-@pytest.mark.parametrize("of", ["noise", "heaps", "cone", "digits", "outlier", "tiny", "far"])
-def test_the_precision_of_products_changes_no_bit(of: str, spherical: bool) -> None:
+@pytest.mark.parametrize("kind", ["noise", "heaps", "cone", "digits", "outlier", "tiny", "far"])
+def test_the_precision_of_products_changes_no_bit(kind: str, spherical: bool) -> None:
     x = {
         "noise": normal(3000, 64),
         "heaps": heaps(3000, 64, 12, spread=0.3),
@@ -133,10 +136,13 @@ def test_the_precision_of_products_changes_no_bit(of: str, spherical: bool) -> N
         "outlier": torch.cat([normal(3000, 64), 1e6 * normal(1, 64, seed=2)]),
         "tiny": (1e-11 if spherical else 1e-25) * normal(3000, 64),
         "far": normal(3000, 64) + 1e4,
-    }[of]
+    }[kind]
     seeds = Rows(x, spherical).take(np.arange(20))
     ways: list[tuple[Precision, int]] = [("fp32", 2**31), ("bf16", 2**31), ("bf16", 0)]  # the last keeps no copy
-    fits = [_fit(Rows(x, spherical, precision, kept=kept), seeds, 4, spherical) for precision, kept in ways]
+    fits = [
+        _fit(Rows(x, spherical, precision, copy_bytes=copy_bytes), seeds, 4, spherical)
+        for precision, copy_bytes in ways
+    ]
     assert len({bits(fit) for fit in fits}) == 1
     quick = fits[1]
     rows, centroids = x[::100].double().numpy(), quick.centroids.double().numpy()
@@ -183,28 +189,59 @@ def test_memory_for_a_mapped_file_is_a_few_numbers_a_row(tmp_path: Path) -> None
     assert grown < 40 * n + 30e6 < 2 * n * d  # the file itself is 2 n d bytes; a float32 copy would be twice that
 
 
-# Of what a process holds by itself: the pages of a mapped file can be dropped and read again, so they don't count.
+# Only anonymous memory counts: the pages of a mapped file can be dropped and read again.
 GROWTH = """
 import sys, threading, time, numpy as np, torch
 from pathlib import Path
+from divcon.clustering.device_rows import DeviceRows
 from divcon.clustering.kmeans import kmeans
 torch.set_num_threads(1)
-options = dict(k=20, seed=0, restarts=1, kept=0)
+options = dict(k=20, seed=0, restarts=1, copy_bytes=0)
 def own():
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.split("RssAnon:")[1].split()[0])
 kmeans(np.load(sys.argv[1], mmap_mode="r")[:9000], rounds=1, **options)
-before, seen, done = own(), [], []
+before, sizes, done = own(), [], []
 def watch():
     while not done:
-        seen.append(own())
+        sizes.append(own())
         time.sleep(0.002)
 thread = threading.Thread(target=watch)
 thread.start()
 kmeans(np.load(sys.argv[1], mmap_mode="r"), rounds=2, **options)
 done.append(True)
 thread.join()
-print(max(seen) - before)
+print(max(sizes) - before)
+"""
+
+
+def test_memory_for_streamed_features_is_that_of_a_block_and_not_of_the_sample(tmp_path: Path) -> None:
+    n, d, block = 120_000, 256, 4000
+    command = [sys.executable, "-c", STREAMING, str(tmp_path / "sample.npy"), str(n), str(d), str(block)]
+    grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert grown < 24 * block * d < n * d  # the file has 2 n d bytes, and a copy in float32 would have twice that
+    rows = np.load(tmp_path / "sample.npy", mmap_mode="r")
+    assert rows.shape == (n, d) and rows.dtype == np.float16
+    assert np.array_equal(rows[:, 0], (np.arange(n) % 1000).astype(np.float16))
+
+
+STREAMING = """
+import sys, numpy as np, torch
+from pathlib import Path
+from divcon.stages import cluster
+file, n, d, block = Path(sys.argv[1]), *map(int, sys.argv[2:])
+cluster.BLOCK, most = block, 0
+def own():
+    return 1024 * int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0])
+def features_at(positions):
+    global most
+    features = torch.from_numpy(positions % 1000)[:, None].float().expand(-1, d).contiguous()
+    most = max(most, own())
+    return features
+cluster.stream_features(file, np.arange(2 * block), features_at)
+before, most = own(), 0
+cluster.stream_features(file, np.arange(n), features_at)
+print(max(most, own()) - before)
 """
 
 
@@ -220,7 +257,7 @@ def sums(rows: Rows, centroids: Tensor, k: int) -> list[list[int]]:
     return list(total.tolist())
 
 
-def test_sums_are_those_of_the_loop_in_whatever_order_and_parts_rows_come() -> None:
+def test_sums_are_those_of_the_loop_in_any_order_and_parts_of_rows() -> None:
     x, centroids = F.normalize(normal(300, 37)), F.normalize(normal(4, 37, seed=3))
     one = sums(Rows(x, False), centroids, 4)
     labels = assign(x, centroids)[0].tolist()
@@ -283,7 +320,7 @@ def test_as_many_clusters_as_rows_leave_each_alone() -> None:
 
 
 @pytest.mark.parametrize("sample", [8192, 4])
-def test_when_nearly_all_rows_are_the_same_no_cluster_is_empty_and_it_is_said(
+def test_when_nearly_all_rows_are_the_same_no_cluster_is_empty_and_a_warning_is_logged(
     sample: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     x = torch.cat([normal(1, 8).repeat(1900, 1), normal(100, 8, seed=4)])
@@ -324,6 +361,39 @@ def test_rows_without_a_direction_and_no_rows_are_refused() -> None:
         kmeans(torch.empty(0, 4), 1, seed=0)
 
 
+@pytest.mark.parametrize("spherical", [True, False])
+@pytest.mark.parametrize("k", [5, 40])
+def test_rows_of_a_gpu_are_clustered_as_those_of_a_cpu(spherical: bool, k: int) -> None:
+    """The engine for a GPU is plain torch, so it runs on a CPU too."""
+    x = torch.cat([heaps(2000, 24, 6), normal(50, 24).repeat(2, 1)])
+    one, other = Rows(x, spherical), DeviceRows(x, spherical)
+    seeds = _seeds(one, k, (0, 0))
+    assert torch.allclose(seeds, _seeds(other, k, (0, 0)), atol=1e-6)
+    ours, theirs = (_fit(rows, seeds, 5, spherical) for rows in (one, other))
+    assert torch.equal(ours.labels, theirs.labels) and ours.rounds == theirs.rounds
+    assert torch.allclose(ours.centroids, theirs.centroids, atol=1e-6)
+    assert torch.allclose(ours.distances, theirs.distances, rtol=1e-5, atol=1e-6)
+
+
+def test_a_gpu_finds_the_nearest_of_centroids_that_rounding_cannot_tell_apart() -> None:
+    x, step = F.normalize(normal(400, 48)), 1e-6 * normal(40, 48, seed=1)
+    centroids, labels = x[:1] + step, torch.full((400,), -1)
+    DeviceRows(x, False).relabel(centroids, labels)
+    assert labels.tolist() == slow.nearest_centroids(x.double().numpy(), centroids.double().numpy(), False)[0]
+
+
+# the cache of compiled code
+
+
+def test_a_kernel_is_named_after_the_contents_of_all_kernel_files() -> None:
+    """numba looks for a change in the file of the function alone."""
+    digest = sources_digest(Path(kernels.__file__).parent)
+    for file in ("centroids", "low_precision", "neighbors", "sums"):
+        module = importlib.import_module(f"divcon.clustering.kernels.{file}")
+        functions = [part for part in vars(module).values() if hasattr(part, "nopython_signatures")]
+        assert functions and all(digest in function.py_func.__qualname__ for function in functions)
+
+
 # clusters
 
 
@@ -332,7 +402,9 @@ def divided(sizes: list[int], d: int = 4) -> Clusters:
     labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes)).astype(np.int64)
     centroids = F.normalize(normal(len(sizes), d)).numpy()
     n = len(labels)
-    return Clusters(centroids, labels, rng.random(n, dtype=np.float32), lambda at: [b"%d.png" % i for i in at])
+    return Clusters(
+        centroids, labels, rng.random(n, dtype=np.float32), lambda positions: [b"%d.png" % i for i in positions]
+    )
 
 
 def test_members_are_every_position_once_and_in_order() -> None:
@@ -359,7 +431,7 @@ def test_an_image_of_a_kept_cluster_keeps_its_centroid() -> None:
     assert np.array_equal(merged.centroids[merged.labels][kept], clusters.centroids[clusters.labels][kept])
 
 
-def test_a_merge_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_merge_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "divcon"):
         divided([2, 20, 30]).merge_small(10)
     assert "1 of 3 clusters had fewer than 10 images and were merged: 2 to cluster" in caplog.text
@@ -369,7 +441,9 @@ def test_clusters_come_back_from_disk_with_odd_names(tmp_path: Path) -> None:
     clusters = divided([3, 4])
     names = [b"a\nb.png", b"\xff\xfe.png", *clusters.names(np.arange(2, 7))]
     sample = Sample(np.array([1, 5]), normal(2, 4).half().numpy())
-    saved = Clusters(clusters.centroids, clusters.labels, clusters.distances, lambda at: [names[i] for i in at], sample)
+    saved = Clusters(
+        clusters.centroids, clusters.labels, clusters.distances, lambda positions: [names[i] for i in positions], sample
+    )
     saved.save(tmp_path)
     back = Clusters.load(tmp_path)
     assert (
@@ -393,18 +467,18 @@ def test_saving_twice_writes_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_renamed_file_leaves_the_fingerprint_and_a_moved_image_does_not() -> None:
     c = divided([3, 4])
-    renamed = Clusters(c.centroids, c.labels, c.distances, lambda at: [b"x"] * len(at))
+    renamed = Clusters(c.centroids, c.labels, c.distances, lambda positions: [b"x"] * len(positions))
     moved = Clusters(c.centroids, 1 - c.labels, c.distances, c.names)
     shifted = Clusters(c.centroids + np.float32(1e-6), c.labels, c.distances, c.names)
     assert renamed.fingerprint == c.fingerprint
     assert len({c.fingerprint, moved.fingerprint, shifted.fingerprint}) == 3
 
 
-# neighbours
+# neighbors
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 1024])
-def test_neighbours_are_those_of_the_loop_in_any_chunks(chunk: int) -> None:
+def test_neighbors_are_those_of_the_loop_in_any_chunks(chunk: int) -> None:
     queries, bank = normal(20, 5), normal(70, 5, seed=1)
     similarity, index = nearest(queries, bank, 9, chunk)
     expected = [slow.nearest_rows(query, bank.double().numpy(), 9) for query in queries.double().numpy()]
@@ -413,7 +487,7 @@ def test_neighbours_are_those_of_the_loop_in_any_chunks(chunk: int) -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 1024])
-def test_of_equal_neighbours_the_first_come_first(chunk: int) -> None:
+def test_of_equal_neighbors_the_first_come_first(chunk: int) -> None:
     bank = torch.tensor([[0.0, 1], [1, 0], [0, 1], [-1, 0], [1, 0]]).repeat(8, 1)
     index = nearest(torch.tensor([[1.0, 0], [0.0, 1.0]]), bank, 19, chunk)[1]
     expected = [slow.nearest_rows(query, bank.double().numpy(), 19) for query in np.eye(2)]
@@ -421,20 +495,27 @@ def test_of_equal_neighbours_the_first_come_first(chunk: int) -> None:
     assert nearest(torch.ones(1, 3), torch.ones(40, 3), 5, chunk)[1].tolist() == [[0, 1, 2, 3, 4]]
 
 
+@pytest.mark.parametrize("bank", [normal(700, 12, seed=1), normal(20, 12).repeat(35, 1)])
+def test_neighbors_on_a_gpu_are_those_on_a_cpu(bank: Tensor) -> None:
+    queries = normal(50, 12, seed=2)
+    ours, theirs = nearest(queries, bank, 9, 4), device_neighbors.nearest(queries, bank, 9, 4)
+    assert torch.equal(ours[1], theirs[1]) and torch.allclose(ours[0], theirs[0], atol=1e-6)
+
+
 def test_all_rows_of_the_bank_can_be_asked_for() -> None:
     assert sorted(nearest(normal(1, 3), normal(12, 3), 12, 1)[1][0].tolist()) == list(range(12))
 
 
-@pytest.mark.parametrize("of", ["noise", "cone", "copies", "one row", "tiny"])
+@pytest.mark.parametrize("kind", ["noise", "cone", "copies", "one row", "tiny"])
 @pytest.mark.parametrize("k", [1, 7, 600])
-def test_the_precision_of_the_search_changes_no_neighbour(of: str, k: int) -> None:
+def test_the_precision_of_the_search_changes_no_neighbor(kind: str, k: int) -> None:
     bank, queries = {
         "noise": (normal(3000, 32), normal(20, 32, seed=1)),
         "cone": (50 + normal(3000, 32), 50 + normal(20, 32, seed=1)),
         "copies": (normal(30, 32).repeat(100, 1), normal(20, 32, seed=1)),
         "one row": (torch.ones(3000, 32), torch.ones(20, 32)),
         "tiny": (1e-11 * normal(3000, 32), 1e-11 * normal(20, 32, seed=1)),
-    }[of]
+    }[kind]
     plain, quick = (nearest(queries, bank, k, precision=precision) for precision in ("fp32", "bf16"))
     assert torch.equal(plain[0], quick[0]) and torch.equal(plain[1], quick[1])
     similarity = F.normalize(queries[:3].double()) @ F.normalize(bank.double()).T
@@ -444,7 +525,7 @@ def test_the_precision_of_the_search_changes_no_neighbour(of: str, k: int) -> No
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_bank_in_any_order_is_searched_to_the_end(precision: Precision) -> None:
-    """Half of the bank is a row and its copies, so a sample can be wrong about how near the others are."""
+    """Half of the bank are copies of one row, so a sample can misjudge the cosines of the other rows."""
     bank = torch.cat([normal(3000, 12), normal(1, 12, seed=5).repeat(3000, 1)])
     queries = torch.cat([normal(30, 12, seed=1), bank[-1:]])
     for some in (bank, bank.flip(0), bank[torch.randperm(6000, generator=torch.Generator().manual_seed(0))]):
@@ -453,15 +534,15 @@ def test_a_bank_in_any_order_is_searched_to_the_end(precision: Precision) -> Non
         assert index.tolist() == expected
 
 
-def test_a_guess_that_was_too_good_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_threshold_that_was_too_high_is_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
     queries, bank = normal(30, 12), normal(6000, 12, seed=1)
     found = nearest(queries, bank, 15)
-    monkeypatch.setattr(neighbours.Bank, "_rank", lambda bank, k: 1)
+    monkeypatch.setattr(neighbors.SearchIndex, "_rank", lambda index, k: 1)
     assert torch.equal(found[1], nearest(queries, bank, 15)[1])
 
 
-def test_rows_closer_than_any_bound_fill_no_list_for_good() -> None:
-    """Every one of 5,000 rows may be among the nearest, and only their cosines themselves tell which are."""
+def test_rows_closer_than_any_bound_do_not_overflow_a_list() -> None:
+    """Each of 5,000 rows may be among the nearest, and only exact cosines tell which are."""
     bank = torch.ones(5000, 16) + 3e-3 * normal(5000, 16)
     similarity, index = nearest(bank[[4000, 17]], bank, 20, precision="bf16")
     assert index[:, 0].tolist() == [4000, 17]
@@ -471,7 +552,7 @@ def test_rows_closer_than_any_bound_fill_no_list_for_good() -> None:
     assert torch.allclose(similarity.double(), best, atol=2e-7)
 
 
-def test_the_number_of_threads_changes_no_neighbour() -> None:
+def test_the_number_of_threads_changes_no_neighbor() -> None:
     queries, bank = normal(1500, 40), normal(3000, 40, seed=1)
     found = []
     for threads in (1, 3):
@@ -482,7 +563,7 @@ def test_the_number_of_threads_changes_no_neighbour() -> None:
 
 
 @pytest.mark.parametrize("where", ["query", "bank"])
-def test_neighbours_of_what_is_not_finite_are_refused(where: str) -> None:
+def test_features_that_are_not_finite_have_no_neighbors(where: str) -> None:
     queries, bank = normal(10, 17), normal(300, 17)
     (queries if where == "query" else bank)[7, 3] = torch.nan
     with pytest.raises(DataError, match=r"image 7 are not finite numbers \(1 such"):

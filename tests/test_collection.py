@@ -1,4 +1,4 @@
-"""A folder as it is found: scanned, indexed, read, decoded once and kept."""
+"""A folder of images: it is scanned, indexed and read, and its pixels are decoded once."""
 
 import contextlib
 import ctypes
@@ -18,21 +18,25 @@ from PIL import Image
 from test_decode import encoded, flipped, png, scene
 
 from divcon import log
-from divcon.data import child, pixels, scan
-from divcon.data.child import judged
-from divcon.data.decode import Picture
+from divcon.data.decoding.orientation import RGBArray
 from divcon.data.images import Images, Positions, open_images
-from divcon.data.index import Found, Index
-from divcon.data.judging import Verdict
-from divcon.data.made import KINDS, class_sizes, make
-from divcon.data.pixels import Cached, Decoded, open_pixels
-from divcon.data.places import Place
-from divcon.data.tree import Tree
+from divcon.data.index import scan, scan_cache
+from divcon.data.index.index import Index
+from divcon.data.index.scan import path_filter
+from divcon.data.index.table import Found
+from divcon.data.index.validate import Verdict
+from divcon.data.index.worker_pool import DecodeWorker, check_files
+from divcon.data.pixels import pixel_cache
+from divcon.data.pixels.pixel_cache import CachedPixels, open_pixels
+from divcon.data.pixels.pixels import DecodedPixels
+from divcon.data.sources.folder import Folder
+from divcon.data.sources.source import ByteRange
+from divcon.data.synthetic import KINDS, class_sizes, make_collection
 from divcon.errors import DataError, DiskError, Error, InputError, ResourceError
 
 
 def aged(folder: Path) -> Path:
-    """All files as of long ago: a scan remembers nothing of one that was written just now."""
+    """Set the times of all files long ago: the cache of scans keeps no verdict on a file that was just written."""
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
             os.utime(path, (1e9, 1e9))
@@ -41,7 +45,7 @@ def aged(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return aged(make(tmp_path_factory.mktemp("good") / "made", n=300, seed=1, size=32))
+    return aged(make_collection(tmp_path_factory.mktemp("good") / "made", n=300, seed=1, size=32))
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +60,14 @@ def images(good: Path, cache: Path) -> Images:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The files that are given to decoding processes."""
+    """The files that are given to the decoding processes."""
     paths = list[bytes]()
 
-    def noted(places: Sequence[Place], *, threads: int) -> Generator[tuple[Place, Verdict], None, None]:
-        paths.extend(place.file for place in places)
-        return judged(places, threads=threads)
+    def noted(byte_ranges: Sequence[ByteRange], *, workers: int) -> Generator[tuple[ByteRange, Verdict], None, None]:
+        paths.extend(byte_range.file for byte_range in byte_ranges)
+        return check_files(byte_ranges, workers=workers)
 
-    monkeypatch.setattr(scan, "judged", noted)
+    monkeypatch.setattr(scan, "check_files", noted)
     return paths
 
 
@@ -74,7 +78,7 @@ def turned() -> bytes:
 
 
 def animated() -> bytes:
-    frames = [Image.new("RGB", (40, 30), colour) for colour in ("green", "blue")]
+    frames = [Image.new("RGB", (40, 30), color) for color in ("green", "blue")]
     return encoded("GIF", Image.fromarray(scene(30, 40)), save_all=True, append_images=frames)
 
 
@@ -89,7 +93,7 @@ def tinted(red: int) -> bytes:
 
 
 def litter(folder: Path, a_good_one: Path) -> None:
-    """One of each of what is found in folders that nobody looked after."""
+    """Make one file of each kind that neglected folders hold."""
     jpeg, whole_png = encoded("JPEG"), encoded("PNG")
     files = {
         b"bad/empty.jpg": b"",
@@ -149,7 +153,7 @@ def index(littered: Path, cache: Path) -> Index:
 
 
 def rows(index: Index, status: str) -> dict[bytes, str]:
-    return {row["source"]: row["reason"] for row in index.table.to_pylist() if row["status"] == status}
+    return {row["path_bytes"]: row["reason"] for row in index.table.to_pylist() if row["status"] == status}
 
 
 def test_every_file_is_used_or_listed_with_its_reason(index: Index) -> None:
@@ -167,12 +171,12 @@ def test_of_equal_files_the_first_path_is_used(index: Index) -> None:
 
 
 def test_sizes_are_those_of_the_upright_picture(index: Index) -> None:
-    at = index.table["source"].to_pylist().index(b"odd/turned.jpg")
+    at = index.table["path_bytes"].to_pylist().index(b"odd/turned.jpg")
     assert (index.widths[at], index.heights[at]) == (scene().shape[0], scene().shape[1])
 
 
 def test_strange_names_are_read_by_their_bytes_and_shown_escaped(littered: Path, index: Index, tmp_path: Path) -> None:
-    folder = Images(Tree(littered), index)
+    folder = Images(Folder(littered), index)
     names = folder.names(np.arange(len(folder)))
     for name, red in ((b"odd/two\nlines.png", 2), (b"odd/\xff\xfe.png", 3)):
         assert folder.read(np.array([names.index(name)])) == [tinted(red)]
@@ -199,9 +203,9 @@ def test_names_order_and_times_change_no_position_and_no_fingerprint(
     images: Images, good: Path, cache: Path, tmp_path: Path
 ) -> None:
     for i, path in enumerate(sorted(path for path in good.rglob("*") if path.is_file())[::-1]):
-        place = tmp_path / "moved" / str(i % 7) / f"{i * 37 % 300}.dat"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, place)
+        copy = tmp_path / "moved" / str(i % 7) / f"{i * 37 % 300}.dat"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
     moved = open_images(tmp_path / "moved", cache=cache)
     everything = np.arange(len(images))
     assert moved.fingerprint == images.fingerprint == images.index.fingerprint
@@ -209,7 +213,7 @@ def test_names_order_and_times_change_no_position_and_no_fingerprint(
 
 
 def test_a_rejected_file_changes_no_fingerprint_and_an_image_does(cache: Path, tmp_path: Path) -> None:
-    make(tmp_path / "few", n=12, size=16)
+    make_collection(tmp_path / "few", n=12, size=16)
     before = open_images(tmp_path / "few", cache=cache).fingerprint
     (tmp_path / "few" / "notes.txt").write_text("not an image")
     assert open_images(tmp_path / "few", cache=cache).fingerprint == before
@@ -224,7 +228,7 @@ def test_a_second_scan_decodes_nothing(littered: Path, index: Index, cache: Path
 
 
 def test_only_what_changed_is_decoded_again(cache: Path, tmp_path: Path, asked: list[bytes]) -> None:
-    folder = aged(make(tmp_path / "some", n=20, size=16))
+    folder = aged(make_collection(tmp_path / "some", n=20, size=16))
     open_images(folder, cache=cache)
     asked.clear()
     changed = folder / "disc" / "00000.png"
@@ -253,17 +257,17 @@ def test_a_damaged_memory_is_made_anew(good: Path, tmp_path: Path, asked: list[b
     assert len(asked) == 2 * len(before)
 
 
-def test_a_memory_of_another_version_is_made_anew(
+def test_a_scan_cache_of_another_version_is_made_anew(
     good: Path, tmp_path: Path, asked: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_images(good, include=["dots/*"], cache=tmp_path)
-    monkeypatch.setattr(scan, "LAYOUT", b"0, another Pillow")
+    monkeypatch.setattr(scan_cache, "LAYOUT", b"0, another Pillow")
     open_images(good, include=["dots/*"], cache=tmp_path)
     assert len(asked) == 2 * len(set(asked)) > 0
 
 
 def test_an_interrupted_scan_keeps_what_it_did(good: Path, tmp_path: Path, asked: list[bytes]) -> None:
-    def interrupt(tick: log.Tick) -> None:
+    def interrupt(tick: log.Progress) -> None:
         if tick.done == 100:
             raise KeyboardInterrupt
 
@@ -276,14 +280,14 @@ def test_an_interrupted_scan_keeps_what_it_did(good: Path, tmp_path: Path, asked
 
 
 def test_links_to_folders_are_followed_each_folder_once(cache: Path, tmp_path: Path) -> None:
-    make(tmp_path / "elsewhere", n=12, size=16)
+    make_collection(tmp_path / "elsewhere", n=12, size=16)
     root = tmp_path / "root"
     (root / "a" / "b").mkdir(parents=True)
     for name, target in {"one": "../elsewhere", "two": "../elsewhere", "a/up": "..", "a/b/up": "../.."}.items():
         (root / name).symlink_to(target)
     index = open_images(root, cache=cache).index
     assert (index.found, index.used) == (12, 12)
-    assert all(name.startswith(b"one/") for name in index.table["source"].to_pylist())
+    assert all(name.startswith(b"one/") for name in index.table["path_bytes"].to_pylist())
 
 
 def test_patterns_choose_by_path(good: Path, cache: Path) -> None:
@@ -306,15 +310,15 @@ def test_a_limit_keeps_the_first_positions(index: Index, littered: Path, images:
 WITHOUT_RIGHTS = """
 import json, sys
 from pathlib import Path
-from divcon.data.scan import scan
-from divcon.data.tree import Tree
-table = scan(Tree(Path(sys.argv[1])), cache=Path(sys.argv[2])).table.to_pylist()
-print(json.dumps({row["source"].decode(): row["reason"] for row in table}))
+from divcon.data.index.scan import scan
+from divcon.data.sources.folder import Folder
+table = scan(Folder(Path(sys.argv[1])), cache=Path(sys.argv[2])).table.to_pylist()
+print(json.dumps({row["path_bytes"].decode(): row["reason"] for row in table}))
 """
 
 
 def obey_permissions() -> None:
-    """Root reads what it likes; without two capabilities, and with no way to get them back, it is refused like all."""
+    """Drop the two capabilities by which root reads every file, so that permissions hold for root too."""
     prctl, drop_from_bounding_set = ctypes.CDLL(None, use_errno=True).prctl, 24
     for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
         if os.geteuid() == 0 and prctl(drop_from_bounding_set, capability, 0, 0, 0) != 0:
@@ -335,62 +339,68 @@ def test_what_can_not_be_read_is_listed(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == expected
 
 
-def served(judge: str) -> tuple[str, ...]:
-    """A command that serves verdicts of this kind."""
-    code = f"import os, time\nfrom divcon.data import child, judging\nfrom divcon.data.judging import Verdict\n{judge}\nchild.serve(judge)"
+def served(check: str) -> tuple[str, ...]:
+    """Return the command of a decoding process with another check function."""
+    code = f"import os, time\nfrom divcon.data.index import decode_worker, validate\nfrom divcon.data.index.validate import Verdict\n{check}\ndecode_worker.serve(check)"
     return (sys.executable, "-c", code)
 
 
-PLACES = [Place(b"%d" % i) for i in range(30)]
+BYTE_RANGES = [ByteRange(b"%d" % i) for i in range(30)]
 
 
 def test_a_decoder_that_hangs_is_killed_and_costs_one_file() -> None:
-    hangs = served("def judge(place):\n time.sleep(1000 * (place.file == b'3'))\n return Verdict(size=int(place.file))")
-    verdicts = dict(judged(PLACES, threads=2, command=hangs, seconds=1.0))
+    hangs = served(
+        "def check(byte_range):\n time.sleep(1000 * (byte_range.file == b'3'))\n return Verdict(size=int(byte_range.file))"
+    )
+    verdicts = dict(check_files(BYTE_RANGES, workers=2, command=hangs, seconds=1.0))
     assert [verdict.reason for verdict in verdicts.values() if verdict.reason] == ["timeout"]
-    assert [verdicts[place].size for place in PLACES] == [0 if i == 3 else i for i in range(30)]
-    assert verdicts[PLACES[3]].reason == "timeout"
+    assert [verdicts[byte_range].size for byte_range in BYTE_RANGES] == [0 if i == 3 else i for i in range(30)]
+    assert verdicts[BYTE_RANGES[3]].reason == "timeout"
 
 
 def test_a_decoder_that_crashes_is_replaced_and_costs_one_file() -> None:
-    crashes = served("def judge(place):\n if place.file in (b'0', b'11', b'29'): os.abort()\n return Verdict()")
-    verdicts = dict(judged(PLACES, threads=2, command=crashes))
-    crashed = {place.file for place in PLACES if verdicts[place].reason == "decoder_crashed"}
+    crashes = served(
+        "def check(byte_range):\n if byte_range.file in (b'0', b'11', b'29'): os.abort()\n return Verdict()"
+    )
+    verdicts = dict(check_files(BYTE_RANGES, workers=2, command=crashes))
+    crashed = {byte_range.file for byte_range in BYTE_RANGES if verdicts[byte_range].reason == "decoder_crashed"}
     assert crashed == {b"0", b"11", b"29"}
     assert sum(bool(verdict.reason) for verdict in verdicts.values()) == 3
 
 
 def test_a_decoder_that_somebody_ends_costs_nothing(tmp_path: Path) -> None:
     once = f"""
-def judge(place):
-    if place.file in (b"4", b"5", b"20") and not os.path.exists(f"{tmp_path}/{{place.file.decode()}}"):
-        open(f"{tmp_path}/{{place.file.decode()}}", "x")
+def check(byte_range):
+    if byte_range.file in (b"4", b"5", b"20") and not os.path.exists(f"{tmp_path}/{{byte_range.file.decode()}}"):
+        open(f"{tmp_path}/{{byte_range.file.decode()}}", "x")
         os.kill(os.getpid(), 9)
-    return Verdict(size=int(place.file))"""
-    verdicts = dict(judged(PLACES, threads=2, command=served(once)))
-    assert [verdicts[place].size for place in PLACES] == list(range(30)) and len(list(tmp_path.iterdir())) == 3
+    return Verdict(size=int(byte_range.file))"""
+    verdicts = dict(check_files(BYTE_RANGES, workers=2, command=served(once)))
+    assert [verdicts[byte_range].size for byte_range in BYTE_RANGES] == list(range(30)) and len(
+        list(tmp_path.iterdir())
+    ) == 3
 
 
 def test_a_decoder_that_takes_too_much_memory_costs_one_file(tmp_path: Path) -> None:
-    greedy = "import numpy\njudging.decode.seen = lambda data: (numpy.ones((int(data), 1, 3), numpy.uint8), ())\njudge = judging.judge"
+    greedy = "import numpy\nvalidate.decode = lambda data: (numpy.ones((int(data), 1, 3), numpy.uint8), ())\ncheck = validate.check_file"
     heights = {"a": 10, "b": 10**9, "c": 20}
     for name, height in heights.items():
         (tmp_path / name).write_text(str(height))
-    files = [Place(os.fsencode(tmp_path / name)) for name in heights]
-    verdicts = [verdict for _, verdict in judged(files, threads=1, command=served(greedy))]
+    files = [ByteRange(os.fsencode(tmp_path / name)) for name in heights]
+    verdicts = [verdict for _, verdict in check_files(files, workers=1, command=served(greedy))]
     assert [verdict.reason for verdict in verdicts] == ["", "memory", ""]
     assert [verdict.height for verdict in verdicts] == [10, 0, 20]
 
 
 def test_a_decoder_that_can_not_start_is_an_error_of_its_own() -> None:
     with pytest.raises(ResourceError, match="can't be started"):
-        list(judged(PLACES, threads=2, command=(sys.executable, "-c", "raise SystemExit(3)")))
+        list(check_files(BYTE_RANGES, workers=2, command=(sys.executable, "-c", "raise SystemExit(3)")))
 
 
 def test_a_child_knows_no_torch_ignores_ctrl_c_and_ends_with_its_input() -> None:
-    asks = "import sys\ndef judge(place):\n os.kill(os.getpid(), 2)\n return Verdict(size=int('torch' in sys.modules))"
-    one = child.Child(served(asks))
-    assert list(one.judge([Place(b"a"), Place(b"b")])) == [Verdict(), Verdict()]
+    asks = "import sys\ndef check(byte_range):\n os.kill(os.getpid(), 2)\n return Verdict(size=int('torch' in sys.modules))"
+    one = DecodeWorker(served(asks))
+    assert list(one.check([ByteRange(b"a"), ByteRange(b"b")])) == [Verdict(), Verdict()]
     assert one.process.stdin
     one.process.stdin.close()
     assert one.process.wait(10) == 0
@@ -422,7 +432,8 @@ def test_what_is_not_there_is_said_with_the_right_code(tmp_path: Path) -> None:
 def test_a_socket_is_never_opened(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "s"))
-        assert [entry.reason for entry in Tree(tmp_path).entries()] == ["not_a_regular_file"]
+        entries = Folder(tmp_path).entries(path_filter((), ()))
+        assert [entry.reason for entry in entries] == ["not_a_regular_file"]
 
 
 def test_a_subset_numbers_its_images_from_0(images: Images) -> None:
@@ -436,7 +447,7 @@ def test_a_subset_numbers_its_images_from_0(images: Images) -> None:
 
 @pytest.mark.parametrize("change", ["grown", "gone"])
 def test_a_file_that_changed_after_the_scan_is_named(tmp_path: Path, cache: Path, change: str) -> None:
-    folder = make(tmp_path / "photos", n=12, size=16)
+    folder = make_collection(tmp_path / "photos", n=12, size=16)
     images = open_images(folder, cache=cache)
     victim = folder / "disc" / "00000.png"
     victim.unlink() if change == "gone" else victim.write_bytes(victim.read_bytes() + b"x")
@@ -445,40 +456,40 @@ def test_a_file_that_changed_after_the_scan_is_named(tmp_path: Path, cache: Path
 
 
 def test_cached_and_decoded_pixels_are_the_same(images: Images, cache: Path) -> None:
-    cached = open_pixels(images, 20, cache=cache, cache_gb=1, threads=2)
-    fresh = open_pixels(images, 20, cache=cache, cache_gb=0, threads=2)
-    assert isinstance(cached, Cached) and isinstance(fresh, Decoded)
+    cached = open_pixels(images, 20, cache=cache, cache_gb=1, workers=2)
+    fresh = open_pixels(images, 20, cache=cache, cache_gb=0, workers=2)
+    assert isinstance(cached, CachedPixels) and isinstance(fresh, DecodedPixels)
     some = np.random.default_rng(0).integers(0, len(images), 90)
     for a, b in ((cached, fresh), (cached.subset(some), fresh.subset(some))):
-        (left, at), (right, there) = a.at(some % len(a)), b.at(some % len(b))
+        (left, at), (right, there) = a.read(some % len(a)), b.read(some % len(b))
         assert all(np.array_equal(left[i], right[j]) for i, j in zip(at.tolist(), there.tolist(), strict=True))
         assert np.array_equal(a.heights, b.heights) and np.array_equal(a.widths, b.widths)
         assert [left[i].shape[:2] for i in at.tolist()] == list(zip(a.heights[some % len(a)], a.widths[some % len(a)]))
 
 
 def test_pixels_are_decoded_once_and_shared(images: Images, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    open_pixels(images, 24, cache=cache, cache_gb=1, threads=2)
-    monkeypatch.setattr(pixels, "decoded", None)
-    assert len(open_pixels(images, 24, cache=cache, cache_gb=1, threads=2)) == len(images)
+    open_pixels(images, 24, cache=cache, cache_gb=1, workers=2)
+    monkeypatch.setattr(pixel_cache, "decode_images", None)
+    assert len(open_pixels(images, 24, cache=cache, cache_gb=1, workers=2)) == len(images)
 
 
 KILLED = """
 import os, sys
 from pathlib import Path
 from divcon import log
-from divcon.data import pixels
 from divcon.data.images import open_images
+from divcon.data.pixels import pixel_cache
 images = open_images(sys.argv[1], cache=Path(sys.argv[2]))
-pixels.BLOCK = 64
+pixel_cache.BLOCK = 64
 log.watch = lambda tick: os.kill(os.getpid(), 9) if tick.what == "pixels" and tick.done == 192 else None
-pixels.open_pixels(images, 16, cache=Path(sys.argv[2]), cache_gb=1, threads=2)
+pixel_cache.open_pixels(images, 16, cache=Path(sys.argv[2]), cache_gb=1, workers=2)
 """
 
 
 @pytest.fixture
 def killed(good: Path, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache in which a build was killed after the third of its five blocks."""
-    monkeypatch.setattr(pixels, "BLOCK", 64)
+    monkeypatch.setattr(pixel_cache, "BLOCK", 64)
     done = subprocess.run([sys.executable, "-c", KILLED, good, tmp_path], check=False)
     assert done.returncode == -signal.SIGKILL
     return tmp_path
@@ -498,33 +509,33 @@ def test_a_killed_build_goes_on_where_it_was(
             byte = file.read(1)
             file.seek(0)
             file.write(bytes([byte[0] ^ 1]))
-    counted, decode = list[int](), pixels.decoded
+    counted, decode = list[int](), pixel_cache.decode_images
 
-    def counting(images: Images, positions: Positions, side: int) -> list[Picture]:
+    def counting(images: Images, positions: Positions, side: int) -> list[RGBArray]:
         counted.append(len(positions))
         return decode(images, positions, side)
 
-    monkeypatch.setattr(pixels, "decoded", counting)
-    built = open_pixels(images, 16, cache=killed, cache_gb=1, threads=2)
+    monkeypatch.setattr(pixel_cache, "decode_images", counting)
+    built = open_pixels(images, 16, cache=killed, cache_gb=1, workers=2)
     assert sum(counted) == left
-    pictures, at = built.at(np.arange(300))
-    fresh, _ = Decoded(images, 16, 2).at(np.arange(300))
+    pictures, at = built.read(np.arange(300))
+    fresh, _ = DecodedPixels(images, 16, 2).read(np.arange(300))
     assert np.array_equal(pictures.flat, fresh.flat) and len(at) == 300
     assert not list((killed / "pixels").glob("*.part"))
 
 
 def test_a_build_that_comes_second_takes_the_first_ones(images: Images, tmp_path: Path) -> None:
-    first = open_pixels(images, 16, cache=tmp_path, cache_gb=1, threads=2)
+    first = open_pixels(images, 16, cache=tmp_path, cache_gb=1, workers=2)
     (folder,) = (tmp_path / "pixels").iterdir()
-    pixels.Build(folder, images, 16, int(first.at(np.arange(1))[0].flat.size)).make(2)
+    pixel_cache.CacheWriter(folder, images, 16, int(first.read(np.arange(1))[0].flat.size)).write(2)
     assert list((tmp_path / "pixels").iterdir()) == [folder]
 
 
 def test_a_pixel_cache_of_the_wrong_length_is_made_anew(images: Images, tmp_path: Path) -> None:
-    before = open_pixels(images, 16, cache=tmp_path, cache_gb=1, threads=2).at(np.arange(1))[0].flat.copy()
+    before = open_pixels(images, 16, cache=tmp_path, cache_gb=1, workers=2).read(np.arange(1))[0].flat.copy()
     (file,) = (tmp_path / "pixels").glob("*/pixels.u8")
     os.truncate(file, 100)
-    after = open_pixels(images, 16, cache=tmp_path, cache_gb=1, threads=2).at(np.arange(1))[0].flat
+    after = open_pixels(images, 16, cache=tmp_path, cache_gb=1, workers=2).read(np.arange(1))[0].flat
     assert np.array_equal(before, after)
 
 
@@ -532,26 +543,29 @@ def test_a_full_disk_is_said_before_anything_is_decoded(
     images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
-    monkeypatch.setattr(pixels, "decoded", None)
+    monkeypatch.setattr(pixel_cache, "decode_images", None)
     with pytest.raises(DiskError, match=r"GB more than is free.*cache="):
-        open_pixels(images, 16, cache=tmp_path, cache_gb=1, threads=2)
+        open_pixels(images, 16, cache=tmp_path, cache_gb=1, workers=2)
 
 
 def test_an_image_of_equal_length_and_other_content_is_named(tmp_path: Path, cache: Path) -> None:
-    folder = make(tmp_path / "photos", n=12, size=16)
+    folder = make_collection(tmp_path / "photos", n=12, size=16)
     images = open_images(folder, cache=cache)
     victim = folder / "disc" / "00000.png"
     victim.write_bytes(b"?" * victim.stat().st_size)
-    with pytest.raises(DataError, match=r"disc/00000\.png .* as many bytes as before, but others"):
-        Decoded(images, 8, 2).at(np.arange(len(images)))
+    with pytest.raises(DataError, match=r"disc/00000\.png .* as many bytes as before, but different ones"):
+        DecodedPixels(images, 8, 2).read(np.arange(len(images)))
 
 
 def test_a_made_collection_is_the_same_for_the_same_seed(good: Path, tmp_path: Path) -> None:
     def contents(folder: Path) -> dict[str, bytes]:
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
-    assert contents(make(tmp_path / "again", n=300, seed=1, size=32)) == contents(good)
-    few, other = contents(make(tmp_path / "few", n=30, seed=1, size=32)), contents(make(tmp_path / "o", 30, 2, 32))
+    assert contents(make_collection(tmp_path / "again", n=300, seed=1, size=32)) == contents(good)
+    few, other = (
+        contents(make_collection(tmp_path / "few", n=30, seed=1, size=32)),
+        contents(make_collection(tmp_path / "o", 30, 2, 32)),
+    )
     assert few.items() <= contents(good).items()
     assert not set(few.values()) & set(other.values())
 

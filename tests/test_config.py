@@ -1,4 +1,4 @@
-"""Options: as they are typed, checked, and changed by their dotted places."""
+"""Options: parsed, checked, and changed by their dotted names."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,7 +6,16 @@ from typing import Any, Literal
 
 import pytest
 
-from divcon.config import arguments, changed, check, described, differences, leaves, literal, typed
+from divcon.config import (
+    differences,
+    option_names,
+    parse_options,
+    parse_value,
+    to_json_value,
+    validate_arguments,
+    validate_fields,
+    with_options,
+)
 from divcon.errors import UsageError
 
 
@@ -14,7 +23,7 @@ from divcon.errors import UsageError
 class Part:
     lr: float = 0.1
     rounds: int = 3
-    place: Literal["pool", "hidden"] = "pool"
+    layer: Literal["pool", "hidden"] = "pool"
     options: dict[str, Any] = field(default_factory=lambda: {"temperature": 0.1})
 
 
@@ -39,25 +48,25 @@ def refusal(do: Callable[[], object]) -> str:
     ],
 )  # fmt: skip
 def test_a_value_is_read_as_it_looks(text: str, value: object) -> None:
-    assert literal(text) == value and type(literal(text)) is type(value)
+    assert parse_value(text) == value and type(parse_value(text)) is type(value)
 
 
 def test_only_the_first_equals_sign_divides() -> None:
-    assert typed(["out=a=b", "epochs=60"]) == {"out": "a=b", "epochs": 60}
+    assert parse_options(["out=a=b", "epochs=60"]) == {"out": "a=b", "epochs": 60}
 
 
 @pytest.mark.parametrize("words", [["epochs"], ["=60"], ["epochs=1", "epochs=2"]])
 def test_what_is_no_option_is_refused_as_it_was_typed(words: list[str]) -> None:
-    assert words[-1].partition("=")[0] in refusal(lambda: typed(words))
+    assert words[-1].partition("=")[0] in refusal(lambda: parse_options(words))
 
 
 def test_a_dotted_change_changes_its_leaf_and_nothing_else() -> None:
-    now = changed(Whole(), {"student.lr": 0.5, "k": 7})
+    now = with_options(Whole(), {"student.lr": 0.5, "k": 7})
     assert now == Whole(student=Part(lr=0.5), k=7)
 
 
 def test_a_methods_own_option_is_reached_through_its_dictionary() -> None:
-    assert changed(Whole(), {"base.options.momentum": 0.9}).base.options == {"temperature": 0.1, "momentum": 0.9}
+    assert with_options(Whole(), {"base.options.momentum": 0.9}).base.options == {"temperature": 0.1, "momentum": 0.9}
 
 
 @pytest.mark.parametrize(
@@ -68,61 +77,64 @@ def test_a_methods_own_option_is_reached_through_its_dictionary() -> None:
     ],
 )  # fmt: skip
 def test_a_misspelt_option_is_answered_with_the_one_that_was_meant(key: str, meant: str) -> None:
-    words = refusal(lambda: changed(Whole(), {key: 1}))
+    words = refusal(lambda: with_options(Whole(), {key: 1}))
     assert f"{key!r}; did you mean {meant!r}?" in words
 
 
 def test_an_option_like_no_other_is_answered_with_all_there_are() -> None:
-    words = refusal(lambda: changed(Whole(), {"zzzzzz": 1}))
-    assert all(name in words for name in leaves(Whole))
+    words = refusal(lambda: with_options(Whole(), {"zzzzzz": 1}))
+    assert all(name in words for name in option_names(Whole))
 
 
 @pytest.mark.parametrize("key", ["base.lr.x", "base.options.zzz.y"])
 def test_nothing_lies_below_an_option(key: str) -> None:
-    assert repr(key) in refusal(lambda: changed(Whole(), {key: 1}))
+    assert repr(key) in refusal(lambda: with_options(Whole(), {key: 1}))
 
 
 def test_a_group_is_refused_and_its_options_are_named() -> None:
-    words = refusal(lambda: changed(Whole(), {"base": 1}))
-    assert "group of options" in words and "base.lr" in words and "base.place" in words
+    words = refusal(lambda: with_options(Whole(), {"base": 1}))
+    assert "group of options" in words and "base.lr" in words and "base.layer" in words
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("base.lr", "fast"), ("k", 2.5), ("k", "many"), ("base.place", "nose"), ("student.lr", float("nan")), ("k", None)],
+    [("base.lr", "fast"), ("k", 2.5), ("k", "many"), ("base.layer", "nose"), ("student.lr", float("nan")), ("k", None)],
 )
 def test_a_wrong_type_is_refused_with_the_option_as_typed(key: str, value: object) -> None:
-    assert f"{key}={value}" in refusal(lambda: changed(Whole(), {key: value}))
+    assert f"{key}={value}" in refusal(lambda: with_options(Whole(), {key: value}))
 
 
 def test_numbers_are_taken_in_any_spelling() -> None:
-    assert check(Part, {"lr": 1, "rounds": "4"}) == Part(lr=1.0, rounds=4)
+    assert validate_fields(Part, {"lr": 1, "rounds": "4"}) == Part(lr=1.0, rounds=4)
 
 
 def test_an_unknown_field_in_python_is_refused_like_one_that_is_typed() -> None:
-    assert "did you mean 'base.rounds'?" in refusal(lambda: check(Part, {"ruonds": 3}, "base."))
+    assert "did you mean 'base.rounds'?" in refusal(lambda: validate_fields(Part, {"ruonds": 3}, "base."))
 
 
 def test_every_field_is_in_the_description() -> None:
-    account = described(Whole())
-    assert account == {"base": described(Part()), "student": described(Part()), "k": 5}
-    assert described(Part()) == {"lr": 0.1, "rounds": 3, "place": "pool", "options": {"temperature": 0.1}}
+    account = to_json_value(Whole())
+    assert account == {"base": to_json_value(Part()), "student": to_json_value(Part()), "k": 5}
+    assert to_json_value(Part()) == {"lr": 0.1, "rounds": 3, "layer": "pool", "options": {"temperature": 0.1}}
 
 
 def test_an_artifact_is_described_by_its_fingerprint() -> None:
     class Made:
         fingerprint = "abc"
 
-    assert described([Made(), (1, Made())]) == ["abc", [1, "abc"]]
+    assert to_json_value([Made(), (1, Made())]) == ["abc", [1, "abc"]]
 
 
 def test_leaves_are_the_options_as_they_are_typed() -> None:
-    assert list(leaves(Whole))[:4] == ["base.lr", "base.rounds", "base.place", "base.options"]
-    assert list(leaves(Whole))[-1] == "k"
+    assert list(option_names(Whole))[:4] == ["base.lr", "base.rounds", "base.layer", "base.options"]
+    assert list(option_names(Whole))[-1] == "k"
 
 
 def test_differences_are_found_at_their_dotted_places() -> None:
-    old, new = described(Whole()), described(changed(Whole(), {"student.lr": 0.5, "base.options.temperature": 0.2}))
+    old, new = (
+        to_json_value(Whole()),
+        to_json_value(with_options(Whole(), {"student.lr": 0.5, "base.options.temperature": 0.2})),
+    )
     assert differences(old, new) == [("base.options.temperature", 0.1, 0.2), ("student.lr", 0.1, 0.5)]
     assert differences([1, {"a": 2}], [1, {"a": 3}]) == [("1.a", 2, 3)]
     assert differences([1], [1, 2]) == [("", [1], [1, 2])]
@@ -130,8 +142,8 @@ def test_differences_are_found_at_their_dotted_places() -> None:
 
 
 def test_a_verbs_options_are_checked_by_its_own_signature() -> None:
-    def verb(data: str, *, threads: int | None = None, place: Literal["pool", "hidden"] = "pool") -> None: ...
+    def verb(data: str, *, workers: int | None = None, layer: Literal["pool", "hidden"] = "pool") -> None: ...
 
-    assert arguments(verb, {"threads": "3", "place": "hidden"}) == {"threads": 3, "place": "hidden"}
-    for key, value in {"threads": "many", "place": "nose"}.items():
-        assert f"{key}={value}: " in refusal(lambda key=key, value=value: arguments(verb, {key: value}))
+    assert validate_arguments(verb, {"workers": "3", "layer": "hidden"}) == {"workers": 3, "layer": "hidden"}
+    for key, value in {"workers": "many", "layer": "nose"}.items():
+        assert f"{key}={value}: " in refusal(lambda key=key, value=value: validate_arguments(verb, {key: value}))

@@ -17,23 +17,23 @@ from torch import nn
 import divcon
 from divcon import log, machine, signals
 from divcon.data.images import open_images
-from divcon.data.index import Index
+from divcon.data.index.index import Index
 from divcon.errors import DamagedError, StoppedError
-from divcon.fit import checkpoints
-from divcon.fit.journal import lines
-from divcon.fit.optimisers import optimiser
-from divcon.log import Tick
+from divcon.log import Progress
+from divcon.runs.metrics_file import read_lines
+from divcon.train import checkpoints
+from divcon.train.optimizers import make_optimizer
 
 CUTS = 20
 FLIPS = 20
 TOLD = re.compile(r"expected (sha256 \w{12}|crc \d+|[\d,]+ bytes), found (sha256 )?[\w,]+|no seal|no checksum|no file")
-OPTIONS: dict[str, Any] = {**TINY, "epochs": EPOCHS, "student.teacher_view": "centre"}
+OPTIONS: dict[str, Any] = {**TINY, "epochs": EPOCHS, "student.teacher_view": "center"}
 STAGE = ["encoder.safetensors", "encoder.json", "metrics.jsonl", "stage.json"]
 FILES = [
     "run.json", *(f"images/{name}" for name in ("index.arrow", "rejected.csv", "duplicates.csv", "MANIFEST.json")),
     *(f"{stage}/{name}" for stage in ("base", "experts/0", "student") for name in STAGE),
     *(f"clusters/{name}.npy" for name in ("centroids", "sample", "sample_positions")),
-    "clusters/clusters.parquet", "clusters/stage.json", "checks/comparison.json", "checks/stage.json",
+    "clusters/clusters.parquet", "clusters/stage.json", "checks/expert_scores.json", "checks/stage.json",
 ]  # fmt: skip
 
 
@@ -55,13 +55,13 @@ def interrupted(photos: Path) -> Path:
     """A run that was stopped in the middle of its student's training, with two checkpoints."""
     folder, asked = photos.parent / "interrupted", list[int]()
 
-    def stop(tick: Tick) -> None:
+    def stop(tick: Progress) -> None:
         if tick.what == "student" and tick.done == 5:
             asked.append(15)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log, "watch", stop)
-        patch.setattr(signals, "_asked", asked)
+        patch.setattr(signals, "_received", asked)
         with pytest.raises(StoppedError):
             divcon.run(photos, out=folder, save_every=0, **OPTIONS)
     return folder
@@ -123,7 +123,7 @@ def resumed(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, spoi
     assert stable(run) == undisturbed(photos)
 
 
-UNFINISHED = ["state.json", "metrics.jsonl", "kept.npy", "kept.json", "model.safetensors", "optimizer.safetensors", "MANIFEST.json"]  # fmt: skip
+UNFINISHED = ["state.json", "metrics.jsonl", "teacher_targets.npy", "teacher_targets.json", "model.safetensors", "optimizer.safetensors", "MANIFEST.json"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", UNFINISHED)
@@ -145,26 +145,26 @@ def test_damage_in_an_unfinished_stage_is_found_wherever_it_is(
 ) -> None:
     run = shutil.copytree(interrupted(photos), tmp_path / "run")
     (bad, *_) = [*run.glob(f"student/{name}"), *run.glob(f"student/checkpoints/*/{name}")]
-    good, whole = bad.read_bytes(), len(lines(run / "student/metrics.jsonl"))
+    good, whole = bad.read_bytes(), len(read_lines(run / "student/metrics.jsonl"))
     for content in spoilt(good, UNFINISHED.index(name)):
         bad.write_bytes(content)
         caplog.clear()
         said = "; ".join(divcon.status(run, verify=True)["damaged"]) + caplog.text
         cut = name == "metrics.jsonl" and good.startswith(content)  # what a kill leaves is no damage
         assert cut or (str(bad) in said and TOLD.search(said)), (len(content), said)
-        assert len(lines(run / "student/metrics.jsonl")) < whole or name != "metrics.jsonl"
+        assert len(read_lines(run / "student/metrics.jsonl")) < whole or name != "metrics.jsonl"
 
 
 def test_two_checkpoints_that_are_whole_are_kept_whatever_lies_between_them(tmp_path: Path) -> None:
     net = nn.Linear(2, 3)
     for step in (1, 2, 3, 4):
-        checkpoints.save(tmp_path, step, net, optimiser("adamw", net, 0.0))
+        checkpoints.save(tmp_path, step, net, make_optimizer("adamw", net, 0.0))
     file = tmp_path / "step-00000004/model.safetensors"
     file.write_bytes(flipped(file.read_bytes(), 0.9))
     for step, kept in ((5, [3, 4, 5]), (6, [5, 6])):
-        checkpoints.save(tmp_path, step, net, optimiser("adamw", net, 0.0))
+        checkpoints.save(tmp_path, step, net, make_optimizer("adamw", net, 0.0))
         assert sorted(int(path.name[-8:]) for path in tmp_path.iterdir()) == kept
-    assert checkpoints.load(tmp_path, net, optimiser("adamw", net, 0.0)) == 6
+    assert checkpoints.load(tmp_path, net, make_optimizer("adamw", net, 0.0)) == 6
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_damaged_cache_is_named_and_made_again(
     cut: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(machine, "measured", lambda *_: {"precision": "fp32", "channels_last": True})
+    monkeypatch.setattr(machine, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
     options = {**OPTIONS, "cache": tmp_path / "cache", "recipe": "moclr", "epochs": 1, "precision": "auto"}
     alone = {key: value for key, value in options.items() if "." not in key}
     first = stable(divcon.run(photos, out=tmp_path / "first", **alone).folder)

@@ -1,14 +1,12 @@
-"""A flipped bit, or a missing end, in any file of the cache, or in a lock: noticed and named, or made again, and never
-believed."""
+"""A flipped bit or a missing end in any file of the cache, or in a lock, is found: the file is named or made again, and its
+content is never used."""
 
 import contextlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -16,18 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import TINY
-from test_damage import TOLD, flipped, spoilt
+from test_damage import TOLD, spoilt
 
 import divcon
-from divcon import faults, locks, machine
-from divcon.artifacts import sealed
-from divcon.data import pixels
+from divcon import failpoints, machine
 from divcon.data.images import Images, open_images
-from divcon.data.kernel import compiled_folder
-from divcon.data.kernel.compiling import Ended
-from divcon.data.pixels import open_pixels
-from divcon.data.scan import Memory
+from divcon.data.index.scan_cache import ScanCache
+from divcon.data.pixels import pixel_cache
+from divcon.data.pixels.pixel_cache import open_pixels
 from divcon.errors import OwnedError
+from divcon.files.integrity import seal
+from divcon.runs import owner
 
 SIDE, SOME = 16, 48  # images in three blocks
 MEASURED = {"precision": "fp32", "channels_last": False, "fp32 last seconds": 0.00123}
@@ -44,15 +41,15 @@ def some(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixels, "BLOCK", 16)
-    monkeypatch.setattr(machine, "measured", lambda *_: MEASURED)
+    monkeypatch.setattr(pixel_cache, "BLOCK", 16)
+    monkeypatch.setattr(machine, "measure", lambda *_: MEASURED)
 
 
 Read = Callable[[Images, Path], object]
 
 
 def decoded(images: Images, cache: Path) -> object:
-    pictures, rows = open_pixels(images, SIDE, cache=cache, cache_gb=1, threads=1).at(np.arange(SOME))
+    pictures, rows = open_pixels(images, SIDE, cache=cache, cache_gb=1, workers=1).read(np.arange(SOME))
     return pictures.flat.tobytes(), rows.tolist()
 
 
@@ -62,7 +59,7 @@ def chosen(images: Images, cache: Path) -> object:
 
 @dataclass(frozen=True)
 class Kind:
-    """Files of a cache, what reads them, and whether it says what is wrong with one; else it makes it again in silence."""
+    """Files of a cache and their reader. `told`: the reader says what is wrong; else it makes the file again in silence."""
 
     pattern: str
     read: Read
@@ -77,7 +74,6 @@ UNFINISHED = [
     Kind("pixels/*.part/pixels.u8", decoded, told=False), Kind("pixels/*.part/blocks", decoded, told=False),
 ]  # fmt: skip
 REMEMBERED = "index/*.arrow"
-COMPILED = ["*.nbi", "*.nbc"]  # numba's, in a folder of their own
 
 
 def files(folder: Path) -> set[str]:
@@ -85,7 +81,7 @@ def files(folder: Path) -> set[str]:
 
 
 def kinds(names: set[str], patterns: list[str]) -> set[str]:
-    """Which of the patterns there are; a name that fits none stands for itself."""
+    """Return the patterns that the names match; a name without a pattern stands for itself."""
     return {next((pattern for pattern in patterns if fnmatch(name, pattern)), name) for name in names}
 
 
@@ -94,11 +90,10 @@ def test_every_file_of_a_cache_is_tried_here(photos: Path, tmp_path: Path) -> No
     divcon.run(photos, out=tmp_path / "run", **options)
     patterns = [REMEMBERED, *(kind.pattern for kind in KINDS)]
     assert kinds(files(tmp_path / "cache"), patterns) == set(patterns)
-    assert kinds(files(Path(compiled_folder())), COMPILED) == set(COMPILED)
 
 
 def half_made(images: Images, cache: Path) -> None:
-    """The pixels of a process that was killed when two of three blocks were listed."""
+    """Leave the pixels of a process that was killed when two of three blocks were listed."""
     left = [2]
 
     def die(name: str) -> None:
@@ -107,7 +102,7 @@ def half_made(images: Images, cache: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-        patch.setattr(faults, "at", die)
+        patch.setattr(failpoints, "at", die)
         decoded(images, cache)
 
 
@@ -122,11 +117,11 @@ def test_no_damage_in_what_a_scan_remembers_is_believed(
 ) -> None:
     open_images(some, cache=tmp_path)
     (file,) = tmp_path.glob(REMEMBERED)
-    assert len(Memory.load(file).verdicts) == SOME
+    assert len(ScanCache.load(file).verdicts) == SOME
     for bad in spoilt(file.read_bytes(), 3):
         file.write_bytes(bad)
         caplog.clear()
-        assert Memory.load(file).verdicts == {}
+        assert ScanCache.load(file).verdicts == {}
         assert str(file) in caplog.text and TOLD.search(caplog.text), (len(bad), caplog.text)
 
 
@@ -154,89 +149,26 @@ def test_no_damage_in_a_cache_is_believed(
         shutil.copytree(good, tmp_path / "cache")
 
 
-# compiled code
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> Ended:
-    found = Ended(str(tmp_path), "crop", (1.5, 99))
-    found.save("a signature", ("machine code", bytes(range(256))))
-    return found
-
-
-@pytest.mark.parametrize("pattern", COMPILED)
-def test_damaged_code_is_not_carried_out_but_compiled_again(
-    tmp_path: Path, kept: Ended, caplog: pytest.LogCaptureFixture, pattern: str
-) -> None:
-    (file,) = tmp_path.glob(pattern)
-    for bad in spoilt(file.read_bytes(), 1):
-        file.write_bytes(bad)
-        caplog.clear()
-        assert kept.load("a signature") is None
-        assert str(file) in caplog.text and "compiled again" in caplog.text
-        kept.save("a signature", ("machine code", bytes(range(256))))
-        assert kept.load("a signature") == ("machine code", bytes(range(256)))
-
-
-def test_all_code_of_ours_is_kept_so() -> None:
-    import numba
-
-    from divcon.clustering import kernels
-    from divcon.data import kernel
-
-    for module in (kernel, kernels):
-        found = [value for value in vars(module).values() if isinstance(value, numba.core.dispatcher.Dispatcher)]
-        kept = [value for value in found if type(value._cache).__name__ == "FunctionCache"]
-        assert kept and {type(value._cache._cache_file) for value in kept} == {Ended}
-
-
-PROGRAM = """
-import os, sys
-sys.path.insert(0, sys.argv[1])
-os.environ["NUMBA_CACHE_DIR"] = sys.argv[1]
-import doubling
-print(doubling.twice(21.0), sum(doubling.twice.stats.cache_hits.values()))
-"""
-DOUBLING = "from divcon.data.kernel import compiled\n\n\n@compiled\ndef twice(x):\n    return 2 * x\n"
-
-
-def test_a_function_whose_kept_code_is_damaged_says_so_and_does_what_it_did(tmp_path: Path) -> None:
-    (tmp_path / "doubling.py").write_text(DOUBLING)
-
-    def ran() -> tuple[str, str]:
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip(), done.stderr
-
-    assert ran() == ("42.0 0", "") and ran() == ("42.0 1", "")
-    (code,) = tmp_path.rglob("*.nbc")
-    code.write_bytes(flipped(code.read_bytes(), 0.5))
-    answer, said = ran()
-    assert answer == "42.0 0" and f"{code} is damaged (expected sha256" in said and "compiled again" in said
-    assert ran() == ("42.0 1", "")
-
-
 # locks
 
 
-@pytest.mark.parametrize("owner", ["alive", "gone", "elsewhere"])
-def test_a_damaged_lock_is_nobodys_until_it_is_stolen(tmp_path: Path, owner: str) -> None:
+@pytest.mark.parametrize("whose", ["alive", "gone", "elsewhere"])
+def test_a_damaged_lock_is_nobodys_until_it_is_stolen(tmp_path: Path, whose: str) -> None:
     who = {
-        "alive": locks.me(),
-        "gone": locks.me() | {"started": "0"},
-        "elsewhere": locks.me() | {"host": "other 12345678"},
+        "alive": asdict(owner.this_process()),
+        "gone": asdict(owner.this_process()) | {"started": "0"},
+        "elsewhere": asdict(owner.this_process()) | {"host": "other 12345678"},
     }
     file = tmp_path / "lock"
-    for bad in spoilt(sealed(json.dumps(who[owner])).encode(), 2):
+    for bad in spoilt(seal(json.dumps(who[whose])).encode(), 2):
         file.write_bytes(bad)
-        with pytest.raises(OwnedError, match=r"is in use by process .*--steal-lock"), locks.owned(tmp_path):
+        with pytest.raises(OwnedError, match=r"is in use by process .*--steal-lock"), owner.owned(tmp_path):
             pass
         assert file.read_bytes() == bad
         with pytest.raises(OwnedError, match="was taken over by"):
-            locks.check(tmp_path)
-    with locks.owned(tmp_path, steal=True):
-        locks.check(tmp_path)
+            owner.check(tmp_path)
+    with owner.owned(tmp_path, steal=True):
+        owner.check(tmp_path)
     assert not file.exists()
 
 
@@ -245,7 +177,7 @@ def test_a_run_with_a_damaged_lock_says_what_to_type_and_goes_on_once_it_is_stol
 ) -> None:
     run = tmp_path / "run"
     (run / "base").mkdir(parents=True)
-    whole = sealed(json.dumps(locks.me() | {"started": "0"})).encode()
+    whole = seal(json.dumps(asdict(owner.this_process()) | {"started": "0"})).encode()
     (run / "base/lock").write_bytes(whole[:-20])
     options: dict[str, Any] = {**TINY, "epochs": 1}
     options = {key: value for key, value in options.items() if "." not in key} | {"recipe": "simclr"}

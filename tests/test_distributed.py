@@ -1,4 +1,4 @@
-"""Two ranks are one: the same pictures, loss, gradients and statistics, but for rounding."""
+"""Two ranks give the results of one: the same images, loss, gradients and statistics, except for rounding."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -29,15 +29,15 @@ from torch import Tensor, nn
 
 from divcon import dist
 from divcon.errors import FaultError
-from divcon.fit import checkpoints
-from divcon.fit.journal import lines
-from divcon.fit.loop import Training, fit, train_step
-from divcon.fit.optimisers import optimiser
 from divcon.losses import info_nce, nt_xent
 from divcon.machine import Machine
-from divcon.method import Batch
-from divcon.nets.norm import BatchNorm
-from divcon.runs import Work
+from divcon.methods.contract import Batch
+from divcon.nets.batch_norm import BatchNorm
+from divcon.runs.metrics_file import read_lines
+from divcon.runs.stage import StageContext
+from divcon.train import checkpoints
+from divcon.train.loop import Training, fit, train_step
+from divcon.train.optimizers import make_optimizer
 
 WORLD = 2
 MAPS = torch.randn(6, 4, 5, 5, generator=torch.Generator().manual_seed(0)) * 3 + 2
@@ -61,7 +61,7 @@ def everything(folder: Path) -> dict[str, Any]:
 
 
 def of_methods() -> dict[str, Any]:
-    """With units that bend and have no kink: at a kink, one rounding more or less moves a part of the gradient."""
+    """The results of every method, with SiLU for ReLU: at the kink of a ReLU, rounding would change the gradient."""
     with mock.patch.object(torch.nn.functional, "relu", lambda x, inplace=False: torch.nn.functional.silu(x)):
         return {name: of_method(name) for name in KINDS}
 
@@ -71,11 +71,11 @@ def of_method(name: str) -> dict[str, Any]:
     batch = Batch([mine(view) for view in whole.views], mine(whole.index))
     loss = loss_of(method, batch)
     loss.backward()
-    dist.average([p.grad for p in trainable(method).values() if p.grad is not None])
+    dist.all_mean([p.grad for p in trainable(method).values() if p.grad is not None])
     torch.manual_seed(0)
-    method.after_step(method(batch, AT).kept, AT)
+    method.after_step(method(batch, AT).update, AT)
     return {
-        "loss": dist.summed(loss.detach()) / dist.world(),
+        "loss": dist.all_sum(loss.detach()) / dist.world_size(),
         "gradients": {key: p.grad for key, p in trainable(method).items()},
         "state": state(method),
     }
@@ -88,9 +88,9 @@ def of_norm(x: Tensor) -> dict[str, Tensor]:
     seen = norm(part)
     (seen * mine(x.flip(0)).sin()).sum().backward()
     assert part.grad is not None and norm.weight.grad is not None and norm.bias.grad is not None
-    dist.average([norm.weight.grad, norm.bias.grad])
-    sums = {"seen": dist.gathered(seen.detach()), "slope": dist.gathered(part.grad)}
-    return {**sums, "weight": norm.weight.grad * dist.world(), **norm.state_dict()}
+    dist.all_mean([norm.weight.grad, norm.bias.grad])
+    sums = {"seen": dist.all_gather(seen.detach()), "slope": dist.all_gather(part.grad)}
+    return {**sums, "weight": norm.weight.grad * dist.world_size(), **norm.state_dict()}
 
 
 def of_loss(name: str) -> dict[str, Tensor]:
@@ -99,26 +99,26 @@ def of_loss(name: str) -> dict[str, Tensor]:
     loss.backward()
     assert a.grad is not None
     return {
-        "loss": dist.summed(loss.detach()) / dist.world(),
-        "slope": dist.gathered(a.grad) / dist.world(),
+        "loss": dist.all_sum(loss.detach()) / dist.world_size(),
+        "slope": dist.all_gather(a.grad) / dist.world_size(),
     }
 
 
 def of_training(folder: Path, steps: int = STEPS) -> dict[str, Tensor]:
     """The state after so many steps of the loop, from the checkpoint that is in the folder."""
-    method, work = built("moclr"), Work(folder, "base", Machine(), folder)
+    method, work = built("moclr"), StageContext(folder, "base", Machine(), folder)
     training = Training(steps * BATCH, BATCH, optimizer="sgd", lr=0.02, warmup=0)
     fit(work, method, toy_pixels(), training, PAIR, SIGHT)
     return state(method)
 
 
 def alone_at_fault(where: int) -> str:
-    """What a rank says when the pictures of one rank only are broken; and that it moved nothing."""
+    """Break the images of one rank only; return the message of this rank, and check that no weight moved."""
     method, whole = built("moclr"), toy_batch("moclr")
     views = [mine(view) * (float("nan") if dist.rank() == where else 1.0) for view in whole.views]
     before = [p.clone() for p in trainable(method).values()]
     try:
-        train_step(method, optimiser("sgd", method, 0.0), Batch(views, mine(whole.index)), AT, 0.1, Machine())
+        train_step(method, make_optimizer("sgd", method, 0.0), Batch(views, mine(whole.index)), AT, 0.1, Machine())
     except FaultError as error:
         assert all(torch.equal(a, b) for a, b in zip(before, trainable(method).values()))
         return str(error)
@@ -129,10 +129,10 @@ def rank_main(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     td.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD)
     result = everything(folder / "run")
-    result["identity"] = {"world": dist.world(), "rank": dist.rank()}
+    result["identity"] = {"world": dist.world_size(), "rank": dist.rank()}
     result["any"] = [dist.any_rank(False), dist.any_rank(dist.rank() == 1)]
     result["fault"] = alone_at_fault(1)
-    dist.first_alone(lambda: (folder / "first").write_text(str(rank)))
+    dist.only_on_rank_zero(lambda: (folder / "first").write_text(str(rank)))
     result["first"] = (folder / "first").read_text()
     torch.save(result, folder / f"{rank}.pt")
     td.destroy_process_group()
@@ -140,7 +140,7 @@ def rank_main(rank: int, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of two ranks found."""
+    """The results of each of two ranks."""
     folder = tmp_path_factory.mktemp("ranks")
     (folder / "run").mkdir()
     spawn = multiprocessing.get_context("spawn")
@@ -155,7 +155,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """The same of one process with all rows."""
+    """The results of one process with all rows."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield everything(tmp_path_factory.mktemp("alone"))
@@ -234,7 +234,7 @@ def test_the_journal_of_two_ranks_has_each_step_once(
     two: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = next(path for path in tmp_path_factory.getbasetemp().glob("ranks*") if (path / "run").is_dir())
-    journal = lines(folder / "run" / "metrics.jsonl")
+    journal = read_lines(folder / "run" / "metrics.jsonl")
     assert [line["step"] for line in journal] == list(range(2 * STEPS)) and journal[-1]["batch_size"] == BATCH
     assert [p.name for p in (folder / "run" / "checkpoints").iterdir() if checkpoints.damaged(p)] == []
     assert (
@@ -255,10 +255,9 @@ def test_what_one_rank_is_asked_all_of_them_hear(two: list[dict[str, Any]]) -> N
 def test_on_one_process_every_function_is_the_identity() -> None:
     x = torch.randn(3, 2, requires_grad=True)
     x.grad = torch.ones_like(x)
-    dist.start("cpu")
-    dist.average([x.grad])
+    dist.all_mean([x.grad])
     done: list[int] = []
-    dist.first_alone(lambda: done.append(1))
-    assert dist.gathered(x) is x and dist.summed(x) is x and torch.equal(x.grad, torch.ones_like(x))
-    assert (dist.world(), dist.rank(), dist.any_rank(True), dist.any_rank(False), done) == (1, 0, True, False, [1])
+    dist.only_on_rank_zero(lambda: done.append(1))
+    assert dist.all_gather(x) is x and dist.all_sum(x) is x and torch.equal(x.grad, torch.ones_like(x))
+    assert (dist.world_size(), dist.rank(), dist.any_rank(True), dist.any_rank(False), done) == (1, 0, True, False, [1])
     assert not td.is_initialized() and np.isfinite(x.detach().numpy()).all()

@@ -14,19 +14,20 @@ from divcon.clustering.clusters import Clusters
 from divcon.clustering.kmeans import assign, kmeans
 from divcon.data.images import open_images
 from divcon.errors import DataError
-from divcon.fit.looking import encode
 from divcon.machine import Machine
 from divcon.nets.encoder import EncoderSpec
 from divcon.nets.net import Net
-from divcon.nets.trained import Sight, Trained
-from divcon.runs import Work
-from divcon.stages import Divide, divide, fitting, pixels_of
+from divcon.nets.trained import InputSpec, Trained
+from divcon.runs.stage import StageContext, Summary
+from divcon.stages.cluster import ClusterSummary, Divide, divide
+from divcon.stages.learning import pixels_of, with_fitting_batch
+from divcon.train.encode import encode
 
-SIGHT = Sight(16)
+SIGHT = InputSpec(16)
 
 
-def colours(folder: Path, counts: list[int]) -> Path:
-    """Plain pictures: so many of each of some very different colours, a shade apart (the network sees them as one)."""
+def colors(folder: Path, counts: list[int]) -> Path:
+    """Plain pictures: so many of each of some very different colors, a shade apart (the network sees them as one)."""
     from PIL import Image
 
     folder.mkdir()
@@ -40,7 +41,7 @@ def colours(folder: Path, counts: list[int]) -> Path:
 
 
 class Corner(torch.nn.Module):
-    """Sees the colour in the middle of a picture, coarsely; pictures of one colour are the same to it."""
+    """Sees the color in the middle of a picture, coarsely; pictures of one color are the same to it."""
 
     num_features = 6
 
@@ -56,48 +57,50 @@ def base() -> Trained:
     return Fixed(EncoderSpec("slim10_w8"), SIGHT, Net(Corner()))
 
 
-def divided(folder: Path, tmp_path: Path, cache: Path, **options: Any) -> tuple[Clusters, Work]:
+def divided(folder: Path, tmp_path: Path, cache: Path, **options: Any) -> tuple[Clusters, Summary]:
     images = open_images(folder, cache=cache)
-    work = Work(tmp_path / "clusters", "clusters", Machine(), cache)
+    work = StageContext(tmp_path / "clusters", "clusters", Machine(), cache)
     work.folder.mkdir(exist_ok=True)
-    recipe = Divide(place="pool", smallest=1, **options)
-    clusters = divide(work, base(), images, recipe)
-    seen = encode(base().net, SIGHT, pixels_of(work, images, SIGHT), work.machine, place="pool")
+    recipe = Divide(layer="pool", smallest=1, **options)
+    result = divide(work, base(), images, recipe)
+    clusters = result.artifact
+    seen = encode(base().net, SIGHT, pixels_of(work, images, SIGHT), work.machine, layer="pool")
     nearest, _ = assign(seen, torch.from_numpy(clusters.centroids))
     assert np.array_equal(np.bincount(nearest, minlength=clusters.k), clusters.sizes), (
         "the sizes are not those of a real assignment"
     )
-    return clusters, work
+    return clusters, result.summary
 
 
 def test_images_that_all_look_the_same_are_not_divided(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(
         DataError, match=r"asked for 3 clusters, but there are 1 distinct images among 40; type clusters.k=1"
     ):
-        divided(colours(tmp_path / "photos", [40]), tmp_path, cache, k=3)
+        divided(colors(tmp_path / "photos", [40]), tmp_path, cache, k=3)
 
 
 def test_more_clusters_than_the_base_can_tell_apart_are_refused(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(
         DataError, match=r"asked for 4 clusters, but there are 3 distinct images among 60; type clusters.k=3"
     ):
-        divided(colours(tmp_path / "photos", [20, 20, 20]), tmp_path, cache, k=4)
+        divided(colors(tmp_path / "photos", [20, 20, 20]), tmp_path, cache, k=4)
 
 
 def test_as_many_clusters_as_can_be_told_apart_are_just_those(tmp_path: Path, cache: Path) -> None:
-    clusters, work = divided(colours(tmp_path / "photos", [30, 20, 10]), tmp_path, cache, k=3)
-    assert clusters.sizes.tolist() == [30, 20, 10] == work.notes["sizes"] and work.notes["k"] == 3
+    clusters, summary = divided(colors(tmp_path / "photos", [30, 20, 10]), tmp_path, cache, k=3)
+    assert isinstance(summary, ClusterSummary) and (summary.k, summary.sizes) == (3, [30, 20, 10])
+    assert clusters.sizes.tolist() == [30, 20, 10]
 
 
 def test_a_giant_cluster_is_warned_of(tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "divcon"):
-        clusters, _ = divided(colours(tmp_path / "photos", [193, 4, 3]), tmp_path, cache, k=3)
+        clusters, _ = divided(colors(tmp_path / "photos", [193, 4, 3]), tmp_path, cache, k=3)
     assert clusters.sizes.tolist() == [193, 4, 3]
     assert "one cluster of 3 holds 96% of the images" in caplog.text
 
 
 def test_tiny_clusters_are_merged_and_it_is_said(tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
-    clusters, _ = divided(colours(tmp_path / "photos", [190, 5, 5]), tmp_path, cache, k=3)
+    clusters, _ = divided(colors(tmp_path / "photos", [190, 5, 5]), tmp_path, cache, k=3)
     with caplog.at_level(logging.INFO, "divcon"):
         merged = clusters.merge_small(128)
     assert merged.sizes.tolist() == [200]
@@ -105,7 +108,7 @@ def test_tiny_clusters_are_merged_and_it_is_said(tmp_path: Path, cache: Path, ca
 
 
 def test_clusters_fitted_on_a_sample_are_counted_over_all_images(tmp_path: Path, cache: Path) -> None:
-    clusters, _ = divided(colours(tmp_path / "photos", [90, 60, 50]), tmp_path, cache, k=3, sample=40)
+    clusters, _ = divided(colors(tmp_path / "photos", [90, 60, 50]), tmp_path, cache, k=3, sample=40)
     assert (
         clusters.sizes.tolist() == [90, 60, 50] and clusters.sample is not None and len(clusters.sample.positions) == 40
     )
@@ -141,22 +144,22 @@ def test_no_cluster_is_empty_however_uneven_the_features(counts: list[int], k: i
 
 
 def test_an_experts_batch_is_an_eighth_of_its_images_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    from divcon.stages import Pretrain
+    from divcon.stages.pretrain import Pretrain
 
-    recipe = Pretrain(images=1000, batch_size=256)
+    recipe = Pretrain(samples_seen=1000, batch_size=256)
     with caplog.at_level(logging.INFO, "divcon"):
-        assert fitting(recipe, 160, "experts/1").batch_size == 20
+        assert with_fitting_batch(recipe, 160, "experts/1").batch_size == 20
     assert "experts/1: batch 20, an eighth of its 160 images" in caplog.text
     with pytest.raises(
         DataError, match=r"experts/2: 15 images are too few to train on; add images, or lower clusters.k"
     ):
-        fitting(recipe, 15, "experts/2")
+        with_fitting_batch(recipe, 15, "experts/2")
 
 
 def test_more_clusters_than_images_are_refused_before_anything_is_trained(tmp_path: Path, cache: Path) -> None:
     import divcon
 
-    folder = colours(tmp_path / "photos", [10, 10])
+    folder = colors(tmp_path / "photos", [10, 10])
     with pytest.raises(DataError, match=r"clusters.k=21, but there are 20 different images; lower it"):
         divcon.run(folder, out=tmp_path / "run", epochs=1, **{**TINY, "clusters.k": 21})
     assert not (tmp_path / "run").exists()

@@ -9,13 +9,13 @@ import torch
 from test_recipes import built
 
 import divcon
-from divcon.dnc import DnC
 from divcon.nets.trained import Trained
+from divcon.pipelines.dnc import DnC
 
 STAGES = ["base", "clusters", "experts/0", "experts/1", "checks", "student"]
 SINGLE = {
     "simclr": "simclr", "simclr_v2": "simclr", "moco": "moco", "moco_v3": "moco_v3", "byol": "byol", "moclr": "moclr",
-    "npid": "npid", "local_aggregation": "localagg",
+    "npid": "npid", "local_aggregation": "local_aggregation",
 }  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_the_papers_divide_and_contrast_takes_other_methods(
 ) -> None:
     run = ran(photos, tmp_path / "run", tiny, recipe="dnc_3000", method=method, epochs=1)
     student = Trained.load(run / "student").net
-    assert student.projector is not None and (student.shape["hidden"], student.shape["dim"]) == (32, 16)
+    assert student.projector is not None and (student.projector_spec.hidden, student.projector_spec.dim) == (32, 16)
 
 
 @pytest.mark.parametrize("method", sorted(set(SINGLE.values()) - {"moclr"}))
@@ -51,7 +51,7 @@ def test_the_papers_divide_and_contrast_takes_other_methods(
 def test_a_method_has_its_own_settings_in_divide_and_contrast_too(method: str, n: int) -> None:
     both = built("dnc", n, method=method)
     assert isinstance(both, DnC)
-    alone = built({"localagg": "local_aggregation"}.get(method, method), n)
+    alone = built({"local_aggregation": "local_aggregation"}.get(method, method), n)
     assert both.base.options == both.expert.options == alone.base.options and both.base.lr == alone.base.lr
     assert (both.base.start, both.expert.start, both.student.start) == ("scratch", "base", "base")
 

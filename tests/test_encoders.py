@@ -1,4 +1,4 @@
-"""Encoders of timm's: built for the size of the views, tried before work begins, refused in words, read back from disk."""
+"""Encoders of timm are built for the size of the views, tried before the training, and read back from disk."""
 
 import re
 from pathlib import Path
@@ -11,18 +11,19 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import divcon
-from divcon.artifacts import write_tensors
+from divcon.api.encoder_check import check_encoders
+from divcon.api.models import find_model
 from divcon.errors import InputError, UsageError
-from divcon.method import At, Batch, named
+from divcon.files.tensors import write_tensors
+from divcon.methods.contract import Batch, Step
 from divcon.methods.moclr import MoCLR
+from divcon.methods.registry import method_named
 from divcon.nets.encoder import EncoderSpec, build, check_spec
+from divcon.nets.encoder_trial import first_size_error, size_error, working_sizes
 from divcon.nets.net import Net, width
-from divcon.nets.trained import Sight, Trained
-from divcon.nets.trial import failure, objection, sizes_that_work
+from divcon.nets.trained import InputSpec, Trained
 from divcon.recipes import Options
 from divcon.recipes import named as recipe_named
-from divcon.verbs.models import find_model
-from divcon.verbs.trying import check_encoders
 
 SMALL = [
     "test_vit", "test_vit2", "test_vit_relpos", "test_resnet", "test_convnext", "test_efficientnet", "test_byobnet",
@@ -36,7 +37,7 @@ def noise(n: int, size: int, seed: int = 0) -> Tensor:
 
 
 def refusal(photos: Path, out: Path, **options: Any) -> str:
-    """What a run is refused with, before anything of it is written."""
+    """The message of a run that is refused before it writes anything."""
     with pytest.raises(UsageError) as refused:
         divcon.run(photos, out=out, **{**TINY, **options})
     assert not out.exists()
@@ -51,10 +52,10 @@ def test_a_network_of_every_kind_trains_at_the_default_size_and_comes_back_from_
     torch.manual_seed(0)
     spec = EncoderSpec(name)
     method = MoCLR(build(spec, 64), 64, hidden=16, dim=8).train()
-    method(Batch([noise(4, 64), noise(4, 64, 1)], torch.arange(4)), At(0, 1, 0)).loss.backward()
+    method(Batch([noise(4, 64), noise(4, 64, 1)], torch.arange(4)), Step(0, 1, 0)).loss.backward()
     gradients = [p.grad for p in method.net.encoder.parameters() if p.grad is not None]
     assert gradients and all(bool(g.isfinite().all()) for g in gradients)
-    model = Trained(spec, Sight(64), method.net.eval())
+    model = Trained(spec, InputSpec(64), method.net.eval())
     model.save(tmp_path)
     with torch.no_grad():
         assert torch.equal(Trained.load(tmp_path).net(noise(2, 64)), model.net(noise(2, 64)))
@@ -68,12 +69,12 @@ def test_a_network_with_positions_has_one_for_each_patch_of_a_view() -> None:
 def test_a_size_that_is_asked_for_in_the_options_wins() -> None:
     encoder = build(EncoderSpec("test_vit", {"img_size": 160}), 64)
     assert encoder.state_dict()["pos_embed"].shape[1] == 101
-    assert objection(encoder, 64) is None
+    assert size_error(encoder, 64) is None
 
 
 def test_one_network_takes_the_sizes_of_all_views_where_its_family_can() -> None:
-    assert failure(EncoderSpec("test_vit"), 64, [64, 32]) is None
-    assert failure(EncoderSpec("test_vit_relpos"), 64, [64, 32]) is not None
+    assert first_size_error(EncoderSpec("test_vit"), 64, [64, 32]) is None
+    assert first_size_error(EncoderSpec("test_vit_relpos"), 64, [64, 32]) is not None
 
 
 def test_a_run_with_a_vision_transformer_and_small_crops_ends_and_its_encoder_sees_the_images(
@@ -96,7 +97,7 @@ def test_a_run_with_a_vision_transformer_and_small_crops_ends_and_its_encoder_se
         ({"encoder": "test_convnext", "size": 48, "recipe": "swav"}, r"24 pixels.*size=48.*base.options.crops=0"),
         ({"encoder": "test_convnext", "size": 48, "recipe": "deepcluster_v2"}, r"24 pixels.*base.options.crops=0"),
         ({"encoder": "test_vit", "size": 64, "recipe": "jigsaw"}, r"36 pixels.*dynamic_img_pad"),
-        ({"encoder": "test_convnext", "size": 32, "recipe": "context"}, r"base.options.zoom=5 would do"),
+        ({"encoder": "test_convnext", "size": 32, "recipe": "context"}, r"base.options.zoom=5 would work"),
     ],
 )  # fmt: skip
 def test_an_encoder_that_does_not_take_a_views_size_is_refused_with_what_works(
@@ -109,14 +110,14 @@ def test_an_encoder_that_does_not_take_a_views_size_is_refused_with_what_works(
 def test_the_sizes_that_are_named_work() -> None:
     for name, size in (("test_vit", 30), ("test_convnext", 20), ("test_coatnet", 50)):
         spec = EncoderSpec(name)
-        assert failure(spec, size, [size]) is not None
-        found = sizes_that_work(spec, size, lambda size: [size], 224)
-        assert found and all(failure(spec, other, [other]) is None for other in found)
+        assert first_size_error(spec, size, [size]) is not None
+        found = working_sizes(spec, size, lambda size: [size], 224)
+        assert found and all(first_size_error(spec, other, [other]) is None for other in found)
 
 
 def test_filling_up_to_whole_patches_works_where_it_is_named() -> None:
     spec = EncoderSpec("test_vit", {"dynamic_img_pad": True})
-    assert failure(spec, 64, [64, 36]) is None
+    assert first_size_error(spec, 64, [64, 36]) is None
 
 
 def test_a_check_that_says_nothing_is_quoted() -> None:
@@ -128,7 +129,7 @@ def test_a_check_that_says_nothing_is_quoted() -> None:
                 raise AssertionError
             return x.mean((2, 3))
 
-    assert "raise AssertionError" in str(objection(Silent(), 12)) and objection(Silent(), 16) is None
+    assert "raise AssertionError" in str(size_error(Silent(), 12)) and size_error(Silent(), 16) is None
 
 
 @pytest.mark.parametrize("gives", ["maps", "a pair", "too few"])
@@ -140,18 +141,18 @@ def test_an_encoder_that_gives_no_row_of_features_an_image_is_refused_in_words(g
             pool = x.mean((2, 3))
             return {"maps": x, "a pair": (pool, pool), "too few": pool[:, :2]}[gives]
 
-    assert re.search(r"gives (a tuple|features of shape \[1, (3, 8, 8|2)\]), not", str(objection(Odd(), 8)))
+    assert re.search(r"gives (a tuple|features of shape \[1, (3, 8, 8|2)\]), not", str(size_error(Odd(), 8)))
 
 
 def test_the_smallest_maps_and_batches_fail_no_encoder() -> None:
     for name in ("slim10_w8", "test_resnet", "test_efficientnet"):
-        assert failure(EncoderSpec(name, stem="own"), 8, [8]) is None
+        assert first_size_error(EncoderSpec(name, stem="own"), 8, [8]) is None
 
 
 def test_trying_an_encoder_leaves_torchs_random_numbers_as_they_were() -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
-    failure(EncoderSpec("test_vit"), 33, [33, 32])
+    first_size_error(EncoderSpec("test_vit"), 33, [33, 32])
     options = Options(recipe="swav", encoder="test_resnet", size=32, batch_size=16, views="mild")
     check_encoders(recipe_named("swav").recipe(options, 160))
     assert torch.equal(torch.get_rng_state(), before)
@@ -161,14 +162,14 @@ def test_a_look_at_a_trained_network_changes_neither_its_mode_nor_its_weights_an
     encoder = build(EncoderSpec("test_resnet"), 32)
     state = {name: value.clone() for name, value in encoder.state_dict().items()}
     for training in (True, False):
-        assert objection(encoder.train(training), 32) is None
+        assert size_error(encoder.train(training), 32) is None
         assert encoder.training == training
     assert all(torch.equal(value, state[name]) for name, value in encoder.state_dict().items())
 
 
 def test_a_network_is_looked_at_where_it_is() -> None:
-    assert objection(build(EncoderSpec("test_resnet"), 32).to("meta"), 32) is None
-    assert objection(build(EncoderSpec("test_resnet"), 32).double(), 32) is None
+    assert size_error(build(EncoderSpec("test_resnet"), 32).to("meta"), 32) is None
+    assert size_error(build(EncoderSpec("test_resnet"), 32).double(), 32) is None
 
 
 def test_building_a_network_of_a_family_without_other_sizes_draws_no_number_twice() -> None:
@@ -184,11 +185,11 @@ def test_a_method_says_how_wide_the_images_are_that_its_encoder_is_shown(method:
     shown: set[int] = set()
     encoder = build(EncoderSpec("slim10_w8"), 32)
     encoder.register_forward_pre_hook(lambda module, given: shown.add(given[0].shape[-1]))
-    one = named(method)(encoder, 64, **({"permutations": 8} if method == "jigsaw" else {}))
+    one = method_named(method)(encoder, 64, **({"permutations": 8} if method == "jigsaw" else {}))
     pair = Options(recipe="moclr", encoder="slim10_w8", size=32, batch_size=16, views="mild")
     views = recipe_named("moclr").recipe(pair, 64).base.pair()
     batch = Batch([noise(8, view.size) for view in one.views(views)], torch.arange(8))
-    one(batch, At(0, 1, 0))
+    one(batch, Step(0, 1, 0))
     assert shown == one.sides(views)
 
 
@@ -197,20 +198,20 @@ def test_a_method_says_how_wide_the_images_are_that_its_encoder_is_shown(method:
 
 def test_a_model_at_a_size_its_network_does_not_take_is_refused_in_words(photos: Path, tmp_path: Path) -> None:
     spec = EncoderSpec("test_vit")
-    Trained(spec, Sight(30), Net(build(spec, 30))).save(tmp_path)
+    Trained(spec, InputSpec(30), Net(build(spec, 30))).save(tmp_path)
     with pytest.raises(UsageError, match=r"test_vit does not take images of 30 pixels.*patch size"):
         divcon.embed(tmp_path, photos, out=tmp_path / "photos.parquet")
 
 
 def test_an_untrained_network_of_a_fixed_size_is_shown_images_of_that_size() -> None:
     model = find_model("random:test_vit_relpos")
-    assert model.sight.size == 160 and objection(model.net.encoder, 160) is None
-    assert find_model("random:test_resnet").sight.size == 224
+    assert model.input_spec.size == 160 and size_error(model.net.encoder, 160) is None
+    assert find_model("random:test_resnet").input_spec.size == 224
 
 
 def test_weights_of_a_network_for_another_size_are_refused_before_work_begins(photos: Path, tmp_path: Path) -> None:
     spec = EncoderSpec("test_vit")
-    Trained(spec, Sight(64), Net(build(spec, 64))).save(tmp_path / "stage")
+    Trained(spec, InputSpec(64), Net(build(spec, 64))).save(tmp_path / "stage")
     said = refusal(photos, tmp_path / "run", encoder="test_vit", size=32, init=str(tmp_path / "stage"))
     assert "images of another size" in said and "pos_embed" in said
 
@@ -248,7 +249,7 @@ def test_a_name_with_a_tag_is_the_network_and_chooses_its_weights(monkeypatch: p
         ("resnet18.a1_in1k", "random", r"init=timm, or encoder=resnet18$"),
         ("resnet18.no_such_weights", "timm", r"no weights 'no_such_weights'; among its weights are a1_in1k"),
         ("resnet19.a1_in1k", "timm", r"did you mean"),
-        ("slim10", "timm", r"slim10 is not one of timm's"),
+        ("slim10", "timm", r"slim10 is not a model of timm"),
         ("regnety_002.", "random", "no weights ''"),
     ],
 )  # fmt: skip

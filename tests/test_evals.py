@@ -13,12 +13,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from divcon.errors import DataError
-from divcon.evals.agreement import agreement, effective_rank
 from divcon.evals.knn import knn
-from divcon.evals.linear import CHOOSING, accuracy, fit_logistic, linear
+from divcon.evals.linear import PATH_TOLERANCE, accuracy, fit_logistic, linear
 from divcon.evals.logistic import Problem
-from divcon.evals.scores import Probe, Shares
+from divcon.evals.scores import Accuracy, Probe
 from divcon.evals.split import stratified
+from divcon.evals.unlabeled import agreement
 from divcon.machine import Precision
 
 LIMITS = importlib.import_module("threadpoolctl").threadpool_limits  # it has no types
@@ -26,7 +26,7 @@ LIMITS = importlib.import_module("threadpoolctl").threadpool_limits  # it has no
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Small products wait for one another longer than they work."""
+    """Use one thread: small products are slower on several."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with LIMITS(1):
@@ -38,18 +38,18 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-Labelled = tuple[Tensor, Tensor, Tensor, Tensor]
+Labeled = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @pytest.fixture(scope="module")
-def digits() -> Labelled:
-    """Training and test images of ten handwritten digits."""
+def digits() -> Labeled:
+    """The training and the test images of ten handwritten digits."""
     x, y = load_digits(return_X_y=True)
     rows, labels = torch.tensor(x).float(), torch.tensor(y).long()
     return rows[:1200], labels[:1200], rows[1200:], labels[1200:]
 
 
-# nearest neighbours
+# nearest neighbors
 
 
 @pytest.mark.parametrize("temperature", [0.07, 1.0])
@@ -61,7 +61,7 @@ def test_the_vote_is_that_of_the_loop(temperature: float) -> None:
     assert knn(x, y, queries, torch.tensor(winners), ks=(7,), temperature=temperature) == {7: 1.0}
 
 
-def test_scikit_learn_votes_the_same(digits: Labelled) -> None:
+def test_scikit_learn_votes_the_same(digits: Labeled) -> None:
     x, y, test_x, _ = digits
 
     def weights(distance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -70,22 +70,22 @@ def test_scikit_learn_votes_the_same(digits: Labelled) -> None:
     for k in (20, 200):
         peer = KNeighborsClassifier(k, metric="cosine", weights=weights).fit(x.double().numpy(), y.numpy())
         predicted = torch.from_numpy(peer.predict(test_x.double().numpy()))
-        assert knn(x, y, test_x, predicted, ks=(k,))[k] > 0.998  # float32 may choose another 200th neighbour
+        assert knn(x, y, test_x, predicted, ks=(k,))[k] > 0.998  # float32 may choose another 200th neighbor
 
 
-def test_more_neighbours_than_images_are_all_the_images() -> None:
+def test_more_neighbors_than_images_are_all_the_images() -> None:
     x, y, test_x, test_y = normal(30, 4), torch.arange(30) % 3, normal(40, 4, seed=1), torch.arange(40) % 3
     scores = knn(x, y, test_x, test_y)
     assert set(scores) == {20, 200}
     assert scores[200] == knn(x, y, test_x, test_y, ks=(30,))[30]
 
 
-def test_the_lengths_of_features_do_not_matter_to_neighbours(digits: Labelled) -> None:
+def test_the_lengths_of_features_do_not_matter_to_neighbors(digits: Labeled) -> None:
     x, y, test_x, test_y = digits
     assert knn(x, y, test_x, test_y) == pytest.approx(knn(x * (1 + y[:, None]), y, 0.01 * test_x, test_y), abs=0.003)
 
 
-def test_a_class_never_seen_in_training_is_not_guessed() -> None:
+def test_a_class_without_training_images_is_never_predicted() -> None:
     assert knn(normal(9, 3), torch.zeros(9).long(), normal(4, 3), torch.full((4,), 5), ks=(3,)) == {3: 0.0}
 
 
@@ -94,8 +94,8 @@ def test_a_class_never_seen_in_training_is_not_guessed() -> None:
 
 def test_the_loss_is_that_of_the_loop_and_its_gradient_that_of_autograd() -> None:
     x, y, theta = normal(40, 5).double(), torch.arange(40) % 3, normal(3, 6, seed=1).double().requires_grad_()
-    x = x - x.mean(0)  # so that centring changes nothing
-    state = Problem(x, y, 3).at(theta.detach(), 0.3)
+    x = x - x.mean(0)  # centering then changes nothing
+    state = Problem(x, y, 3).state_at(theta.detach(), 0.3)
     weight, bias = theta[:, :-1], theta[:, -1]
     by_torch = torch.nn.functional.cross_entropy(x @ weight.T + bias, y) + 0.15 * weight.square().sum()
     expected = slow.logistic_loss(x.numpy(), y.tolist(), weight.detach().numpy(), bias.detach().numpy(), 0.3)
@@ -110,7 +110,7 @@ def loss_of(weights: tuple[Tensor, Tensor], x: Tensor, y: Tensor, penalty: float
 
 
 @pytest.mark.parametrize("penalty", [1e-4, 1e-2, 1.0])
-def test_scikit_learn_finds_the_same_minimum(digits: Labelled, penalty: float) -> None:
+def test_scikit_learn_finds_the_same_minimum(digits: Labeled, penalty: float) -> None:
     x, y, test_x, test_y = (part / 6.6 if part.is_floating_point() else part for part in digits)
     ours = fit_logistic(x, y, 10, penalty)
     peer = LogisticRegression(C=1 / (len(x) * penalty), tol=1e-8, solver="newton-cholesky")
@@ -125,27 +125,27 @@ def test_scikit_learn_finds_the_same_minimum(digits: Labelled, penalty: float) -
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_each_penalty_of_a_path_ends_where_scikit_learn_does(digits: Labelled, precision: Precision) -> None:
+def test_each_penalty_of_a_path_ends_where_scikit_learn_does(digits: Labeled, precision: Precision) -> None:
     x, y = digits[0] / 6.6, digits[1]
     path = [1.0, 0.1, 0.01, 1e-3, 1e-4]
-    for penalty, ours in zip(path, Problem(x, y, 10, precision).path(path, CHOOSING)):
+    for penalty, ours in zip(path, Problem(x, y, 10, precision).path(path, PATH_TOLERANCE)):
         peer = LogisticRegression(C=1 / (len(x) * penalty), tol=1e-8, solver="newton-cholesky")
         peer.fit(x.double().numpy(), y.numpy())
         theirs = torch.from_numpy(peer.coef_), torch.from_numpy(peer.intercept_)
         assert loss_of(ours, x, y, penalty) <= loss_of(theirs, x, y, penalty) * (1 + 1e-4)
 
 
-def test_steps_in_low_precision_end_where_float32_is_level(digits: Labelled) -> None:
+def test_steps_in_low_precision_end_at_a_zero_gradient_in_float32(digits: Labeled) -> None:
     x, y, test_x, test_y = digits
     x, problem = x / 6.6, Problem(x / 6.6, y, 10)
     for penalty in (1.0, 1e-2, 1e-4):
         plain, quick = (fit_logistic(x, y, 10, penalty, precision=precision) for precision in ("fp32", "bf16"))
         for weights in (plain, quick):
-            assert problem.at(problem._theta(weights), penalty).slope < 2e-6
+            assert problem.state_at(problem._theta(weights), penalty).max_gradient < 2e-6
         assert accuracy(plain, test_x / 6.6, test_y) == pytest.approx(accuracy(quick, test_x / 6.6, test_y), abs=2e-3)
 
 
-def test_the_number_of_threads_changes_no_weight(digits: Labelled) -> None:
+def test_the_number_of_threads_changes_no_weight(digits: Labeled) -> None:
     x, y, found = digits[0] / 6.6, digits[1], []
     for threads in (1, 3):
         torch.set_num_threads(threads)
@@ -153,19 +153,19 @@ def test_the_number_of_threads_changes_no_weight(digits: Labelled) -> None:
     assert torch.equal(*found)
 
 
-def test_features_that_are_all_alike_can_be_fitted_to() -> None:
+def test_features_that_are_nearly_equal_can_be_fitted() -> None:
     x = torch.ones(200, 40) + 1e-4 * normal(200, 40)
     weight, bias = fit_logistic(x, torch.arange(200) % 2, 2, 1e-6)
     assert weight.isfinite().all() and bias.isfinite().all()
 
 
-def test_where_the_search_starts_changes_nothing(digits: Labelled) -> None:
+def test_the_start_of_the_search_changes_nothing(digits: Labeled) -> None:
     x, y = digits[0] / 6.6, digits[1]
     cold, warm = fit_logistic(x, y, 10, 0.1), fit_logistic(x, y, 10, 0.1, (normal(10, 64), normal(10)))
     assert torch.allclose(cold[0], warm[0], atol=2e-3)
 
 
-def test_a_shift_of_all_features_changes_the_bias_alone(digits: Labelled) -> None:
+def test_a_shift_of_all_features_changes_the_bias_alone(digits: Labeled) -> None:
     x, y = digits[0] / 6.6, digits[1]
     here, there = fit_logistic(x, y, 10, 0.1), fit_logistic(x + 3, y, 10, 0.1)
     assert torch.allclose(here[0], there[0], atol=2e-3)
@@ -174,7 +174,7 @@ def test_a_shift_of_all_features_changes_the_bias_alone(digits: Labelled) -> Non
 PENALTIES = (1e-3, 1e-2, 1e-1, 10.0)
 
 
-def test_the_probe_scores_alike_whatever_the_features_are_measured_in(digits: Labelled) -> None:
+def test_the_score_of_the_probe_does_not_depend_on_the_scale_of_the_features(digits: Labeled) -> None:
     x, y, test_x, test_y = digits
     plain = linear(x, y, test_x, test_y, penalties=PENALTIES)
     large = linear(1000 * x, y, 1000 * test_x, test_y, penalties=PENALTIES)
@@ -182,7 +182,7 @@ def test_the_probe_scores_alike_whatever_the_features_are_measured_in(digits: La
     assert plain.top1 > 0.9 and plain.penalty < 1
 
 
-def test_the_test_images_choose_nothing(digits: Labelled) -> None:
+def test_the_test_images_choose_nothing(digits: Labeled) -> None:
     x, y, test_x, test_y = digits
     one = linear(x, y, test_x, test_y, penalties=PENALTIES)
     other = linear(x, y, test_x.flip(0)[:50], 9 - test_y[:50], penalties=PENALTIES)
@@ -190,7 +190,7 @@ def test_the_test_images_choose_nothing(digits: Labelled) -> None:
     assert one.validation[one.penalty] == max(one.validation.values())
 
 
-def test_the_final_fit_uses_the_held_out_images_too(digits: Labelled) -> None:
+def test_the_final_fit_uses_the_validation_images_too(digits: Labeled) -> None:
     x, y, test_x, test_y = digits
     score = linear(x, y, test_x, test_y, penalties=(0.01,))
     scale = x.double().square().mean().sqrt().float()
@@ -199,23 +199,23 @@ def test_the_final_fit_uses_the_held_out_images_too(digits: Labelled) -> None:
 
 @pytest.mark.parametrize(("least", "used"), [(1200 * 64, "bf16"), (1200 * 64 + 1, "fp32")])
 def test_few_images_are_fitted_in_float32(
-    least: int, used: Precision, digits: Labelled, monkeypatch: pytest.MonkeyPatch
+    least: int, used: Precision, digits: Labeled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 
-    class Noted(Problem):
+    class RecordedProblem(Problem):
         def __init__(self, x: Tensor, y: Tensor, classes: int, precision: Precision = "fp32") -> None:
             asked.append(precision)
             super().__init__(x, y, classes, precision)
 
     module = importlib.import_module("divcon.evals.linear")
-    monkeypatch.setattr(module, "WORTH", least)
-    monkeypatch.setattr(module, "Problem", Noted)
+    monkeypatch.setattr(module, "BF16_MINIMUM", least)
+    monkeypatch.setattr(module, "Problem", RecordedProblem)
     linear(*digits, penalties=(0.1,), precision="bf16")
     assert set(asked) == {used}
 
 
-def test_one_image_a_class_can_not_choose_a_penalty() -> None:
+def test_one_image_a_class_cannot_choose_a_penalty() -> None:
     with pytest.raises(DataError, match="no class has two"):
         linear(normal(4, 3), torch.arange(4), normal(4, 3), torch.arange(4))
 
@@ -254,7 +254,7 @@ def test_every_image_is_tested_on_under_some_seed() -> None:
 def test_agreement_is_that_of_the_loop() -> None:
     a = normal(40, 5)
     b = torch.cat([a + 0.5 * normal(40, 5, seed=1), normal(40, 1, seed=2)], 1)
-    expected = slow.neighbour_agreement(a.double().numpy(), b.double().numpy(), 6)
+    expected = slow.neighbor_agreement(a.double().numpy(), b.double().numpy(), 6)
     assert agreement(a, b, 6) == pytest.approx(expected, abs=1e-9)
 
 
@@ -263,38 +263,28 @@ def test_the_same_view_agrees_wholly_even_with_copies() -> None:
     assert agreement(a, a, 5) == 1
 
 
-def test_features_that_know_nothing_agree_by_chance() -> None:
+def test_unrelated_features_agree_by_chance() -> None:
     assert agreement(normal(1500, 16), normal(1500, 16, seed=1), 15) == pytest.approx(15 / 1499, rel=0.2)
 
 
-def test_effective_rank_is_that_of_the_formula() -> None:
-    x = normal(60, 6) * torch.tensor([5.0, 3, 1, 1, 0.5, 0.1])
-    assert effective_rank(x) == pytest.approx(slow.rank_by_entropy(x.double().numpy()), rel=1e-9)
-
-
-def test_effective_rank_tells_a_collapsed_encoder_from_a_full_one() -> None:
-    assert effective_rank(torch.ones(50, 8)) == pytest.approx(1)
-    assert effective_rank(torch.eye(8).repeat(5, 1)) == pytest.approx(8)
-
-
-# shares by class
+# accuracy by class
 
 
 def test_scikit_learn_counts_the_same_shares() -> None:
     truth, told = (torch.from_numpy(np.random.default_rng(seed).integers(0, 5, 300)) for seed in (1, 2))
     told = torch.where(truth < 2, truth, told)  # some classes are told better than others
-    shares = Shares.of(told, truth, 5)
+    shares = Accuracy.of(told, truth, 5)
     assert shares.top1 == pytest.approx(float((told == truth).double().mean()))
     assert shares.balanced == pytest.approx(balanced_accuracy_score(truth, told))
     assert shares.per_class == pytest.approx(recall_score(truth, told, average=None))
 
 
 def test_a_class_that_is_not_tested_on_has_no_share_and_weighs_nothing() -> None:
-    shares = Shares.of(torch.tensor([0, 0, 2, 1]), torch.tensor([0, 0, 0, 2]), 4)
-    assert shares == Shares(0.5, (2 / 3 + 0) / 2, [2 / 3, None, 0.0, None])
+    shares = Accuracy.of(torch.tensor([0, 0, 2, 1]), torch.tensor([0, 0, 0, 2]), 4)
+    assert shares == Accuracy(0.5, (2 / 3 + 0) / 2, [2 / 3, None, 0.0, None])
 
 
-def test_both_scores_have_shares_by_class(digits: Labelled) -> None:
+def test_both_scores_have_shares_by_class(digits: Labeled) -> None:
     x, y = (torch.cat(pair) for pair in (digits[::2], digits[1::2]))
     probe = Probe.of(x, y.numpy(), np.arange(400), np.arange(400, 600), [f"digit {i}" for i in range(10)])
     scores = probe.scores(("knn", "linear"), 0, "fp32")

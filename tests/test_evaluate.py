@@ -1,4 +1,4 @@
-"""Scores and embeddings of a model, from whatever names it."""
+"""Scores and embeddings of a model, given by name, path or object."""
 
 import json
 import shutil
@@ -13,17 +13,17 @@ from test_pipeline import finished, typed
 from torch import nn
 
 import divcon
-from divcon.artifacts import cache_folder
+from divcon.api.models import extract_features, find_model
 from divcon.data.images import open_images
-from divcon.data.labelled import open_labelled
+from divcon.data.labeled.labeled import open_labeled
 from divcon.errors import InputError
-from divcon.evals.split import split
-from divcon.verbs.models import features, find_model
+from divcon.evals.split import train_test_split
+from divcon.files.caches import cache_folder
 
 
 @pytest.fixture
 def divided(photos: Path, tmp_path: Path) -> Path:
-    """The photos with a split of their own: of each class, every fourth image is for the test."""
+    """The photos in folders train/ and test/: every fourth image of a class is a test image."""
     for kind in photos.iterdir():
         for i, path in enumerate(sorted(kind.iterdir())):
             place = tmp_path / "divided" / ("train" if i % 4 else "test") / kind.name / "deep" / path.name
@@ -55,36 +55,38 @@ def test_a_trained_model_knows_more_than_the_commonest_class(photos: Path) -> No
 
 
 def test_a_class_of_one_image_is_dropped_and_counted(photos: Path, tmp_path: Path) -> None:
-    labelled = shutil.copytree(photos, tmp_path / "labelled")
-    (labelled / "lonely").mkdir()
-    picture = next((labelled / "disc").iterdir())
-    picture.rename(labelled / "lonely" / picture.name)
-    account = divcon.evaluate(finished(photos), labelled, tasks="knn")
+    labeled = shutil.copytree(photos, tmp_path / "labeled")
+    (labeled / "lonely").mkdir()
+    picture = next((labeled / "disc").iterdir())
+    picture.rename(labeled / "lonely" / picture.name)
+    account = divcon.evaluate(finished(photos), labeled, tasks="knn")
     assert account["dropped_classes"] == ["lonely"]
     assert (account["images"], account["classes"]) == (159, len(list(photos.iterdir())))
 
 
 def test_an_image_without_a_folder_has_no_class(photos: Path, cache: Path, tmp_path: Path) -> None:
-    labelled = shutil.copytree(photos, tmp_path / "labelled")
-    picture = next((labelled / "disc").iterdir())
-    picture.rename(labelled / picture.name)
-    data = open_labelled(labelled, cache=cache)
+    labeled = shutil.copytree(photos, tmp_path / "labeled")
+    picture = next((labeled / "disc").iterdir())
+    picture.rename(labeled / picture.name)
+    data = open_labeled(labeled, cache=cache)
     assert len(data.images) == len(data.labels) == 159 and sorted(data.classes) == data.classes
 
 
 def test_a_split_is_stratified_seeded_and_covers_every_image(photos: Path, cache: Path) -> None:
-    data = open_labelled(photos, cache=cache)
-    train, test, dropped = split(data, 0)
+    data = open_labeled(photos, cache=cache)
+    train, test, dropped = train_test_split(data, 0)
     assert sorted([*train, *test]) == list(range(160)) and dropped == []
     for label in range(len(data.classes)):
         n = int((data.labels == label).sum())
         assert abs(int((data.labels[train] == label).sum()) - 0.7 * n) <= 1 and (data.labels[test] == label).any()
-    assert not np.array_equal(train, split(data, 1)[0]) and np.array_equal(train, split(data, 0)[0])
+    assert not np.array_equal(train, train_test_split(data, 1)[0]) and np.array_equal(
+        train, train_test_split(data, 0)[0]
+    )
 
 
 def test_a_folder_with_train_and_test_is_split_by_them(photos: Path, cache: Path, divided: Path) -> None:
-    data = open_labelled(divided, cache=cache)
-    train, test, _ = split(data, 0)
+    data = open_labeled(divided, cache=cache)
+    train, test, _ = train_test_split(data, 0)
     names = data.images.names(np.arange(len(data.images)))
     assert {names[i].split(b"/")[0] for i in train} == {b"train"} and {names[i].split(b"/")[0] for i in test} == {
         b"test"
@@ -107,7 +109,7 @@ def test_random_of_a_run_is_its_architecture_untrained(photos: Path) -> None:
     assert {name: t.shape for name, t in untrained.items()} == {name: t.shape for name, t in trained.items()}
     assert not torch.equal(untrained["conv1.weight"], trained["conv1.weight"])
     assert torch.equal(untrained["conv1.weight"], weights(f"random:{run}")["conv1.weight"])
-    assert find_model(f"random:{run}").sight == find_model(run).sight
+    assert find_model(f"random:{run}").input_spec == find_model(run).input_spec
 
 
 def test_random_of_a_name_is_that_encoder(photos: Path) -> None:
@@ -141,7 +143,7 @@ def test_embeddings_are_what_the_model_sees_of_each_image(photos: Path, cache: P
     assert table.column_names == ["path", "path_bytes", "picture", "embedding"]
     assert set(table["path"].to_pylist()) == {str(path.relative_to(photos)) for path in photos.glob("*/*")}
     images, model = open_images(photos, cache=cache), find_model(finished(photos))
-    expected = features(model, images, cache=cache_folder())
+    expected = extract_features(model, images, cache=cache_folder())
     assert np.array_equal(np.array(table["embedding"].to_pylist(), np.float32), expected.numpy())
     assert [name.decode() for name in images.names(np.arange(160))] == table["path"].to_pylist()
     assert len({tuple(row) for row in expected.tolist()}) > 100
@@ -149,11 +151,13 @@ def test_embeddings_are_what_the_model_sees_of_each_image(photos: Path, cache: P
 
 @pytest.mark.parametrize(("place", "width"), [("pool", 64), ("hidden", 32), ("projection", 16)])
 def test_a_model_is_looked_at_from_three_places(photos: Path, cache: Path, place: Any, width: int) -> None:
-    seen = features(find_model(finished(photos) / "base"), open_images(photos, cache=cache), place=place, cache=cache)
+    seen = extract_features(
+        find_model(finished(photos) / "base"), open_images(photos, cache=cache), layer=place, cache=cache
+    )
     assert seen.shape == (160, width) and torch.isfinite(seen).all()
 
 
 def test_embeddings_are_the_same_bytes_each_time(photos: Path, tmp_path: Path) -> None:
     for name, threads in (("a", 1), ("b", 3)):
-        divcon.embed(finished(photos), photos, out=tmp_path / f"{name}.parquet", threads=threads)
+        divcon.embed(finished(photos), photos, out=tmp_path / f"{name}.parquet", workers=threads)
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()

@@ -13,8 +13,8 @@ from torch import nn
 
 import divcon
 from divcon.errors import UsageError
-from divcon.fit import checkpoints
-from divcon.fit.optimisers import optimiser
+from divcon.train import checkpoints
+from divcon.train.optimizers import make_optimizer
 
 
 @functools.cache
@@ -34,7 +34,7 @@ def copied_on(run: Path) -> Path:
 def anothers(run: Path) -> Path:
     """Under the name of a later step, one that was made for that step, by another training."""
     net = nn.Linear(2, 3)
-    checkpoints.save(run / "elsewhere", 8, net, optimiser("adamw", net, 0.0), of="another")
+    checkpoints.save(run / "elsewhere", 8, net, make_optimizer("adamw", net, 0.0), of="another")
     shutil.move(run / "elsewhere/step-00000008", run / "student/checkpoints/step-00000008")
     (run / "elsewhere").rmdir()
     return run / "student/checkpoints/step-00000008"

@@ -1,4 +1,4 @@
-"""Exit codes and messages are an interface: for each code what is wrong, where, and what to type next."""
+"""Exit codes and messages are an interface: a message for each code says what is wrong, where, and what to type next."""
 
 import re
 import resource
@@ -12,9 +12,10 @@ import torch
 from test_pipeline import command, finished, typed
 from torch import nn
 
-from divcon import errors, signals, stages
-from divcon.data import child
+from divcon import errors, signals
+from divcon.data.index import worker_pool
 from divcon.nets.encoder import build
+from divcon.stages import learning
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ ROWS = [
     Row(66, "look NOWHERE", "there is no folder", "NOWHERE", "look for it with `ls"),
     Row(66, "status DATA", "is not a run", "DATA", r"there is no run\.json in it"),
     Row(70, "run DATA out=NEW", "weights were not moved", "step 1", "Lower the stage's lr", ["base.lr=1e30"]),
-    Row(70, "run DATA out=NEW", "seen nearly the same in all images", r"base at step \d+ of", "What helps: .*--allow-collapse", ["epochs=80"]),
+    Row(70, "run DATA out=NEW", "nearly the same for all images", r"base at step \d+ of", "What helps: .*--allow-collapse", ["epochs=80"]),
     Row(71, "run DATA out=NEW cache=EMPTY", "can't be started", "the process that decodes images", "Try `false`"),
     Row(73, "run DATA out=FOREIGN", "holds something else than a run", "FOREIGN", "name another folder"),
     Row(73, "run DATA out=FILE", "is a file", "FILE", "name a folder that is not there yet"),
@@ -52,7 +53,7 @@ ROWS = [
 
 @torch.no_grad()
 def blank(encoder: nn.Module) -> nn.Module:
-    """It says nothing of any image."""
+    """Set all weights to zero, so that all features are equal."""
     for parameter in encoder.parameters():
         parameter.zero_()
     return encoder
@@ -60,20 +61,22 @@ def blank(encoder: nn.Module) -> nn.Module:
 
 @contextmanager
 def conditions(row: Row) -> Iterator[None]:
-    """What has to be so for the row: a child that can't start, a full disk, a signal that came, a network that is blank."""
+    """Set up the fault of a row: a worker that can't start, a full disk, a signal, or a network without weights."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.MonkeyPatch.context() as patch:
         if row.code == 71:
             patch.setattr(
-                child.judged, "__kwdefaults__", {**(child.judged.__kwdefaults__ or {}), "command": ("false",)}
+                worker_pool.check_files,
+                "__kwdefaults__",
+                {**(worker_pool.check_files.__kwdefaults__ or {}), "command": ("false",)},
             )
-        if "the same in all images" in row.what:
-            patch.setattr(stages, "build", lambda *of: blank(build(*of)))
+        if "the same for all images" in row.what:
+            patch.setattr(learning, "build", lambda *of: blank(build(*of)))
         if row.what == "File too large":
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         for number, code in ((15, 75), (2, 130)):
             if row.what.startswith("stopped by") and row.code == code:
-                patch.setattr(signals, "_asked", [number])
+                patch.setattr(signals, "_received", [number])
         try:
             yield
         finally:

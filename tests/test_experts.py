@@ -11,7 +11,7 @@ from test_pipeline import EPOCHS, command, finished, stable
 import divcon
 from divcon import log
 from divcon.errors import FaultError
-from divcon.log import Tick
+from divcon.log import Progress
 
 ENDS: dict[str, type[BaseException]] = {
     "numbers that went wrong": FaultError, "no memory": MemoryError, "Ctrl-C": KeyboardInterrupt, "a mistake of ours": KeyError,
@@ -30,7 +30,7 @@ def fail(stage: str, how: str, photos: Path, run: Path) -> None:
         kill(command(photos, run, "save_every=0"), "train.stepped:3", run)
         return
 
-    def end(tick: Tick) -> None:
+    def end(tick: Progress) -> None:
         if tick.what == stage and tick.done == 3:
             raise ENDS[how]("injected")
 

@@ -9,16 +9,17 @@ from typing import Any
 import processes
 import pytest
 from conftest import TINY
+from test_baselines import PIXELS, SMALL
 from test_pipeline import EPOCHS, STAGES, command, finished, stable
-from test_rivals import PIXELS, SMALL
 
 import divcon
-from divcon import faults
-from divcon.dnc import DnC
-from divcon.verbs import orders
+from divcon import failpoints
+from divcon.api import run_plan
+from divcon.pipelines.dnc import DnC
+from divcon.pipelines.recipe import Recipe
 
 LEFT = ("*.part", "*.stale", "lock*", "checkpoints", "state.json", "kept.*")
-CENTRE = {"student.teacher_view": "centre"}
+CENTER = {"student.teacher_view": "center"}
 KILLED = -9
 # What goes before: a command that is killed too, at a place that leaves what the next one is to find.
 BEFORE = {"lock.aside": ("stage.begun", []), "stage.clearing": ("stage.begun", ["base.lr=0.5"])}
@@ -26,7 +27,7 @@ FEW = ("checkpoint.half", "stage.saved")
 # What DnC is measured against, and where each is killed: within a pass and where one begins, in every stage.
 TRAINED = ("train.stepped:11", "train.stepped:17", "checkpoint.half:14", "train.logged:20", "stage.saved")
 MORE = ("train.stepped:17", "stage.saved")
-RIVALS = {
+BASELINES = {
     "nmf": ("factors.stepped:4", "factors.stepped:11", "factors.kept:7", "file.synced:9", "stage.saved"),
     "clusterfit": (*TRAINED, "divide.fitted", "stage.saved:2", "train.stepped:27", "checkpoint.half:28", "stage.saved:3"),
     "supervised": TRAINED, "deepcluster": TRAINED, "swav": TRAINED, "local_aggregation": TRAINED,
@@ -37,12 +38,12 @@ RIVALS = {
 @functools.cache
 def of_kept_teachers(photos: Path) -> Path:
     """An undisturbed run whose student learns from what its teachers said once."""
-    return divcon.run(photos, out=photos.parent / "centre", epochs=EPOCHS, **TINY, **CENTRE).folder
+    return divcon.run(photos, out=photos.parent / "center", epochs=EPOCHS, **TINY, **CENTER).folder
 
 
 def kill(words: list[str], point: str, folder: Path) -> None:
     """Do a command that dies at the place; it fails the test where the place was not reached."""
-    code, said = processes.done(words, {faults.VARIABLE: point})
+    code, said = processes.done(words, {failpoints.VARIABLE: point})
     assert code == KILLED, f"{point} was not reached: {code}, {said}"
 
 
@@ -51,7 +52,7 @@ def test_killed_at_the_very_end_of_its_last_stage_a_run_is_done_and_tidied_up(ph
 
 
 @functools.cache
-def rival(recipe: str, photos: Path) -> Path:
+def baseline(recipe: str, photos: Path) -> Path:
     """An undisturbed run of another pipeline, of three passes."""
     return divcon.run(photos, out=photos.parent / recipe, **asked(recipe, photos)).folder
 
@@ -69,9 +70,9 @@ def walk(point: str, photos: Path, folder: Path) -> None:
     """Kill DnC at the place, or the pipeline that has it; go on, and compare."""
     name = point.partition(":")[0]
     if name.startswith("factors."):
-        walk_of(rival("nmf", photos), asked("nmf", photos), point, photos, folder)
+        walk_of(baseline("nmf", photos), asked("nmf", photos), point, photos, folder)
         return
-    more = CENTRE if name == "teachers.some" else {}
+    more = CENTER if name == "teachers.some" else {}
     expected = of_kept_teachers(photos) if more else finished(photos)
     walk_of(expected, {"epochs": EPOCHS, **TINY, **more}, point, photos, folder)
 
@@ -102,59 +103,63 @@ def test_killed_at_a_place_that_is_hard_to_come_back_from_a_run_ends_in_the_same
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", faults.POINTS)
+@pytest.mark.parametrize("point", failpoints.POINTS)
 def test_killed_at_any_place_a_run_ends_in_the_same_bytes(photos: Path, tmp_path: Path, point: str) -> None:
     walk(point, photos, tmp_path)
 
 
 QUICK = ("nmf", "stage.saved")  # the others are slow
-EACH = [(recipe, point) for recipe, points in RIVALS.items() for point in points]
+EACH = [(recipe, point) for recipe, points in BASELINES.items() for point in points]
 
 
 @pytest.mark.parametrize(
     ("recipe", "point"), [pytest.param(*each, marks=() if each == QUICK else pytest.mark.slow) for each in EACH]
 )
-def test_a_rival_that_is_killed_at_a_hard_place_ends_in_the_same_bytes(
+def test_a_baseline_that_is_killed_at_a_hard_place_ends_in_the_same_bytes(
     photos: Path, tmp_path: Path, recipe: str, point: str
 ) -> None:
-    walk_of(rival(recipe, photos), asked(recipe, photos), point, photos, tmp_path)
+    walk_of(baseline(recipe, photos), asked(recipe, photos), point, photos, tmp_path)
 
 
 def test_every_pipeline_there_is_is_killed(photos: Path, tmp_path: Path) -> None:
-    kinds = {type(orders.prepare(photos, tmp_path / "run", asked(recipe, photos)).recipe) for recipe in RIVALS}
-    assert kinds | {DnC} == set(orders.PIPELINES)
+    kinds = {type(run_plan.prepare_run(photos, tmp_path / "run", asked(recipe, photos)).recipe) for recipe in BASELINES}
+    assert kinds | {DnC} == {kind for kind in Recipe.__subclasses__() if kind.__module__.startswith("divcon.")}
 
 
 def test_the_places_are_listed_by_any_command_and_by_nothing_else_done(photos: Path, tmp_path: Path) -> None:
     for words in (["look", "nowhere"], command(photos, tmp_path / "run"), []):
-        code, said = processes.done(words, {faults.VARIABLE: "list"})
-        assert code == 0 and [line.split()[0] for line in said.splitlines()] == list(faults.POINTS)
-    assert not (tmp_path / "run").exists() and len(faults.POINTS) >= 25
+        code, said = processes.done(words, {failpoints.VARIABLE: "list"})
+        assert code == 0 and [line.split()[0] for line in said.splitlines()] == list(failpoints.POINTS)
+    assert not (tmp_path / "run").exists() and len(failpoints.POINTS) >= 25
 
 
 def test_a_place_that_is_not_there_is_refused_and_one_not_reached_is_said(photos: Path, tmp_path: Path) -> None:
-    code, said = processes.done(["look", str(photos)], {faults.VARIABLE: "stage.saevd"})
+    code, said = processes.done(["look", str(photos)], {failpoints.VARIABLE: "stage.saevd"})
     assert code == 64 and "did you mean stage.saved?" in said
-    code, said = processes.done(["look", str(photos)], {faults.VARIABLE: "stage.saved:2"})
+    code, said = processes.done(["look", str(photos)], {failpoints.VARIABLE: "stage.saved:2"})
     assert code == 0 and "stage.saved:2 was never reached: this command passed there 0 times" in said
 
 
 def test_every_place_is_in_the_code_once_and_is_called_by_its_name() -> None:
     package = Path(divcon.__file__).parent
     text = "\n".join(path.read_text() for path in package.rglob("*.py"))
-    assert {name: text.count(f'faults.at("{name}")') for name in faults.POINTS} == dict.fromkeys(faults.POINTS, 1)
-    assert text.count('faults.at("') == len(faults.POINTS)
+    assert {name: text.count(f'failpoints.at("{name}")') for name in failpoints.POINTS} == dict.fromkeys(
+        failpoints.POINTS, 1
+    )
+    assert text.count('failpoints.at("') == len(failpoints.POINTS)
 
 
 def test_who_asks_for_no_fault_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(faults.VARIABLE, raising=False)
-    for name in faults.POINTS:
-        faults.at(name)
-    assert faults.asked() == ("", 1) and faults.missed() == ""
+    monkeypatch.delenv(failpoints.VARIABLE, raising=False)
+    for name in failpoints.POINTS:
+        failpoints.at(name)
+    assert failpoints.requested() == ("", 1) and failpoints.unreached() == ""
 
 
 def test_a_place_is_died_at_when_it_is_passed_for_the_time_asked_for() -> None:
-    code = "from divcon import faults\nfor i in range(5):\n    print(i, flush=True)\n    faults.at('stage.saved')"
-    env: dict[str, Any] = {"PYTHONPATH": ":".join(sys.path), faults.VARIABLE: "stage.saved:3"}
+    code = (
+        "from divcon import failpoints\nfor i in range(5):\n    print(i, flush=True)\n    failpoints.at('stage.saved')"
+    )
+    env: dict[str, Any] = {"PYTHONPATH": ":".join(sys.path), failpoints.VARIABLE: "stage.saved:3"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (KILLED, "0\n1\n2\n")

@@ -1,4 +1,4 @@
-"""Two pictures are the same by their bytes, and two folders by their real paths: file systems may give one number twice."""
+"""Images are the same by their bytes and folders by their real paths: a file system may give one number twice."""
 
 import os
 from collections.abc import Iterator
@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from divcon.data import scan as scanning
-from divcon.data import tree
 from divcon.data.images import open_images
-from divcon.data.places import Entry, Place
-from divcon.data.tree import walk
+from divcon.data.index import scan as scanning
+from divcon.data.index.scan import path_filter
+from divcon.data.sources import folder
+from divcon.data.sources.folder import walk
+from divcon.data.sources.source import ByteRange, Entry
 
 
 def noise(path: Path, seed: int) -> None:
@@ -22,28 +23,27 @@ def noise(path: Path, seed: int) -> None:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The files that were handed to a decoder."""
+    """The files that were given to a decoder."""
     found: list[bytes] = []
-    judged = scanning.judged
+    check_files = scanning.check_files
 
-    def counted(places: list[Place], **how: int) -> Iterator[object]:
-        found.extend(place.file for place in places)
-        yield from judged(places, **how)
+    def counted(byte_ranges: list[ByteRange], **how: int) -> Iterator[object]:
+        found.extend(byte_range.file for byte_range in byte_ranges)
+        yield from check_files(byte_ranges, **how)
 
-    monkeypatch.setattr(scanning, "judged", counted)
+    monkeypatch.setattr(scanning, "check_files", counted)
     return found
 
 
 @pytest.fixture
 def numbered_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system on which all files have the same number."""
-    entry = tree._entry
+    entry = folder.file_entry
 
-    def alike(path: bytes, item: "os.DirEntry[bytes]") -> "Entry | os.DirEntry[bytes]":
-        found = entry(path, item)
-        return found._replace(inode=7, device=7) if isinstance(found, Entry) else found
+    def alike(name: bytes, file: "os.DirEntry[bytes]") -> Entry:
+        return entry(name, file)._replace(inode=7, device=7)
 
-    monkeypatch.setattr(tree, "_entry", alike)
+    monkeypatch.setattr(folder, "file_entry", alike)
 
 
 @pytest.mark.usefixtures("numbered_alike")
@@ -76,7 +76,7 @@ def test_two_folders_with_one_number_are_both_listed(tmp_path: Path, monkeypatch
         return os.stat_result(found)
 
     monkeypatch.setattr(Path, "stat", alike)
-    assert {entry.path for entry in walk(os.fsencode(tmp_path))} == {b"a/x", b"b/x", b"b/c/x"}
+    assert {entry.path for entry in walk(os.fsencode(tmp_path), path_filter((), ()))} == {b"a/x", b"b/x", b"b/c/x"}
 
 
 def test_links_in_rings_end_and_each_real_folder_is_listed_once(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_links_in_rings_end_and_each_real_folder_is_listed_once(tmp_path: Path) 
     for link, to in (("a/b/up", "root"), ("a/self", "root/a"), ("o1", "out"), ("o2", "out"), ("p", "out/deep")):
         (tmp_path / "root" / link).symlink_to(tmp_path / to)
     (tmp_path / "out/deep/back").symlink_to(tmp_path / "root")
-    found = [entry.path for entry in walk(os.fsencode(tmp_path / "root"))]
+    found = [entry.path for entry in walk(os.fsencode(tmp_path / "root"), path_filter((), ()))]
     assert sorted(found) == [b"a/b/x", b"o1/deep/y"]
 
 

@@ -14,23 +14,24 @@ from test_methods import AT, BATCH, N, built, is_statistic, moved, state, toy_ba
 from torch import Tensor, nn
 
 from divcon import signals
-from divcon.artifacts import read_json
-from divcon.data.views import PRESETS
+from divcon.data.views.presets import PRESETS
 from divcon.errors import DataError, FaultError, StoppedError
-from divcon.fit import checkpoints
-from divcon.fit.guard import Guard
-from divcon.fit.journal import Journal, lines
-from divcon.fit.loop import Training, fit, train_step
-from divcon.fit.optimisers import LARS, Name, optimiser
-from divcon.fit.schedules import IMAGENET, learning_rate, steps_for, warmup_steps
-from divcon.log import Tick
+from divcon.files.integrity import read_json
+from divcon.log import Progress
 from divcon.machine import Machine
-from divcon.method import At, Batch, Outcome, named
+from divcon.methods.contract import Batch, Outcome, Step
 from divcon.methods.moclr import MoCLR
+from divcon.methods.registry import method_named
 from divcon.nets.encoder import EncoderSpec, build
-from divcon.nets.small_maps import with_products
-from divcon.nets.trained import Sight
-from divcon.runs import Work
+from divcon.nets.fast_small_maps import with_fast_small_maps
+from divcon.nets.trained import InputSpec
+from divcon.runs.metrics_file import MetricsFile, read_lines
+from divcon.runs.stage import StageContext
+from divcon.train import checkpoints
+from divcon.train.loop import Training, fit, train_step
+from divcon.train.nonfinite import NonFiniteGuard
+from divcon.train.optimizers import LARS, Name, make_optimizer
+from divcon.train.schedules import IMAGENET, learning_rate, steps_for, warmup_steps
 
 OPTIMIZERS: list[Name] = ["sgd", "adamw", "lars"]
 
@@ -55,7 +56,7 @@ def small_steps(net: nn.Module, optimizer: torch.optim.Optimizer, steps: Sequenc
 def small_training(folder: Path, steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
     """Saved at each of its steps."""
     net = small_net()
-    optimizer = optimiser("adamw", net, 0.01)
+    optimizer = make_optimizer("adamw", net, 0.01)
     for step in range(steps):
         small_steps(net, optimizer, [step])
         checkpoints.save(folder, step + 1, net, optimizer)
@@ -74,11 +75,11 @@ def flip(file: Path, byte: int, bit: int = 0) -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_training_goes_on_from_a_checkpoint_with_the_same_bits(name: Name, tmp_path: Path) -> None:
     net = small_net()
-    optimizer = optimiser(name, net, 0.01)
+    optimizer = make_optimizer(name, net, 0.01)
     small_steps(net, optimizer, range(3))
     checkpoints.save(tmp_path, 3, net, optimizer)
     again = small_net(seed=1)
-    restored = optimiser(name, again, 0.01)
+    restored = make_optimizer(name, again, 0.01)
     assert checkpoints.load(tmp_path, again, restored) == 3
     small_steps(net, optimizer, range(3, 7))
     small_steps(again, restored, range(3, 7))
@@ -101,7 +102,7 @@ def test_damage_is_named_and_the_checkpoint_before_is_taken(
     else:
         path.unlink()
     net = small_net(seed=1)
-    assert checkpoints.load(tmp_path, net, optimiser("adamw", net, 0.01)) == 2
+    assert checkpoints.load(tmp_path, net, make_optimizer("adamw", net, 0.01)) == 2
     assert moved(state(small_training(tmp_path / "other", 2)[0]), net) == set()
     assert "step-00000003 is damaged" in caplog.text and (file == "MANIFEST.json" or file in caplog.text)
 
@@ -124,7 +125,7 @@ def test_when_all_checkpoints_are_damaged_it_begins_anew_with_nothing_of_them(tm
     for checkpoint in tmp_path.glob("step-*"):
         flip(checkpoint / "optimizer.safetensors", -1)
     net = small_net(seed=1)
-    optimizer = optimiser("adamw", net, 0.01)
+    optimizer = make_optimizer("adamw", net, 0.01)
     assert checkpoints.load(tmp_path, net, optimizer) == 0
     assert moved(state(small_net(seed=1)), net) == set() and not optimizer.state_dict()["state"]
 
@@ -168,24 +169,24 @@ def test_a_damaged_checkpoint_changes_no_bit_of_the_end(tmp_path: Path) -> None:
 
 def test_a_resume_cuts_the_journal_back_to_its_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    journal = Journal(path, 0)
+    journal = MetricsFile(path, 0)
     for step in range(6):
         journal.write({"step": step, "loss": 1 / 3})
     with path.open("a") as file:
         file.write('{"step": 6, "lo')
-    Journal(path, 4).write({"step": 4, "loss": 2.0})
-    assert lines(path) == [*({"step": step, "loss": 1 / 3} for step in range(4)), {"step": 4, "loss": 2.0}]
+    MetricsFile(path, 4).write({"step": 4, "loss": 2.0})
+    assert read_lines(path) == [*({"step": step, "loss": 1 / 3} for step in range(4)), {"step": 4, "loss": 2.0}]
     assert path.read_text().endswith("}\n") and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_training_that_begins_anew_forgets_the_journal(tmp_path: Path) -> None:
-    Journal(tmp_path / "m", 0).write({"step": 0})
-    Journal(tmp_path / "m", 0)
-    assert lines(tmp_path / "m") == [] == lines(tmp_path / "never")
+    MetricsFile(tmp_path / "m", 0).write({"step": 0})
+    MetricsFile(tmp_path / "m", 0)
+    assert read_lines(tmp_path / "m") == [] == read_lines(tmp_path / "never")
 
 
 def test_the_journal_says_what_was_done(tmp_path: Path) -> None:
-    first, *_, last = trained("distil", tmp_path, 5)
+    first, *_, last = trained("distill", tmp_path, 5)
     assert first.keys() >= {"step", "epoch", "loss", "lr", "images_per_second", "data_wait", "base", "expert"}
     assert (first["step"], last["step"], last["epoch"]) == (0, 4, 4 * BATCH // N) and 0 < last["data_wait"] < 1
     assert first["loss"] == pytest.approx((first["base"] + first["expert"]) / 2, rel=1e-5)
@@ -221,15 +222,15 @@ def test_lars_takes_a_gradient_of_zero_for_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("method", ["moclr", "distil"])
+@pytest.mark.parametrize("method", ["moclr", "distill"])
 def test_weights_decay_and_biases_and_norms_do_not(name: Name, method: str) -> None:
-    """Where the gradient is next to nothing, nothing but decay moves a tensor. (Where it is nothing at all, LARS rests.)"""
+    """Only decay moves a tensor whose gradient is near zero. (LARS does not move one whose gradient is zero.)"""
     one = built(method)
     with torch.no_grad():
         for p in one.parameters():
             p.add_(0.5)
     before = state(one)
-    optimizer = optimiser(name, one, 0.1)
+    optimizer = make_optimizer(name, one, 0.1)
     for p in trainable(one).values():
         p.grad = torch.full_like(p, 1e-30 if name.startswith("lar") and p.ndim > 1 else 0.0)
     for group in optimizer.param_groups:
@@ -245,7 +246,7 @@ def test_weights_decay_and_biases_and_norms_do_not(name: Name, method: str) -> N
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_what_takes_no_gradient_is_not_the_optimizers(name: Name) -> None:
     method = built("moclr")
-    held = {id(p) for group in optimiser(name, method, 0.1).param_groups for p in group["params"]}
+    held = {id(p) for group in make_optimizer(name, method, 0.1).param_groups for p in group["params"]}
     assert held == {id(p) for p in trainable(method).values()}
     assert all(key.startswith("net.") for key in trainable(method))
 
@@ -298,7 +299,7 @@ class Broken(MoCLR):
         super().__init__(build(EncoderSpec("slim10_w8"), 16), N, hidden=32, dim=16)
         self.at_step, self.where = at_step, where
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
+    def forward(self, batch: Batch, at: Step) -> Outcome:
         outcome = super().forward(batch, at)
         weight = next(iter(self.net.parameters()))
         if at.step != self.at_step:
@@ -311,7 +312,7 @@ class Broken(MoCLR):
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 def test_what_is_not_finite_stops_before_the_weights_move(where: str) -> None:
     method = Broken(AT.step, where)
-    optimizer = optimiser("sgd", method, 0.1)
+    optimizer = make_optimizer("sgd", method, 0.1)
     before, batch = state(method), toy_batch("moclr")
     with pytest.raises(FaultError, match="at step 3; the weights were not moved") as caught:
         train_step(method, optimizer, batch, AT, 1.0, Machine())
@@ -322,20 +323,20 @@ def test_what_is_not_finite_stops_before_the_weights_move(where: str) -> None:
 
 
 def test_after_a_fault_the_checkpoints_are_those_of_before(tmp_path: Path) -> None:
-    work = Work(tmp_path, "base", Machine(), tmp_path, save_every=0)
+    work = StageContext(tmp_path, "base", Machine(), tmp_path, save_every=0)
     with pytest.raises(FaultError):
-        fit(work, Broken(3, "loss"), toy_pixels(), Training(6 * BATCH, BATCH), PRESETS["mild"](16), Sight(16))
+        fit(work, Broken(3, "loss"), toy_pixels(), Training(6 * BATCH, BATCH), PRESETS["mild"](16), InputSpec(16))
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000002", "step-00000003"]
-    assert [line["step"] for line in lines(tmp_path / "metrics.jsonl")] == [0, 1, 2]
+    assert [line["step"] for line in read_lines(tmp_path / "metrics.jsonl")] == [0, 1, 2]
 
 
 def test_asked_to_stop_it_finishes_the_step_saves_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     trained("moclr", whole, 5)
     asked: list[int] = []
-    monkeypatch.setattr(signals, "_asked", asked)
+    monkeypatch.setattr(signals, "_received", asked)
 
-    def watch(tick: Tick) -> None:
+    def watch(tick: Progress) -> None:
         if tick.unit == "steps" and tick.done == 2:
             asked.append(15)
 
@@ -357,17 +358,17 @@ def test_checkpoints_are_made_as_often_as_asked_and_at_the_end(tmp_path: Path) -
 
 
 def test_a_training_notes_what_it_took(tmp_path: Path) -> None:
-    work = Work(tmp_path, "base", Machine(), tmp_path)
-    fit(work, built("moclr"), toy_pixels(), Training(3.4 * BATCH, BATCH), PRESETS["mild"](16), Sight(16))
-    assert (work.notes["steps"], work.notes["images_seen"]) == (3, 3 * BATCH)
-    assert 50 < work.notes["peak_rss_mb"] < 50_000 and work.notes["images_per_second"] > 0
-    assert work.notes["loss"] == lines(tmp_path / "metrics.jsonl")[-1]["loss"]
+    work = StageContext(tmp_path, "base", Machine(), tmp_path)
+    summary = fit(work, built("moclr"), toy_pixels(), Training(3.4 * BATCH, BATCH), PRESETS["mild"](16), InputSpec(16))
+    assert (summary.steps, summary.images_seen) == (3, 3 * BATCH)
+    assert 50 < summary.peak_rss_mb < 50_000 and (summary.images_per_second or 0) > 0
+    assert summary.loss == read_lines(tmp_path / "metrics.jsonl")[-1]["loss"]
 
 
 def test_one_image_is_too_few_to_train_on(tmp_path: Path) -> None:
-    work = Work(tmp_path, "experts/3", Machine(), tmp_path)
+    work = StageContext(tmp_path, "experts/3", Machine(), tmp_path)
     with pytest.raises(DataError, match=r"experts/3: 1 images are too few"):
-        fit(work, built("moclr"), toy_pixels(1), Training(64, BATCH), PRESETS["mild"](16), Sight(16))
+        fit(work, built("moclr"), toy_pixels(1), Training(64, BATCH), PRESETS["mild"](16), InputSpec(16))
 
 
 def test_where_the_seed_of_a_process_stands_changes_nothing(tmp_path: Path) -> None:
@@ -376,18 +377,18 @@ def test_where_the_seed_of_a_process_stands_changes_nothing(tmp_path: Path) -> N
         method = built("moclr")
         torch.manual_seed(elsewhere)
         np.random.seed(elsewhere)
-        work = Work(tmp_path / str(elsewhere), "base", Machine(readers=elsewhere), tmp_path)
+        work = StageContext(tmp_path / str(elsewhere), "base", Machine(workers=elsewhere), tmp_path)
         work.folder.mkdir()
-        fit(work, method, toy_pixels(), Training(4 * BATCH, BATCH), PRESETS["byol"](16), Sight(16))
+        fit(work, method, toy_pixels(), Training(4 * BATCH, BATCH), PRESETS["byol"](16), InputSpec(16))
         ends.append(torch.cat([p.flatten() for p in method.parameters()]))
     assert torch.equal(ends[0], ends[1])
 
 
 def test_a_fault_that_is_read_late_has_moved_nothing_either() -> None:
-    """As on a GPU: the next step is begun before this one's fault is read."""
+    """The next step begins before the fault of this one is read, as on a GPU."""
     method = Broken(AT.step, "loss")
-    optimizer = optimiser("adamw", method, 0.1)
-    guard, batch, before = Guard(optimizer, late=True), toy_batch("moclr"), state(method)
+    optimizer = make_optimizer("adamw", method, 0.1)
+    guard, batch, before = NonFiniteGuard(optimizer, late=True), toy_batch("moclr"), state(method)
     train_step(method, optimizer, batch, AT, 1.0, Machine(), guard)
     with pytest.raises(FaultError, match="at step 3; the weights were not moved"):
         train_step(method, optimizer, batch, dataclasses.replace(AT, step=4), 1.0, Machine(), guard)
@@ -397,32 +398,34 @@ def test_a_fault_that_is_read_late_has_moved_nothing_either() -> None:
 @pytest.mark.parametrize("name", ["sgd", "adamw", "lars"])
 def test_after_a_fault_nothing_moves_again_until_it_is_read(name: Name) -> None:
     method = Broken(AT.step, "gradient")
-    optimizer = optimiser(name, method, 0.1)
+    optimizer = make_optimizer(name, method, 0.1)
     batch, before = toy_batch("moclr"), state(method)
-    guard = Guard(optimizer, late=True)
+    guard = NonFiniteGuard(optimizer, late=True)
     train_step(method, optimizer, batch, AT, 1.0, Machine(), guard)
     with pytest.raises(FaultError):
-        guard.settle()
+        guard.check_last_step()
     assert {key for key in moved(before, method) if not is_statistic(key)} == set()
-    guard.late, guard.seen = True, dataclasses.replace(guard.seen, at=AT) if guard.seen else None
+    guard.late, guard.last = True, dataclasses.replace(guard.last, at=AT) if guard.last else None
     with pytest.raises(FaultError):
         train_step(method, optimizer, batch, dataclasses.replace(AT, step=4), 1.0, Machine(), guard)
     assert {key for key in moved(before, method) if not is_statistic(key)} == set()
 
 
-PLAIN = Machine(precision="fp32", channels_last=False, shortcuts=False)
+PLAIN = Machine(precision="fp32", channels_last=False, fast_small_maps=False)
 FAST = Machine(precision="bf16")
 RATE = 3e-5
 
 
 def losses_on_one_batch(name: str, machine: Machine, steps: int = 3) -> list[float]:
-    """Of plain gradient descent at a rate so low that rounding has nothing to grow on, whatever the processor."""
+    """The losses of plain gradient descent, with a learning rate so low that rounding errors do not grow."""
     torch.manual_seed(0)
     encoder = build(EncoderSpec("slim10_w32"), 16)
-    method = named(name)(with_products(encoder) if machine.shortcuts else encoder, 64, hidden=32, dim=16)
-    machine.put(method).train()
-    optimizer, batch = optimiser("sgd", method, 0.0), toy_batch(name)
-    ats = [At(step, steps, 0) for step in range(steps)]
+    method = method_named(name)(
+        with_fast_small_maps(encoder) if machine.fast_small_maps else encoder, 64, hidden=32, dim=16
+    )
+    machine.to_device(method).train()
+    optimizer, batch = make_optimizer("sgd", method, 0.0), toy_batch(name)
+    ats = [Step(step, steps, 0) for step in range(steps)]
     return [float(train_step(method, optimizer, batch, at, RATE, machine).loss.detach()) for at in ats]
 
 

@@ -42,10 +42,12 @@ from formats_made import (
 )
 from PIL import Image
 
-from divcon.data import formats, judging
-from divcon.data.decode import Rejected, fitted, seen, shrunk
-from divcon.data.relaid import rewritten
-from divcon.data.tiff import directory as directory_of
+from divcon.data.decoding import formats
+from divcon.data.decoding.decode import decode, decode_shrunk, fitted_size
+from divcon.data.decoding.rejection import Rejected
+from divcon.data.decoding.tiff_directory import read_directory
+from divcon.data.decoding.tiff_rewrite import rewrite
+from divcon.data.index import validate
 
 DOCS = Path(__file__).parents[1] / "docs/formats.md"
 Reader = Callable[[bytes], Pixels]
@@ -57,7 +59,7 @@ def opencv(data: bytes) -> Pixels:
 
 
 def by_tifffile(data: bytes) -> Pixels:
-    """Of 8 or 16 bits, planes in front or behind; what is not RGB is gray."""
+    """Read 8 or 16 bits, with planes first or last; an image that is not RGB is gray."""
     values = tifffile.imread(io.BytesIO(data))
     values = (values >> 8).astype(np.uint8) if values.dtype == np.uint16 else values
     if values.ndim == 3 and values.shape[0] < 8:
@@ -74,7 +76,7 @@ def by_webp(data: bytes) -> Pixels:
 
 
 def pillow(data: bytes) -> Pixels:
-    """Of formats that are read here without it."""
+    """Read formats that divcon reads without Pillow."""
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
@@ -82,7 +84,7 @@ SAID = {opencv: "OpenCV", pillow: "Pillow", by_tifffile: "tifffile", by_avif: "i
 
 
 class Row(NamedTuple):
-    """A file, what becomes of it, and who else says so. Without a picture it is rejected, for a `reason`."""
+    """A file, the expected pixels, and another reader to compare with. Without pixels it is rejected for `reason`."""
 
     format: str
     file: str
@@ -128,7 +130,7 @@ FAINT_COLOR = deep(COLOR, 4095)
 
 
 def stretched(values: np.ndarray) -> Pixels:
-    """The rule, by sorting: 0.1 % and 99.9 % become black and white."""
+    """Apply the rule by sorting: 0.1 % and 99.9 % become black and white."""
     ranked = np.sort(values.ravel())
     low, high = (int(ranked[int(np.ceil(share * len(ranked))) - 1]) for share in (0.001, 0.999))
     return np.round(np.clip((values.astype(float) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
@@ -149,7 +151,7 @@ JPEG_ROWS = [
     used("JPEG", "EXIF orientation 2 to 8", saved("JPEG", LYING, quality=95, subsampling=0, exif=exif(6)), COLOR, 2, becomes="used, upright"),
     used("JPEG", "a color profile (ICC)", saved("JPEG", COLOR, quality=95, subsampling=0, icc_profile=bytes(300)), COLOR, 2, opencv,
          becomes="used; the profile is not applied"),
-    used("JPEG", "several pictures (MPO)", saved("MPO", Image.fromarray(COLOR), quality=95, subsampling=0, save_all=True,
+    used("JPEG", "several images (MPO)", saved("MPO", Image.fromarray(COLOR), quality=95, subsampling=0, save_all=True,
          append_images=[Image.fromarray(COLOR[::-1])]), COLOR, 2, becomes="used: the first; `frames=N`", notes="frames=2"),
     used("JPEG", "white space, NUL or a byte order mark before it", b"\xef\xbb\xbf\r\n\0" + jpeg(COLOR, subsampling="444"), COLOR, 2,
          becomes="used; `leading_bytes`", notes="leading_bytes"),
@@ -207,7 +209,7 @@ WEB_ROWS = [
     used("WebP", "alpha", saved("WEBP", np.dstack([COLOR, DISC]), lossless=True, exact=True), on(255, COLOR, DISC), becomes="used, on white"),
     used("WebP", "EXIF orientation", saved("WEBP", LYING, lossless=True, exif=exif(6)), COLOR, becomes="used, upright"),
     used("WebP", "moving", saved("WEBP", COLOR, lossless=True, **FRAMES), COLOR, becomes="used: the first; `frames=N`", notes="frames=2"),
-    used("GIF", "one picture", saved("GIF", Image.fromarray(GRAY)), gray(GRAY), 0, opencv),
+    used("GIF", "one image", saved("GIF", Image.fromarray(GRAY)), gray(GRAY), 0, opencv),
     used("GIF", "interlaced", saved("GIF", Image.fromarray(GRAY), interlace=1), gray(GRAY), 0, opencv),
     used("GIF", "a first frame smaller than the whole", made.on_larger_canvas(saved("GIF", Image.fromarray(GRAY))),
          gray(np.pad(GRAY, ((12, 10), (10, 16)))), 0, opencv, becomes="used, in the GIF's own background"),
@@ -277,10 +279,10 @@ WHOLE = saved("JPEG", COLOR, quality=95, subsampling=0)
 
 
 def shortened(data: bytes) -> bytes:
-    """Of its one strip the first half, and a directory that says so: what it says agrees with what is there."""
-    directory = directory_of(data)
+    """The first half of the only strip, and a directory that gives this length: both agree."""
+    directory = read_directory(data)
     (length,) = directory.tags[279]
-    return rewritten(directory, {279: [length // 2]})
+    return rewrite(directory, {279: [length // 2]})
 
 
 COMPRESSED = {
@@ -353,8 +355,8 @@ TIFF_ROWS = [
     used("TIFF", "JPEG inside, gray", tiff(GRAY, compression="jpeg", compressionargs={"level": 95}), gray(GRAY), 2, by_tifffile),
     used("TIFF", "old JPEG inside, whole", tags({**RAW_TAGS, 259: [6], 262: [6], 512: [1], 513: [8], 514: [len(WHOLE)], 530: [1, 1]}, [WHOLE]),
          COLOR, 2),
-    used("TIFF", "a thumbnail first, the picture behind it", made.two_pages(tags({**RAW_TAGS, 254: [1], 256: [16], 257: [12], 278: [12]},
-         [COLOR[::4, ::4].tobytes()]), RAW_TAGS, COLOR.tobytes()), COLOR, becomes="used: the picture", notes="frames=2"),
+    used("TIFF", "a thumbnail first, the image behind it", made.two_pages(tags({**RAW_TAGS, 254: [1], 256: [16], 257: [12], 278: [12]},
+         [COLOR[::4, ::4].tobytes()]), RAW_TAGS, COLOR.tobytes()), COLOR, becomes="used: the image", notes="frames=2"),
     used("TIFF", "YCbCr, not subsampled", tags({**RAW_TAGS, 262: [6], 530: [1, 1]}, [np.asarray(Image.fromarray(COLOR).convert("YCbCr"))
          .tobytes()]), COLOR, 2),
     used("TIFF", "orientation 2 to 8", tags({**RAW_TAGS, 256: [48], 257: [64], 274: [6], 278: [64]}, [LYING.tobytes()]), COLOR,
@@ -388,7 +390,7 @@ OTHER_ROWS = [
     refused("JPEG XL", "with or without boxes", imagecodecs.jpegxl_encode(COLOR), "format_not_allowed", "JPEG XL"),
     refused("PAM, PFM", "any", b"Pf\n64 48\n-1.0\n" + bytes(64 * 48 * 4), "format_not_allowed", "PFM"),
     refused("PSD, EPS, PDF, FITS, OpenEXR, Radiance HDR, DDS, XCF, QOI, ICO, ICNS, JPEG XR", "any", b"v/1\1" + bytes(60), "format_not_allowed"),
-    refused("MP3, AppleDouble, film", "with a picture in it", b"ID3\4\0\0\0\0\x0f\x76APIC" + jpeg(COLOR) + bytes(400), "not_an_image"),
+    refused("MP3, AppleDouble, film", "with a image in it", b"ID3\4\0\0\0\0\x0f\x76APIC" + jpeg(COLOR) + bytes(400), "not_an_image"),
     refused("WAV, AVI", "any", b"RIFF" + struct.pack("<I", 2036) + b"WAVEfmt " + bytes(2032), "not_an_image"),
     refused("XPM, SGI", "any", b"/* XPM */\nstatic char *x[] = {\n" + bytes(60), "format_not_allowed", "XPM"),
     refused("TGA, PCX, XBM", "any: they have no certain signature", saved("TGA", COLOR), "not_an_image"),
@@ -407,29 +409,29 @@ def apart(one: Pixels, other: Pixels) -> float:
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.picture is not None], ids=named)
-def test_a_file_becomes_the_picture_that_was_written_and_that_another_reader_sees(row: Row) -> None:
+def test_a_file_becomes_the_image_that_was_written_and_that_another_reader_sees(row: Row) -> None:
     assert row.picture is not None
-    picture = seen(row.data).picture
+    picture = decode(row.data).pixels
     assert apart(picture, row.picture) <= row.within
-    assert row.notes in judging._judge_bytes(row.data, b"", judging.Verdict()).detail
+    assert row.notes in validate.check_bytes(row.data, b"", validate.Verdict()).detail
     if row.other:
         assert apart(picture, row.other(row.data)) <= min(row.within, 2)
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.picture is not None], ids=named)
-def test_shrunk_or_not_it_is_the_same_picture(row: Row) -> None:
-    picture = seen(row.data).picture
-    assert np.array_equal(shrunk(row.data, 1000), picture) or row.format == "JPEG"
+def test_shrunk_or_not_it_is_the_same_image(row: Row) -> None:
+    picture = decode(row.data).pixels
+    assert np.array_equal(decode_shrunk(row.data, 1000), picture) or row.format == "JPEG"
     small = np.asarray(
-        Image.fromarray(picture).resize(fitted(picture.shape[1], picture.shape[0], 16), Image.Resampling.BOX)
+        Image.fromarray(picture).resize(fitted_size(picture.shape[1], picture.shape[0], 16), Image.Resampling.BOX)
     )
-    assert apart(shrunk(row.data, 16), small) < 12
+    assert apart(decode_shrunk(row.data, 16), small) < 12
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.picture is None], ids=named)
 def test_what_is_not_read_is_rejected_for_its_own_reason(row: Row) -> None:
-    for do in (seen, lambda data: shrunk(data, 16)):
-        if row.reason == "one_color" and do is not seen:
+    for do in (decode, lambda data: decode_shrunk(data, 16)):
+        if row.reason == "one_color" and do is not decode:
             continue
         with pytest.raises(Rejected, match=row.notes) as error:
             do(row.data)
@@ -450,7 +452,7 @@ def test_what_is_not_read_is_rejected_for_its_own_reason(row: Row) -> None:
 )
 def test_what_begins_like_one_of_our_formats_is_named_for_what_it_is(data: bytes, reason: str) -> None:
     with pytest.raises(Rejected) as error:
-        seen(data)
+        decode(data)
     assert error.value.reason == reason
 
 
@@ -462,9 +464,10 @@ def test_the_table_in_the_docs_is_the_one_that_is_tested() -> None:
 WITHOUT = """
 import sys
 sys.modules["pi_heif"] = None
-from divcon.data import decode, judging
-verdict = judging._judge_bytes(open(sys.argv[1], "rb").read(), b"", judging.Verdict())
-print(verdict.reason, verdict.detail, decode.DECODING, sep="|")
+from divcon.data.decoding import formats
+from divcon.data.index import validate
+verdict = validate.check_bytes(open(sys.argv[1], "rb").read(), b"", validate.Verdict())
+print(verdict.reason, verdict.detail, formats.DECODER_VERSIONS, sep="|")
 """
 
 
@@ -472,7 +475,7 @@ def test_without_its_extra_a_heic_says_what_to_type_and_is_looked_at_again_with_
     command = [sys.executable, "-c", WITHOUT, str(made.PICTURES / "plain.heic")]
     reason, detail, decoding = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("|")
     assert reason == "needs_extra" and "pip install 'divcon[heif]'" in detail
-    assert decoding.strip() != formats.DECODING  # what a scan remembers is kept under this
+    assert decoding.strip() != formats.DECODER_VERSIONS  # what a scan remembers is kept under this
 
 
 @pytest.mark.parametrize("cut", [0.1, 0.5, 0.99])
@@ -480,11 +483,12 @@ def test_without_its_extra_a_heic_says_what_to_type_and_is_looked_at_again_with_
     "row", [*WEB_ROWS, *PNM_ROWS, *(row for row in TIFF_ROWS if row.picture is not None)], ids=named
 )
 def test_no_part_of_a_file_passes_for_the_whole(row: Row, cut: float) -> None:
-    """What may be missing is what says nothing of the picture, or of what is behind it."""
+    """Only bytes without pixels may be missing, or bytes behind the image."""
     if row.format not in ("GIF", "WebP") and "several pages" not in row.file:
         with contextlib.suppress(Rejected):
             assert (
-                np.array_equal(seen(row.data[: int(len(row.data) * cut)]).picture, seen(row.data).picture) and cut > 0.9
+                np.array_equal(decode(row.data[: int(len(row.data) * cut)]).pixels, decode(row.data).pixels)
+                and cut > 0.9
             )
 
 
@@ -503,7 +507,7 @@ SIZES = {
 def test_a_bomb_of_any_format_is_refused_by_its_header(kind: str) -> None:
     data = SIZES[kind](made.read("plain.heic") if kind == "HEIC" else saved("AVIF", COLOR))
     tracemalloc.start()
-    for do in (seen, lambda data: shrunk(data, 16)):
+    for do in (decode, lambda data: decode_shrunk(data, 16)):
         with pytest.raises(Rejected) as error:
             do(data)
         assert error.value.reason == "too_many_pixels"
@@ -512,16 +516,16 @@ def test_a_bomb_of_any_format_is_refused_by_its_header(kind: str) -> None:
 
 
 def test_a_preview_never_passes_for_the_photograph() -> None:
-    """A camera's raw file begins with a small picture, and marks it in one of these ways."""
+    """A camera's raw file begins with a small image, and marks it in one of these ways."""
     for own in ({254: [1], 330: [8]}, {50706: [1, 4]}, {33421: [2, 2]}):
         with pytest.raises(Rejected, match="develop it") as error:
-            seen(tags({**RAW_TAGS, **own}, [COLOR.tobytes()]))
+            decode(tags({**RAW_TAGS, **own}, [COLOR.tobytes()]))
         assert error.value.reason == "format_not_allowed"
 
 
 def test_a_page_with_smaller_copies_of_itself_is_no_camera_raw() -> None:
-    """Microscopes and maps write these: the first directory is the whole picture, others are below it."""
-    assert np.array_equal(seen(tags({**RAW_TAGS, 254: [0], 330: [8]}, [COLOR.tobytes()])).picture, COLOR)
+    """Microscopes and maps write these: the first directory is the whole image, and others are below it."""
+    assert np.array_equal(decode(tags({**RAW_TAGS, 254: [0], 330: [8]}, [COLOR.tobytes()])).pixels, COLOR)
 
 
 def test_no_flipped_byte_of_a_new_format_gets_past_the_reasons() -> None:
@@ -533,5 +537,5 @@ def test_no_flipped_byte_of_a_new_format_gets_past_the_reasons() -> None:
         for at in rng.integers(0, len(row.data), 10):
             data = bytearray(row.data)
             data[at] ^= 1 << rng.integers(8)
-            verdict = judging._judge_bytes(bytes(data), b"", judging.Verdict())
-            assert verdict.looks or verdict.reason.isidentifier()
+            verdict = validate.check_bytes(bytes(data), b"", validate.Verdict())
+            assert verdict.thumbnail or verdict.reason.isidentifier()

@@ -1,5 +1,5 @@
-"""The host program: a notebook, a sweep, another library's training. What it has set changes no bit of a run, and is
-afterwards as it was; what it draws next is what it would have drawn; what it hands over is understood."""
+"""The host program: a notebook, a sweep, another library's training. Its settings change no bit of a run and are restored; its
+random numbers are the same as without us; its numbers and paths are converted."""
 
 import contextlib
 import io
@@ -20,10 +20,10 @@ from conftest import TINY
 from PIL import Image, ImageFile
 
 import divcon
-from divcon import ambient, log
-from divcon.artifacts import sha256
+from divcon import host_settings, log
 from divcon.errors import DataError, InputError, InterruptError, StoppedError, UsageError
-from divcon.signals import listening, stop_here
+from divcon.files.integrity import sha256
+from divcon.signals import deferred_signals, stop_if_requested
 
 STEPS = {**TINY, "recipe": "moclr", "epochs": 0.2}
 for name in ("clusters.k", "clusters.smallest"):
@@ -78,7 +78,7 @@ def seeded(seed: int) -> None:
 
 
 def surroundings() -> list[Any]:
-    """All that a host may have set, as far as it can be read."""
+    """Return the settings of the process that can be read."""
     return [
         torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(),
         torch.is_autocast_enabled("cpu"), torch.get_default_device(), torch.get_deterministic_debug_mode(),
@@ -106,7 +106,7 @@ def test_weights_that_were_cast_are_not_used_again_after_a_step_inside_the_hosts
         with torch.autocast("cpu", torch.bfloat16):
             return layer(x).float()
 
-    with torch.autocast("cpu", torch.bfloat16), ambient.ours():
+    with torch.autocast("cpu", torch.bfloat16), host_settings.set_aside():
         first = step()
         with torch.no_grad():
             layer.weight += 1
@@ -179,12 +179,12 @@ def test_to_import_all_of_it_changes_nothing_in_the_process() -> None:
 
 
 class Interrupting:
-    """A user who presses Ctrl-C once a training has begun."""
+    """Send a signal to this process when a training has begun, as a user's Ctrl-C."""
 
     def __init__(self, number: int):
         self.number, self.pressed = number, False
 
-    def __call__(self, tick: log.Tick) -> None:
+    def __call__(self, tick: log.Progress) -> None:
         if not self.pressed and tick.what.startswith("base"):
             self.pressed = True
             os.kill(os.getpid(), self.number)
@@ -216,23 +216,23 @@ def test_sigterm_is_an_error_that_says_what_is_saved(
 
 
 def test_a_ctrl_c_that_comes_too_late_to_stop_anything_is_not_swallowed() -> None:
-    with pytest.raises(KeyboardInterrupt), listening():
+    with pytest.raises(KeyboardInterrupt), deferred_signals():
         os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_ctrl_c_that_comes_after_sigterm_is_ctrl_c() -> None:
-    with pytest.raises(KeyboardInterrupt, match="SIGINT"), listening():
+    with pytest.raises(KeyboardInterrupt, match="SIGINT"), deferred_signals():
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
-        stop_here("all is saved")
+        stop_if_requested("all is saved")
 
 
 def test_a_signal_that_the_host_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with listening():
+        with deferred_signals():
             os.kill(os.getpid(), signal.SIGINT)
-            stop_here("all is saved")
+            stop_if_requested("all is saved")
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
@@ -240,11 +240,11 @@ def test_a_signal_that_the_host_ignores_stays_ignored() -> None:
 
 def test_numbers_of_numpy_and_torch_are_numbers(photos: Path, tmp_path: Path) -> None:
     plain: dict[str, Any] = {
-        "seed": 1, "base.lr": 0.5, "epochs": 0.1, "mean": [0.5, 0.25, 0.5], "shortcuts": True, "save_every": 3,
+        "seed": 1, "base.lr": 0.5, "epochs": 0.1, "mean": [0.5, 0.25, 0.5], "fast_small_maps": True, "save_every": 3,
     }  # fmt: skip
     theirs = {
         "seed": np.arange(3)[1], "base.lr": np.float32(0.5), "epochs": np.float64(0.1), "mean": np.array([0.5, 0.25, 0.5]),
-        "shortcuts": np.bool_(True), "save_every": torch.tensor(3),
+        "fast_small_maps": np.bool_(True), "save_every": torch.tensor(3),
     }  # fmt: skip
     assert trained(photos, tmp_path / "plain", **plain) == trained(photos, tmp_path / "theirs", **theirs)
     again = divcon.run(photos, out=tmp_path / "theirs", **{**STEPS, **plain})
@@ -252,7 +252,7 @@ def test_numbers_of_numpy_and_torch_are_numbers(photos: Path, tmp_path: Path) ->
 
 
 def test_verbs_take_numbers_of_numpy_wherever_they_take_numbers(photos: Path, tmp_path: Path) -> None:
-    scores = divcon.evaluate("random:slim10_w8", photos, tasks=("knn",), seed=np.int64(1), threads=np.int32(1))
+    scores = divcon.evaluate("random:slim10_w8", photos, tasks=("knn",), seed=np.int64(1), workers=np.int32(1))
     assert scores == divcon.evaluate("random:slim10_w8", photos, tasks="knn", seed=1)
     options = {**STEPS, "base.options.temperature": np.float32(0.25), "base.encoder.options": {}}
     assert divcon.run(photos, out=tmp_path / "run", **{**options, "base.options.dim": np.int16(16)}).done
@@ -277,11 +277,11 @@ def test_a_host_that_lets_half_pictures_pass_does_not_get_them(tmp_path: Path, c
 
 
 def test_two_verbs_in_two_threads_do_not_mix_their_random_numbers() -> None:
-    """Each puts the generators back when it ends; if the other were at work then, it would draw other numbers."""
+    """Each restores the generators at its end; a verb that ran at that moment would draw other numbers."""
     inside: list[str] = []
 
     def draws(name: str) -> list[float]:
-        with ambient.ours():
+        with host_settings.set_aside():
             torch.manual_seed(1)
             inside.append(name)
             found = [float(torch.rand(())) for _ in range(200)]
@@ -296,7 +296,7 @@ def test_two_verbs_in_two_threads_do_not_mix_their_random_numbers() -> None:
 
 def test_one_can_ask_how_a_run_goes_while_it_is_at_work_in_another_thread(photos: Path, tmp_path: Path) -> None:
     divcon.run(photos, out=tmp_path / "run", **STEPS)
-    with ThreadPoolExecutor(1) as pool, ambient.ours():
+    with ThreadPoolExecutor(1) as pool, host_settings.set_aside():
         assert pool.submit(divcon.status, tmp_path / "run").result(timeout=60)["images"] == 160
 
 

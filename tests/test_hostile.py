@@ -1,4 +1,4 @@
-"""A folder nobody looked after: what can be used is trained on, everything else is listed with its reason."""
+"""A neglected folder: usable images are trained on, all other files are listed with a reason."""
 
 import csv
 import json
@@ -11,8 +11,8 @@ import pytest
 from conftest import TINY
 from test_collection import REASONS, aged, litter, obey_permissions
 
-from divcon.artifacts import show
-from divcon.data.made import make
+from divcon.data.synthetic import make_collection
+from divcon.files.text import printable
 
 GOOD = 300
 ODD = 9  # of what litter() leaves, these are pictures of their own: strange, but whole
@@ -20,8 +20,8 @@ ODD = 9  # of what litter() leaves, these are pictures of their own: strange, bu
 
 @pytest.fixture(scope="module")
 def pile(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """300 pictures, and one of each of what goes wrong; one of them may not be read."""
-    folder = make(tmp_path_factory.mktemp("hostile") / "pile", GOOD, size=32)
+    """Make 300 images, and one file of each kind that goes wrong; one of them is not readable."""
+    folder = make_collection(tmp_path_factory.mktemp("hostile") / "pile", GOOD, size=32)
     litter(folder, folder / "disc" / "00000.png")
     secret = folder / "bad" / "secret.png"
     secret.write_bytes((folder / "disc" / "00001.jpg").read_bytes())
@@ -30,8 +30,8 @@ def pile(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 
 
 def by_anyone(*words: str) -> "subprocess.CompletedProcess[str]":
-    """A command, by somebody who is not root."""
-    command = [sys.executable, "-m", "divcon.cli", *words]
+    """Run a command as a user who is not root."""
+    command = [sys.executable, "-m", "divcon", *words]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=120, check=False, preexec_fn=obey_permissions
     )
@@ -64,9 +64,9 @@ def test_the_pile_is_trained_on_and_what_was_left_out_is_listed(pile: Path, tmp_
     assert "permission_denied 1" in done.stderr and "too_many_pixels 1" in done.stderr
     images = tmp_path / "run" / "images"
     rejected = {row["path"]: row["reason"] for row in listed(images / "rejected.csv")}
-    assert rejected == {show(path): reason for path, reason in REJECTED.items()}
+    assert rejected == {printable(path): reason for path, reason in REJECTED.items()}
     duplicates = {row["path"]: row["same_as"] for row in listed(images / "duplicates.csv") if row["kind"] == "copy"}
-    assert duplicates == {show(path): "disc/00000.png" for path in DUPLICATES}
+    assert duplicates == {printable(path): "disc/00000.png" for path in DUPLICATES}
     assert json.loads((tmp_path / "run" / "run.json").read_text())["used"] == GOOD + ODD
 
 

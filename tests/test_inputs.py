@@ -1,6 +1,6 @@
-"""Everything that lies in folders nobody looked after, by the numbers of docs/promises.md: what becomes of each.
+"""The files of neglected folders, by their numbers in docs/promises.md: each is used, or rejected with a reason.
 
-Every file is made here. All of it is looked through once, by somebody who is not root.
+Every file is made here. They are scanned once, by a user who is not root.
 """
 
 import contextlib
@@ -32,24 +32,27 @@ from test_collection import aged, served
 from test_decode import chunk, close, encoded, flipped, png, scene, stored
 from test_hostile import by_anyone
 
-from divcon.artifacts import show
-from divcon.data import child, images, judging, patience
-from divcon.data.child import judged
-from divcon.data.decode import rgb, shrunk
-from divcon.data.formats import HEIF
+from divcon.data import images
+from divcon.data.decoding.decode import decode, decode_shrunk
+from divcon.data.decoding.formats import HEIF
 from divcon.data.images import Images, open_images
-from divcon.data.index import Index
-from divcon.data.made import make
-from divcon.data.pixels import open_pixels
-from divcon.data.places import Place
-from divcon.data.tree import Tree
+from divcon.data.index import validate, worker_pool
+from divcon.data.index.index import Index
+from divcon.data.index.scan import path_filter
+from divcon.data.index.worker_pool import check_files
+from divcon.data.pixels.pixel_cache import open_pixels
+from divcon.data.sources import retry
+from divcon.data.sources.folder import Folder
+from divcon.data.sources.source import ByteRange
+from divcon.data.synthetic import make_collection
 from divcon.errors import DataError
+from divcon.files.text import printable
 
 Pixels = NDArray[np.uint8]
 
 
 class Row(NamedTuple):
-    """A file, and what has to become of it: used (as `picture`, with `notes`), or rejected for a reason."""
+    """A file and its expected result: used (as `picture`, with the warnings `notes`), or rejected for a reason."""
 
     number: int
     name: bytes
@@ -64,7 +67,7 @@ class Row(NamedTuple):
 
 
 def own(n: int) -> Pixels:
-    """A picture like no other here."""
+    """An image that differs from all others here."""
     return np.ascontiguousarray(np.roll(scene(), 7 * n % 90, axis=1))
 
 
@@ -73,7 +76,7 @@ def saved(kind: str, n: int, **options: Any) -> bytes:
 
 
 def deep_tiff(n: int, strip: int = 60) -> bytes:
-    """A picture in 16 bits a colour, as Pillow does not write them; its one strip has so many of its 60 rows."""
+    """A TIFF of 16 bits a color, which Pillow can't write; its one strip has `rows` of its 60 rows."""
     wide = np.repeat(own(n).astype("<u2") * 257, 1)
     height, width = own(n).shape[:2]
     entries = [
@@ -129,7 +132,7 @@ def dng() -> bytes:
     return tags(preview, [own(39).tobytes()])
 
 
-JPEG, SCANS, GREY = saved("JPEG", 5), saved("JPEG", 5, progressive=True), own(20)[:, :, 0]
+JPEG, SCANS, GRAY = saved("JPEG", 5), saved("JPEG", 5, progressive=True), own(20)[:, :, 0]
 DEEP = np.broadcast_to(np.linspace(0, 65535, 90).round().astype(np.uint16), (60, 90)).copy()
 CLEAR, WINDOW = own(21) // 2, own(21) // 2
 CLEAR[:, :30], WINDOW[:, :30] = (255, 0, 255), 255
@@ -168,9 +171,9 @@ ROWS = [
     Row(18, b"long.JPEG", saved("JPEG", 21), picture=own(21)),
     Row(18, b"upper.JPG", saved("JPEG", 22), picture=own(22)),
     Row(19, b"cmyk.jpg", encoded("JPEG", Image.fromarray(own(19)).convert("CMYK"), quality=95), picture=own(19)),
-    Row(20, b"grey.jpg", encoded("JPEG", Image.fromarray(GREY), quality=95), picture=np.dstack([GREY] * 3)),
-    Row(20, b"la.png", encoded("PNG", Image.merge("LA", [Image.fromarray(GREY), Image.new("L", (90, 60), 128)])),
-        picture=on_white(np.dstack([GREY] * 3), 128)),
+    Row(20, b"gray.jpg", encoded("JPEG", Image.fromarray(GRAY), quality=95), picture=np.dstack([GRAY] * 3)),
+    Row(20, b"la.png", encoded("PNG", Image.merge("LA", [Image.fromarray(GRAY), Image.new("L", (90, 60), 128)])),
+        picture=on_white(np.dstack([GRAY] * 3), 128)),
     Row(20, b"bit.png", encoded("PNG", Image.fromarray(own(23)).convert("1")),
         picture=np.asarray(Image.fromarray(own(23)).convert("1").convert("RGB"))),
     Row(21, b"palette.png", cut_out(CLEAR), picture=WINDOW),
@@ -178,9 +181,9 @@ ROWS = [
     Row(22, b"rgba.png", encoded("PNG", Image.fromarray(np.dstack([own(24), np.full((60, 90), 64, np.uint8)]))),
         picture=on_white(own(24), 64)),
     Row(23, b"deep.png", encoded("PNG", Image.fromarray(DEEP)), picture=np.dstack([(DEEP / 257).round().astype(np.uint8)] * 3)),
-    Row(24, b"deep-colour.png", png(90, 60, 16, 2, b"".join(b"\0" + row.tobytes() for row in own(25).astype(">u2") * 257)),
+    Row(24, b"deep-color.png", png(90, 60, 16, 2, b"".join(b"\0" + row.tobytes() for row in own(25).astype(">u2") * 257)),
         picture=own(25)),
-    Row(24, b"deep-colour.tif", deep_tiff(27), picture=own(27)),
+    Row(24, b"deep-color.tif", deep_tiff(27), picture=own(27)),
     Row(25, b"float.tif", encoded("TIFF", Image.fromarray(own(1)[:, :, 0]).convert("F")), "unsupported_mode"),
     Row(26, b"moving.gif", moving("GIF", 300), picture=np.asarray(Image.fromarray(own(26)).quantize(64).convert("RGB")),
         notes="frames=300"),
@@ -232,7 +235,7 @@ class Pile(NamedTuple):
 
 @pytest.fixture(scope="module")
 def pile(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Pile]:
-    """The folder with all of it in, and what a look at it found."""
+    """The folder with all files, and the index of its scan."""
     root = tmp_path_factory.mktemp("inputs")
     folder, out, tools = root / "pile", root / "index", root / "tools"
     with socket.socket(socket.AF_UNIX) as server:
@@ -275,30 +278,30 @@ def _lay_out(folder: Path, server: socket.socket) -> None:
 
 
 def row_of(index: Index, path: bytes) -> dict[str, Any]:
-    at = index.table["source"].to_pylist().index(path)
+    at = index.table["path_bytes"].to_pylist().index(path)
     return {name: index.table[name][at].as_py() for name in index.table.column_names}
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number}-{show(row.name)[:30]}")
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number}-{printable(row.name)[:30]}")
 def test_a_file_is_used_or_rejected_for_its_reason(pile: Pile, row: Row) -> None:
     found = row_of(pile.index, row.path)
     assert (found["status"], found["reason"]) == ("rejected" if row.reason else "used", row.reason)
     assert row.notes in found["detail"]
 
 
-@pytest.mark.parametrize("row", USED, ids=lambda row: f"{row.number}-{show(row.name)[:30]}")
+@pytest.mark.parametrize("row", USED, ids=lambda row: f"{row.number}-{printable(row.name)[:30]}")
 def test_a_used_picture_is_whole_upright_and_neither_white_nor_black(pile: Pile, row: Row, cache: Path) -> None:
-    """As training gets it: through the same folder, decoded and shrunk."""
+    """The image is read through the same folder, decoded and shrunk, as training does it."""
     assert row.picture is not None
-    found, folder = row_of(pile.index, row.path), Images(Tree(pile.folder), pile.index)
+    found, folder = row_of(pile.index, row.path), Images(Folder(pile.folder), pile.index)
     (at,) = np.flatnonzero((pile.index.hashes == np.frombuffer(found["hash"], np.uint8)).all(1))
-    pictures, where = open_pixels(folder.subset(np.array([at])), 64, cache=cache, cache_gb=0, threads=1).at(
+    pictures, where = open_pixels(folder.subset(np.array([at])), 64, cache=cache, cache_gb=0, workers=1).read(
         np.arange(1)
     )
     seen = pictures[int(where[0])]
-    assert close(seen, row.picture, 5) and close(rgb(row.data), row.picture, 5)
+    assert close(seen, row.picture, 5) and close(decode(row.data).pixels, row.picture, 5)
     assert seen.std() == pytest.approx(row.picture.std(), abs=4)
-    assert close(shrunk(row.data, 64), seen, 0)
+    assert close(decode_shrunk(row.data, 64), seen, 0)
 
 
 @pytest.mark.parametrize(("path", "reason"), [*LINKS.items(), *FORBIDDEN.items()])
@@ -313,17 +316,19 @@ def test_found_is_used_and_duplicates_and_rejected(pile: Pile) -> None:
     assert account["rejected"] == sum(bool(row.reason) for row in ROWS) + len(LINKS) + len(FORBIDDEN)
     assert account["duplicates"] == len(COPIES)
     assert sum(account["reasons"].values()) == account["rejected"]
-    assert account["notes"]["trailing_bytes"] == 2 and account["notes"]["frames"] == 4
+    assert account["warnings"]["trailing_bytes"] == 2 and account["warnings"]["frames"] == 4
 
 
 def test_every_reason_is_in_rejected_csv_and_every_twin_in_duplicates_csv(pile: Pile) -> None:
     with (pile.out / "rejected.csv").open(newline="", encoding="utf-8") as file:
         rejected = {line["path"]: line["reason"] for line in csv.DictReader(file)}
     reasons = {row.path: row.reason for row in ROWS if row.reason} | LINKS | FORBIDDEN
-    assert rejected == {show(path): reason for path, reason in reasons.items()}
+    assert rejected == {printable(path): reason for path, reason in reasons.items()}
     with (pile.out / "duplicates.csv").open(newline="", encoding="utf-8") as file:
         twins = {line["path"]: (line["same_as"], line["kind"]) for line in csv.DictReader(file)}
-    assert {path: twins[show(path)] for path in COPIES} == {path: (show(a), "copy") for path, a in COPIES.items()}
+    assert {path: twins[printable(path)] for path in COPIES} == {
+        path: (printable(a), "copy") for path, a in COPIES.items()
+    }
     again = {"47/saved.png", "47/resaved.jpg"}
     assert {frozenset((path, twins[path][0])) for path in twins if path in again} == {frozenset(again)}
 
@@ -336,7 +341,7 @@ def test_no_name_reaches_a_table_raw_or_as_a_formula(pile: Pile) -> None:
 
 
 def test_names_of_any_bytes_are_found_again(pile: Pile) -> None:
-    folder = Images(Tree(pile.folder), pile.index)
+    folder = Images(Folder(pile.folder), pile.index)
     names = folder.names(np.arange(len(folder)))
     for i, name in enumerate(NAMES.values()):
         assert folder.read(np.array([names.index(b"41/" + name)])) == [whole(40 + i)]
@@ -346,22 +351,25 @@ def test_ghostscript_is_never_started(pile: Pile) -> None:
     assert not pile.ghostscript_ran
 
 
-def test_bombs_are_judged_in_64_mb(tmp_path: Path) -> None:
-    """Of memory for all that a decoder takes; with less than it needs, the reason would be another: memory."""
+def test_bombs_are_checked_in_64_mb(tmp_path: Path) -> None:
+    """64 MB is the limit for a whole decoding process; a file that needs more would have the reason `memory`."""
     bombs = [row for row in ROWS if row.number in (12, 13, 14, 16, 26, 28, 34, 35, 51)]
     for i, row in enumerate(bombs):
         (tmp_path / str(i)).write_bytes(row.data)
-    command = served("judging.MEMORY = 64 * 2**20\njudge = judging.judge")
-    places = [Place(os.fsencode(tmp_path / str(i))) for i in range(len(bombs))]
-    found = {places.index(place): verdict.reason for place, verdict in judged(places, threads=1, command=command)}
+    command = served("validate.MAX_MEMORY = 64 * 2**20\ncheck = validate.check_file")
+    byte_ranges = [ByteRange(os.fsencode(tmp_path / str(i))) for i in range(len(bombs))]
+    found = {
+        byte_ranges.index(byte_range): verdict.reason
+        for byte_range, verdict in check_files(byte_ranges, workers=1, command=command)
+    }
     assert [found[i] for i in range(len(bombs))] == [row.reason for row in bombs]
 
 
 def test_the_memory_limit_of_a_decoder_is_real(tmp_path: Path) -> None:
     """Nine tenths of the pixels that are allowed take 240 MB: with 64, the picture is rejected for that."""
     (tmp_path / "large").write_bytes(png(8_900, 8_900, 8, 2, bytes(8_900 * (3 * 8_900 + 1))))
-    command = served("judging.MEMORY = 64 * 2**20\njudge = judging.judge")
-    ((_, verdict),) = judged([Place(os.fsencode(tmp_path / "large"))], threads=1, command=command)
+    command = served("validate.MAX_MEMORY = 64 * 2**20\ncheck = validate.check_file")
+    ((_, verdict),) = check_files([ByteRange(os.fsencode(tmp_path / "large"))], workers=1, command=command)
     assert verdict.reason == "memory"
 
 
@@ -404,7 +412,7 @@ def test_an_archive_is_refused_and_never_unpacked(
     (tmp_path / "photos.zip").write_bytes(zipped())
     before = sorted(tmp_path.parent.rglob("*"))
     ended, line = told(["look", str(tmp_path / "photos.zip")], capsys)
-    assert ended == 64 and "is an archive, and none is ever unpacked here: unpack it, and name the folder" in line
+    assert ended == 64 and "is an archive, and archives are never unpacked here: unpack it, and name the folder" in line
     assert sorted(tmp_path.parent.rglob("*")) == before
 
 
@@ -417,7 +425,7 @@ def cut(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """One bit, with the times put back: nothing but the content tells."""
+    """Flip one bit and restore the times, so that only the content differs."""
     times = path.stat()
     path.write_bytes(flipped(path.read_bytes(), -12))
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -436,18 +444,16 @@ CHANGES = [grown, cut, flip, as_fifo, Path.unlink]
 def test_a_file_that_changed_after_the_scan_is_named_at_its_use(
     tmp_path: Path, cache: Path, change: Callable[[Path], None], cached: bool
 ) -> None:
-    folder = open_images(make(tmp_path / "photos", 20, size=16), cache=cache)
+    folder = open_images(make_collection(tmp_path / "photos", 20, size=16), cache=cache)
     change(tmp_path / "photos/disc/00001.jpg")
-    with pytest.raises(
-        DataError, match=r"disc/00001\.jpg in .* has changed since the folder was looked through"
-    ) as error:
-        open_pixels(folder, 8, cache=cache, cache_gb=float(cached), threads=2).at(np.arange(20))
+    with pytest.raises(DataError, match=r"disc/00001\.jpg in .* has changed since the folder was scanned") as error:
+        open_pixels(folder, 8, cache=cache, cache_gb=float(cached), workers=2).read(np.arange(20))
     assert error.value.code == 65 and "Put it back and type the same command again" in str(error.value)
 
 
 def test_a_file_that_was_found_changed_is_looked_at_again(tmp_path: Path, cache: Path) -> None:
-    """Its size and its times are those of before: it would be believed for ever."""
-    aged(make(tmp_path / "photos", 20, size=16))
+    """Size and times are unchanged: without `forget` the next scan would not read the file."""
+    aged(make_collection(tmp_path / "photos", 20, size=16))
     before = open_images(tmp_path / "photos", cache=cache)
     flip(tmp_path / "photos/disc/00001.jpg")
     assert open_images(tmp_path / "photos", cache=cache).fingerprint == before.fingerprint
@@ -471,20 +477,20 @@ def failing(times: int, then: Callable[[], bytes]) -> Callable[..., bytes]:
 def test_a_disk_that_fails_for_a_moment_is_asked_three_times(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "WAITS", (0, 0))
-    folder = open_images(make(tmp_path / "photos", 20, size=16), cache=cache)
+    monkeypatch.setattr(retry, "WAITS", (0, 0))
+    folder = open_images(make_collection(tmp_path / "photos", 20, size=16), cache=cache)
     (content,) = folder.read(np.array([3]))
-    monkeypatch.setattr(images, "content", failing(2, lambda: content))
+    monkeypatch.setattr(images, "read_bytes", failing(2, lambda: content))
     assert folder.read(np.array([3])) == [content]
-    monkeypatch.setattr(images, "content", failing(3, lambda: content))
+    monkeypatch.setattr(images, "read_bytes", failing(3, lambda: content))
     with pytest.raises(DataError, match="Input/output error"):
         folder.read(np.array([3]))
 
 
 def test_a_file_that_can_not_be_read_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "WAITS", (0, 0))
-    monkeypatch.setattr(judging, "_judge_file", failing(3, bytes))
-    assert judging.judge(Place(b"anything")).reason == "io_error"
+    monkeypatch.setattr(retry, "WAITS", (0, 0))
+    monkeypatch.setattr(validate, "_check_path", failing(3, bytes))
+    assert validate.check_file(ByteRange(b"anything")).reason == "io_error"
 
 
 def children() -> list[int]:
@@ -493,7 +499,7 @@ def children() -> list[int]:
 
 
 def harm(seed: int, times: int, done: threading.Event) -> None:
-    """Kill, or stop for good, some child now and then."""
+    """Kill or stop a random child process, several times."""
     rng = np.random.default_rng(seed)
     while times and not done.wait(0.3):
         if pids := children():
@@ -506,24 +512,26 @@ def harm(seed: int, times: int, done: threading.Event) -> None:
 def test_decoders_killed_and_stopped_at_random_cost_what_they_were_at(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places, done = [Place(b"%d" % i) for i in range(150)], threading.Event()
-    slowly = served("def judge(place):\n time.sleep(0.02)\n return Verdict(size=int(place.file))")
-    hand = threading.Thread(target=harm, args=(seed, 5, done))
-    monkeypatch.setattr(child, "START_SECONDS", 5.0)
-    monkeypatch.setattr(child, "STARTS", 10)  # chance may hit one several times as it starts
-    hand.start()
+    byte_ranges, done = [ByteRange(b"%d" % i) for i in range(150)], threading.Event()
+    slowly = served("def check(byte_range):\n time.sleep(0.02)\n return Verdict(size=int(byte_range.file))")
+    thread = threading.Thread(target=harm, args=(seed, 5, done))
+    monkeypatch.setattr(worker_pool, "START_SECONDS", 5.0)
+    monkeypatch.setattr(worker_pool, "MAX_STARTS", 10)  # chance may hit one several times as it starts
+    thread.start()
     try:
-        verdicts = dict(judged(places, threads=2, command=slowly, seconds=1.0))
+        verdicts = dict(check_files(byte_ranges, workers=2, command=slowly, seconds=1.0))
     finally:
         done.set()
-        hand.join()
-    lost = {place for place in places if verdicts[place].reason}
-    assert {verdicts[place].reason for place in lost} <= {"decoder_crashed", "timeout"} and len(lost) <= 5
-    assert all(verdicts[place].size == int(place.file) for place in places if place not in lost)
+        thread.join()
+    lost = {byte_range for byte_range in byte_ranges if verdicts[byte_range].reason}
+    assert {verdicts[byte_range].reason for byte_range in lost} <= {"decoder_crashed", "timeout"} and len(lost) <= 5
+    assert all(
+        verdicts[byte_range].size == int(byte_range.file) for byte_range in byte_ranges if byte_range not in lost
+    )
 
 
 def many(folder: Path, n: int) -> Path:
-    """So many names of one file, in one folder."""
+    """Make a folder with n names of one file."""
     folder.mkdir()
     (folder / "0.png").write_bytes(whole(1))
     for i in range(1, n):
@@ -534,7 +542,7 @@ def many(folder: Path, n: int) -> Path:
 def test_a_listed_file_takes_less_than_a_kilobyte(tmp_path: Path) -> None:
     folder = many(tmp_path / "many", 5_000)
     tracemalloc.start()
-    entries = list(Tree(folder).entries())
+    entries = list(Folder(folder).entries(path_filter((), ())))
     memory = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(entries) == 5_000 and memory < 1_000 * 5_000
@@ -543,10 +551,10 @@ def test_a_listed_file_takes_less_than_a_kilobyte(tmp_path: Path) -> None:
 MILLION = """
 import resource, sys
 from pathlib import Path
-from divcon.data.scan import scan
-from divcon.data.tree import Tree
+from divcon.data.index.scan import scan
+from divcon.data.sources.folder import Folder
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-index = scan(Tree(Path(sys.argv[1])), cache=Path(sys.argv[2]))
+index = scan(Folder(Path(sys.argv[1])), cache=Path(sys.argv[2]))
 print(index.found, index.duplicates, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 

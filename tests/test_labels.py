@@ -1,4 +1,4 @@
-"""Labeled folders as people have them: copies, contradictions, and what systems leave among the pictures."""
+"""Labeled folders with copies, contradictions and files of the operating system."""
 
 import json
 import os
@@ -12,14 +12,15 @@ from PIL import Image
 from test_pipeline import typed
 
 import divcon
-from divcon.data.index import Found, Index
-from divcon.data.labelled import Labelled, open_labelled
-from divcon.data.layout import Split
-from divcon.data.names import hidden
+from divcon.api import run_plan
+from divcon.data.index.index import Index
+from divcon.data.index.table import Found
+from divcon.data.labeled.labeled import Labeled, open_labeled
+from divcon.data.labeled.layout import Split
+from divcon.data.sources.names import is_hidden
 from divcon.errors import DataError, UsageError
-from divcon.evals.split import split as divided
-from divcon.rivals import Truth, to_learn_from
-from divcon.verbs import orders
+from divcon.evals.split import train_test_split
+from divcon.pipelines.supervised import Truth, training_images
 
 CLASSES = ("bird", "cat", "dog")
 LITTER = (
@@ -36,7 +37,7 @@ def picture(path: Path, seed: int) -> Path:
 
 
 def filled(root: Path, *folders: str, each: int = 4) -> Path:
-    """A folder with different pictures in each of these folders."""
+    """Make a folder with different images in each of these subfolders."""
     for i, folder in enumerate(folders):
         for j in range(each):
             picture(root / folder / f"{j}.png", 100 * i + j)
@@ -47,15 +48,15 @@ def split_of(root: Path, *parts: str, each: int = 4) -> Path:
     return filled(root, *(f"{part}/{name}" for part in parts for name in CLASSES), each=each)
 
 
-def opened(folder: Path, cache: Path, split: Split = "auto") -> Labelled:
-    return open_labelled(folder, split=split, cache=cache, threads=1)
+def opened(folder: Path, cache: Path, split: Split = "auto") -> Labeled:
+    return open_labeled(folder, split=split, cache=cache, workers=1)
 
 
 def asked(recipe: str, labels: Path, **options: Split) -> dict[str, object]:
     return {"recipe": recipe, "labels": str(labels), "encoder": "slim10_w8", "size": 16, "epochs": 1, **options}
 
 
-def sizes(data: Labelled) -> dict[str, int]:
+def sizes(data: Labeled) -> dict[str, int]:
     return dict(zip(data.classes, np.bincount(data.labels, minlength=len(data.classes)).tolist()))
 
 
@@ -83,7 +84,7 @@ def test_of_three_parts_the_left_out_one_is_counted_and_how_to_learn_from_it_is_
     folder = split_of(tmp_path, "train", "val", "test")
     data = opened(folder, cache)
     assert data.left_out["other_folders"] == 12 and len(data.labels) == 24
-    assert "files in val/: 12. To learn from val/ too, type split=train+val,test" in caplog.text
+    assert "files in val/: 12. To train on val/ too, type split=train+val,test" in caplog.text
     more = opened(folder, cache, split="train+val,test")
     assert more.train is not None and len(more.train) == 24 and len(more.labels) == 36
 
@@ -103,19 +104,19 @@ def test_split_without_labels_is_refused(photos: Path, tmp_path: Path) -> None:
 
 def test_what_a_run_learns_with_labels_is_laid_out_as_its_evaluation(tmp_path: Path, cache: Path) -> None:
     folder = split_of(tmp_path / "pile", "2023", "2024")
-    known = to_learn_from(Truth(labels=str(folder), split="2023,2024"), cache, 1)
+    known = training_images(Truth(labels=str(folder), split="2023,2024"), cache, 1)
     assert {name.split(b"/")[0] for name in known.images.names(np.arange(12))} == {b"2023"}
-    order = orders.prepare(folder, tmp_path / "run", asked("supervised", folder, split="2023,2024"))
-    assert order.book.options["truth.split"] == "2023,2024"
-    checked = orders.prepare(folder, tmp_path / "run", asked("dnc", folder, split=None))
-    assert checked.book.options["checks.split"] is None
+    order = run_plan.prepare_run(folder, tmp_path / "run", asked("supervised", folder, split="2023,2024"))
+    assert order.record.options["truth.split"] == "2023,2024"
+    checked = run_plan.prepare_run(folder, tmp_path / "run", asked("dnc", folder, split=None))
+    assert checked.record.options["checks.split"] is None
 
 
 def test_a_run_with_a_doubtful_folder_of_labels_is_refused_before_it_begins(photos: Path, tmp_path: Path) -> None:
     folder = filled(tmp_path / "pile", "cat", "dog", "train")
     for recipe in ("supervised", "dnc"):
         with pytest.raises(UsageError, match="split=none"):
-            orders.prepare(photos, tmp_path / "run", asked(recipe, folder))
+            run_plan.prepare_run(photos, tmp_path / "run", asked(recipe, folder))
     assert not (tmp_path / "run").exists()
 
 
@@ -140,7 +141,7 @@ def test_a_folder_of_masks_beside_the_pictures_makes_no_two_classes(
 ) -> None:
     below = [above, above.replace("train", "test")]
     folder = filled(tmp_path, *dict.fromkeys(f"{part}{name}" for part in below for name in (pictures, masks)))
-    with pytest.raises(UsageError, match=f"{pictures}/ seems to hold the pictures of several classes, and {masks}/ "):
+    with pytest.raises(UsageError, match=f"{pictures}/ seems to hold the images of several classes, and {masks}/ "):
         opened(folder, cache)
     assert len(opened(folder, cache, split="train,test" if above else None).classes) == 2
 
@@ -151,7 +152,7 @@ def test_classes_that_are_only_tested_on_are_said(
     folder = split_of(tmp_path, "train", "test")
     (folder / "test/cat").rename(folder / "test/Cat")
     opened(folder, cache)
-    assert "classes without a picture to learn from in train/: 1." in caplog.text and "Cat/" in caplog.text
+    assert "classes without an image to train on in train/: 1." in caplog.text and "Cat/" in caplog.text
 
 
 # hidden names
@@ -164,25 +165,25 @@ def test_what_a_system_leaves_is_no_class_and_takes_no_picture(litter: str, tmp_
     picture(folder / litter / "thumb.png", 9999)
     data = opened(folder, cache)
     assert sizes(data) == dict.fromkeys(CLASSES, 4) and data.left_out["hidden"] == 5
-    assert not any(hidden(name) for name in data.images.names(np.arange(12)))
+    assert not any(is_hidden(name) for name in data.images.names(np.arange(12)))
 
 
 @pytest.mark.parametrize(
-    ("name", "is_hidden"),
+    ("name", "expected"),
     [
         (b"cat/.1.png.Xy12", True), (b".cat/1.png", True), (b"a/@EADIR/b/1.png", True), (b"cat/._1.png", True), (b"FOUND.012/1.chk", True),
         (b"cat/1.png", False), (b"./cat/1.png", False), (b"../cat/1.png", False), (b"a.b/c..d/1.png", False), (b"eaDir/1.png", False),
         (b"my lost+found/1.png", False), (b"found.png", False), (b"found.0001/1.png", False),
     ],
 )  # fmt: skip
-def test_a_name_is_hidden_for_a_dot_or_a_system(name: bytes, is_hidden: bool) -> None:
-    assert hidden(name) is is_hidden
+def test_a_name_is_hidden_for_a_dot_or_a_system(name: bytes, expected: bool) -> None:
+    assert is_hidden(name) is expected
 
 
 def test_of_the_names_of_a_picture_a_visible_one_is_used() -> None:
     names = [b"#recycle/a.png", b".cache/a.png", b"@eaDir/a.png", b"zoo/a.png", b"zoo/b.png"]
     index = Index.of(Found(name, 16, 16, 9, bytes(32)) for name in names)
-    assert index.table["source"].to_pylist() == [b"zoo/a.png", *names[:3], b"zoo/b.png"]
+    assert index.table["path_bytes"].to_pylist() == [b"zoo/a.png", *names[:3], b"zoo/b.png"]
     seen = Index.of([Found(b"zoo/b.png", 16, 16, 9, bytes(32))])
     assert index.fingerprint == seen.fingerprint
 
@@ -199,7 +200,7 @@ def test_a_picture_of_two_classes_is_counted_named_and_left_out(
     (folder / "cat/soft.png").symlink_to(folder / "bird/1.png")
     data = opened(folder, cache)
     assert sizes(data) == {"bird": 3, "cat": 4, "dog": 2} and data.left_out["several_classes"] == 3
-    assert "pictures filed under more than one class: 3." in caplog.text
+    assert "images in the folders of several classes: 3." in caplog.text
     assert "bird/00.png = dog/0.png" in caplog.text and "cat/link.png = dog/1.png" in caplog.text
 
 
@@ -207,7 +208,7 @@ def test_a_contradiction_between_parts_is_one_too(tmp_path: Path, cache: Path) -
     folder = split_of(tmp_path, "train", "test")
     shutil.copy(folder / "train/dog/0.png", folder / "test/cat/dog.png")
     data = opened(folder, cache)
-    assert data.left_out["several_classes"] == 1 and data.left_out["learned_and_tested"] == 0
+    assert data.left_out["several_classes"] == 1 and data.left_out["train_and_test"] == 0
     assert len(data.labels) == 23 and sizes(data) == {"bird": 8, "cat": 8, "dog": 7}
 
 
@@ -229,10 +230,10 @@ def test_no_score_is_of_a_picture_that_was_learned_from(
     shutil.copy(folder / "test/cat/0.png", folder / "train/cat/b.png")
     os.link(folder / "train/dog/1.png", folder / "test/dog/z.png")
     data = opened(folder, cache)
-    train, test, _ = divided(data, 0)
+    train, test, _ = train_test_split(data, 0)
     assert (len(train), len(test)) == (11, 13) and not set(train) & set(test)
-    assert data.left_out["learned_and_tested"] == 2
-    assert "pictures in train/ and in test/: 2. They are tested on, and not learned from" in caplog.text
+    assert data.left_out["train_and_test"] == 2
+    assert "images in train/ and in test/: 2. They are tested on, and not trained on" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["café", "한국", "phở"])
@@ -252,8 +253,8 @@ def test_a_class_whose_name_is_no_text_can_be_scored(tmp_path: Path, capsys: pyt
 
 def test_an_evaluation_takes_patterns_of_paths(tmp_path: Path) -> None:
     folder = filled(tmp_path, *CLASSES, "noise")
-    without = divcon.evaluate("random:slim10", folder, tasks="knn", exclude="noise/*", threads=1)
-    only = divcon.evaluate("random:slim10", folder, tasks="knn", include=("cat/*", "dog/*"), threads=1)
+    without = divcon.evaluate("random:slim10", folder, tasks="knn", exclude="noise/*", workers=1)
+    only = divcon.evaluate("random:slim10", folder, tasks="knn", include=("cat/*", "dog/*"), workers=1)
     assert (without["classes"], only["classes"]) == (3, 2)
 
 

@@ -11,29 +11,31 @@ from test_cli import told
 from test_host import STEPS
 
 import divcon
-from divcon.artifacts import write_json
-from divcon.book import Book, check_intact, forget
+from divcon.api import run_plan
+from divcon.api.demo import demo
 from divcon.clustering.clusters import Clusters
-from divcon.config import check, unknown
+from divcon.config import unknown_name, validate_fields
 from divcon.errors import DamagedError, DataError, Error, InputError, UsageError, few
+from divcon.files.integrity import write_json
 from divcon.recipes import Options
-from divcon.verbs import orders
-from divcon.verbs.demo import demo
+from divcon.runs.forget import forget_stages
+from divcon.runs.records import RunRecord
+from divcon.runs.verify import verify_stage
 
 LATE: list[tuple[dict[str, Any], type[Error], str]] = [
     ({"encoder": "resnet18", "base.encoder.options": {"block_reduce_first": 2}}, UsageError, "expert.start=base, but this"),
     ({"expert.options.dim": 32}, UsageError, "expert.start=base, but this network has another shape"),
-    ({"expert.options.dim": 32, "expert.start": "scratch", "student.place": "projection"}, UsageError, "base gives 16 .* 32"),
+    ({"expert.options.dim": 32, "expert.start": "scratch", "student.layer": "projection"}, UsageError, "base gives 16 .* 32"),
     ({"expert.encoder.name": "slim10", "expert.start": "scratch"}, UsageError, "base gives 64 .* expert 128"),
     ({"student.encoder.name": "slim10"}, UsageError, "student.start=base, but this network"),
-    ({"method": "rotation", "student.place": "projection"}, UsageError, "student.place=projection: rotation has none"),
+    ({"method": "rotation", "student.layer": "projection"}, UsageError, "student.layer=projection: rotation has none"),
     ({"expert.recompute": True}, UsageError, "recompute=true"),
     ({"student.encoder.init": "nowhere"}, InputError, "init=nowhere"),
     ({"recipe": "clusterfit", "refit.start": "base"}, UsageError, "refit.start=base: only experts and students"),
     ({"recipe": "clusterfit", "refit.encoder.init": "nowhere"}, InputError, "init=nowhere"),
     ({"checks.labels": "nowhere"}, InputError, "there is no folder nowhere"),
     ({"checks.images": 1}, UsageError, "checks.images=1"),
-    ({"checks.neighbours": 0}, UsageError, "checks.neighbours=0"),
+    ({"checks.neighbors": 0}, UsageError, "checks.neighbors=0"),
     ({"clusters.sample": 1}, UsageError, "clusters.sample=1: too few"),
     ({"clusters.rounds": 0}, UsageError, "clusters.rounds=0"),
     ({"student.base_share": 2}, UsageError, "student.base_share=2"),
@@ -48,7 +50,7 @@ def test_what_fails_in_a_later_stage_is_refused_before_anything_is_begun(
 ) -> None:
     options = {key: value for key, value in TINY.items() if not (key.startswith("clusters") and "recipe" in wrong)}
     with pytest.raises(kind, match=said):
-        orders.prepare(photos, tmp_path / "run", {**options, "epochs": 1, **wrong})
+        run_plan.prepare_run(photos, tmp_path / "run", {**options, "epochs": 1, **wrong})
     assert not (tmp_path / "run").exists()
 
 
@@ -63,20 +65,20 @@ def test_a_plan_refuses_it_too(photos: Path, tmp_path: Path, capsys: pytest.Capt
 def test_a_base_of_another_run_has_to_fit_the_experts(photos: Path, tmp_path: Path) -> None:
     divcon.run(photos, out=tmp_path / "base", **{**STEPS, "epochs": 0.1})
     options = {**TINY, "base": str(tmp_path / "base")}
-    assert orders.prepare(photos, tmp_path / "run", options).base == tmp_path / "base/base"
+    assert run_plan.prepare_run(photos, tmp_path / "run", options).base == tmp_path / "base/base"
     with pytest.raises(UsageError, match=r"expert.start=base, but this network"):
-        orders.prepare(photos, tmp_path / "run", {**options, "dim": 32})
+        run_plan.prepare_run(photos, tmp_path / "run", {**options, "dim": 32})
 
 
 def test_what_fits_is_not_refused(photos: Path, tmp_path: Path) -> None:
     for right in (
         {"expert.options.dim": 32, "expert.start": "scratch"},  # teachers are met at the pool
         {"student.encoder.name": "slim10", "student.start": "scratch"},
-        {"student.place": "projection"},
-        {"student.place": "projection", "student.teacher_view": "centre"},
+        {"student.layer": "projection"},
+        {"student.layer": "projection", "student.teacher_view": "center"},
         {"clusters.k": 10},
     ):
-        assert orders.prepare(photos, tmp_path / "run", {**TINY, **right}).recipe
+        assert run_plan.prepare_run(photos, tmp_path / "run", {**TINY, **right}).recipe
 
 
 def test_a_cluster_that_no_expert_can_be_trained_on_is_merged(
@@ -88,17 +90,18 @@ def test_a_cluster_that_no_expert_can_be_trained_on_is_merged(
     clusters = Clusters.load(tmp_path / "run/clusters")
     assert "were merged" in caplog.text and 1 < clusters.k < 10 and min(clusters.sizes) >= 16
     assert "clusters.smallest 16: an expert needs so many images" in caplog.text
-    assert Book.read(tmp_path / "run").options["clusters.smallest"] == 16
+    assert RunRecord.read(tmp_path / "run").options["clusters.smallest"] == 16
 
 
 @pytest.mark.parametrize("world", [2, 3, 5])
 def test_the_batch_of_an_expert_can_be_shared_by_all_ranks(monkeypatch: pytest.MonkeyPatch, world: int) -> None:
     from divcon import dist
-    from divcon.stages import Pretrain, fitting
+    from divcon.stages.learning import with_fitting_batch
+    from divcon.stages.pretrain import Pretrain
 
-    monkeypatch.setattr(dist, "world", lambda: world)
+    monkeypatch.setattr(dist, "world_size", lambda: world)
     for n in (16, 17, 41, 99, 131):
-        batch = fitting(Pretrain(images=100, batch_size=30), n, "experts/0").batch_size
+        batch = with_fitting_batch(Pretrain(samples_seen=100, batch_size=30), n, "experts/0").batch_size
         assert batch % world == 0 and world <= batch <= max(world, n // 8)
 
 
@@ -107,9 +110,9 @@ def test_a_batch_that_no_ranks_can_share_is_refused_before_the_base(
 ) -> None:
     from divcon import dist
 
-    monkeypatch.setattr(dist, "world", lambda: 3)
+    monkeypatch.setattr(dist, "world_size", lambda: 3)
     with pytest.raises(UsageError, match=r"student.batch_size=16: it can't be shared by 3 ranks"):
-        orders.prepare(photos, tmp_path / "run", {**TINY, "batch_size": 12, "student.batch_size": 16})
+        run_plan.prepare_run(photos, tmp_path / "run", {**TINY, "batch_size": 12, "student.batch_size": 16})
 
 
 def test_a_demo_that_can_not_be_scored_is_refused_before_it_is_trained(tmp_path: Path, photos: Path) -> None:
@@ -125,17 +128,19 @@ def test_a_message_names_three_things_and_how_many_more_there_are(
 ) -> None:
     many = [f"experts/{i}" for i in range(300)]
     assert few(many) == "experts/0, experts/1, experts/2, and 297 more" and few(many[:3]) == ", ".join(many[:3])
-    assert len(unknown("stage", "nose", many)) < 100
+    assert len(unknown_name("stage", "nose", many)) < 100
     with pytest.raises(UsageError) as wrong:
-        check(Options, {name: {} for name in ("size", "seed", "mean", "std", "limit", "encoder", "batch_size")})
+        validate_fields(
+            Options, {name: {} for name in ("size", "seed", "mean", "std", "limit", "encoder", "batch_size")}
+        )
     assert str(wrong.value).count("=") < 8 and "more" in str(wrong.value)
-    Book({}, {}, {}, "", 9, ["base", *many, "student"], "student").write(tmp_path)
+    RunRecord({}, {}, {}, "", 9, ["base", *many, "student"], "student").write(tmp_path)
     with pytest.raises(UsageError) as wrong:
-        forget(tmp_path, "nose")
+        forget_stages(tmp_path, "nose")
     assert len(str(wrong.value)) < len(str(tmp_path)) + 120
     write_json(tmp_path / "base/stage.json", {"sha256": {f"{i}.bin": "0" * 64 for i in range(300)}})
     with pytest.raises(DamagedError) as damaged:
-        check_intact(tmp_path, "base")
+        verify_stage(tmp_path, "base")
     assert len(str(damaged.value)) < 1000 and "and 297 more" in str(damaged.value)
     caplog.set_level(logging.INFO, "divcon")
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""A labeled folder's parts and classes, as the names of its folders tell them."""
+"""The splits and classes of a labeled folder, by the names of its folders."""
 
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from divcon.data.layout import Layout, Split, laid_out
+from divcon.data.labeled.layout import Layout, Split, find_layout
 from divcon.errors import UsageError
 
 CLASSES = {"bird", "cat", "dog"}
@@ -22,7 +22,7 @@ def flat(*names: str) -> dict[str, set[str]]:
 
 
 def layout(inside: Mapping[str, Iterable[str]], split: Split = "auto") -> Layout:
-    return laid_out(ROOT, {name: set(below) for name, below in inside.items()}, split)
+    return find_layout(ROOT, {name: set(below) for name, below in inside.items()}, split)
 
 
 def both(*names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -53,7 +53,7 @@ def test_of_three_parts_the_validation_one_is_neither_learned_from_nor_tested_on
 
 
 @pytest.mark.parametrize(
-    "beside", ["unlabeled", "Unlabelled", "extra", "unsup", "seg_pred", "sample_submission", "docs"]
+    "beside", ["unlabeled", "Unlabeled", "extra", "unsup", "seg_pred", "sample_submission", "docs"]
 )
 def test_a_folder_beside_the_parts_makes_no_classes_of_them(beside: str) -> None:
     found = layout({**parts("train", "test"), beside: set()})
@@ -79,7 +79,7 @@ def test_unlabeled_pictures_are_no_class_wherever_they_lie() -> None:
     ],
 )  # fmt: skip
 def test_what_may_be_parts_or_classes_is_refused_with_the_words_that_settle_it(inside: dict[str, set[str]]) -> None:
-    with pytest.raises(UsageError, match=r"pile holds .*split=none.*split=\S+,\S+ to name the parts"):
+    with pytest.raises(UsageError, match=r"pile holds .*split=none.*split=\S+,\S+ to name the splits"):
         layout(inside)
     assert layout(inside, None).class_of((min(inside),)) == min(inside)
 
@@ -189,15 +189,15 @@ def test_a_test_part_without_classes_is_refused_by_naming_what_has_some(inside: 
         (parts("train", "test_a", "test_b"), "train,test_a+test_b"), (parts("val", "test"), "val,test"),
         (parts("train a", "test a", "train b", "test b"), "'train a,test a'"),
         ({**parts("train_v2", "test_v2"), **flat("train_v1", "test_v1")}, "train_v2,test_v2"),
-        (flat("train_v1", "test_v1", "train_v2", "test_v2"), "LEARN,TEST"), (flat("cat", "dog", "test"), "LEARN,TEST"),
-        (parts("train", "training"), "LEARN,TEST"), (parts("train,1", "test,1", "train,2", "test,2"), "LEARN,TEST"),
+        (flat("train_v1", "test_v1", "train_v2", "test_v2"), "TRAIN,TEST"), (flat("cat", "dog", "test"), "TRAIN,TEST"),
+        (parts("train", "training"), "TRAIN,TEST"), (parts("train,1", "test,1", "train,2", "test,2"), "TRAIN,TEST"),
     ],
 )  # fmt: skip
 def test_a_split_is_suggested_that_would_do_when_typed(inside: dict[str, set[str]], split: str) -> None:
     with pytest.raises(UsageError) as refused:
         layout(inside)
-    assert f"split={split} to name the parts" in str(refused.value)
-    if split != "LEARN,TEST":
+    assert f"split={split} to name the splits" in str(refused.value)
+    if split != "TRAIN,TEST":
         assert layout(inside, split.strip("'")).train
 
 

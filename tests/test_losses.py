@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from divcon.losses import cosine_miss, info_nce, info_nce_of_queue, nt_xent, regression
+from divcon.losses import cosine_regression, info_nce, info_nce_of_queue, nt_xent, regression
 
 TEMPERATURES = [0.1, 0.2, 1.0]
 
@@ -61,9 +61,11 @@ def test_info_nce_of_a_queue_is_the_loop_and_so_is_its_gradient(temperature: flo
 def test_byols_loss_is_the_loop_and_so_is_its_gradient() -> None:
     guess, truth = normal(5, 3), normal(5, 3, seed=1)
     t = truth.double().numpy()
-    assert float(cosine_miss(guess, truth)) == pytest.approx(slow.cosine_miss(guess.double().numpy(), t), rel=1e-5)
-    slope = slow.gradient(lambda g: slow.cosine_miss(g, t), guess.double().numpy())
-    assert close(slope_of(lambda g: cosine_miss(g, truth), guess), slope)
+    assert float(cosine_regression(guess, truth)) == pytest.approx(
+        slow.cosine_regression(guess.double().numpy(), t), rel=1e-5
+    )
+    slope = slow.gradient(lambda g: slow.cosine_regression(g, t), guess.double().numpy())
+    assert close(slope_of(lambda g: cosine_regression(g, truth), guess), slope)
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)

@@ -1,4 +1,4 @@
-"""How a machine is chosen, and what is switched on and off while it computes."""
+"""Tests of the choice of a machine, and of the settings that change while it computes."""
 
 import ctypes
 from pathlib import Path
@@ -9,12 +9,12 @@ import torch
 
 from divcon import allocator, machine
 from divcon.errors import UsageError
-from divcon.machine import Machine, Way, choose, fastest
+from divcon.machine import ComputeFormat, Machine, choose, fastest
 
 
 @pytest.fixture
 def tuned(monkeypatch: pytest.MonkeyPatch) -> list[dict[int, int] | str]:
-    """What the C library is told, in order."""
+    """The settings of the C library, in the order of the calls."""
     told: list[dict[int, int] | str] = []
     monkeypatch.setattr(allocator, "_tune", told.append)
     monkeypatch.setattr(allocator, "_give_back", lambda: told.append("give back"))
@@ -29,46 +29,48 @@ def test_freed_memory_is_kept_while_a_machine_is_used_and_given_back_after_the_l
     with Machine().use():
         with Machine().use():
             pass
-        assert tuned == [allocator.KEPT] * 2
-    assert tuned[2:] == [allocator.USUAL, "give back"]
+        assert tuned == [allocator.KEEP_SETTINGS] * 2
+    assert tuned[2:] == [allocator.DEFAULT_SETTINGS, "give back"]
 
 
 def test_memory_is_given_back_after_an_error_too(tuned: list[dict[int, int] | str]) -> None:
     with pytest.raises(KeyError), Machine().use():
         raise KeyError
-    assert tuned == [allocator.KEPT, allocator.USUAL, "give back"] and allocator.depth == 0
+    assert tuned == [allocator.KEEP_SETTINGS, allocator.DEFAULT_SETTINGS, "give back"] and allocator.depth == 0
 
 
 def test_the_c_library_takes_every_setting() -> None:
-    """Where it is not the GNU C library, nothing is set."""
+    """Nothing is set if the C library is not GNU's."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 1)
-    asked = [setting for settings in (allocator.KEPT, allocator.USUAL) for setting in settings.items()]
+    asked = [
+        setting for settings in (allocator.KEEP_SETTINGS, allocator.DEFAULT_SETTINGS) for setting in settings.items()
+    ]
     assert [mallopt(*setting) for setting in asked] == [1] * len(asked)
 
 
 def test_what_is_asked_for_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "measured", lambda *_: pytest.fail("measured"))
-    asked: dict[str, Any] = {"precision": "bf16", "layout": "first", "shortcuts": False, "readers": 3}
+    monkeypatch.setattr(machine, "measure", lambda *_: pytest.fail("measured"))
+    asked: dict[str, Any] = {"precision": "bf16", "channels_last": False, "fast_small_maps": False, "workers": 3}
     chosen = choose(tmp_path, device="cpu", **asked)
-    assert (chosen.precision, chosen.layout, chosen.readers) == ("bf16", torch.contiguous_format, 3)
-    assert not chosen.shortcuts and not chosen.compiled and chosen.keep_memory
+    assert (chosen.precision, chosen.memory_format, chosen.workers) == ("bf16", torch.contiguous_format, 3)
+    assert not chosen.fast_small_maps and not chosen.compiled and chosen.keep_memory
 
 
 @pytest.fixture
 def times(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The devices that were measured, in order; all are found to be fastest in bf16 with channels last."""
+    """The devices in the order of their measurement; each is fastest in bf16 with channels last."""
     found: list[str] = []
 
     def measured(device: str) -> dict[str, Any]:
         found.append(device)
         return {"precision": "bf16", "channels_last": True}
 
-    monkeypatch.setattr(machine, "measured", measured)
+    monkeypatch.setattr(machine, "measure", measured)
     return found
 
 
 def test_a_machine_is_measured_once_and_a_layout_that_is_asked_for_is_obeyed(tmp_path: Path, times: list[str]) -> None:
-    machines = [choose(tmp_path, device="cpu", layout=layout) for layout in ("auto", "first", "last")]
+    machines = [choose(tmp_path, device="cpu", channels_last=last) for last in ("auto", False, True)]
     assert times == ["cpu"] and [m.channels_last for m in machines] == [True, False, True]
 
 
@@ -80,13 +82,13 @@ NO_UNIT = {("fp32", True): 1.0, ("fp32", False): 0.9, ("bf16", True): 9.0, ("bf1
 @pytest.mark.parametrize(
     ("seconds", "way"), [(NEAR, ("fp32", True)), (UNIT, ("bf16", False)), (NO_UNIT, ("fp32", True))]
 )
-def test_what_is_not_clearly_faster_is_not_chosen(seconds: dict[Way, float], way: Way) -> None:
+def test_what_is_not_clearly_faster_is_not_chosen(seconds: dict[ComputeFormat, float], way: ComputeFormat) -> None:
     assert fastest(seconds) == way
 
 
 @pytest.mark.parametrize("busy", [range(2, 7), range(5), range(0, 7, 2)], ids=["late", "early", "now and then"])
 def test_other_work_while_a_machine_is_measured_decides_nothing(monkeypatch: pytest.MonkeyPatch, busy: range) -> None:
-    """It makes a way ten times slower while it lasts, whichever it meets."""
+    """A disturbance that makes every measurement ten times slower while it lasts."""
     calls = dict.fromkeys(UNIT, 0)
 
     def step(machine: Machine) -> Any:
@@ -99,7 +101,7 @@ def test_other_work_while_a_machine_is_measured_decides_nothing(monkeypatch: pyt
 
     monkeypatch.setattr(machine, "_step", step)
     monkeypatch.setattr(machine, "_timed", timed)
-    found = machine.measured("cpu")
+    found = machine.measure("cpu")
     assert (found["precision"], found["channels_last"]) == ("bf16", False)
 
 

@@ -1,4 +1,4 @@
-"""Banks and queues: what is remembered of each image, who is told from whom by it, and in which order it is written."""
+"""Memory banks and queues: their contents, the losses that use them, and the order of their updates."""
 
 import math
 from collections import deque
@@ -15,15 +15,15 @@ from test_methods import AT, BATCH, CLOSE, SMALL, N, built, state, toy_batch, tr
 from torch import Tensor
 
 from divcon import dist
-from divcon.losses import alike, instance_nce, instance_softmax
+from divcon.losses import instance_nce, instance_softmax, similarities
 from divcon.machine import Machine
-from divcon.method import At
-from divcon.methods.localagg import LocalAggregation, aggregation, background_neighbours, close_among
+from divcon.methods.contract import Step
+from divcon.methods.local_aggregation import LocalAggregation, background_neighbors, close_neighbors, local_aggregation
 from divcon.methods.moco import MoCo
 from divcon.methods.moco_v3 import MoCoV3
-from divcon.methods.npid import NPID, nce_by_chance, noise_for, of_random_directions
-from divcon.nets.bank import Bank
+from divcon.methods.npid import NPID, expected_normalizer, nce_of_chance, noise_positions
 from divcon.nets.encoder import EncoderSpec, build
+from divcon.nets.memory_bank import MemoryBank
 from divcon.nets.momentum import Momentum, momentum_at
 
 TEMPERATURES = [0.07, 0.5]
@@ -47,7 +47,7 @@ def of(x: Tensor) -> slow.Array:
 
 def test_a_bank_begins_as_directions_at_random() -> None:
     torch.manual_seed(0)
-    rows = Bank(4000, 8).rows
+    rows = MemoryBank(4000, 8).rows
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(4000))
     assert rows.mean(0).abs().max() < 0.03 and (rows.T @ rows / 4000 - torch.eye(8) / 8).abs().max() < 0.01
 
@@ -55,7 +55,7 @@ def test_a_bank_begins_as_directions_at_random() -> None:
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
 def test_a_bank_follows_as_the_loop_does_and_of_an_image_twice_in_a_batch_the_last_counts(momentum: float) -> None:
     torch.manual_seed(0)
-    bank, index, z = Bank(9, 4), torch.tensor([3, 7, 3, 0, 7, 7]), 5 * normal(6, 4)
+    bank, index, z = MemoryBank(9, 4), torch.tensor([3, 7, 3, 0, 7, 7]), 5 * normal(6, 4)
     expected = slow.followed(of(bank.rows), index.tolist(), of(z), momentum)
     bank.follow(index, z, momentum)
     np.testing.assert_allclose(of(bank.rows), expected, atol=1e-6)
@@ -63,7 +63,7 @@ def test_a_bank_follows_as_the_loop_does_and_of_an_image_twice_in_a_batch_the_la
 
 
 def test_a_bank_that_forgets_holds_what_was_seen_last() -> None:
-    bank, z = Bank(5, 3), normal(2, 3)
+    bank, z = MemoryBank(5, 3), normal(2, 3)
     before = bank.rows.clone()
     bank.follow(torch.tensor([4, 1]), z, 0.0)
     torch.testing.assert_close(bank.rows[[4, 1]], F.normalize(z, dim=1))
@@ -85,38 +85,38 @@ def test_the_softmax_over_instances_is_the_loop_and_so_is_its_gradient(temperatu
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)
-@pytest.mark.parametrize("normaliser", [1.0, 2.25])
-def test_noise_contrastive_estimation_is_the_loop_and_so_is_its_gradient(temperature: float, normaliser: float) -> None:
+@pytest.mark.parametrize("normalizer", [1.0, 2.25])
+def test_noise_contrastive_estimation_is_the_loop_and_so_is_its_gradient(temperature: float, normalizer: float) -> None:
     z, bank, index = 3 * normal(4, 3), unit(7, 3, seed=1), torch.tensor([6, 2, 2, 0])
     noise = torch.randint(7, (4, 5), generator=torch.Generator().manual_seed(2))
-    args = of(bank), index.tolist(), noise.tolist(), temperature, normaliser
-    found = instance_nce(z, bank, index, noise, temperature, normaliser)
+    args = of(bank), index.tolist(), noise.tolist(), temperature, normalizer
+    found = instance_nce(z, bank, index, noise, temperature, normalizer)
     assert float(found) == pytest.approx(slow.instance_nce(of(z), *args), rel=1e-5)
     slope = slow.gradient(lambda u: slow.instance_nce(u, *args), of(z))
-    assert close(slope_of(lambda u: instance_nce(u, bank, index, noise, temperature, normaliser), z), slope)
+    assert close(slope_of(lambda u: instance_nce(u, bank, index, noise, temperature, normalizer), z), slope)
 
 
 def test_one_that_sees_no_image_in_another_has_the_loss_of_chance() -> None:
     z, bank = torch.eye(6)[:2], torch.eye(6)[2:]
     noise = torch.randint(4, (2, 50), generator=torch.Generator().manual_seed(0))
     found = float(instance_nce(z, bank, torch.tensor([0, 1]), noise, 0.07, 1.0))
-    assert found == pytest.approx(nce_by_chance(50), rel=1e-5)
+    assert found == pytest.approx(nce_of_chance(50), rel=1e-5)
     assert float(instance_softmax(z, bank, torch.tensor([0, 1]), 0.07)) == pytest.approx(math.log(4), rel=1e-6)
 
 
 @pytest.mark.parametrize(("dim", "temperature"), [(128, 0.07), (16, 0.2), (3, 0.5)])
-def test_the_normaliser_is_that_of_directions_at_random(dim: int, temperature: float) -> None:
+def test_the_normalizer_is_that_of_directions_at_random(dim: int, temperature: float) -> None:
     some, rows = unit(400, dim, seed=0), unit(2000, dim, seed=1)
-    measured = float(alike(some, rows, temperature).exp().mean())
-    assert of_random_directions(dim, temperature) == pytest.approx(measured, rel=0.02)
-    assert of_random_directions(128, 0.07) == pytest.approx(2876934.2 / 1281167, rel=0.02)  # the authors' for ImageNet
+    measured = float(similarities(some, rows, temperature).exp().mean())
+    assert expected_normalizer(dim, temperature) == pytest.approx(measured, rel=0.02)
+    assert expected_normalizer(128, 0.07) == pytest.approx(2876934.2 / 1281167, rel=0.02)  # the authors' for ImageNet
 
 
 def test_scores_are_computed_in_float32_where_all_else_is_in_bf16() -> None:
     z, bank, index, noise = normal(4, 16), unit(9, 16, seed=1), torch.arange(4), torch.arange(36).view(4, 9) % 9
-    full = [alike(z, bank, 0.07), instance_nce(z, bank, index, noise, 0.07, 2.0)]
+    full = [similarities(z, bank, 0.07), instance_nce(z, bank, index, noise, 0.07, 2.0)]
     with Machine(precision="bf16").autocast():
-        half = [alike(z, bank, 0.07), instance_nce(z, bank, index, noise, 0.07, 2.0)]
+        half = [similarities(z, bank, 0.07), instance_nce(z, bank, index, noise, 0.07, 2.0)]
         assert (z @ bank.T).dtype == torch.bfloat16
     assert all(torch.equal(a, b) for a, b in zip(full, half))
 
@@ -124,11 +124,11 @@ def test_scores_are_computed_in_float32_where_all_else_is_in_bf16() -> None:
 def test_each_image_has_noise_of_its_own_and_ranks_share_what_one_would_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(index: Tensor) -> Tensor:
         torch.manual_seed(3)
-        return noise_for(index, 6, 100)
+        return noise_positions(index, 6, 100)
 
     whole, parts = drawn(torch.arange(8)), []
     assert len(whole.unique(dim=0)) == 8 and int(whole.min()) >= 0 and int(whole.max()) < 100
-    monkeypatch.setattr(dist, "world", lambda: 2)
+    monkeypatch.setattr(dist, "world_size", lambda: 2)
     for rank in range(2):
         monkeypatch.setattr(dist, "rank", lambda rank=rank: rank)
         parts.append(drawn(torch.arange(4)))
@@ -140,13 +140,13 @@ def test_instance_recognition_remembers_half_of_what_it_saw() -> None:
     assert isinstance(method, NPID)
     batch, before = toy_batch("npid"), method.bank.rows.clone()
     seen = F.normalize(method.net(batch.views[0]).detach(), dim=1)
-    method.after_step(method(batch, AT).kept, AT)
+    method.after_step(method(batch, AT).update, AT)
     expected = F.normalize((before[batch.index] + seen) / 2, dim=1)
     torch.testing.assert_close(method.bank.rows[batch.index], expected, atol=1e-5, rtol=0)
     assert torch.equal(method.bank.rows[BATCH:], before[BATCH:])
 
 
-@pytest.mark.parametrize("name", ["npid", "localagg"])
+@pytest.mark.parametrize("name", ["npid", "local_aggregation"])
 def test_the_papers_projection_is_one_linear_layer_of_the_pool(name: str) -> None:
     method = built(name, hidden=0)
     method.eval()
@@ -160,43 +160,43 @@ def test_the_papers_projection_is_one_linear_layer_of_the_pool(name: str) -> Non
 # local aggregation
 
 
-def test_background_neighbours_are_the_nearest_rows_and_the_image_itself() -> None:
+def test_background_neighbors_are_the_nearest_rows_and_the_image_itself() -> None:
     z, bank, index = normal(5, 3), unit(12, 3, seed=1), torch.tensor([0, 5, 11, 3, 5])
-    found = background_neighbours(alike(z, bank, 0.07), index, 4)
+    found = background_neighbors(similarities(z, bank, 0.07), index, 4)
     for row, own, near in zip(z, index.tolist(), found.tolist()):
         others = [j for j in slow.nearest_rows(of(row), of(bank), 12) if j != own]
         assert set(near) == {own, *others[:3]} and len(near) == 4
-    assert {*background_neighbours(alike(z, bank, 0.07), index, 12)[0].tolist()} == set(range(12))
+    assert {*background_neighbors(similarities(z, bank, 0.07), index, 12)[0].tolist()} == set(range(12))
 
 
-def test_close_neighbours_are_those_of_any_clustering() -> None:
+def test_close_neighbors_are_those_of_any_clustering() -> None:
     labels = torch.tensor([[0, 0, 1, 1, 2, 2], [5, 6, 6, 7, 7, 5]])  # 0: {0, 1} and {0, 5}; 3: {2, 3} and {3, 4}
     everyone = torch.arange(6).expand(2, 6)
-    found = close_among(everyone, torch.tensor([0, 3]), labels)
+    found = close_neighbors(everyone, torch.tensor([0, 3]), labels)
     assert found.tolist() == [[True, True, False, False, False, True], [False, False, True, True, True, False]]
-    assert close_among(torch.tensor([[4, 5, 0]]), torch.tensor([0]), labels).tolist() == [[False, True, True]]
+    assert close_neighbors(torch.tensor([[4, 5, 0]]), torch.tensor([0]), labels).tolist() == [[False, True, True]]
 
 
 def test_aggregation_is_the_share_of_what_is_close() -> None:
     scores = torch.log(torch.tensor([[1.0, 2.0, 5.0], [3.0, 1.0, 1.0]])).requires_grad_()
     close_by = torch.tensor([[True, True, False], [True, True, True]])
-    loss = aggregation(scores, close_by)
+    loss = local_aggregation(scores, close_by)
     assert float(loss.detach()) == pytest.approx(-math.log(3 / 8) / 2)
     loss.backward()
     assert scores.grad is not None and torch.isfinite(scores.grad).all() and float(scores.grad[1].abs().max()) < 1e-6
 
 
-@pytest.mark.parametrize("neighbours", [6, 64])
-def test_local_aggregation_is_the_loop_and_so_is_its_gradient(neighbours: int) -> None:
-    method = built(CLOSE, neighbours=neighbours, temperature=0.2, clusterings=2)
+@pytest.mark.parametrize("neighbors", [6, 64])
+def test_local_aggregation_is_the_loop_and_so_is_its_gradient(neighbors: int) -> None:
+    method = built(CLOSE, neighbors=neighbors, temperature=0.2, clusterings=2)
     assert isinstance(method, LocalAggregation)
     z, index = normal(4, SMALL["dim"]), torch.tensor([9, 33, 63, 0])
-    args = of(method.bank.rows), index.tolist(), method.labels.tolist(), neighbours, 0.2
+    args = of(method.bank.rows), index.tolist(), method.labels.tolist(), neighbors, 0.2
 
     def loss(u: Tensor) -> Tensor:
-        scores = alike(u, method.bank.rows, 0.2)
-        background = background_neighbours(scores.detach(), index, neighbours)
-        return aggregation(scores.gather(1, background), close_among(background, index, method.labels))
+        scores = similarities(u, method.bank.rows, 0.2)
+        background = background_neighbors(scores.detach(), index, neighbors)
+        return local_aggregation(scores.gather(1, background), close_neighbors(background, index, method.labels))
 
     assert float(loss(z)) == pytest.approx(slow.local_aggregation(of(z), *args), rel=1e-5)
     assert close(slope_of(loss, z), slow.gradient(lambda u: slow.local_aggregation(u, *args), of(z)))
@@ -211,15 +211,17 @@ def nothing(place: Any) -> Tensor:
 
 
 def test_it_begins_as_instance_recognition_with_the_same_net_and_bank() -> None:
-    method, other = built("localagg", negatives=0, recognition=0.3), built("npid", negatives=0)
+    method, other = built("local_aggregation", negatives=0, recognition=0.3), built("npid", negatives=0)
     assert isinstance(method, LocalAggregation) and isinstance(other, NPID)
     batch, before = toy_batch("npid"), method.bank.rows.clone()
-    method.before_epoch(nothing, At(0, 10, 0))
+    method.before_epoch(nothing, Step(0, 10, 0))
     assert torch.equal(method(batch, AT).loss, other(batch, AT).loss)
-    method.before_epoch(nothing, At(2, 10, 1))
-    assert not method.divided and method(batch, AT).loss == other(batch, AT).loss
-    method.before_epoch(nothing, At(4, 10, 2))
-    assert method.divided and method(batch, AT).loss < other(batch, AT).loss and torch.equal(method.bank.rows, before)
+    method.before_epoch(nothing, Step(2, 10, 1))
+    assert not method.has_labels and method(batch, AT).loss == other(batch, AT).loss
+    method.before_epoch(nothing, Step(4, 10, 2))
+    assert (
+        method.has_labels and method(batch, AT).loss < other(batch, AT).loss and torch.equal(method.bank.rows, before)
+    )
 
 
 def test_each_clustering_differs_and_each_pass_clusters_again() -> None:
@@ -227,22 +229,22 @@ def test_each_clustering_differs_and_each_pass_clusters_again() -> None:
     assert isinstance(method, LocalAggregation)
     first = method.labels.clone()
     assert [len(labels.unique()) for labels in first] == [7] * 3 and len(first.unique(dim=0)) == 3
-    method.before_epoch(nothing, At(4, 10, 1))
+    method.before_epoch(nothing, Step(4, 10, 1))
     assert len(torch.cat([first, method.labels]).unique(dim=0)) == 6
-    method.before_epoch(nothing, At(0, 10, 0))
+    method.before_epoch(nothing, Step(0, 10, 0))
     assert torch.equal(method.labels, first)
 
 
-def test_some_neighbours_are_close_and_others_are_not(tmp_path: Path) -> None:
+def test_some_neighbors_are_close_and_others_are_not(tmp_path: Path) -> None:
     journal = trained(CLOSE, tmp_path, 8, clusterings=2)
     assert all(1 / N < line["close"] < 0.6 for line in journal)
 
 
 def test_a_small_collection_has_no_more_clusters_than_it_can_fill() -> None:
     method = LocalAggregation(encoder(), 20, dim=4)
-    assert (method.clusters, method.neighbours) == (2, 20)
+    assert (method.clusters, method.neighbors) == (2, 20)
     full = LocalAggregation(encoder(), 300_000, dim=1, clusterings=1)
-    assert (full.clusters, full.neighbours) == (30_000, 4096)
+    assert (full.clusters, full.neighbors) == (30_000, 4096)
 
 
 # MoCo
@@ -254,9 +256,9 @@ def test_the_queue_is_a_ring_of_the_last_keys() -> None:
     last: deque[Tensor] = deque(method.queue.clone(), maxlen=12)
     for step, size in enumerate([5, 5, 5, 1, 12, 7, 30, 3]):
         keys = unit(size, SMALL["dim"], seed=step)
-        method.after_step(keys, AT)
+        method.after_step((keys,), AT)
         last.extend(keys)
-        found = method.queue.roll(-int(method.next), 0)  # from the oldest on
+        found = method.queue.roll(-int(method.queue_position), 0)  # from the oldest on
         torch.testing.assert_close(found, torch.stack(list(last)))
 
 
@@ -272,7 +274,7 @@ def steps_of(method: MoCo, early: bool) -> tuple[list[Tensor], list[float]]:
     keys: list[Tensor] = []
     losses: list[float] = []
     for step in range(4):
-        at = At(step, 4, 0)
+        at = Step(step, 4, 0)
         if early:
             method.target.follow(method.net, method.momentum_of(at))
         outcome = method(toy_batch("moco", seed=step), at)
@@ -280,10 +282,10 @@ def steps_of(method: MoCo, early: bool) -> tuple[list[Tensor], list[float]]:
         outcome.loss.backward()
         optimizer.step()
         before = state(method.target)
-        method.after_step(outcome.kept, at)
+        method.after_step(outcome.update, at)
         if early:
             method.target.load_state_dict(before)
-        keys.append(outcome.kept)
+        keys.append(outcome.update[0])
         losses.append(float(outcome.loss.detach()))
     return keys, losses
 
@@ -303,7 +305,7 @@ def test_keys_are_those_of_a_momentum_encoder_that_was_moved_before_them() -> No
 def test_mocos_momentum_is_constant_and_that_of_the_others_rises() -> None:
     for name in ("moco", "moco_v3", "byol", "moclr"):
         method: Any = built(name, momentum=0.9)
-        course = [method.momentum_of(At(step, 10, 0)) for step in range(11)]
+        course = [method.momentum_of(Step(step, 10, 0)) for step in range(11)]
         expected = [0.9] * 11 if name == "moco" else [momentum_at(0.9, step, 10) for step in range(11)]
         assert course == pytest.approx(expected)
 

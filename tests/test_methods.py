@@ -16,25 +16,27 @@ import torch
 from torch import Tensor, nn
 
 from divcon import dist
-from divcon import method as contract
-from divcon.artifacts import read_json
-from divcon.config import typed
-from divcon.data.pixels import Cached
-from divcon.data.ragged import Ragged
-from divcon.data.views import View, centre, views_of
+from divcon.config import parse_options
+from divcon.data.pixels.packed import PackedImages
+from divcon.data.pixels.pixel_cache import CachedPixels
+from divcon.data.views.presets import center
+from divcon.data.views.render import views_of
+from divcon.data.views.view import View
 from divcon.errors import UsageError
-from divcon.fit import checkpoints
-from divcon.fit.looking import as_input, encode
-from divcon.fit.loop import Training, fit
+from divcon.files.integrity import read_json
 from divcon.machine import Machine
-from divcon.method import At, Batch, Method
+from divcon.methods import contract, registry
+from divcon.methods.contract import Batch, Method, Step
+from divcon.nets.batch_norm import over_all_ranks
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.momentum import Momentum, momentum_at
-from divcon.nets.net import Net, Place
-from divcon.nets.norm import over_all_ranks
+from divcon.nets.net import Layer, Net
 from divcon.nets.teacher import Teacher
-from divcon.nets.trained import Sight
-from divcon.runs import Work
+from divcon.nets.trained import InputSpec
+from divcon.runs.stage import StageContext
+from divcon.train import checkpoints
+from divcon.train.encode import encode, to_input
+from divcon.train.loop import Training, fit
 
 N, SIZE, BATCH = 64, 16, 16
 SMALL = {"hidden": 32, "dim": 16}
@@ -42,29 +44,29 @@ TINY = {
     **SMALL, "queue": 24, "prototypes": 10, "hold": 0.0, "queue_from": 0, "crops": 1, "clusters": 6, "heads": 2, "components": 12,
     "permutations": 4, "channels": 32,
 }  # fmt: skip
-METHODS = contract.names()
+METHODS = registry.method_files()
 PUZZLES = {"rotation", "jigsaw", "context"}  # nothing to be learned where all directions are alike
-POOLS, KEPT = "distil of pools", "distil of kept"  # a method of three kinds
-WHOLE, CLOSE = "npid of the whole softmax", "localagg of close neighbours"
+POOLS, KEPT = "distill of pools", "distill of kept"  # a method of three kinds
+WHOLE, CLOSE = "npid of the whole softmax", "local_aggregation of close neighbors"
 KIND_OPTIONS: dict[str, dict[str, Any]] = {WHOLE: {"negatives": 0}, CLOSE: {"recognition": 0.0}}
 KINDS = [*METHODS, POOLS, KEPT, *KIND_OPTIONS]
-CALM = View(SIZE, area=(0.6, 1.0), jitter=0.0, grey=0.0)
+CALM = View(SIZE, area=(0.6, 1.0), jitter=0.0, gray=0.0)
 PAIR = CALM, CALM
-SIGHT = Sight(SIZE)
+SIGHT = InputSpec(SIZE)
 
 
 # toys
 
 
-def toy_pixels(n: int = N, striped: bool = False) -> Cached:
-    """Coloured patterns; every third is of one kind. Striped in their lower half, up is not down."""
+def toy_pixels(n: int = N, striped: bool = False) -> CachedPixels:
+    """Colored patterns; every third is of one kind. Striped in their lower half, up is not down."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 120, (n, 4, 4, 3), np.uint8)
     coarse[np.arange(n), :, :, np.arange(n) % 3] += 120
     fine = coarse.repeat(6, 1).repeat(6, 2)
     if striped:
         fine[:, 12:, ::2] //= 3
-    return Cached(Ragged.of(list(fine)), np.arange(n))
+    return CachedPixels(PackedImages.from_arrays(list(fine)), np.arange(n))
 
 
 @functools.cache
@@ -76,7 +78,7 @@ def toy_batch(kind: str, index: np.ndarray | None = None, seed: int = 0) -> Batc
     """Views, as the loop would make them, of the first images or of those of an index."""
     pixels, index = toy_pixels(), np.arange(BATCH) if index is None else index
     views = [
-        as_input(views_of(view, *pixels.at(index), (seed, i), index), SIGHT, Machine())
+        to_input(views_of(view, *pixels.read(index), (seed, i), index), SIGHT, Machine())
         for i, view in enumerate(wanted_views(kind))
     ]
     return Batch(views, torch.from_numpy(index))
@@ -84,14 +86,14 @@ def toy_batch(kind: str, index: np.ndarray | None = None, seed: int = 0) -> Batc
 
 def mine(x: Tensor) -> Tensor:
     """This rank's part of the rows: a contiguous share, as Order gives it; on one process, all."""
-    share = len(x) // dist.world()
+    share = len(x) // dist.world_size()
     return x[dist.rank() * share : (dist.rank() + 1) * share]
 
 
-def toy_teachers(place: Place = "projection") -> list[Teacher]:
+def toy_teachers(place: Layer = "projection") -> list[Teacher]:
     """A base and three experts, whose batch norms know the toy images."""
     pixels, all_of_them, teachers = toy_pixels(), np.arange(N), []
-    images = as_input(views_of(centre(SIZE), *pixels.at(all_of_them), (), all_of_them), SIGHT, Machine())
+    images = to_input(views_of(center(SIZE), *pixels.read(all_of_them), (), all_of_them), SIGHT, Machine())
     for seed in range(4):
         torch.manual_seed(seed)
         net = Net(over_all_ranks(build(EncoderSpec("slim10_w8"), SIZE)), **SMALL)
@@ -100,7 +102,7 @@ def toy_teachers(place: Place = "projection") -> list[Teacher]:
                 part.momentum = 1.0
         with torch.no_grad():
             net.train()(mine(images))
-        usual = None if place == "projection" else encode(net, SIGHT, pixels, Machine(), place=place)
+        usual = None if place == "projection" else encode(net, SIGHT, pixels, Machine(), layer=place)
         teachers.append(Teacher(net, place, usual))
     return teachers
 
@@ -111,8 +113,8 @@ SAID = torch.randn(N, 2, SMALL["dim"], generator=torch.Generator().manual_seed(0
 
 
 def class_of(kind: str) -> type[Method]:
-    """Of a method by name, or of a kind of it: "distil of pools"."""
-    return contract.named(kind.partition(" of ")[0])
+    """Of a method by name, or of a kind of it: "distill of pools"."""
+    return registry.method_named(kind.partition(" of ")[0])
 
 
 def built(name: str, seed: int = 0, **options: Any) -> Method:
@@ -121,14 +123,14 @@ def built(name: str, seed: int = 0, **options: Any) -> Method:
     parameters = list(inspect.signature(of).parameters.values())
     wanted = [p.name for p in parameters[2:] if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
     assert set(wanted) <= set(GIVEN), f"{name} is given {wanted}: say in GIVEN, above, what that is here"
-    small = {key: value for key, value in TINY.items() if key in contract.options_of(of)}
+    small = {key: value for key, value in TINY.items() if key in registry.options_of(of)}
     given = [toy_teachers("pool") if name == POOLS and key == "teachers" else GIVEN[key]() for key in wanted]
     given += [lambda index: SAID[index]] if name == KEPT else []
     torch.manual_seed(seed)
     encoder = over_all_ranks(build(EncoderSpec("slim10_w8"), SIZE))
     method = of(encoder, N, *given, **{**small, **KIND_OPTIONS.get(name, {}), **options}).train()
     if name == CLOSE:
-        method.before_epoch(lambda place: torch.zeros(N, 1), At(0, 10, 0))
+        method.before_epoch(lambda place: torch.zeros(N, 1), Step(0, 10, 0))
     return method
 
 
@@ -150,7 +152,7 @@ def trained(
     if one_look:
         method.before_epoch = lambda look, at: before_epoch(look, at) if at.step == 0 else None
 
-    def mortal(batch: Batch, at: At) -> contract.Outcome:
+    def mortal(batch: Batch, at: Step) -> contract.Outcome:
         outcome = forward(batch, at)
         if at.step == die_at:
             raise KeyboardInterrupt
@@ -158,8 +160,8 @@ def trained(
 
     method.forward = mortal
     folder.mkdir(exist_ok=True)
-    work = Work(folder, name, Machine(), folder, save_every=save_every)
-    training = Training(images=steps * BATCH, batch_size=BATCH, optimizer="adamw", lr=lr, weight_decay=1e-2)
+    work = StageContext(folder, name, Machine(), folder, save_every=save_every)
+    training = Training(samples_seen=steps * BATCH, batch_size=BATCH, optimizer="adamw", lr=lr, weight_decay=1e-2)
     try:
         fit(work, method, toy_pixels(striped=striped), training, PAIR, SIGHT)
     except KeyboardInterrupt:
@@ -185,7 +187,7 @@ def is_statistic(name: str) -> bool:
     return name.rpartition(".")[2] in {"running_mean", "running_var", "num_batches_tracked"}
 
 
-AT = At(3, 10, 0)
+AT = Step(3, 10, 0)
 
 
 def loss_of(method: Method, batch: Batch) -> Tensor:
@@ -199,7 +201,7 @@ every_kind = pytest.mark.parametrize("name", KINDS)
 
 
 def test_the_methods_of_the_paper_are_here() -> None:
-    assert {"moclr", "simclr", "distil", "classify"} <= set(METHODS)
+    assert {"moclr", "simclr", "distill", "classify"} <= set(METHODS)
 
 
 # the loss
@@ -218,9 +220,9 @@ def test_the_loss_is_one_finite_number_in_float32_and_the_same_each_time(name: s
 
 @every_kind
 def test_the_loss_falls(name: str, tmp_path: Path) -> None:
-    brief: dict[str, Any] = {"momentum": None} if "momentum" in contract.options_of(class_of(name)) else {}
+    brief: dict[str, Any] = {"momentum": None} if "momentum" in registry.options_of(class_of(name)) else {}
     brief |= {"temperature": 0.2} if name == "moco_v3" else {}  # of 1 it leaves the loss little room to fall
-    # patches of five pixels are hard to place, and harder in one colour; a classifier that begins anew every four steps
+    # patches of five pixels are hard to place, and harder in one color; a classifier that begins anew every four steps
     # gets nowhere
     brief |= {"context": {"drop": 0.0, "lr": 0.1}, "deepcluster": {"one_look": True, "lr": 0.1}}.get(name, {})
     steps = 120 if name == "context" else 60
@@ -291,9 +293,9 @@ def test_the_state_dict_is_all_it_remembers(name: str, tmp_path: Path) -> None:
 @every_kind
 def test_after_step_moves_nothing_that_the_optimizer_moves(name: str) -> None:
     method = built(name)
-    kept = method(toy_batch(name), AT).kept
+    update = method(toy_batch(name), AT).update
     before = state(method)
-    method.after_step(kept, AT)
+    method.after_step(update, AT)
     assert moved(before, method) & set(trainable(method)) == set()
 
 
@@ -303,9 +305,9 @@ def test_an_epoch_may_begin_with_a_look_at_the_whole_collection(name: str) -> No
 
     def look(place: Any) -> Tensor:
         places.append(place)
-        return encode(method.net, SIGHT, toy_pixels(), Machine(), place=place)
+        return encode(method.net, SIGHT, toy_pixels(), Machine(), layer=place)
 
-    method.before_epoch(look, At(0, 10, 0))
+    method.before_epoch(look, Step(0, 10, 0))
     assert set(places) <= {"pool", "hidden", "projection"}
     assert torch.isfinite(method(toy_batch(name), AT).loss)
 
@@ -357,40 +359,40 @@ def test_killed_and_resumed_it_ends_bit_identical(name: str, tmp_path: Path) -> 
 
 @every_method
 def test_a_typo_in_an_option_is_answered_with_what_was_meant(name: str) -> None:
-    options = contract.options_of(contract.named(name))
+    options = registry.options_of(registry.method_named(name))
     assert options
     for option in options:
         with pytest.raises(UsageError, match=f"option of {name} '{option}x'; did you mean '{option}'"):
-            contract.checked_options(name, {option + "x": 1})
+            registry.checked_options(name, {option + "x": 1})
 
 
 @every_method
 def test_options_left_out_have_their_defaults(name: str) -> None:
-    options = contract.options_of(contract.named(name))
-    assert contract.checked_options(name, {}) == options
+    options = registry.options_of(registry.method_named(name))
+    assert registry.checked_options(name, {}) == options
     changed, before = next(iter(options.items()))
     now = 0.123 if isinstance(before, float) else before + 1
-    assert contract.checked_options(name, {changed: now}) == {**options, changed: now}
+    assert registry.checked_options(name, {changed: now}) == {**options, changed: now}
     json.dumps(options)
 
 
 @pytest.mark.parametrize("option", ["queue=0", "momentum=2", "temperature=0", "hidden=1.5", "dim=many"])
 def test_an_option_that_is_out_of_bounds_is_refused_by_name(option: str) -> None:
     with pytest.raises(UsageError, match=rf"{option}: "):
-        contract.checked_options("moco", typed([option]))
+        registry.checked_options("moco", parse_options([option]))
 
 
 @every_method
 def test_a_method_says_what_it_is_in_a_line(name: str) -> None:
-    about = contract.named(name).about
+    about = registry.method_named(name).about
     assert 10 < len(about) < 100 and "\n" not in about
-    module = inspect.getmodule(contract.named(name))
+    module = inspect.getmodule(registry.method_named(name))
     assert module is not None and "https://arxiv.org/abs/" in (module.__doc__ or "")
 
 
-def test_a_method_that_is_not_there_is_answered_with_its_neighbour() -> None:
+def test_a_method_that_is_not_there_is_answered_with_its_neighbor() -> None:
     with pytest.raises(UsageError, match="unknown method 'moclar'; did you mean 'moclr'"):
-        contract.named("moclar")
+        registry.method_named("moclar")
 
 
 @every_kind
@@ -413,22 +415,22 @@ def test_moclrs_target_follows_the_net_by_the_momentum_of_the_step() -> None:
     with torch.no_grad():
         for p in method.net.parameters():
             p.add_(torch.ones_like(p))
-    before, at = [p.clone() for p in method.target.parameters()], At(5, 20, 0)
-    method.after_step(None, at)
+    before, at = [p.clone() for p in method.target.parameters()], Step(5, 20, 0)
+    method.after_step((), at)
     momentum = momentum_at(0.9, 5, 20)
     for old, new, p in zip(before, method.target.parameters(), method.net.parameters()):
         torch.testing.assert_close(new, momentum * old + (1 - momentum) * p.detach())
 
 
 def test_a_head_whose_cluster_is_absent_has_a_gradient_of_zero_and_the_others_more() -> None:
-    method = built("distil")
+    method = built("distill")
     assert isinstance(method.heads, nn.ModuleList)
-    method(toy_batch("distil", np.arange(0, N, 3)[:BATCH]), AT).loss.backward()
+    method(toy_batch("distill", np.arange(0, N, 3)[:BATCH]), AT).loss.backward()
     sizes = [sum(float(p.grad.abs().sum()) for p in head.parameters() if p.grad is not None) for head in method.heads]
     assert sizes[0] > 0 and sizes[1] > 0 and sizes[2:] == [0, 0]
 
 
 def test_classify_shows_each_image_once_and_the_others_twice() -> None:
     one, other = View(SIZE), View(SIZE, flip=0.0)
-    views = {name: built(name).views((one, other)) for name in ("classify", "moclr", "simclr", "distil")}
+    views = {name: built(name).views((one, other)) for name in ("classify", "moclr", "simclr", "distill")}
     assert views.pop("classify") == (one,) and set(views.values()) == {(one, other)}

@@ -32,33 +32,38 @@ from torch import Tensor, nn
 
 import divcon
 from divcon import dist, recipes
-from divcon.artifacts import read_json
+from divcon.api.evaluate import evaluate
+from divcon.api.models import find_model
 from divcon.clustering.clusters import Clusters
 from divcon.clustering.kmeans import assign, kmeans
 from divcon.data.images import Images, open_images
-from divcon.data.pixels import Pixels, open_pixels
-from divcon.data.views import PRESETS, View, draw
-from divcon.dnc import DnC
+from divcon.data.pixels.pixel_cache import open_pixels
+from divcon.data.pixels.pixels import Pixels
+from divcon.data.views.draw import draw
+from divcon.data.views.presets import PRESETS
+from divcon.data.views.view import View
 from divcon.evals.knn import knn
 from divcon.evals.linear import linear
-from divcon.fit.journal import lines
-from divcon.fit.looking import encode
-from divcon.fit.loop import Training, fit
-from divcon.fit.optimisers import LARS, optimiser
-from divcon.fit.schedules import learning_rate, warmup_steps
+from divcon.files.integrity import read_json
 from divcon.losses import info_nce, nt_xent, regression
 from divcon.machine import Machine
-from divcon.method import At, options_of
-from divcon.methods.distil import Distil
+from divcon.methods.contract import Step
+from divcon.methods.distill import Distill
 from divcon.methods.moclr import MoCLR
+from divcon.methods.registry import options_of
+from divcon.nets.batch_norm import BatchNorm
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.momentum import momentum_at
-from divcon.nets.norm import BatchNorm
-from divcon.nets.trained import Sight, Trained
+from divcon.nets.trained import InputSpec, Trained
+from divcon.pipelines.dnc import DnC
 from divcon.recipes import Options
-from divcon.runs import Work
-from divcon.stages import Pretrain, pretrain
-from divcon.verbs.models import evaluate, find_model
+from divcon.runs.metrics_file import read_lines
+from divcon.runs.stage import StageContext
+from divcon.stages.pretrain import Pretrain, pretrain
+from divcon.train.encode import encode
+from divcon.train.loop import Training, fit
+from divcon.train.optimizers import LARS, make_optimizer
+from divcon.train.schedules import learning_rate, warmup_steps
 
 PAPERS = ("dnc_1000", "dnc_3000", "dnc_4500")
 SHARES = {"dnc_1000": (200, 600, 200), "dnc_3000": (1000, 1500, 500), "dnc_4500": (1000, 3000, 500)}
@@ -84,7 +89,7 @@ class Ran:
     clusters: Clusters
 
     def stage(self, name: str) -> dict[str, Any]:
-        noted: dict[str, Any] = read_json(self.folder / name / "stage.json")["notes"]
+        noted: dict[str, Any] = read_json(self.folder / name / "stage.json")["summary"]
         return noted
 
     @property
@@ -92,8 +97,8 @@ class Ran:
         return ["base", *(f"experts/{k}" for k in range(self.clusters.k)), "student"]
 
     def seen(self, place: Any, positions: np.ndarray | None = None) -> Tensor:
-        """What the base sees on centre views."""
-        return encode(self.base.net, self.base.sight, self.pixels, Machine(), place=place, positions=positions)
+        """The features that the base gives of center views."""
+        return encode(self.base.net, self.base.input_spec, self.pixels, Machine(), layer=place, positions=positions)
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +107,14 @@ def ran(photos: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("mistakes") / "run"
     options = {**TINY, "batch_size": 8, "clusters.k": 3, "clusters.smallest": 1, "recipe": "dnc_3000"}
     divcon.run(photos, out=folder, epochs=EPOCHS, **options)
-    images = open_images(photos, cache=cache, threads=1)
-    pixels = open_pixels(images, 2 * SIZE, cache=cache, cache_gb=8.0, threads=1)
+    images = open_images(photos, cache=cache, workers=1)
+    pixels = open_pixels(images, 2 * SIZE, cache=cache, cache_gb=8.0, workers=1)
     return Ran(folder, images, pixels, Trained.load(folder / "base"), Clusters.load(folder / "clusters"))
 
 
-def distil(**options: Any) -> Distil:
-    method = built("distil", **options)
-    assert isinstance(method, Distil)
+def distill(**options: Any) -> Distill:
+    method = built("distill", **options)
+    assert isinstance(method, Distill)
     return method
 
 
@@ -136,11 +141,11 @@ def test_01_the_hidden_layer_is_clustered(ran: Ran) -> None:
     labels, _ = assign(hidden, torch.from_numpy(ran.clusters.centroids))
     assert np.array_equal(labels.numpy(), ran.clusters.labels)
     assert (hidden >= 0).all() and not torch.equal(hidden, pool[:, :32])
-    assert all(paper(name).clusters.place == "hidden" for name in PAPERS)
+    assert all(paper(name).clusters.layer == "hidden" for name in PAPERS)
 
 
 def test_02_clusters_are_by_cosine(ran: Ran) -> None:
-    hidden = ran.seen("hidden")
+    hidden = ran.seen("hidden").half().float()  # the features as the stage keeps them
     unit = F.normalize(hidden)
     np.testing.assert_allclose(np.linalg.norm(ran.clusters.centroids, axis=1), 1, atol=1e-5)
     cosines = (unit @ torch.from_numpy(ran.clusters.centroids).T).max(1).values
@@ -161,14 +166,14 @@ def test_03_the_papers_experts_and_student_start_from_scratch(name: str) -> None
 
 def test_03_from_scratch_means_that_no_weight_of_the_base_is_seen(ran: Ran, tmp_path: Path, cache: Path) -> None:
     still = Pretrain(
-        images=8, batch_size=8, optimizer="sgd", lr=0.0, encoder=EncoderSpec("slim10_w8"), sight=Sight(SIZE), seed=3,
+        samples_seen=8, batch_size=8, optimizer="sgd", lr=0.0, encoder=EncoderSpec("slim10_w8"), input_spec=InputSpec(SIZE), seed=3,
         options={"hidden": 32, "dim": 16},
     )  # fmt: skip
 
     def first_layer(start: Any) -> Tensor:
-        work = Work(tmp_path / start, "experts/0", Machine(), cache)
+        work = StageContext(tmp_path / start, "experts/0", Machine(), cache)
         work.folder.mkdir()
-        net = pretrain(work, ran.images, replace(still, start=start), ran.base).net
+        net = pretrain(work, ran.images, replace(still, start=start), ran.base).artifact.net
         return net.encoder.get_parameter("conv1.weight").detach()
 
     base = ran.base.net.encoder.get_parameter("conv1.weight")
@@ -183,8 +188,8 @@ def test_04_the_experts_share_one_budget_by_the_sizes_of_their_clusters(ran: Ran
         note = ran.stage(f"experts/{k}")
         assert abs(note["images_seen"] - budget * size / 160) <= note["batch_size"] / 2 + 1e-6
     expert = paper("dnc_3000").expert
-    assert sum(expert.share(part).images for part in (0.5, 0.3, 0.2)) == pytest.approx(expert.images)
-    assert replace(expert.share(0.3), images=expert.images) == expert
+    assert sum(expert.share(part).samples_seen for part in (0.5, 0.3, 0.2)) == pytest.approx(expert.samples_seen)
+    assert replace(expert.share(0.3), samples_seen=expert.samples_seen) == expert
 
 
 @pytest.mark.parametrize(
@@ -198,24 +203,24 @@ def test_04_the_experts_share_one_budget_by_the_sizes_of_their_clusters(ran: Ran
 def test_05_an_epoch_of_the_paper_is_1281167_images_of_any_collection(name: str, steps: tuple[int, ...]) -> None:
     for n in (1_000, 300_000_000):
         recipe = paper(name, n)
-        found = [part.images / 4096 for part in (recipe.base, recipe.expert, recipe.student)]
+        found = [part.samples_seen / 4096 for part in (recipe.base, recipe.expert, recipe.student)]
         assert found == pytest.approx(steps, abs=1)
     assert recipe.clusters.k == (10 if name == "dnc_4500" else 5)
-    assert Options(imagenet_epochs=2).showings(100) == 2 * 1_281_167 and Options(epochs=2).showings(100) == 200
+    assert Options(imagenet_epochs=2).samples_seen(100) == 2 * 1_281_167 and Options(epochs=2).samples_seen(100) == 200
     typed = paper(name, 5_000, epochs=9)
-    images = [typed.base.images, typed.expert.images, typed.student.images]
+    images = [typed.base.samples_seen, typed.expert.samples_seen, typed.student.samples_seen]
     assert images == pytest.approx([45_000 * share / sum(SHARES[name]) for share in SHARES[name]])
 
 
 def test_06_each_training_has_schedules_over_its_own_length(ran: Ran) -> None:
     lengths = set()
     for name in ran.stages:
-        journal, recipe = lines(ran.folder / name / "metrics.jsonl"), read_json(ran.folder / name / "stage.json")
+        journal, recipe = read_lines(ran.folder / name / "metrics.jsonl"), read_json(ran.folder / name / "stage.json")
         steps, asked = ran.stage(name)["steps"], recipe["key"]["args"]
         lengths.add(steps)
         rates = [line["lr"] for line in journal]
         (settings,) = (arg for arg in asked if isinstance(arg, dict) and "lr" in arg)
-        warmup = warmup_steps(settings["warmup"], settings["images"], ran.stage(name)["batch_size"])
+        warmup = warmup_steps(settings["warmup"], settings["samples_seen"], ran.stage(name)["batch_size"])
         peak = settings["lr"] * ran.stage(name)["batch_size"] / 256
         assert len(rates) == steps and 0 < warmup < steps / 5
         assert rates == pytest.approx([learning_rate(step, steps, peak=peak, warmup=warmup) for step in range(steps)])
@@ -225,14 +230,14 @@ def test_06_each_training_has_schedules_over_its_own_length(ran: Ran) -> None:
 
 def test_06_the_momentum_of_each_training_ends_at_one_in_its_own_last_step(tmp_path: Path) -> None:
     for steps in (4, 9):
-        seen: list[At] = []
+        seen: list[Step] = []
 
         class Watched(MoCLR):
-            def after_step(self, kept: Any, at: At, seen: list[At] = seen) -> None:
+            def after_step(self, update: tuple[Tensor, ...], at: Step, seen: list[Step] = seen) -> None:
                 seen.append(at)
-                super().after_step(kept, at)
+                super().after_step(update, at)
 
-        work = Work(tmp_path / str(steps), "experts/0", Machine(), tmp_path)
+        work = StageContext(tmp_path / str(steps), "experts/0", Machine(), tmp_path)
         work.folder.mkdir()
         method = Watched(build(EncoderSpec("slim10_w8"), SIZE), N, hidden=32, dim=16)
         fit(work, method, toy_pixels(), Training(steps * BATCH, BATCH), PAIR, SIGHT)
@@ -284,7 +289,7 @@ def test_08_negatives_come_from_the_global_batch(monkeypatch: pytest.MonkeyPatch
     losses = []
     for rank in range(2):
         monkeypatch.setattr(dist, "rank", lambda rank=rank: rank)
-        monkeypatch.setattr(dist, "gathered", lambda keys: F.normalize(key))
+        monkeypatch.setattr(dist, "all_gather", lambda keys: F.normalize(key))
         losses.append(info_nce(query[4 * rank :][:4], key[4 * rank :][:4], 0.1).item())
     assert np.mean(losses) == pytest.approx(slow.info_nce(rows(query), rows(key), 0.1), rel=1e-5)
     local = [slow.info_nce(rows(query[half]), rows(key[half]), 0.1) for half in (slice(0, 4), slice(4, 8))]
@@ -304,7 +309,7 @@ def test_09_there_is_no_predictor_and_the_projector_ends_with_batch_norm() -> No
 
 
 def test_10_regression_heads_sit_on_the_students_projection() -> None:
-    method, given = distil(hidden=24), []
+    method, given = distill(hidden=24), []
     for head in method.heads:
         assert isinstance(head, nn.Sequential)
         linear_in, norm, relu, linear_out = head
@@ -312,17 +317,17 @@ def test_10_regression_heads_sit_on_the_students_projection() -> None:
         assert (linear_in.in_features, linear_in.out_features, linear_out.out_features) == (16, 24, 16)
         assert isinstance(norm, BatchNorm) and isinstance(relu, nn.ReLU)
         head.register_forward_pre_hook(lambda module, x: given.append(x[0]))
-    batch = toy_batch("distil")
+    batch = toy_batch("distill")
     projections = [copy.deepcopy(method).net(view) for view in batch.views]
     method(batch, AT)
     assert len(method.heads) == 4 and len(given) == 8
     for i, z in enumerate(given):
         torch.testing.assert_close(z, projections[i // 4], atol=1e-5, rtol=1e-5)
-    assert options_of(Distil)["hidden"] == 4096
-    assert all((paper(name).student.hidden, paper(name).student.place) == (4096, "projection") for name in PAPERS)
+    assert options_of(Distill)["hidden"] == 4096
+    assert all((paper(name).student.hidden, paper(name).student.layer) == (4096, "projection") for name in PAPERS)
 
 
-def test_11_the_teachers_projections_are_normalised_and_the_students_are_not() -> None:
+def test_11_the_teachers_projections_are_normalized_and_the_students_are_not() -> None:
     guess, truth = (torch.randn(6, 5, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
     torch.testing.assert_close(regression(guess, 9 * truth), regression(guess, truth))
     assert regression(9 * guess, truth) > 20 * regression(guess, truth)
@@ -339,20 +344,20 @@ def test_12_the_squared_distance_is_summed_over_the_dimensions() -> None:
 
 
 def test_13_an_image_asks_the_expert_of_its_own_cluster_and_no_other() -> None:
-    method, batch = distil(), toy_batch("distil", of_kind(1))
+    method, batch = distill(), toy_batch("distill", of_kind(1))
     before = method(batch, AT).loss
     before.backward()
     sizes = [sum(p.grad.abs().sum().item() for p in head.parameters() if p.grad is not None) for head in method.heads]
     assert sizes[0] > 0 and sizes[2] > 0 and sizes[1] == sizes[3] == 0
     for number, changes in ((1, False), (2, True), (3, False)):
-        again = distil()
+        again = distill()
         with torch.no_grad():
             next(again.teachers[number].net.encoder.parameters()).mul_(-1)
         assert (abs(again(batch, AT).loss.item() - before.item()) > 0.01) == changes
 
 
 def test_13_a_mixed_batch_is_the_loop_over_its_images() -> None:
-    method, batch = distil(base_share=0.3), toy_batch("distil")
+    method, batch = distill(base_share=0.3), toy_batch("distill")
     fresh = copy.deepcopy(method)
     fresh.teachers = method.teachers
     total = 0.0
@@ -368,18 +373,18 @@ def test_13_a_mixed_batch_is_the_loop_over_its_images() -> None:
 
 
 def test_14_the_base_is_half_of_what_the_student_predicts() -> None:
-    outcome = distil()(toy_batch("distil"), AT)
+    outcome = distill()(toy_batch("distill"), AT)
     base, expert = outcome.logs["base"].item(), outcome.logs["expert"].item()
     assert base > 0.1 and expert > 0.1 and outcome.loss.item() == pytest.approx((base + expert) / 2, rel=1e-5)
-    changed = distil()
+    changed = distill()
     with torch.no_grad():
         next(changed.teachers[0].net.encoder.parameters()).mul_(-1)
-    assert changed(toy_batch("distil"), AT).logs["base"].item() != pytest.approx(base, rel=1e-2)
+    assert changed(toy_batch("distill"), AT).logs["base"].item() != pytest.approx(base, rel=1e-2)
     assert all(paper(name).student.base_share == 0.5 for name in PAPERS)
 
 
 def test_15_student_and_teachers_look_at_the_same_view() -> None:
-    method, batch, student, teachers = distil(), toy_batch("distil"), [], []
+    method, batch, student, teachers = distill(), toy_batch("distill"), [], []
     method.net.register_forward_pre_hook(lambda module, x: student.append(x[0]))
     for teacher in method.teachers:
         teacher.register_forward_pre_hook(lambda module, x: teachers.append(x[0]))
@@ -394,12 +399,12 @@ def test_15_student_and_teachers_look_at_the_same_view() -> None:
 
 
 def test_16_teachers_are_frozen_and_use_running_statistics(tmp_path: Path) -> None:
-    method, (view, _) = distil(), toy_batch("distil").views
+    method, (view, _) = distill(), toy_batch("distill").views
     before = [state(teacher) for teacher in method.teachers]
     for teacher in method.teachers:
         alone = torch.cat([teacher(picture[None]) for picture in view])
         torch.testing.assert_close(teacher(view), alone, atol=1e-4, rtol=1e-4)
-    method.train()(toy_batch("distil"), AT).loss.backward()
+    method.train()(toy_batch("distill"), AT).loss.backward()
     for was, teacher in zip(before, method.teachers):
         assert moved(was, teacher) == set()
         assert not any(p.requires_grad or p.grad is not None for p in teacher.parameters())
@@ -422,8 +427,8 @@ def test_18_the_product_is_the_students_encoder_at_the_pool(ran: Ran, photos: Pa
     assert features.shape == (3, 64) and torch.equal(features, student.net(x, "pool"))
     assert find_model(ran.folder).fingerprint == student.fingerprint != ran.base.fingerprint
     assert not any("head" in name or "teacher" in name for name in student.net.state_dict())
-    pool = evaluate(ran.folder, photos, tasks="knn", cache=cache, threads=1)
-    assert pool["knn"] == evaluate(ran.folder / "student", photos, tasks="knn", place="pool", threads=1)["knn"]
+    pool = evaluate(ran.folder, photos, tasks="knn", cache=cache, workers=1)
+    assert pool["knn"] == evaluate(ran.folder / "student", photos, tasks="knn", layer="pool", workers=1)["knn"]
 
 
 def test_19_lars_leaves_biases_and_norms_alone_and_applies_the_rate_after_the_momentum() -> None:
@@ -439,7 +444,7 @@ def test_19_lars_leaves_biases_and_norms_alone_and_applies_the_rate_after_the_mo
         expected = [slow.lars(p, buffer, g, rate, 0.5) for (p, buffer), g in zip(expected, slopes)]
         for p, (value, _) in zip((weight, bias), expected):
             np.testing.assert_allclose(rows(p), value, rtol=1e-5)
-    groups = optimiser("lars", moclr(), 1.5e-6).param_groups
+    groups = make_optimizer("lars", moclr(), 1.5e-6).param_groups
     assert [(g["weight_decay"], g["trust"], g["momentum"]) for g in groups] == [(1.5e-6, 1e-3, 0.9), (0.0, 1e-3, 0.9)]
     assert {p.ndim > 1 for p in groups[0]["params"]} == {True} and {p.ndim for p in groups[1]["params"]} == {1}
 
@@ -449,7 +454,7 @@ def test_19_the_papers_rates_decay_and_warm_up(name: str, rate: float) -> None:
     recipe = paper(name)
     for part in (recipe.base, recipe.expert, recipe.student):
         assert (part.optimizer, part.lr, part.weight_decay, part.batch_size) == ("lars", rate, 1.5e-6, 4096)
-        assert warmup_steps(part.warmup, part.images, 4096) == round(10 * 1_281_167 / 4096)
+        assert warmup_steps(part.warmup, part.samples_seen, 4096) == round(10 * 1_281_167 / 4096)
 
 
 def test_20_momentum_starts_at_996_and_ends_at_one_and_follows_after_the_step(tmp_path: Path) -> None:
@@ -457,7 +462,7 @@ def test_20_momentum_starts_at_996_and_ends_at_one_and_follows_after_the_step(tm
     assert [momentum_at(0.996, step, 100) for step in (0, 50, 100)] == pytest.approx([0.996, 0.998, 1.0])
     method = moclr(momentum=0.5)
     first = state(method)
-    work = Work(tmp_path, "base", Machine(), tmp_path)
+    work = StageContext(tmp_path, "base", Machine(), tmp_path)
     fit(work, method, toy_pixels(), Training(BATCH, BATCH, optimizer="sgd", lr=1.0, warmup=0), PAIR, SIGHT)
     for name in ("encoder.conv1.weight", "projector.into.0.weight", "projector.out.0.weight"):
         start, now = first[f"net.{name}"], method.state_dict()[f"net.{name}"]
@@ -473,7 +478,7 @@ def test_20_the_targets_statistics_come_from_its_own_forward_in_train_mode() -> 
             p.mul_(1.3)
     own = copy.deepcopy(method.target)
     method(batch, AT)
-    method.after_step(None, At(0, 10, 0))
+    method.after_step((), Step(0, 10, 0))
     for view in (batch.views[1], batch.views[0]):
         own(view)
     kept = {name: b for name, b in method.target.named_buffers() if is_statistic(name)}
@@ -490,10 +495,10 @@ def test_21_the_two_views_are_asymmetric_as_in_table_12() -> None:
     for i, (name, view) in enumerate(views.items()):
         assert view == PRESETS["byol"](224)[i] and view.size == 224
         drawn = draw(view, (0, "view", i), np.arange(n), sides, sides)
-        often = {"blur": (drawn.sigma > 0).mean(), "solarize": drawn.solarize.mean(), "grey": drawn.grey.mean()}
+        often = {"blur": (drawn.sigma > 0).mean(), "solarize": drawn.solarize.mean(), "gray": drawn.gray.mean()}
         often |= {"flip": drawn.flip.mean(), "jitter": drawn.jitter.mean()}
         blur, solarize = wanted[name]
-        expected = {"blur": blur, "solarize": solarize, "grey": 0.2, "flip": 0.5, "jitter": 0.8}
+        expected = {"blur": blur, "solarize": solarize, "gray": 0.2, "flip": 0.5, "jitter": 0.8}
         assert often == pytest.approx(expected, abs=0.012)
         assert (view.brightness, view.contrast, view.saturation, view.hue) == (0.4, 0.4, 0.2, 0.1)
         areas = drawn.box[:, 2] * drawn.box[:, 3] / 500**2
@@ -509,12 +514,12 @@ def test_22_dnc_and_moclr_see_as_many_images_to_a_batch_a_stage(ran: Ran) -> Non
     options = Options(encoder="slim10", size=32, batch_size=64, views="mild", epochs=30)
     dnc, alone = (recipes.named(name).recipe(options, 5_000) for name in ("dnc", "moclr"))
     assert isinstance(dnc, DnC) and not isinstance(alone, DnC)
-    parts = dnc.base.images + dnc.expert.images + dnc.student.images
-    assert parts == pytest.approx(alone.base.images) and alone.base.images == 150_000
-    assert replace(dnc.base, images=alone.base.images) == alone.base
+    parts = dnc.base.samples_seen + dnc.expert.samples_seen + dnc.student.samples_seen
+    assert parts == pytest.approx(alone.base.samples_seen) and alone.base.samples_seen == 150_000
+    assert replace(dnc.base, samples_seen=alone.base.samples_seen) == alone.base
 
 
-def test_23_features_for_clusters_are_of_centre_crops_in_eval_mode(ran: Ran) -> None:
+def test_23_features_for_clusters_are_of_center_crops_in_eval_mode(ran: Ran) -> None:
     net, positions = ran.base.net, np.arange(40)
     before = state(net)
     whole = ran.seen("hidden", positions)
@@ -525,7 +530,14 @@ def test_23_features_for_clusters_are_of_centre_crops_in_eval_mode(ran: Ran) -> 
     assert net.training and moved(before, net) == set()
     net.eval()
     chance = encode(
-        net, ran.base.sight, ran.pixels, Machine(), place="hidden", positions=positions, view=View(SIZE), purpose=(0,)
+        net,
+        ran.base.input_spec,
+        ran.pixels,
+        Machine(),
+        layer="hidden",
+        positions=positions,
+        view=View(SIZE),
+        purpose=(0,),
     )
     assert not torch.allclose(chance, whole)
 
@@ -544,10 +556,10 @@ def test_23_labels_belong_to_their_images_by_name(ran: Ran) -> None:
 
 
 def test_23_centroids_are_fitted_on_a_sample_and_all_images_are_assigned(ran: Ran, tmp_path: Path, cache: Path) -> None:
-    from divcon.stages import Divide, divide
+    from divcon.stages.cluster import Divide, divide
 
-    work = Work(tmp_path, "clusters", Machine(), cache)
-    found = divide(work, ran.base, ran.images, Divide(k=3, sample=50, smallest=1))
+    work = StageContext(tmp_path, "clusters", Machine(), cache)
+    found = divide(work, ran.base, ran.images, Divide(k=3, sample=50, smallest=1)).artifact
     assert found.sample is not None and len(found.sample.positions) == 50 == len(set(found.sample.positions.tolist()))
     assert len(found.labels) == 160 == found.sizes.sum()
     fitted = kmeans(ran.seen("hidden", found.sample.positions), 3, seed=0, rounds=30, restarts=3)
@@ -566,7 +578,7 @@ def test_25_no_test_label_chooses_the_penalty_or_is_seen_before_the_end() -> Non
     assert honest.top1 == pytest.approx(1 - wrong.top1) and honest.top1 > 0.8
 
 
-def test_25_neighbours_vote_with_k_20_and_200_at_temperature_007_on_unit_vectors() -> None:
+def test_25_neighbors_vote_with_k_20_and_200_at_temperature_007_on_unit_vectors() -> None:
     generator = torch.Generator().manual_seed(0)
     x, test_x = torch.randn(300, 6, generator=generator), torch.randn(30, 6, generator=generator)
     y, test_y = torch.arange(300) % 3, torch.arange(30) % 3
@@ -580,7 +592,7 @@ def test_25_neighbours_vote_with_k_20_and_200_at_temperature_007_on_unit_vectors
 def test_25_no_label_comes_near_the_training(ran: Ran, photos: Path, cache: Path) -> None:
     before = [read_json(ran.folder / name / "stage.json")["key"] for name in ran.stages]
     assert not any("label" in str(key) for key in before)
-    scores = evaluate(ran.folder, photos, cache=cache, threads=1)
+    scores = evaluate(ran.folder, photos, cache=cache, workers=1)
     assert (
         set(scores["knn"]) == {"k20", "k200", "top1", "balanced", "per_class"}
         and scores["knn"]["top1"] == scores["knn"]["k20"]

@@ -1,4 +1,4 @@
-"""Pictures that look alike: found, counted, and kept or dropped as one likes."""
+"""Images that look alike: they are found, counted, and kept or dropped."""
 
 import csv
 from collections.abc import Callable
@@ -14,29 +14,29 @@ from test_decode import encoded
 from test_pipeline import typed
 
 import divcon
-from divcon.data import near
-from divcon.data.decode import rgb
+from divcon.data.decoding.decode import decode
 from divcon.data.images import open_images
-from divcon.data.index import Index
-from divcon.data.near import LOOKS, looks, twins
+from divcon.data.index import near_duplicates
+from divcon.data.index.index import Index
+from divcon.data.index.near_duplicates import THUMBNAIL_BYTES, find_near_duplicates, thumbnail
 from divcon.errors import UsageError
 
 Pixels = NDArray[np.uint8]
 
 
 def cloudy(seed: int, height: int = 120, width: int = 160) -> Image.Image:
-    """Soft colours, as different from those of another seed as photographs are."""
+    """Return an image of soft colors; two seeds differ as two photographs do."""
     coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def summary(data: bytes) -> bytes:
-    return looks(rgb(data))
+    return thumbnail(decode(data).pixels)
 
 
 def alike(a: bytes, b: bytes, shapes: tuple[float, float] = (4 / 3, 4 / 3)) -> bool:
-    sums = np.frombuffer(a + b, np.uint8).reshape(2, LOOKS)
-    return bool(twins(sums, np.array(shapes))[1] == 0)
+    sums = np.frombuffer(a + b, np.uint8).reshape(2, THUMBNAIL_BYTES)
+    return bool(find_near_duplicates(sums, np.array(shapes))[1] == 0)
 
 
 AGAIN: dict[str, Callable[[Image.Image], bytes]] = {
@@ -55,8 +55,10 @@ def test_a_picture_saved_again_looks_like_itself(how: str) -> None:
 
 
 def test_other_pictures_look_like_none() -> None:
-    sums = np.frombuffer(b"".join(summary(encoded("PNG", cloudy(i))) for i in range(200)), np.uint8).reshape(200, LOOKS)
-    assert (twins(sums, np.ones(200)) == -1).all()
+    sums = np.frombuffer(b"".join(summary(encoded("PNG", cloudy(i))) for i in range(200)), np.uint8).reshape(
+        200, THUMBNAIL_BYTES
+    )
+    assert (find_near_duplicates(sums, np.ones(200)) == -1).all()
 
 
 OTHERS: dict[str, Callable[[Image.Image], Image.Image]] = {
@@ -71,16 +73,18 @@ OTHERS: dict[str, Callable[[Image.Image], Image.Image]] = {
 @pytest.mark.parametrize("how", OTHERS)
 def test_what_looks_different_is_no_near_duplicate(how: str) -> None:
     assert not any(
-        alike(summary(encoded("PNG", cloudy(i))), looks(np.asarray(OTHERS[how](cloudy(i))))) for i in range(20)
+        alike(summary(encoded("PNG", cloudy(i))), thumbnail(np.asarray(OTHERS[how](cloudy(i))))) for i in range(20)
     )
 
 
-def test_plain_pictures_of_different_colours_are_different() -> None:
+def test_plain_pictures_of_different_colors_are_different() -> None:
     plain = [
-        looks(np.full((20, 20, 3), colour, np.uint8))
-        for colour in ((255, 0, 0), (0, 130, 0), (0, 0, 255), (90, 90, 90))
+        thumbnail(np.full((20, 20, 3), color, np.uint8))
+        for color in ((255, 0, 0), (0, 130, 0), (0, 0, 255), (90, 90, 90))
     ]
-    assert (twins(np.frombuffer(b"".join(plain), np.uint8).reshape(4, LOOKS), np.ones(4)) == -1).all()
+    assert (
+        find_near_duplicates(np.frombuffer(b"".join(plain), np.uint8).reshape(4, THUMBNAIL_BYTES), np.ones(4)) == -1
+    ).all()
 
 
 def test_a_picture_of_another_shape_is_another_picture() -> None:
@@ -88,31 +92,31 @@ def test_a_picture_of_another_shape_is_another_picture() -> None:
     assert alike(data, data) and not alike(data, data, (4 / 3, 1.0))
 
 
-def test_twins_are_those_of_the_loop() -> None:
-    """Of pictures with copies that differ a little: every pair is compared, and each joins the first that is alike."""
+def test_near_duplicates_are_those_of_the_loop() -> None:
+    """A loop compares every pair of images, some of which are copies with small differences."""
     rng = np.random.default_rng(0)
-    first = rng.integers(0, 256, (40, LOOKS)).astype(np.int64)
-    noisy = [np.clip(row + rng.integers(-2, 3, (rng.integers(1, 5), LOOKS)), 0, 255) for row in first]
+    first = rng.integers(0, 256, (40, THUMBNAIL_BYTES)).astype(np.int64)
+    noisy = [np.clip(row + rng.integers(-2, 3, (rng.integers(1, 5), THUMBNAIL_BYTES)), 0, 255) for row in first]
     sums = rng.permutation(np.concatenate([first, *noisy])).astype(np.uint8)
     expected = [-1] * len(sums)
     for i, row in enumerate(sums.astype(int)):
         for j in range(i):
             apart = np.abs(row - sums[j].astype(int))
-            greys, colours = apart[: near.GREYS], apart[near.GREYS :]
-            if expected[j] < 0 and greys.mean() <= 2 and greys.max() <= 12 and colours.max() <= 8:
+            grays, colors = apart[: near_duplicates.GRAYS], apart[near_duplicates.GRAYS :]
+            if expected[j] < 0 and grays.mean() <= 2 and grays.max() <= 12 and colors.max() <= 8:
                 expected[i] = j
                 break
-    assert twins(sums, np.ones(len(sums))).tolist() == expected and min(expected) < max(expected)
+    assert find_near_duplicates(sums, np.ones(len(sums))).tolist() == expected and min(expected) < max(expected)
 
 
 def test_a_thousand_savings_of_one_picture_leave_one() -> None:
-    sums = np.clip(128 + np.random.default_rng(0).integers(-1, 2, (1000, LOOKS)), 0, 255).astype(np.uint8)
-    assert (twins(sums, np.ones(1000)) >= 0).mean() > 0.8
+    sums = np.clip(128 + np.random.default_rng(0).integers(-1, 2, (1000, THUMBNAIL_BYTES)), 0, 255).astype(np.uint8)
+    assert (find_near_duplicates(sums, np.ones(1000)) >= 0).mean() > 0.8
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty pictures; eight of them saved once more, and one of those copied."""
+    """Make forty images; eight of them are saved again, and one of those is copied."""
     folder = tmp_path_factory.mktemp("near") / "photos"
     folder.mkdir()
     for i in range(40):
@@ -141,16 +145,16 @@ def test_near_duplicates_are_dropped_by_an_option(photos: Path, cache: Path, tmp
     index = open_images(photos, near_duplicates="drop", cache=cache).index
     assert (index.used, index.duplicates, index.near_duplicates, index.rejected) == (40, 9, 8 + _copy_went(index), 0)
     assert index.found == index.used + index.duplicates + index.rejected
-    used = {name.decode()[:2] for name in index.table["source"].to_pylist()[: index.used]}
+    used = {name.decode()[:2] for name in index.table["path_bytes"].to_pylist()[: index.used]}
     assert used == {f"{i:02}" for i in range(40)} or used - {"co"} >= {f"{i:02}" for i in range(1, 40)}
     kinds = [row["kind"] for row in same(index, tmp_path)]
     assert kinds.count("near_dropped") >= 8 and len(kinds) == 9
 
 
 def _copy_went(index: Index) -> bool:
-    """Whether it was the copied one of a pair that was dropped: then its copy went with it."""
-    rows = {row["source"]: row for row in index.table.to_pylist()}
-    return bool(rows[b"copy.jpg"]["like"] != rows[b"copy.jpg"]["hash"])
+    """Return true if the copied image of a pair was dropped, and its copy with it."""
+    rows = {row["path_bytes"]: row for row in index.table.to_pylist()}
+    return bool(rows[b"copy.jpg"]["duplicate_of"] != rows[b"copy.jpg"]["hash"])
 
 
 def test_which_is_used_does_not_depend_on_names(photos: Path, cache: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Encoders by name, the net's three places, the slow copy, and batch norm over ranks where there is one."""
+"""Encoders by name, the net's three layers, the momentum network, and batch norm on one rank."""
 
 import copy
 from pathlib import Path
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from divcon import dist
 from divcon.errors import DataError, InputError, UsageError
+from divcon.nets.batch_norm import BatchNorm, over_all_ranks
 from divcon.nets.encoder import EncoderSpec, build, check_name, load_weights
-from divcon.nets.folded import folded
+from divcon.nets.fast_small_maps import convolved, with_fast_small_maps
+from divcon.nets.fold_batch_norm import fold_batch_norms
 from divcon.nets.heads import Projector, regressor
-from divcon.nets.momentum import Momentum, momentum_at, start_for
-from divcon.nets.net import Net, Place, width
-from divcon.nets.norm import BatchNorm, over_all_ranks
-from divcon.nets.small_maps import convolved, with_products
-from divcon.nets.trained import Sight, Trained, untrained
+from divcon.nets.momentum import Momentum, initial_momentum, momentum_at
+from divcon.nets.net import Layer, Net, width
+from divcon.nets.trained import InputSpec, Trained, untrained
 
 
 def images(n: int = 4, size: int = 32, seed: int = 0) -> Tensor:
@@ -77,7 +77,7 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert torch.equal(weights(1), weights(1)) and not torch.equal(weights(1), weights(2))
 
 
-def test_an_encoder_that_is_not_there_is_answered_with_its_neighbours() -> None:
+def test_an_encoder_that_is_not_there_is_answered_with_its_neighbors() -> None:
     with pytest.raises(UsageError, match=r"encoder=resnet19.*did you mean.*resnet18"):
         check_name("resnet19")
 
@@ -88,7 +88,7 @@ def test_an_encoder_that_is_not_there_is_answered_with_its_neighbours() -> None:
 def test_the_three_places_follow_from_one_another() -> None:
     both = net().eval()
     assert both.projector is not None
-    seen: dict[Place, Tensor] = {place: both(images(6, 16), place) for place in ("pool", "hidden", "projection")}
+    seen: dict[Layer, Tensor] = {place: both(images(6, 16), place) for place in ("pool", "hidden", "projection")}
     assert [x.shape[1] for x in seen.values()] == [64, 32, 16]
     linear, norm, _ = both.projector.into
     torch.testing.assert_close(seen["hidden"], norm(linear(seen["pool"])).relu())
@@ -130,7 +130,7 @@ def test_momentum_runs_from_its_start_to_one() -> None:
 
 
 def test_a_start_that_is_not_told_follows_from_the_number_of_steps() -> None:
-    assert [start_for(steps) for steps in (1, 100, 1600, 10**6)] == pytest.approx([0.9, 0.9, 0.99, 0.996])
+    assert [initial_momentum(steps) for steps in (1, 100, 1600, 10**6)] == pytest.approx([0.9, 0.9, 0.99, 0.996])
     assert momentum_at(None, 0, 1600) == pytest.approx(0.99) and momentum_at(None, 1600, 1600) == 1.0
     for steps in (200, 1000, 4000):
         left = torch.tensor([momentum_at(None, step, steps) for step in range(steps)]).log().sum().exp()
@@ -191,8 +191,8 @@ def test_the_formula_for_many_ranks_gives_what_torch_gives(
     whole = torch.cat([half, half])
     torchs = nn.BatchNorm1d(6) if len(shape) == 2 else nn.BatchNorm2d(6)
     expected = torchs(whole)[: len(half)]
-    monkeypatch.setattr(dist, "world", lambda: 2)
-    monkeypatch.setattr(dist, "summed", lambda x: 2 * x)
+    monkeypatch.setattr(dist, "world_size", lambda: 2)
+    monkeypatch.setattr(dist, "all_sum", lambda x: 2 * x)
     ours = BatchNorm(6)
     torch.testing.assert_close(ours(half), expected, atol=1e-5, rtol=1e-5)
     for name, value in torchs.state_dict().items():
@@ -226,7 +226,7 @@ def test_over_ranks_every_weight_keeps_its_name_and_every_norm_its_activation(
     encoder = build(EncoderSpec(name), 32)
     weights = {key: value.clone() for key, value in encoder.state_dict().items()}
     seen = encoder.eval()(images())
-    monkeypatch.setattr(dist, "world", lambda: 2)
+    monkeypatch.setattr(dist, "world_size", lambda: 2)
     spread = over_all_ranks(encoder)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in spread.modules())
     assert spread.state_dict().keys() == weights.keys()
@@ -239,15 +239,15 @@ def test_over_ranks_every_weight_keeps_its_name_and_every_norm_its_activation(
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Path:
-    """What a finished stage leaves."""
-    Trained(EncoderSpec("slim10_w8"), Sight(16), net(seed=5)).save(tmp_path)
+    """The folder of a finished stage."""
+    Trained(EncoderSpec("slim10_w8"), InputSpec(16), net(seed=5)).save(tmp_path)
     return tmp_path
 
 
 def test_a_trained_net_comes_back_whole(stage: Path) -> None:
     back, was = Trained.load(stage), net(seed=5).eval()
     assert all(torch.equal(back.net(images(3, 16), at), was(images(3, 16), at)) for at in ("pool", "projection"))
-    assert back.sight == Sight(16) and not back.net.training
+    assert back.input_spec == InputSpec(16) and not back.net.training
 
 
 def test_an_encoder_starts_from_a_stages_folder_or_file(stage: Path) -> None:
@@ -274,7 +274,9 @@ def test_a_flipped_bit_in_the_weights_is_noticed(stage: Path) -> None:
 
 
 def test_untrained_weights_follow_from_the_seed() -> None:
-    one, same, other = (untrained(EncoderSpec("slim10_w8"), Sight(16), seed).net(images(2, 16)) for seed in (0, 0, 1))
+    one, same, other = (
+        untrained(EncoderSpec("slim10_w8"), InputSpec(16), seed).net(images(2, 16)) for seed in (0, 0, 1)
+    )
     assert torch.equal(one, same) and not torch.equal(one, other)
 
 
@@ -302,7 +304,7 @@ def test_a_network_with_products_is_the_same_network(size: int) -> None:
     """At 64 pixels the last maps of a resnet18 are 2 x 2; at 16, with its own stem, they are 1 x 1."""
     torch.manual_seed(0)
     plain = build(EncoderSpec("resnet18", stem="own"), size)
-    quick = with_products(copy.deepcopy(plain))
+    quick = with_fast_small_maps(copy.deepcopy(plain))
     assert list(quick.state_dict()) == list(plain.state_dict())
     convolutions = [m for m in quick.modules() if isinstance(m, nn.Conv2d)]
     assert 0 < sum(type(m) is not nn.Conv2d for m in convolutions) < len(convolutions)
@@ -315,7 +317,7 @@ def test_a_network_with_products_is_the_same_network(size: int) -> None:
 
 def test_products_are_made_in_the_precision_of_the_convolutions_they_stand_for() -> None:
     conv = nn.Conv2d(128, 128, 3, 1, 1)
-    (quick,) = with_products(nn.Sequential(copy.deepcopy(conv)))
+    (quick,) = with_fast_small_maps(nn.Sequential(copy.deepcopy(conv)))
     x = torch.randn(4, 128, 2, 2)
     with torch.autocast("cpu", torch.bfloat16):
         seen, truth = quick(x), conv(x)
@@ -329,7 +331,7 @@ def test_folding_leaves_no_batch_norm_and_changes_nothing_that_a_frozen_network_
     whole = Net(build(EncoderSpec(name), 32), hidden=32, dim=16)
     for _ in range(3):
         whole(images(16, seed=1) * 2 + 1)  # so that the running statistics are not those of a new network
-    quick = folded(whole.eval(), 32)
+    quick = fold_batch_norms(whole.eval(), 32)
     assert not [m for m in quick.encoder.modules() if isinstance(m, nn.BatchNorm2d)]
     assert [m for m in whole.encoder.modules() if isinstance(m, nn.BatchNorm2d)]
     with torch.no_grad():
@@ -355,4 +357,4 @@ class Shared(nn.Module):
 def test_what_can_not_be_folded_stays_as_it_is() -> None:
     net = Net(Shared()).eval()
     with torch.no_grad():
-        assert torch.equal(folded(net, 16)(images(2, 16)), net(images(2, 16)))
+        assert torch.equal(fold_batch_norms(net, 16)(images(2, 16)), net(images(2, 16)))

@@ -13,10 +13,10 @@ from test_damage import FILES, OPTIONS, UNFINISHED, interrupted, undisturbed
 from test_pipeline import command, finished, stable, typed
 
 import divcon
-from divcon.artifacts import read_json, write_json
 from divcon.clustering.clusters import Clusters
 from divcon.data.images import open_images
 from divcon.errors import DamagedError, DiskError
+from divcon.files.integrity import read_json, write_json
 
 SECONDS = 20  # that a verb may take on a machine at work; a FIFO has no end
 LAST = ["student/encoder.safetensors", "student/encoder.json"]  # what a model is read from
@@ -80,7 +80,7 @@ def answered(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int,
 
 
 def answers(run: Path, photos: Path) -> dict[str, list[str]]:
-    """What is typed, by verb; redo comes last, for it removes what it is asked about."""
+    """The commands, by verb; redo comes last, because it removes stages."""
     out = f"out={run.parent / 'some.parquet'}"
     return {
         "status": ["status", str(run)], "verify": ["status", str(run), "verify=true"], "eval": ["eval", str(run), str(photos), "tasks=knn"],
@@ -148,7 +148,7 @@ def test_a_run_goes_on_past_what_is_no_file_or_says_what_is_in_its_way(
     words = ["run", str(photos), f"out={run}", *(f"{key}={value}" for key, value in OPTIONS.items())]
     with soon():
         code = typed(words)
-    written = ("state.json", "metrics.jsonl", "kept.npy", "kept.json")
+    written = ("state.json", "metrics.jsonl", "teacher_targets.npy", "teacher_targets.json")
     in_the_way = name in written if kind == "folder" else name == "checkpoints"
     assert code == (73 if name == "lock" else 74 if in_the_way else 0)
     assert code or stable(run) == undisturbed(photos)

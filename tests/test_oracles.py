@@ -13,8 +13,8 @@ from test_losses import normal, slope_of
 from timm.optim import Lars
 from torch import Tensor, nn
 
-from divcon.fit.optimisers import LARS
-from divcon.losses import cosine_miss, info_nce_of_queue, nt_xent
+from divcon.losses import cosine_regression, info_nce_of_queue, nt_xent
+from divcon.train.optimizers import LARS
 
 TEMPERATURES = [0.07, 0.1, 0.2, 1.0]
 
@@ -53,7 +53,7 @@ def test_mocos_loss_is_lightlys_over_steps_that_fill_the_queue(temperature: floa
 def test_byols_loss_is_two_and_twice_lightlys_negative_cosine() -> None:
     guess, truth = 3 * normal(9, 16), normal(9, 16, seed=1)
     theirs = NegativeCosineSimilarity()
-    assert_same(lambda g: cosine_miss(g, truth), lambda g: 2 + 2 * theirs(g, truth), guess)
+    assert_same(lambda g: cosine_regression(g, truth), lambda g: 2 + 2 * theirs(g, truth), guess)
 
 
 SHAPES = [(4, 3), (2, 3, 3, 3), (5,), (1,)]
@@ -67,7 +67,7 @@ def test_lars_and_larc_are_timms_without_decay(spare: bool) -> None:
     shapes = [shape for shape in SHAPES if len(shape) > 1 or not spare]
     begin = [torch.from_numpy(rng.normal(size=shape)) for shape in shapes]
     ours, theirs = ([nn.Parameter(x.clone()) for x in begin] for _ in range(2))
-    one = LARS(ours, lr=0.0, spare=spare)
+    one = LARS(ours, lr=0.0, adapt_all=not spare)
     other = Lars(theirs, lr=0.0, momentum=0.9, always_adapt=True, eps=0.0)
     for rate in (0.3, 4.8, 1.2, 0.1):
         for p, q in zip(ours, theirs):
@@ -87,7 +87,7 @@ def test_larc_is_the_loop_and_spares_no_tensor() -> None:
     with torch.no_grad():
         parameters[-1].zero_()
     expected = [(p.detach().numpy().copy(), np.zeros(p.shape)) for p in parameters]
-    optimizer = LARS(parameters, lr=0.0, weight_decay=0.1, spare=False)
+    optimizer = LARS(parameters, lr=0.0, weight_decay=0.1, adapt_all=True)
     for rate in (0.0, 0.3, 4.8, 0.1):
         slopes = [rng.normal(size=p.shape) for p in parameters]
         for p, slope in zip(parameters, slopes):

@@ -1,4 +1,4 @@
-"""Which images come when, and the random numbers they get: pure functions, of any split and any size."""
+"""The order of the images and their random numbers: pure functions, for any split and any size."""
 
 import tracemalloc
 from itertools import pairwise
@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from divcon.data.order import Order, shuffled
+from divcon.data.sampler import Sampler, shuffled
 from divcon.rng import seed_for, uniforms
 
 
-def passes(order: Order, steps: int, world: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """All positions that the steps show, in order, and their passes."""
+def passes(order: Sampler, steps: int, world: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of all steps, in order, and their epochs."""
     batches = [order.batch(step, rank, world) for step in range(steps) for rank in range(world)]
     positions, epochs = zip(*batches)
     return np.concatenate(positions), np.concatenate(epochs)
@@ -29,7 +29,7 @@ def test_each_pass_is_a_permutation(n: int, key: int) -> None:
 @settings(max_examples=40, deadline=None)
 @given(n=st.integers(2, 200), batch=st.integers(1, 64), seed=st.integers(0, 2**31))
 def test_order_runs_on_over_the_ends_of_passes_and_drops_nothing(n: int, batch: int, seed: int) -> None:
-    order = Order(n, batch, seed)
+    order = Sampler(n, batch, seed)
     positions, epochs = passes(order, -(-3 * n // batch))
     assert np.array_equal(epochs[: 3 * n], np.repeat(np.arange(3), n))
     for epoch in range(3):
@@ -38,7 +38,7 @@ def test_order_runs_on_over_the_ends_of_passes_and_drops_nothing(n: int, batch: 
 
 @pytest.mark.parametrize("world", [2, 3, 4])
 def test_the_parts_of_the_ranks_are_the_batch_of_one(world: int) -> None:
-    order = Order(50, 24, seed=3)
+    order = Sampler(50, 24, seed=3)
     for step in range(7):
         parts = [order.batch(step, rank, world) for rank in range(world)]
         whole = order.batch(step)
@@ -48,16 +48,16 @@ def test_the_parts_of_the_ranks_are_the_batch_of_one(world: int) -> None:
 
 
 def test_a_pass_is_said_to_begin_once_each_pass() -> None:
-    order = Order(50, 16)
+    order = Sampler(50, 16)
     begins = [step for step in range(40) if order.begins_epoch(step)]
     assert begins[0] == 0 and [order.epoch(step) for step in begins] == list(range(len(begins)))
     assert all(order.epoch(step) == order.batch(step)[1][0] for step in range(40))
 
 
 def test_seeds_and_passes_have_orders_of_their_own() -> None:
-    orders = {tuple(passes(Order(40, 40, seed), 3)[0]) for seed in range(20)}
+    orders = {tuple(passes(Sampler(40, 40, seed), 3)[0]) for seed in range(20)}
     assert len(orders) == 20
-    positions, _ = passes(Order(40, 40), 20)
+    positions, _ = passes(Sampler(40, 40), 20)
     assert len({tuple(row) for row in positions.reshape(20, 40)}) == 20
 
 
@@ -68,7 +68,7 @@ def test_any_image_comes_at_any_place_as_often() -> None:
     assert stats.chisquare(seen.ravel()).pvalue > 1e-3
 
 
-def test_neighbours_in_one_pass_are_not_neighbours_in_the_next() -> None:
+def test_neighbors_in_one_pass_are_not_neighbors_in_the_next() -> None:
     n = 5000
     one, other = (shuffled(np.arange(n), n, seed_for("pass", epoch)) for epoch in range(2))
     assert abs(np.corrcoef(one, other)[0, 1]) < 0.06 and abs(np.corrcoef(one[1:], one[:-1])[0, 1]) < 0.06
@@ -79,7 +79,7 @@ def test_neighbours_in_one_pass_are_not_neighbours_in_the_next() -> None:
 def test_a_trillion_images_take_no_memory() -> None:
     n = 10**12
     tracemalloc.start()
-    positions, epochs = Order(n, 256).batch(3 * 10**9 + 7)
+    positions, epochs = Sampler(n, 256).batch(3 * 10**9 + 7)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**20
@@ -88,7 +88,7 @@ def test_a_trillion_images_take_no_memory() -> None:
 
 
 def test_a_batch_may_span_many_passes() -> None:
-    positions, epochs = Order(3, 10).batch(1)
+    positions, epochs = Sampler(3, 10).batch(1)
     assert epochs.tolist() == [3, 3, 4, 4, 4, 5, 5, 5, 6, 6]
     assert sorted(positions[2:5]) == sorted(positions[5:8]) == [0, 1, 2]
 

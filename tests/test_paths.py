@@ -1,4 +1,4 @@
-"""Every path that is typed means one thing, in every verb, on the command line and in Python."""
+"""A typed path means the same in every verb, on the command line and in Python."""
 
 import os
 import tarfile
@@ -12,16 +12,16 @@ from test_cli import told, typed
 from test_host import STEPS
 
 import divcon
-from divcon.artifacts import cache_folder, meant
 from divcon.errors import DiskError, InputError, UsageError
-from divcon.verbs import models
+from divcon.files.caches import cache_folder
+from divcon.files.paths import expand_home
 
 WORDS = [f"{key}={value}" for key, value in {**STEPS, "epochs": 0.1}.items()]
 
 
 @pytest.fixture
 def home(photos: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A home that holds the photos, beside the folder in which one is; everything made in the test stays in the two."""
+    """A home folder that holds the photos, and a current folder beside it; no temporary file may be left in the two."""
     folder, here = tmp_path / "home", tmp_path / "here"
     folder.mkdir()
     here.mkdir()
@@ -100,8 +100,8 @@ def test_a_home_of_nobody_is_refused_with_a_way_on(
 
 def test_a_path_that_is_understood_twice_is_the_same(home: Path) -> None:
     for path in ("~", "~/x", "./~", "./~/x", "a/~", "~root", "s3:x"):
-        once = meant(path)
-        assert meant(once) == once and not once.startswith("~")
+        once = expand_home(path)
+        assert expand_home(once) == once and not once.startswith("~")
     with pytest.raises(InputError, match="cache="):
         cache_folder("~nobody-of-that-name")
     assert str(cache_folder("~/c")) == os.path.join(home, "c")  # noqa: PTH118
@@ -122,7 +122,7 @@ def test_where_nothing_can_be_written_no_image_is_looked_at(
 ) -> None:
     Path("file").touch()
     Path("folder/e.parquet").mkdir(parents=True)
-    monkeypatch.setattr(models, "open_images", lambda *_, **__: pytest.fail("looked"))
+    monkeypatch.setattr("divcon.api.embed.open_images", lambda *_, **__: pytest.fail("looked"))
     with pytest.raises(DiskError, match=f"{why}. Look at it") as error:
         divcon.embed("random:slim10_w8", "~/photos", out=out)
     assert "make room" not in str(error.value)

@@ -44,13 +44,13 @@ def finished(photos: Path) -> Path:
 
 
 def command(photos: Path, out: Path, *words: str, epochs: float = EPOCHS) -> list[str]:
-    """What one types for the run of `finished`."""
+    """The words of the command for the run of `finished`."""
     options = [f"{key}={value}" for key, value in {**TINY, "epochs": epochs}.items()]
     return ["run", str(photos), f"out={out}", *options, *words]
 
 
 def started(words: Sequence[str]) -> "subprocess.Popen[str]":
-    return subprocess.Popen([sys.executable, "-m", "divcon.cli", *words], stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-m", "divcon", *words], stderr=subprocess.PIPE, text=True)
 
 
 def typed(words: Sequence[str]) -> int:
@@ -144,7 +144,7 @@ def test_ctrl_c_and_sigterm_save_and_end_with_their_codes(photos: Path, tmp_path
     assert stable(run) == stable(finished(photos))
 
 
-@pytest.mark.parametrize("options", [{}, {"threads": 3, "cache_gb": 0}])
+@pytest.mark.parametrize("options", [{}, {"workers": 3, "cache_gb": 0}])
 def test_a_second_run_in_one_process_gives_the_same_bytes_with_any_threads_and_cache(
     photos: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
@@ -223,7 +223,7 @@ def test_images_that_came_before_any_stage_was_finished_are_used(photos: Path, t
 
 
 @pytest.mark.parametrize("recipe", ["moclr", "simclr"])
-def test_a_rival_is_one_stage_at_the_same_budget(photos: Path, tmp_path: Path, recipe: str) -> None:
+def test_a_baseline_is_one_stage_at_the_same_budget(photos: Path, tmp_path: Path, recipe: str) -> None:
     ran = divcon.run(
         photos, out=tmp_path / "run", recipe=recipe, epochs=2, **{k: v for k, v in TINY.items() if "." not in k}
     )
@@ -236,7 +236,8 @@ def test_a_plan_is_what_the_run_then_does(photos: Path, tmp_path: Path, capsys: 
     plan = json.loads(capsys.readouterr().out)
     assert not (tmp_path / "run").exists()
     done = {
-        name: json.loads((finished(photos) / name / "stage.json").read_text())["notes"] for name in ("base", "student")
+        name: json.loads((finished(photos) / name / "stage.json").read_text())["summary"]
+        for name in ("base", "student")
     }
     rows = {row["stage"]: row for row in plan["stages"]}
     assert list(rows) == [stage for stage in STAGES if stage not in ("clusters", "checks")]

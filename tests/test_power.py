@@ -1,5 +1,5 @@
-"""Power cuts, by a model of what a disk promises: a file has the content of its last fsync, a folder the names of its last
-fsync, or already those of now. After a cut at any moment a checkpoint, or a stage, is the old one or the new one.
+"""Power cuts, simulated by a model of a disk: after a cut a file has the content of its last fsync, and a folder has the names
+of its last fsync or the newest ones. After a cut at any moment a checkpoint, or a stage, is the old one or the new one.
 """
 
 import copy
@@ -16,28 +16,28 @@ from test_runs import Recipe, Text, base, begun, student
 from torch import nn
 
 import divcon
-from divcon import locks
 from divcon.errors import Error
-from divcon.fit import checkpoints
-from divcon.fit.optimisers import optimiser
-from divcon.runs import Run
+from divcon.runs import owner
+from divcon.runs.run import Run
+from divcon.train import checkpoints
+from divcon.train.optimizers import make_optimizer
 
 Names = dict[int, dict[str, int]]  # of each folder, by number: what is in it
 
 
 @dataclass
 class Moment:
-    """What a cut here may leave: the names that are safe, those of now, and the contents that are safe."""
+    """The possible state after a cut at this moment: the synced names, the newest names, and the synced contents."""
 
     safe: Names
     now: Names
     contents: dict[int, bytes]
-    done: int  # how many pieces of work had come back before
+    done: int  # the number of pieces of work that had returned before
 
 
 @dataclass
 class Disk:
-    """Watches a folder while it is written to. Files and folders are numbered, as inodes are used again."""
+    """Watch a folder while files are written to it. Files and folders have numbers, because inodes are used again."""
 
     root: Path
     safe: Names = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Disk:
         return self.numbers.setdefault(path.lstat().st_ino, 1 + max(self.numbers.values(), default=0))
 
     def look(self) -> None:
-        """Note what a cut at this moment may leave."""
+        """Record the state that a cut at this moment may leave."""
         now = {}
         for folder in (self.root, *(path for path in self.root.rglob("*") if path.is_dir())):
             now[self.number(folder)] = {path.name: self.number(path) for path in folder.iterdir()}
@@ -63,12 +63,12 @@ class Disk:
             self.contents[self.number(path)] = path.read_bytes()
 
     def gone(self, path: Path) -> None:
-        """Its inode may be used for something else."""
+        """Forget the number of a removed file: its inode may be used again."""
         if path.is_dir() or path.lstat().st_nlink == 1:
             self.numbers[path.lstat().st_ino] = 1 + max(self.numbers.values(), default=0)
 
     def cuts(self) -> Iterator[tuple[Moment, Names]]:
-        """All that a cut may leave, each once."""
+        """Yield every state that a cut may leave, once."""
         seen = set[str]()
         for moment in self.moments:
             for names in (moment.safe, moment.now):
@@ -77,7 +77,7 @@ class Disk:
                     yield moment, names
 
     def left(self, moment: Moment, names: Names, folder: Path) -> Path:
-        """The folder as it is after a cut at the moment."""
+        """Write the folder as it is after a cut at this moment."""
         self._put(moment, names, self.number(self.root), folder)
         return folder
 
@@ -91,7 +91,7 @@ class Disk:
 
 
 def watched(root: Path, patch: pytest.MonkeyPatch) -> Disk:
-    """A disk that notes every fsync and every change of a name below the root."""
+    """Return a disk that records every fsync and every change of a name below the root."""
     disk = Disk(root)
     disk.synced(root)
 
@@ -137,20 +137,20 @@ def test_after_a_power_cut_at_any_moment_the_newest_checkpoint_that_was_committe
         disk = watched(tmp_path / "disk", patch)
         for step in range(1, 6):
             net = net_at(step)
-            checkpoints.save(tmp_path / "disk/base/checkpoints", step, net, optimiser("adamw", net, 0.0))
+            checkpoints.save(tmp_path / "disk/base/checkpoints", step, net, make_optimizer("adamw", net, 0.0))
             disk.done = step
         disk.look()
     cuts = list(disk.cuts())
     for i, (moment, names) in enumerate(cuts):
         folder, net = disk.left(moment, names, tmp_path / f"cut{i}"), net_at(0)
-        step = checkpoints.load(folder / "base/checkpoints", net, optimiser("adamw", net, 0.0))
+        step = checkpoints.load(folder / "base/checkpoints", net, make_optimizer("adamw", net, 0.0))
         assert moment.done <= step <= moment.done + 1
         assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), net_at(step).state_dict().values()))
     assert len(cuts) > 80
 
 
 def two_stages(folder: Path) -> Run:
-    """A base, and a student of it."""
+    """Do a run of two stages: a base, and a student of it."""
     run = begun(folder)
     run.stage("student", student, run.stage("base", base, Recipe()), Recipe("b"))
     return run
@@ -166,7 +166,7 @@ def test_after_a_power_cut_at_any_moment_a_run_goes_on_and_ends_as_it_would_have
         disk.done = 1
         disk.look()
     wanted = {name: Text.load(tmp_path / "disk" / name).text for name in ("base", "student")}
-    monkeypatch.setattr(locks, "host", lambda: f"{socket.gethostname()} 00000000")  # it was started again
+    monkeypatch.setattr(owner, "host", lambda: f"{socket.gethostname()} 00000000")  # it was started again
     cuts = list(disk.cuts())
     for i, (moment, names) in enumerate(cuts):
         run = disk.left(moment, names, tmp_path / f"cut{i}")
@@ -178,11 +178,11 @@ def test_after_a_power_cut_at_any_moment_a_run_goes_on_and_ends_as_it_would_have
 
 
 def test_the_model_notices_what_is_not_synced(tmp_path: Path) -> None:
-    """A stage that is renamed into place, but never synced, does not survive: else the tests above would say nothing."""
+    """A stage that is renamed but never synced does not survive: without that the tests above would prove nothing."""
     (tmp_path / "disk").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         disk = watched(tmp_path / "disk", patch)
-        patch.setattr("divcon.artifacts.sync", lambda path: None)
+        patch.setattr("divcon.files.atomic.fsync", lambda path: None)
         two_stages(tmp_path / "disk")
         disk.look()
     run = disk.left(disk.moments[-1], disk.moments[-1].now, tmp_path / "cut")

@@ -1,4 +1,4 @@
-"""A loaded encoder shows pictures to itself as `divcon embed` does: the same pixels, the same rows."""
+"""A loaded encoder preprocesses images as `divcon embed` does: the same pixels, the same rows."""
 
 import copy
 import pickle
@@ -15,23 +15,25 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 import divcon
-from divcon.artifacts import read_json, write_json
 from divcon.data.images import open_images
-from divcon.data.pixels import open_pixels
-from divcon.data.views import CENTRE_SHARE, centre, views_of
+from divcon.data.pixels.pixel_cache import open_pixels
+from divcon.data.views.draw import CENTER_SHARE
+from divcon.data.views.presets import center
+from divcon.data.views.render import views_of
 from divcon.errors import DamagedError, InputError, UsageError
-from divcon.fit.loaded import Encoder, Preprocess
+from divcon.files.integrity import read_json, write_json
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.net import Net
 from divcon.nets.preprocessing import PREPROCESSING
-from divcon.nets.trained import Sight, Trained
+from divcon.nets.trained import InputSpec, Trained
+from divcon.train.loaded_encoder import Encoder, Preprocess
 
 SIZE = 32
 TURNED = 0x0112, 6  # EXIF's note of a camera that was held upright
 
 
 def scene(width: int, height: int, seed: int) -> Image.Image:
-    """Flat shapes with edges: a wrong crop or resampling shows."""
+    """Plain shapes with edges: a wrong crop or resampling shows."""
     rng = np.random.default_rng(seed)
     picture = Image.new("RGB", (width, height), tuple(int(v) for v in rng.integers(120, 255, 3)))
     drawing = ImageDraw.Draw(picture)
@@ -49,7 +51,7 @@ def transparent(picture: Image.Image) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def pile(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """A picture of each kind that a preprocessing of one's own gets wrong."""
+    """An image of each kind that other preprocessing gets wrong."""
     folder = tmp_path_factory.mktemp("pile")
     exif = Image.Exif()
     exif[TURNED[0]] = TURNED[1]
@@ -66,15 +68,15 @@ def pile(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a finished stage leaves."""
+    """Write the files of a finished stage."""
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(5)
     spec = EncoderSpec("slim10_w8")
-    Trained(spec, Sight(SIZE), Net(build(spec, SIZE)).eval()).save(folder)
+    Trained(spec, InputSpec(SIZE), Net(build(spec, SIZE)).eval()).save(folder)
     return folder
 
 
-def test_every_picture_gets_the_row_that_embed_gives_it(pile: Path, model: Path, tmp_path: Path) -> None:
+def test_every_image_gets_the_row_that_embed_gives_it(pile: Path, model: Path, tmp_path: Path) -> None:
     divcon.embed(model, pile, out=tmp_path / "rows.parquet")
     table = pq.read_table(tmp_path / "rows.parquet")
     rows = torch.from_numpy(np.stack(table["embedding"].to_numpy()))
@@ -86,10 +88,10 @@ def test_every_picture_gets_the_row_that_embed_gives_it(pile: Path, model: Path,
 
 
 def test_of_a_path_and_of_its_bytes_the_pixels_are_those_of_embed_bit_for_bit(pile: Path, cache: Path) -> None:
-    images, preprocess = open_images(pile, cache=cache), Preprocess(Sight(SIZE))
-    pixels = open_pixels(images, Sight(SIZE).short_side, cache=cache, cache_gb=1.0, threads=1)
+    images, preprocess = open_images(pile, cache=cache), Preprocess(InputSpec(SIZE))
+    pixels = open_pixels(images, InputSpec(SIZE).short_side, cache=cache, cache_gb=1.0, workers=1)
     every = np.arange(len(images))
-    shown = views_of(centre(SIZE), *pixels.at(every), (), every)
+    shown = views_of(center(SIZE), *pixels.read(every), (), every)
     for view, name in zip(shown, images.names(every), strict=True):
         path = pile / name.decode() if isinstance(name, bytes) else pile / name
         assert np.array_equal(preprocess.view(path), view), name
@@ -99,15 +101,15 @@ def test_of_a_path_and_of_its_bytes_the_pixels_are_those_of_embed_bit_for_bit(pi
 
 @pytest.mark.parametrize("name", ["small.png", "glyph.png", "palette.gif", "gray.png", "print.tif"])
 def test_an_image_of_pillows_is_shown_as_the_file_it_was_opened_from(name: str, pile: Path) -> None:
-    preprocess = Preprocess(Sight(SIZE))
+    preprocess = Preprocess(InputSpec(SIZE))
     with Image.open(pile / name) as image:
         assert torch.equal(preprocess(image), preprocess(pile / name))
 
 
 @pytest.mark.parametrize("name", ["photo.jpg", "large.jpg", "upright.jpg"])
 def test_of_a_jpeg_opened_by_pillow_the_pixels_are_nearly_those_of_the_file(name: str, pile: Path) -> None:
-    """A file is decoded at a part of its size where that is enough, an image at all of it."""
-    preprocess = Preprocess(Sight(SIZE))
+    """A file is decoded at a part of its size where that is enough; a Pillow image is used at its full size."""
+    preprocess = Preprocess(InputSpec(SIZE))
     with Image.open(pile / name) as image:
         seen, truth = preprocess(image), preprocess(pile / name)
     assert F.cosine_similarity(seen.flatten(), truth.flatten(), dim=0) > 0.995
@@ -115,14 +117,14 @@ def test_of_a_jpeg_opened_by_pillow_the_pixels_are_nearly_those_of_the_file(name
 
 
 def test_an_array_is_shown_as_a_file_of_the_same_pixels(pile: Path) -> None:
-    preprocess = Preprocess(Sight(SIZE))
+    preprocess = Preprocess(InputSpec(SIZE))
     pixels = np.asarray(Image.open(pile / "small.png"))
     assert torch.equal(preprocess(pixels), preprocess(pile / "small.png"))
     assert torch.equal(preprocess(pixels[:, ::-1]), preprocess(np.ascontiguousarray(pixels[:, ::-1])))
 
 
 def test_images_are_float32_of_one_shape_whatever_the_default_is(pile: Path) -> None:
-    preprocess, before = Preprocess(Sight(SIZE)), torch.get_default_dtype()
+    preprocess, before = Preprocess(InputSpec(SIZE)), torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
         batch = torch.stack([preprocess(path) for path in sorted(pile.iterdir())])
@@ -132,7 +134,7 @@ def test_images_are_float32_of_one_shape_whatever_the_default_is(pile: Path) -> 
 
 
 def test_a_file_that_embed_rejects_is_refused_with_the_reason(pile: Path, tmp_path: Path) -> None:
-    preprocess = Preprocess(Sight(SIZE))
+    preprocess = Preprocess(InputSpec(SIZE))
     whole = (pile / "photo.jpg").read_bytes()
     half = tmp_path / "half.jpg"
     half.write_bytes(whole[: len(whole) // 2])
@@ -149,14 +151,14 @@ def test_a_file_that_embed_rejects_is_refused_with_the_reason(pile: Path, tmp_pa
 @pytest.mark.parametrize(
     "image", [None, 3, np.zeros((8, 8, 2), np.uint8), np.zeros((8, 8, 3), np.float32), np.zeros((3, 8, 8), np.uint8)]
 )
-def test_what_is_no_picture_is_refused_with_what_is(image: Any) -> None:
-    with pytest.raises(UsageError, match=r"an image is a path, .*not an (object|array) of"):
-        Preprocess(Sight(SIZE))(image)
+def test_what_is_no_image_is_refused_with_what_is(image: Any) -> None:
+    with pytest.raises(UsageError, match=r"an image must be a path, .*not an (object|array) of"):
+        Preprocess(InputSpec(SIZE))(image)
 
 
 def test_a_mode_that_no_file_keeps_is_refused_with_a_way_out(pile: Path) -> None:
     with Image.open(pile / "small.png") as image, pytest.raises(UsageError, match=r"HSV.*convert\('RGB'\)"):
-        Preprocess(Sight(SIZE))(image.convert("HSV"))
+        Preprocess(InputSpec(SIZE))(image.convert("HSV"))
 
 
 # the encoder around it
@@ -165,10 +167,10 @@ def test_a_mode_that_no_file_keeps_is_refused_with_a_way_out(pile: Path) -> None
 def test_a_loaded_encoder_has_the_weights_names_of_the_network_itself(tmp_path: Path) -> None:
     spec = EncoderSpec("test_resnet", stem="own")
     torch.manual_seed(0)
-    ours, timms = Encoder(build(spec, 64), Sight(64)), timm.create_model("test_resnet", num_classes=0)
+    ours, timms = Encoder(build(spec, 64), InputSpec(64)), timm.create_model("test_resnet", num_classes=0)
     assert list(ours.state_dict()) == list(timms.state_dict())
     timms.load_state_dict(ours.state_dict())
-    other = Encoder(build(spec, 64), Sight(64))
+    other = Encoder(build(spec, 64), InputSpec(64))
     other.load_state_dict(timms.state_dict())
     assert all(torch.equal(value, ours.state_dict()[name]) for name, value in other.state_dict().items())
 
@@ -195,10 +197,10 @@ def test_the_preprocessing_alone_can_be_handed_to_a_loaders_process(model: Path,
 # in encoder.json
 
 
-def test_encoder_json_says_how_pictures_are_shown(model: Path) -> None:
+def test_encoder_json_says_how_images_are_shown(model: Path) -> None:
     assert read_json(model / "encoder.json")["preprocess"] == PREPROCESSING
-    assert PREPROCESSING["center"] == CENTRE_SHARE
-    assert PREPROCESSING["short_side"] * SIZE == Sight(SIZE).short_side
+    assert PREPROCESSING["center"] == CENTER_SHARE
+    assert PREPROCESSING["short_side"] * SIZE == InputSpec(SIZE).short_side
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,7 @@ def test_encoder_json_says_how_pictures_are_shown(model: Path) -> None:
         ({"exif": None}, "preprocess.exif is None"),
     ],
 )
-def test_a_network_that_wants_pictures_shown_in_another_way_is_refused(
+def test_a_network_that_wants_images_shown_in_another_way_is_refused(
     changes: dict[str, Any], said: str, model: Path, tmp_path: Path
 ) -> None:
     about = read_json(model / "encoder.json")
@@ -220,8 +222,9 @@ def test_a_network_that_wants_pictures_shown_in_another_way_is_refused(
         divcon.load(tmp_path)
 
 
-def test_a_network_of_a_time_when_encoder_json_did_not_say_it_is_read(model: Path, tmp_path: Path) -> None:
+def test_an_encoder_json_that_does_not_say_it_is_refused(model: Path, tmp_path: Path) -> None:
     about = {name: value for name, value in read_json(model / "encoder.json").items() if name != "preprocess"}
     (tmp_path / "encoder.safetensors").write_bytes((model / "encoder.safetensors").read_bytes())
     write_json(tmp_path / "encoder.json", about)
-    assert divcon.load(tmp_path).preprocess == divcon.load(model).preprocess
+    with pytest.raises(DamagedError, match="preprocess"):
+        divcon.load(tmp_path)

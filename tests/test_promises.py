@@ -1,4 +1,4 @@
-"""docs/promises.md promises nothing that is not tested."""
+"""docs/promises.md makes no promise without a test."""
 
 import ast
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_inputs import ROWS
 
-from divcon.data import decode
+from divcon.data.decoding import checked_image
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs/promises.md").read_text()
@@ -15,7 +15,7 @@ NAMED = re.compile(r"`(?:(test_\w+\.py)::)?(test_\w+)`")
 
 
 def defined() -> set[tuple[str, str]]:
-    """Every test there is, by file and name."""
+    """All tests, by file and name."""
     found = set()
     for file in (ROOT / "tests").glob("test_*.py"):
         found |= {
@@ -24,21 +24,38 @@ def defined() -> set[tuple[str, str]]:
     return found
 
 
-PROMISES = [
-    line for line in TEXT.split("## Promises")[1].split("\n## ")[0].splitlines() if re.match(r"\| \d+ \|", line)
-]
+def rows(section: str) -> list[str]:
+    """The first cell of each row of a section's table."""
+    table = re.findall(r"^\| ([\d, ]+) \|", text_of(section), re.MULTILINE)
+    assert table
+    return table
 
 
-@pytest.mark.parametrize("line", PROMISES, ids=lambda line: line[:40])
-def test_every_promise_names_a_test(line: str) -> None:
-    assert NAMED.search(line)
+def text_of(section: str) -> str:
+    """The text below a heading, up to the next heading of its level."""
+    return TEXT.split(f"\n## {section}\n")[1].split("\n## ")[0]
+
+
+def listed_in(section: str) -> dict[str, str]:
+    """The lines with tests of each row of a section's table, by the row's first cell."""
+    return dict(re.findall(r"^- (?:Promise|Code) ([\d, ]+):\n((?:  - .*\n)*)", text_of(section), re.MULTILINE))
+
+
+@pytest.mark.parametrize("section", ["Promises", "Exit codes"])
+def test_every_row_of_a_table_has_tests_and_no_test_lacks_a_row(section: str) -> None:
+    assert list(listed_in(section)) == rows(section)
+    assert [row for row, tests in listed_in(section).items() if not NAMED.search(tests)] == []
+
+
+def test_no_row_of_a_table_is_longer_than_200_characters() -> None:
+    assert [line for line in TEXT.splitlines() if line.startswith("|") and len(line) > 200] == []
 
 
 def test_every_test_that_is_named_exists() -> None:
-    there = defined()
+    tests = defined()
     names = NAMED.findall(TEXT)
     assert len(names) > 40
-    assert [(file, name) for file, name in names if not any((file or f, name) == (f, n) for f, n in there)] == []
+    assert [(file, name) for file, name in names if not any((file or f, name) == (f, n) for f, n in tests)] == []
 
 
 def test_every_target_that_is_named_exists() -> None:
@@ -51,4 +68,4 @@ def test_every_reason_is_documented() -> None:
     walked = {"permission_denied", "dangling_link", "not_a_regular_file", "io_error"}
     reasons = {row.reason for row in ROWS if row.reason} | walked
     assert {reason for reason in reasons if f"`{reason}`" not in files or f"`{reason}`" not in TEXT} == set()
-    assert f"{decode.MAX_PIXELS // 10**6} million" in TEXT
+    assert f"{checked_image.MAX_PIXELS // 10**6} million" in TEXT

@@ -1,4 +1,4 @@
-"""What holds for any input, tried on those that hypothesis thinks of: index, order, random numbers, options, k-means."""
+"""Properties that hold for any input, checked by hypothesis: index, sampler, random numbers, options, k-means."""
 
 import contextlib
 import json
@@ -12,14 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from divcon.artifacts import show
 from divcon.clustering.kmeans import assign, kmeans
-from divcon.config import changed, check, described, differences, literal, typed
-from divcon.data.index import Found, Index
-from divcon.data.near import LOOKS, twins
-from divcon.data.order import Order, shuffled
-from divcon.data.scan import wanted
+from divcon.config import differences, parse_options, parse_value, to_json_value, validate_fields, with_options
+from divcon.data.index.index import Index
+from divcon.data.index.near_duplicates import THUMBNAIL_BYTES, find_near_duplicates
+from divcon.data.index.scan import path_filter
+from divcon.data.index.table import Found
+from divcon.data.sampler import Sampler, shuffled
 from divcon.errors import DataError, Error, UsageError
+from divcon.files.text import printable
 from divcon.recipes import Options
 from divcon.rng import seed_for, uniforms
 
@@ -28,16 +29,20 @@ SEEDS = st.integers(0, 2**63 - 1)
 
 PATHS = st.binary(min_size=1, max_size=30).filter(lambda path: b"\0" not in path)
 HASHES = st.integers(0, 5).map(lambda i: bytes([i]) * 32)
-LOOKING = st.integers(0, 2).map(lambda i: bytes([100 * i]) * LOOKS)
-GOOD = st.builds(lambda path, digest, seen: Found(path, 9, 9, 10, digest, looks=seen), PATHS, HASHES, LOOKING)
+THUMBNAILS = st.integers(0, 2).map(lambda i: bytes([100 * i]) * THUMBNAIL_BYTES)
+GOOD = st.builds(
+    lambda path, digest, thumbnail: Found(path, 9, 9, 10, digest, thumbnail=thumbnail), PATHS, HASHES, THUMBNAILS
+)
 BAD = st.builds(lambda path, why: Found(path, reason=why), PATHS, st.sampled_from(["corrupt", "truncated"]))
-FILES = st.lists(GOOD | BAD, max_size=20, unique_by=lambda file: file.source)
+FILES = st.lists(GOOD | BAD, max_size=20, unique_by=lambda file: file.path)
 
 
 def consistent(files: list[Found]) -> list[Found]:
-    """Files of one hash are of one content, and so look alike."""
+    """Give files of one hash one thumbnail: they have one content."""
     seen: dict[bytes | None, bytes] = {}
-    return [file._replace(looks=seen.setdefault(file.hash, file.looks)) if file.hash else file for file in files]
+    return [
+        file._replace(thumbnail=seen.setdefault(file.hash, file.thumbnail)) if file.hash else file for file in files
+    ]
 
 
 @BOUNDED
@@ -46,12 +51,12 @@ def test_every_file_is_in_the_index_once_in_whatever_order_they_come(
     files: list[Found], near: Any, random: Any
 ) -> None:
     index = Index.of(files, near)
-    assert sorted(index.table["source"].to_pylist()) == sorted(file.source for file in files)
+    assert sorted(index.table["path_bytes"].to_pylist()) == sorted(file.path for file in files)
     assert index.found == index.used + index.duplicates + index.rejected == len(files)
     assert sum(index.reasons.values()) == index.rejected == sum(bool(file.reason) for file in files)
     hashes = [bytes(row) for row in index.hashes]
     assert hashes == sorted(set(hashes)) and len(hashes) == index.used
-    likes = index.table["like"].to_pylist()[: index.used + index.duplicates]
+    likes = index.table["duplicate_of"].to_pylist()[: index.used + index.duplicates]
     assert all(like in hashes for like in likes if like is not None)
     random.shuffle(files)
     assert Index.of(files, near).table.equals(index.table)
@@ -80,7 +85,7 @@ def test_each_pass_shows_every_image_once(n: int, key: int) -> None:
 @BOUNDED
 @given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 2**40), st.integers(0, 10**6))
 def test_any_batches_are_a_part_of_one_endless_order(n: int, batch: int, seed: int, step: int) -> None:
-    order = Order(n, batch, seed)
+    order = Sampler(n, batch, seed)
     positions, epochs = (np.concatenate(parts) for parts in zip(order.batch(step), order.batch(step + 1)))
     slots = np.arange(2 * batch) + step * batch
     assert np.array_equal(epochs, slots // n) and positions.min() >= 0 and positions.max() < n
@@ -121,15 +126,18 @@ NAMES = st.sampled_from([*Options.__dataclass_fields__, "evil", "base.lr", ""])
 @given(st.dictionaries(NAMES, JSON, max_size=4))
 def test_any_options_are_taken_or_refused_in_words(fields: dict[str, Any]) -> None:
     with contextlib.suppress(UsageError):
-        options = check(Options, fields)
-        assert check(Options, {**described(options), "include": options.include, "exclude": options.exclude}) == options
+        options = validate_fields(Options, fields)
+        assert (
+            validate_fields(Options, {**to_json_value(options), "include": options.include, "exclude": options.exclude})
+            == options
+        )
 
 
 @settings(BOUNDED, max_examples=200)
 @given(st.lists(st.text(max_size=20), max_size=4))
 def test_any_words_are_options_or_refused_in_words(words: list[str]) -> None:
     with contextlib.suppress(UsageError):
-        pairs = typed(words)
+        pairs = parse_options(words)
         assert len(pairs) == len(words) and all(f"{key}=" in word for key, word in zip(pairs, words))
 
 
@@ -138,17 +146,17 @@ def test_any_words_are_options_or_refused_in_words(words: list[str]) -> None:
 def test_a_value_in_json_is_read_as_it_is(value: Any) -> None:
     text = json.dumps(value)
     if text not in ("NaN", "Infinity", "-Infinity") and "NaN" not in text:
-        assert literal(text) == value
+        assert parse_value(text) == value
 
 
 @BOUNDED
 @given(st.lists(st.sampled_from(["base", "lr", "evil", "", "options", "x"]), min_size=1, max_size=4), JSON)
 def test_any_dotted_change_is_made_or_refused_in_words(steps: list[str], value: Any) -> None:
-    from divcon.stages import Divide
+    from divcon.stages.cluster import Divide
 
     with contextlib.suppress(UsageError):
-        after = changed(Divide(), {".".join(steps): value})
-        assert len(differences(described(Divide()), described(after))) <= 1
+        after = with_options(Divide(), {".".join(steps): value})
+        assert len(differences(to_json_value(Divide()), to_json_value(after))) <= 1
 
 
 ROWS = arrays(
@@ -174,9 +182,9 @@ def test_any_rows_are_divided_so_that_none_is_nearer_to_another_or_refused_in_wo
 
 
 @BOUNDED
-@given(arrays(np.uint8, st.tuples(st.integers(0, 30), st.just(LOOKS)), elements=st.integers(99, 104)))
+@given(arrays(np.uint8, st.tuples(st.integers(0, 30), st.just(THUMBNAIL_BYTES)), elements=st.integers(99, 104)))
 def test_a_twin_comes_before_and_has_none_itself(sums: np.ndarray) -> None:
-    of = twins(sums, np.ones(len(sums)))
+    of = find_near_duplicates(sums, np.ones(len(sums)))
     for i, first in enumerate(of.tolist()):
         assert first < i and (first < 0 or of[first] < 0)
 
@@ -184,7 +192,7 @@ def test_a_twin_comes_before_and_has_none_itself(sums: np.ndarray) -> None:
 @BOUNDED
 @given(st.binary(max_size=40) | st.text(max_size=40))
 def test_anything_can_be_shown(name: bytes | str) -> None:
-    shown = show(name)
+    shown = printable(name)
     assert shown == "" or shown.isprintable()
     shown.encode()
 
@@ -193,5 +201,5 @@ def test_anything_can_be_shown(name: bytes | str) -> None:
 @given(PATHS, st.lists(st.text("*?[]!ab/-\\", max_size=6), max_size=3))
 def test_any_pattern_says_yes_or_no(path: bytes, patterns: list[str]) -> None:
     with contextlib.suppress(Error):
-        assert wanted(patterns, ())(path) in (True, False)
-    assert wanted((), ())(path)
+        assert path_filter(patterns, ())(path) in (True, False)
+    assert path_filter((), ())(path)

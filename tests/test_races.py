@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,32 +15,32 @@ from test_collection import aged
 from test_pipeline import command
 
 import divcon
-from divcon import locks
-from divcon.artifacts import sealed
 from divcon.data.images import open_images
-from divcon.data.made import make
-from divcon.data.scan import Memory, memory_of
+from divcon.data.index.scan_cache import ScanCache, scan_cache_file
+from divcon.data.synthetic import make_collection
 from divcon.errors import DataError, OwnedError
+from divcon.files.integrity import seal
+from divcon.runs import owner
 
 SLOW_TO_JUDGE = """
 import json, pathlib, sys, time
-from divcon import locks
-folder, wait, alive = pathlib.Path(sys.argv[1]), float(sys.argv[2]), locks.alive
-def slowly(holder):
-    judged = alive(holder)
+from divcon.runs import owner
+folder, wait, alive = pathlib.Path(sys.argv[1]), float(sys.argv[2]), owner.Owner.may_be_alive
+def slowly(self):
+    judged = alive(self)
     time.sleep(wait)
     return judged
-locks.alive = slowly
-with locks.owned(folder):
+owner.Owner.may_be_alive = slowly
+with owner.owned(folder):
     (folder / "inside").open("x").close()
     time.sleep(1.0)
-    locks.check(folder)
+    owner.check(folder)
     (folder / "inside").unlink()
 """
 SLOW_TO_BEGIN = """
 import sys, time
 from divcon import cli
-from divcon.data.index import Index
+from divcon.data.index.index import Index
 save = Index.save
 def slowly(self, folder):
     time.sleep(1.5)
@@ -55,8 +56,8 @@ def begun(program: str, *words: str) -> "subprocess.Popen[str]":
 
 
 def test_who_is_slow_to_judge_a_dead_owner_takes_nothing_from_who_was_quicker(tmp_path: Path) -> None:
-    dead = locks.me() | {"pid": 2**22 + 1, "started": "0"}
-    (tmp_path / "lock").write_text(sealed(json.dumps(dead)))
+    dead = asdict(owner.this_process()) | {"pid": 2**22 + 1, "started": "0"}
+    (tmp_path / "lock").write_text(seal(json.dumps(dead)))
     slow = begun(SLOW_TO_JUDGE, str(tmp_path), "0.6")
     time.sleep(0.4)
     quick = begun(SLOW_TO_JUDGE, str(tmp_path), "0")
@@ -95,7 +96,7 @@ def test_who_waits_for_a_folder_for_a_moment_gets_it_or_says_whose_it_is(
         entered = threading.Event()
 
         def inside() -> None:
-            with locks.owned(tmp_path):
+            with owner.owned(tmp_path):
                 entered.set()
                 time.sleep(seconds)
 
@@ -105,12 +106,12 @@ def test_who_waits_for_a_folder_for_a_moment_gets_it_or_says_whose_it_is(
         return thread
 
     holder = hold(0.3)
-    with locks.shortly(tmp_path):
-        assert locks.holder_of(tmp_path) == locks.me()
+    with owner.owned_briefly(tmp_path):
+        assert owner.owner_of(tmp_path) == owner.this_process()
     holder.join()
-    monkeypatch.setattr(locks, "PATIENCE", 0.1)
+    monkeypatch.setattr(owner, "PATIENCE", 0.1)
     holder = hold(1.0)
-    with pytest.raises(OwnedError, match="is in use by process"), locks.shortly(tmp_path):
+    with pytest.raises(OwnedError, match="is in use by process"), owner.owned_briefly(tmp_path):
         pass
     holder.join()
 
@@ -118,7 +119,7 @@ def test_who_waits_for_a_folder_for_a_moment_gets_it_or_says_whose_it_is(
 def test_many_readers_that_find_many_changed_files_leave_a_memory_that_is_whole(
     tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    photos = aged(make(tmp_path / "photos", 60, size=16))
+    photos = aged(make_collection(tmp_path / "photos", 60, size=16))
     images = open_images(photos, cache=cache)
     names = images.names(np.arange(len(images)))
     for name in names:
@@ -135,16 +136,16 @@ def test_many_readers_that_find_many_changed_files_leave_a_memory_that_is_whole(
     for hand in hands:
         hand.join()
     caplog.clear()
-    memory = Memory.load(memory_of(images.source, cache))
-    assert "damaged" not in caplog.text and not set(names) & memory.verdicts.keys()
+    scan_cache = ScanCache.load(scan_cache_file(images.source, cache))
+    assert "damaged" not in caplog.text and not set(names) & scan_cache.verdicts.keys()
 
 
 def test_the_lock_of_a_machine_that_is_gone_is_named_and_given_way_to_who_steals_it(
     photos: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks, "PATIENCE", 0.1)
+    monkeypatch.setattr(owner, "PATIENCE", 0.1)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/lock").write_text(sealed(json.dumps(locks.me() | {"host": "elsewhere"})))
+    (tmp_path / "run/lock").write_text(seal(json.dumps(asdict(owner.this_process()) | {"host": "elsewhere"})))
     options = {**TINY, "recipe": "moclr", "epochs": 1, "hidden": 32, "dim": 16}
     options = {key: value for key, value in options.items() if "." not in key}
     with pytest.raises(OwnedError, match=r"is in use by process \d+ on elsewhere: .*--steal-lock"):
@@ -154,13 +155,13 @@ def test_the_lock_of_a_machine_that_is_gone_is_named_and_given_way_to_who_steals
 
 
 def test_a_process_of_another_container_may_be_alive_and_one_that_has_ended_is_not(tmp_path: Path) -> None:
-    name, boot, space = locks.host().split()
-    assert locks.alive({"host": f"{name} {boot} pid:[1]", "pid": 2**22 + 1, "started": "0"})
-    assert not locks.alive({"host": f"{name} 00000000 {space}", "pid": 2**22 + 1, "started": "0"})
+    name, boot, space = owner.host().split()
+    assert owner.Owner.of({"host": f"{name} {boot} pid:[1]", "pid": 2**22 + 1, "started": "0"}).may_be_alive()
+    assert not owner.Owner.of({"host": f"{name} 00000000 {space}", "pid": 2**22 + 1, "started": "0"}).may_be_alive()
     ended = subprocess.Popen([sys.executable, "-c", ""])
     stat = Path(f"/proc/{ended.pid}/stat")
     while stat.read_text().rpartition(")")[2].split()[0] != "Z":
         time.sleep(0.01)
     started = stat.read_text().rpartition(")")[2].split()[19]
-    assert not locks.alive({"host": locks.host(), "pid": ended.pid, "started": started})
+    assert not owner.Owner.of({"host": owner.host(), "pid": ended.pid, "started": started}).may_be_alive()
     ended.wait()

@@ -1,7 +1,6 @@
 """Recipes: each builds for any collection, its header's command runs it, and the paper's are the paper's."""
 
 import dataclasses
-import importlib
 import math
 import re
 from pathlib import Path
@@ -11,34 +10,38 @@ import pytest
 
 import divcon
 from divcon import recipes
-from divcon.config import check, described, typed
-from divcon.dnc import DnC
+from divcon.config import parse_options, to_json_value, validate_fields
 from divcon.errors import UsageError
-from divcon.fit.schedules import IMAGENET, steps_for
-from divcon.recipes import Options, Recipe
-from divcon.stages import Factoring, Learning
+from divcon.methods import registry
+from divcon.methods.settings import PaperSettings
+from divcon.pipelines.dnc import DnC
+from divcon.pipelines.recipe import Recipe
+from divcon.recipes import Options
+from divcon.stages.factorize import Factorization
+from divcon.stages.learning import NetworkTraining
+from divcon.train.schedules import IMAGENET, steps_for
 
 PAPERS = {"dnc_1000": ((200, 600, 200), 5, 0.5), "dnc_3000": ((1000, 1500, 500), 5, 0.3), "dnc_4500": ((1000, 3000, 500), 10, 0.3)}  # fmt: skip
 
 
-NEEDS: dict[str, dict[str, object]] = {key: {"labels": "labelled"} for key in ("supervised", "supervised_paper")}
+NEEDS: dict[str, dict[str, object]] = {key: {"labels": "labeled"} for key in ("supervised", "supervised_paper")}
 OWN = {"nmf": {"encoder", "init", "mean", "std", "views"}}  # what a recipe has no choice of
 
 
 def built(name: str, n: int = 10_000, **options: object) -> Recipe:
     """The recipe as a command on a CPU would have it."""
-    full, _ = recipes.settled(check(Options, {"recipe": name, **NEEDS.get(name, {}), **options}), n, "cpu")
+    full, _ = recipes.settled(validate_fields(Options, {"recipe": name, **NEEDS.get(name, {}), **options}), n, "cpu")
     return recipes.named(name).recipe(full, n)
 
 
 def trainings(recipe: Recipe) -> list[Any]:
     """The stages of the pipeline that are shown images."""
     stages = [getattr(recipe, field.name) for field in dataclasses.fields(recipe)]
-    return [stage for stage in stages if isinstance(stage, Learning | Factoring)]
+    return [stage for stage in stages if isinstance(stage, NetworkTraining | Factorization)]
 
 
 def images(recipe: Recipe) -> list[float]:
-    return [part.images for part in trainings(recipe)]
+    return [part.samples_seen for part in trainings(recipe)]
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -50,11 +53,11 @@ def test_every_recipe_spends_the_budget_on_any_collection(name: str, n: int) -> 
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_a_header_says_the_command_that_runs_the_recipe(name: str) -> None:
-    header = importlib.import_module(f"divcon.recipes.{name}").__doc__ or ""
-    found = re.search(r"^ *divcon run DATA out=RUN (.*)$", header, re.MULTILINE)
-    assert found, header
-    options = typed(found.group(1).split())
+def test_a_recipe_says_the_command_that_runs_it_and_what_to_expect(name: str) -> None:
+    doc = recipes.named(name).doc
+    found = re.search(r"^ *divcon run DATA out=RUN (.*)$", doc, re.MULTILINE)
+    assert found and re.search(r"^Expected: ", doc, re.MULTILINE), doc
+    options = parse_options(found.group(1).split())
     assert options["recipe"] == name
     assert images(built(**{"name": name, **{key: value for key, value in options.items() if key != "recipe"}}))
 
@@ -65,20 +68,33 @@ def test_a_recipe_has_a_line_for_the_list(name: str) -> None:
     assert about and "\n" not in about and len(about) < 80
 
 
+def test_every_method_that_learns_from_images_alone_is_a_recipe() -> None:
+    assert set(registry.method_names()) <= set(recipes.names())
+    for name in registry.method_names():
+        declared = registry.settings_of(name)
+        assert all(key == name or key.startswith(f"{name}_") for key in declared)
+        assert all(isinstance(each, PaperSettings) == key.endswith("_paper") for key, each in declared.items())
+
+
+@pytest.mark.parametrize("name", registry.method_names())
+def test_recipe_moclr_with_another_method_is_that_methods_recipe(name: str) -> None:
+    assert built("moclr", method=name) == built(name)
+
+
 @pytest.mark.parametrize(("name", "paper"), PAPERS.items())
 def test_the_papers_recipes_are_the_papers(name: str, paper: tuple[tuple[int, int, int], int, float]) -> None:
     shares, k, lr = paper
     recipe = built(name, 1_281_167, encoder="resnet50", size=224, batch_size=4096, views="byol")
     assert isinstance(recipe, DnC)
     assert images(recipe) == pytest.approx([share * IMAGENET for share in shares])
-    assert recipe.clusters.k == k and recipe.clusters.place == "hidden" and recipe.clusters.sample == 1_500_000
+    assert recipe.clusters.k == k and recipe.clusters.layer == "hidden" and recipe.clusters.sample == 1_500_000
     for part in (recipe.base, recipe.expert, recipe.student):
         assert (part.optimizer, part.lr, part.weight_decay, part.batch_size) == ("lars", lr, 1.5e-6, 4096)
         assert part.start == "scratch" and part.views == "byol" and part.encoder.name == "resnet50"
     for part in (recipe.base, recipe.expert):
         assert part.method == "moclr"
         assert part.options == {"temperature": 0.1, "momentum": 0.996, "hidden": 4096, "dim": 256}
-    assert (recipe.student.hidden, recipe.student.base_share, recipe.student.place) == (4096, 0.5, "projection")
+    assert (recipe.student.hidden, recipe.student.base_share, recipe.student.layer) == (4096, 0.5, "projection")
     assert recipe.clusters.smallest == 16  # the paper merges nothing; but fewer images can't be trained on
 
 
@@ -111,8 +127,8 @@ def test_each_stage_draws_its_own_random_numbers() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "places"),
     [
-        ("encoder", "resnet18", ["encoder.name"]), ("init", "timm", ["encoder.init"]), ("size", 96, ["sight.size"]),
-        ("mean", (0.4, 0.5, 0.6), ["sight.mean"]), ("std", (0.1, 0.2, 0.3), ["sight.std"]), ("batch_size", 48, ["batch_size"]),
+        ("encoder", "resnet18", ["encoder.name"]), ("init", "timm", ["encoder.init"]), ("size", 96, ["input_spec.size"]),
+        ("mean", (0.4, 0.5, 0.6), ["input_spec.mean"]), ("std", (0.1, 0.2, 0.3), ["input_spec.std"]), ("batch_size", 48, ["batch_size"]),
         ("views", "simclr", ["views"]),
     ],
 )  # fmt: skip
@@ -122,7 +138,7 @@ def test_an_option_everyone_types_reaches_every_training(
     if option in OWN.get(name, ()):
         return
     for part in trainings(built(name, **{option: value})):
-        node = described(part)
+        node = to_json_value(part)
         for step in places[0].split("."):
             node = node[step]
         assert node == (list(value) if isinstance(value, tuple) else value)
@@ -178,7 +194,7 @@ def test_a_papers_recipe_has_the_papers_numbers(name: str) -> None:
     optimizer, lr, decay, batch_size, epochs, options = NUMBERS[name]
     base = built(name, 1_281_167).base
     assert (base.optimizer, base.batch_size) == (optimizer, batch_size)
-    assert (base.lr, base.weight_decay, base.images) == pytest.approx((lr, decay, epochs * IMAGENET))
+    assert (base.lr, base.weight_decay, base.samples_seen) == pytest.approx((lr, decay, epochs * IMAGENET))
     assert {key: base.options[key] for key in options} == options
 
 
@@ -215,7 +231,7 @@ def test_clusterfit_has_64_images_to_a_cluster_and_no_more_clusters_than_the_pap
 
 def test_seers_paper_recipe_is_one_pass_with_its_head_and_its_division() -> None:
     base = built("seer_paper", 10**9).base
-    assert base.images == 10**9 and base.batch_size == 8192 and base.encoder.name == "regnety_320"
+    assert base.samples_seen == 10**9 and base.batch_size == 8192 and base.encoder.name == "regnety_320"
     assert (base.optimizer, base.lr * base.batch_size / 256, base.weight_decay) == ("larc", 9.6, 1e-5)
     wanted = {
         "layers": 3, "norm_hidden": False, "hidden": 8192, "dim": 256, "prototypes": 16_000, "sinkhorn": 10, "crops": 4,

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks import results
 from divcon import recipes
-from divcon.data.labelled import open_labelled
+from divcon.data.labeled.labeled import open_labeled
 
 ROW = {"knn": 0.5, "linear": 0.61, "seconds": 1234.0, "images_per_second": 99.6, "test": 10, "images": 320}
 
@@ -52,7 +52,7 @@ def small(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     tiny = {"encoder": "slim10_w8", "size": 16, "batch_size": 16, "precision": "fp32"}
     names = {"untrained": {}, "moclr": {"recipe": "moclr", **tiny}, "supervised": {"recipe": "supervised", **tiny}}
     monkeypatch.setattr(results, "trained", lambda: names)
-    monkeypatch.setattr(results, "ROWS", tmp_path / "rivals.json")
+    monkeypatch.setattr(results, "ROWS", tmp_path / "baselines.json")
     monkeypatch.setattr(results, "PAGE", tmp_path / "results.md")
     return ["images=320", f"runs={tmp_path / 'runs'}"]
 
@@ -62,7 +62,7 @@ def test_each_recipe_is_shown_the_budget_and_the_page_says_how_it_was_made(small
     with pytest.raises(SystemExit) as end:
         results.main(small)
     assert not end.value.code
-    rows = json.loads((tmp_path / "rivals.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "baselines.json").read_text())["rows"]
     assert list(rows) == ["Open Clip Art", "Fashion-MNIST"]
     for its in rows.values():
         assert list(its) == ["untrained", "moclr", "supervised"]
@@ -77,7 +77,7 @@ def test_what_is_measured_is_not_measured_again_and_what_fails_keeps_nothing_fro
 ) -> None:
     done: list[tuple[Path, Any]] = []
 
-    def measured(data: Path, labelled: Path, out: Path, options: Any, own: Any) -> dict[str, float]:
+    def measured(data: Path, labeled: Path, out: Path, options: Any, own: Any) -> dict[str, float]:
         done.append((out, own))
         if own.get("recipe") == "moclr" and "open-clip-art" in str(out) and not (tmp_path / "failed").exists():
             (tmp_path / "failed").touch()
@@ -105,7 +105,7 @@ def test_a_table_has_a_column_for_each_cell() -> None:
 
 @pytest.mark.slow
 def test_fashion_mnist_is_three_thousand_images_to_learn_from_and_as_many_to_score(tmp_path: Path) -> None:
-    train, labelled = results.fashion(tmp_path)
-    folder = open_labelled(labelled, cache=tmp_path / "cache")
+    train, labeled = results.fashion(tmp_path)
+    folder = open_labeled(labeled, cache=tmp_path / "cache")
     assert folder.train is not None and folder.test is not None and len(folder.classes) == 10
-    assert 2990 <= len(folder.train) <= 3000 and 2990 <= len(folder.test) <= 3000 and train == labelled / "train"
+    assert 2990 <= len(folder.train) <= 3000 and 2990 <= len(folder.test) <= 3000 and train == labeled / "train"

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,12 +18,13 @@ import pytest
 from test_pipeline import EPOCHS, finished
 
 import divcon
-from divcon import locks, runs
-from divcon.artifacts import digest, sealed, write_json
-from divcon.book import Book
 from divcon.errors import DataError, InputError, OwnedError, StoppedError, UsageError, WaitingError
+from divcon.files.integrity import digest, seal, write_json
 from divcon.machine import Machine
-from divcon.runs import Run, Work
+from divcon.runs import owner, run
+from divcon.runs.records import RunRecord
+from divcon.runs.run import Run
+from divcon.runs.stage import Result, StageContext, Summary
 
 
 class Still(Machine):
@@ -58,21 +59,25 @@ class Recipe:
     times: int = 1
 
 
-def base(work: Work, recipe: Recipe) -> Text:
-    return Text(recipe.word * recipe.times)
+@dataclass(frozen=True)
+class Taught(Summary):
+    teacher: str
 
 
-def student(work: Work, teacher: Text, recipe: Recipe) -> Text:
-    work.notes["teacher"] = teacher.text
-    return Text(teacher.text + recipe.word)
+def base(work: StageContext, recipe: Recipe) -> Result[Text]:
+    return Result(Text(recipe.word * recipe.times))
 
 
-def fails(work: Work, recipe: Recipe) -> Text:
+def student(work: StageContext, teacher: Text, recipe: Recipe) -> Result[Text]:
+    return Result(Text(teacher.text + recipe.word), Taught(teacher.text))
+
+
+def fails(work: StageContext, recipe: Recipe) -> Result[Text]:
     (work.folder / "half").write_text("half")
     raise DataError("no good")
 
 
-BOOK = Book({}, {"base.word": "a"}, {}, "fingerprint", 3, ["base", "experts/0", "experts/1", "student"], "student")
+BOOK = RunRecord({}, {"base.word": "a"}, {}, "fingerprint", 3, ["base", "experts/0", "experts/1", "student"], "student")
 
 
 def begun(folder: Path, **how: Any) -> Run:
@@ -111,7 +116,7 @@ def test_the_marker_of_a_finished_stage_is_written_last(tmp_path: Path, monkeypa
         written.append((path.name, {beside.name for beside in path.parent.glob("*")}))
         write_json(path, value)
 
-    monkeypatch.setattr(runs, "write_json", noting)
+    monkeypatch.setattr(run, "write_json", noting)
     whole(tmp_path / "run")
     last = [there for name, there in written if name == "stage.json"]
     assert len(last) == 4 and all("text" in there and "stage.json" not in there for there in last)
@@ -148,12 +153,12 @@ def test_an_expert_is_refused_before_another_is_done_differently(tmp_path: Path)
 def test_an_unfinished_stage_goes_on_and_if_it_is_changed_starts_over(tmp_path: Path) -> None:
     found = list[bool]()
 
-    def fails_for_a(work: Work, recipe: Recipe) -> Text:
+    def fails_for_a(work: StageContext, recipe: Recipe) -> Result[Text]:
         found.append((work.folder / "half").exists())
         (work.folder / "half").write_text("half")
         if recipe.word == "a":
             raise DataError("no good")
-        return Text("done")
+        return Result(Text("done"))
 
     for recipe in (Recipe(), Recipe()):
         with pytest.raises(DataError):
@@ -165,9 +170,9 @@ def test_an_unfinished_stage_goes_on_and_if_it_is_changed_starts_over(tmp_path: 
 def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path: Path) -> None:
     left = {"metrics.jsonl.123.part", f"lock.{socket.gethostname()}.123"}
 
-    def killed_once(work: Work, recipe: Recipe) -> Text:
+    def killed_once(work: StageContext, recipe: Recipe) -> Result[Text]:
         if (work.folder / "second").exists():
-            return Text("done")
+            return Result(Text("done"))
         for name in (*left, "second"):
             (work.folder / name).write_text("half")
         raise DataError("no good")
@@ -190,7 +195,7 @@ def test_redo_removes_a_stage_and_what_follows_and_no_sibling(tmp_path: Path) ->
 
 def test_redo_leaves_alone_what_a_process_is_working_on(tmp_path: Path) -> None:
     whole(tmp_path)
-    with locks.owned(tmp_path / "student"), pytest.raises(OwnedError, match=str(os.getpid())):
+    with owner.owned(tmp_path / "student"), pytest.raises(OwnedError, match=str(os.getpid())):
         divcon.redo(tmp_path, "base")
     assert (tmp_path / "base" / "text").exists()
 
@@ -206,11 +211,11 @@ def test_only_the_named_stage_is_done(tmp_path: Path) -> None:
 
 
 def test_a_stage_has_one_owner(tmp_path: Path) -> None:
-    def enters_twice(work: Work, recipe: Recipe) -> Text:
+    def enters_twice(work: StageContext, recipe: Recipe) -> Result[Text]:
         with pytest.raises(OwnedError, match=f"process {os.getpid()}.*--steal-lock") as error:
             begun(tmp_path).stage("base", enters_twice, recipe)
         assert error.value.code == 73
-        return Text("once")
+        return Result(Text("once"))
 
     assert begun(tmp_path).stage("base", enters_twice, Recipe()) == Text("once")
     assert not (tmp_path / "base" / "lock").exists()
@@ -218,7 +223,7 @@ def test_a_stage_has_one_owner(tmp_path: Path) -> None:
 
 def lock(folder: Path, **holder: object) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "lock").write_text(sealed(json.dumps(locks.me() | holder)))
+    (folder / "lock").write_text(seal(json.dumps(asdict(owner.this_process()) | holder)))
     return folder
 
 
@@ -246,7 +251,7 @@ def test_a_lock_from_before_this_host_was_started_is_taken_over(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "content",
-    [None, "", "{", "[]", "{}", sealed('{"a": ' + "[" * 100_000), sealed('{"pid": "x"}'), '{"host": "here", "pid": 1}'],
+    [None, "", "{", "[]", "{}", seal('{"a": ' + "[" * 100_000), seal('{"pid": "x"}'), '{"host": "here", "pid": 1}'],
 )
 def test_a_lock_that_can_not_be_judged_is_refused_unless_it_is_stolen(tmp_path: Path, content: str | None) -> None:
     lock(tmp_path / "base", host="elsewhere 12345678", pid=1)
@@ -258,8 +263,8 @@ def test_a_lock_that_can_not_be_judged_is_refused_unless_it_is_stolen(tmp_path: 
 
 
 def test_a_lock_that_was_stolen_is_not_removed_by_its_first_owner(tmp_path: Path) -> None:
-    other = sealed(json.dumps(locks.me() | {"pid": 1, "host": "elsewhere"}))
-    with locks.owned(tmp_path):
+    other = seal(json.dumps(asdict(owner.this_process()) | {"pid": 1, "host": "elsewhere"}))
+    with owner.owned(tmp_path):
         (tmp_path / "lock").write_text(other)
     assert (tmp_path / "lock").read_text() == other
 
@@ -292,10 +297,10 @@ FIELDS = {"state", "progress", "eta", "seconds", "images_seen", "images_per_seco
 def test_a_stage_is_waiting_then_running_then_done(tmp_path: Path) -> None:
     seen = list[str]()
 
-    def looks(work: Work, recipe: Recipe) -> Text:
+    def looks(work: StageContext, recipe: Recipe) -> Result[Text]:
         seen.extend(state(tmp_path, stage)["state"] for stage in ("base", "student"))
         time.sleep(0.02)
-        return Text("done")
+        return Result(Text("done"))
 
     BOOK.write(tmp_path)
     assert state(tmp_path, "base")["state"] == "waiting"
@@ -310,8 +315,8 @@ KILLED = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_runs import Recipe, Text, begun
-def killed(work, recipe) -> Text:
+from test_runs import Recipe, Result, Text, begun
+def killed(work, recipe) -> Result[Text]:
     os.kill(os.getpid(), 9)
 begun(Path(sys.argv[1])).stage("base", killed, Recipe())
 """
@@ -326,7 +331,7 @@ def test_a_stage_whose_process_was_killed_is_interrupted(tmp_path: Path) -> None
 
 
 def test_a_stage_that_stopped_says_why(tmp_path: Path) -> None:
-    def stops(work: Work, recipe: Recipe) -> Text:
+    def stops(work: StageContext, recipe: Recipe) -> Result[Text]:
         raise StoppedError("stopped by SIGTERM")
 
     for do, word, why in (
@@ -340,12 +345,12 @@ def test_a_stage_that_stopped_says_why(tmp_path: Path) -> None:
 
 
 def test_seconds_of_an_interrupted_stage_are_counted_on(tmp_path: Path) -> None:
-    def slow(work: Work, recipe: Recipe) -> Text:
+    def slow(work: StageContext, recipe: Recipe) -> Result[Text]:
         time.sleep(0.05)
         if not (work.folder / "second").exists():
             (work.folder / "second").write_text("")
             raise StoppedError("stopped")
-        return Text("done")
+        return Result(Text("done"))
 
     with pytest.raises(StoppedError):
         begun(tmp_path).stage("base", slow, Recipe())
@@ -390,7 +395,7 @@ def test_a_base_is_taken_from_another_run(photos: Path, tmp_path: Path, tiny: di
     assert ran.done and ran.did[0] == "base"
     for name in ("encoder.safetensors", "encoder.json"):
         assert (ran.folder / "base" / name).read_bytes() == (base / name).read_bytes()
-    assert json.loads((ran.folder / "base" / "stage.json").read_text())["notes"]["taken_from"] == str(base)
+    assert json.loads((ran.folder / "base" / "stage.json").read_text())["summary"]["taken_from"] == str(base)
     alone = {key: value for key, value in tiny.items() if not key.startswith("clusters.")}
     divcon.run(photos, out=tmp_path / "other", recipe="moclr", epochs=0.1, **alone)
     with pytest.raises(UsageError, match=r"base was .* is .*other"):

@@ -1,5 +1,5 @@
-"""Four rules: no pickle is read, no archive unpacked, no URL fetched that was not typed, no port opened. And what the whole
-pipeline opens, starts and connects to (tests/audited.py)."""
+"""Four rules: no pickle is read, no archive is unpacked, no URL is fetched that was not typed, no port is opened. The files,
+processes and connections of the whole pipeline are checked too (tests/audited.py)."""
 
 import ast
 import os
@@ -14,9 +14,7 @@ from conftest import TINY
 from packaging.requirements import Requirement
 
 import divcon
-from divcon.artifacts import show
-from divcon.cli.screen import safe
-from divcon.data.kernel.compiling import is_private
+from divcon.files.text import printable, printable_lines
 
 PACKAGE = Path(divcon.__file__).parent
 ROOT = PACKAGE.parent
@@ -29,7 +27,8 @@ CALLS = {
     "eval", "exec", "compile", "__import__", "os.system", "os.popen", "os.execv", "torch.load", "torch.jit.load", "torch.hub.load",
     "pd.read_pickle", "shutil.unpack_archive",
 }  # fmt: skip
-STARTING = {"data/child.py", "verbs/demo.py"}  # the processes that decode; the demo's package manager
+STARTING = {"data/index/worker_pool.py", "api/demo.py"}  # the processes that decode; the demo's package manager
+TAR = "data/sources/tar.py"
 SOCKETS = {"socket.gethostname"}  # this machine's name, for locks
 
 
@@ -48,12 +47,12 @@ def test_nothing_is_imported_that_unpickles_unpacks_or_fetches() -> None:
             found.add((file, str(node.module).split(".")[0]))
     assert [pair for pair in sorted(found) if pair[1] in FORBIDDEN] == []
     assert {file for file, name in found if name == "subprocess"} == STARTING
-    assert {file for file, name in found if name == "socket"} == {"locks.py"}
-    assert {file for file, name in found if name == "tarfile"} == {"data/tars.py"}
+    assert {file for file, name in found if name == "socket"} == {"runs/owner.py"}
+    assert {file for file, name in found if name == "tarfile"} == {TAR}
 
 
 def test_of_the_library_for_tars_headers_are_read_and_nothing_else() -> None:
-    names = {ast.unparse(node) for file, node in nodes() if file == "data/tars.py" and isinstance(node, ast.Attribute)}
+    names = {ast.unparse(node) for file, node in nodes() if file == TAR and isinstance(node, ast.Attribute)}
     used = {name for name in names if name.startswith("tarfile.") and not name.removeprefix("tarfile.").isupper()}
     assert used == {"tarfile.TarInfo", "tarfile.TarInfo.frombuf", "tarfile.HeaderError"}
 
@@ -75,7 +74,7 @@ def watch(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Watch:
 
 @pytest.fixture(scope="module")
 def events(watch: Watch) -> list[Event]:
-    """All that the pipeline did: look, run, redo, status, evaluate and embed, in one process and those that it started."""
+    """The events of look, run, redo, status, evaluate and embed, in one process and its child processes."""
     return watch.events()
 
 
@@ -127,7 +126,7 @@ def test_nothing_is_removed_or_renamed_outside(events: list[Event], watch: Watch
 
 def test_only_the_processes_that_decode_are_started(events: list[Event]) -> None:
     started = [event for event in events if event.name == "subprocess.Popen"]
-    others = [event for event in started if "'-P', '-m', 'divcon.data.child'" not in str(event.args[1])]
+    others = [event for event in started if "'-P', '-m', 'divcon.data.index.decode_worker'" not in str(event.args[1])]
     # Python's own search for a library of the system
     assert len(others) < len(started)
     assert [event for event in others if not any(file.endswith("ctypes/util.py") for file in event.files)] == []
@@ -166,19 +165,6 @@ def test_what_strace_says_is_read_right() -> None:
     assert set(traced(lines, "socket|connect")) == {"AF_INET, SOCK_STREAM, IPPROTO_IP"}
 
 
-def test_compiled_code_of_others_is_not_taken(tmp_path: Path) -> None:
-    folder = tmp_path / "compiled"
-    folder.mkdir(0o777)
-    (folder / "code.nbi").write_bytes(b"")
-    assert is_private(folder) and folder.stat().st_mode & 0o777 == 0o700
-    if os.geteuid() == 0:
-        os.chown(folder / "code.nbi", 12345, -1)
-        assert not is_private(folder)
-        os.chown(folder / "code.nbi", 0, -1)
-        os.chown(folder, 12345, -1)
-        assert not is_private(folder)
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -194,10 +180,10 @@ def test_compiled_code_of_others_is_not_taken(tmp_path: Path) -> None:
     ],
 )
 def test_no_name_does_anything_to_a_terminal(name: str) -> None:
-    for text in (show(name), safe(f"{name}\n{name}")):
+    for text in (printable(name), printable_lines(f"{name}\n{name}")):
         assert all(c.isprintable() or c == "\n" for c in text)
         text.encode()
-    assert show("naïve 写真 😀.jpg") == "naïve 写真 😀.jpg"
+    assert printable("naïve 写真 😀.jpg") == "naïve 写真 😀.jpg"
 
 
 # The last release with a hole that can be reached from here; docs/promises.md names the advisories.
@@ -210,10 +196,9 @@ LAST_BAD = {
 def requirements() -> dict[str, Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = [line for lines in project["project"]["optional-dependencies"].values() for line in lines]
-    found = [
-        Requirement(line)
-        for line in (*project["project"]["dependencies"], *project["build-system"]["requires"], *extras)
-    ]
+    constraints = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    lines = *project["project"]["dependencies"], *project["build-system"]["requires"], *extras, *constraints
+    found = [Requirement(line) for line in lines]
     return {requirement.name.replace("_", "-"): requirement for requirement in found}
 
 

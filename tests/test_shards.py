@@ -1,4 +1,4 @@
-"""Tar shards, read where they lie: whole ones, torn ones, and such as were made to do harm."""
+"""Tar shards, read in place: intact, damaged and malicious ones."""
 
 import io
 import json
@@ -24,23 +24,26 @@ from test_inputs import ROWS, Row, row_of, whole
 from test_pipeline import stable
 
 import divcon
-from divcon.data import patience, scan, tars
+from divcon.api.index import index
+from divcon.api.look import look
 from divcon.data.images import Images, open_images
-from divcon.data.made import make
-from divcon.data.pixels import open_pixels
-from divcon.data.places import Entry, Place
-from divcon.data.shards import Shards, expanded
-from divcon.data.tars import BLOCK, BrokenError, Member, members
-from divcon.data.tree import Tree
+from divcon.data.index import scan
+from divcon.data.pixels.pixel_cache import open_pixels
+from divcon.data.sources import retry, tar
+from divcon.data.sources.folder import Folder
+from divcon.data.sources.path_patterns import expand_braces
+from divcon.data.sources.source import ByteRange, Entry
+from divcon.data.sources.tar import BLOCK, BrokenTarError, Member, members
+from divcon.data.sources.tar_shards import TarShards
+from divcon.data.synthetic import make_collection
 from divcon.errors import DataError, UsageError
-from divcon.verbs.folders import index, look
 
 GIB = 2**30
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 
 
 def packed(files: Sequence[tuple[str, bytes]], format: int = tarfile.PAX_FORMAT) -> bytes:
-    """A tar of these files, as the standard library writes it."""
+    """Return a tar of these files, written by the standard library."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=format, errors="surrogateescape") as tar:
         for name, data in files:
@@ -54,7 +57,7 @@ def header(
     name: str, *, size: int = 0, kind: bytes = tarfile.REGTYPE, realsize: int | None = None, link: str = "",
     holes: bool = False,
 ) -> bytes:  # fmt: skip
-    """One header, with whatever it says made true to its checksum."""
+    """Return a header with the given fields and the right checksum."""
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, link
     block = bytearray(info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
@@ -68,7 +71,7 @@ def header(
 
 
 def number(value: int) -> bytes:
-    """In twelve bytes: octal, or where that does not do, in base 256."""
+    """Return the number in twelve bytes: octal, or base 256 where it is too large."""
     return (
         b"%011o\0" % value
         if 0 <= value < 8**11
@@ -81,7 +84,7 @@ def padded(data: bytes) -> bytes:
 
 
 def pax(**records: str) -> bytes:
-    """A header of what is said of the member behind it."""
+    """Return an extended header for the member behind it."""
     lines = b""
     for key, value in records.items():
         rest = f" {key.replace('__', '.')}={value}\n".encode()
@@ -99,7 +102,7 @@ PICTURES = [(f"{i:03}.png", whole(i)) for i in range(20)]
 
 
 class Counted(io.BytesIO):
-    """A file that says when it is read more often than a list of few members needs."""
+    """A file that fails when it is read more often than a list of few members needs."""
 
     reads = 0
 
@@ -110,12 +113,12 @@ class Counted(io.BytesIO):
 
 
 def read(data: bytes) -> tuple[list[Member], str]:
-    """What is found in a tar, and why it can't be followed to its end."""
+    """Return the members of a tar, and the reason why it can't be read to its end."""
     found = list[Member]()
     try:
         for one in members(Counted(data), len(data)):
             found.append(one)
-    except BrokenError as broken:
+    except BrokenTarError as broken:
         return found, broken.reason
     return found, ""
 
@@ -158,16 +161,16 @@ def test_a_file_in_a_tar_is_used_or_rejected_for_the_reason_it_has_in_a_folder(f
 def test_a_used_picture_of_a_tar_is_the_one_that_was_put_in(found: Images, cache: Path) -> None:
     names = found.names(np.arange(len(found)))
     rows = {b"000.tar/" + row.path: row for row in ROWS}
-    pictures, where = open_pixels(found, 64, cache=cache, cache_gb=0, threads=1).at(np.arange(len(found)))
+    pictures, where = open_pixels(found, 64, cache=cache, cache_gb=0, workers=1).read(np.arange(len(found)))
     for position, (name, data) in enumerate(zip(names, found.read(np.arange(len(found))))):
         expected = rows[name].picture
         assert data == rows[name].data and expected is not None
         assert close(pictures[int(where[position])], expected, 5)
 
 
-def test_bombs_in_a_tar_are_judged_within_a_gigabyte(tarred: Path, tmp_path: Path) -> None:
-    """Of address space, for the process that follows the headers; its decoders have limits of their own."""
-    command = [sys.executable, "-m", "divcon.cli", "look", str(tarred), "--json", f"cache={tmp_path}"]
+def test_bombs_in_a_tar_are_checked_within_a_gigabyte(tarred: Path, tmp_path: Path) -> None:
+    """The limit is on the address space of the process that reads the headers; its decoders have their own."""
+    command = [sys.executable, "-m", "divcon", "look", str(tarred), "--json", f"cache={tmp_path}"]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=60,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (GIB, GIB)),
@@ -177,7 +180,7 @@ def test_bombs_in_a_tar_are_judged_within_a_gigabyte(tarred: Path, tmp_path: Pat
 
 
 def test_a_folder_and_its_tars_are_the_same_images(tmp_path: Path, cache: Path) -> None:
-    folder = make(tmp_path / "photos", 40, size=16)
+    folder = make_collection(tmp_path / "photos", 40, size=16)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     tars = tmp_path / "shards"
     tars.mkdir()
@@ -189,7 +192,7 @@ def test_a_folder_and_its_tars_are_the_same_images(tmp_path: Path, cache: Path) 
 
 
 def test_a_run_on_tars_gives_the_bytes_of_one_on_the_folder(tmp_path: Path, cache: Path) -> None:
-    folder = make(tmp_path / "photos", 64, size=16)
+    folder = make_collection(tmp_path / "photos", 64, size=16)
     files = [(str(path.relative_to(folder)), path.read_bytes()) for path in sorted(folder.rglob("*.*"))]
     (tmp_path / "000.tar").write_bytes(packed(files[:30]))
     (tmp_path / "001.tar").write_bytes(packed(files[30:]))
@@ -212,7 +215,7 @@ def test_of_a_tar_that_is_cut_anywhere_what_comes_before_is_used_and_the_shard_i
     data = b"".join(member(*file) for file in PICTURES) + END
     ends = [one.offset + one.size for one in read(data)[0]]
     for cut in np.linspace(1, len(data) - 1025, 20).astype(int):
-        index = scan.scan(Shards([shard(tmp_path / f"{cut}", data[:cut])]), cache=cache)
+        index = scan.scan(TarShards([shard(tmp_path / f"{cut}", data[:cut])]), cache=cache)
         assert index.used == sum(end <= cut for end in ends)
         assert (index.found, index.reasons) == (index.used + 1, {"truncated_shard": 1})
 
@@ -243,13 +246,13 @@ def test_what_is_no_file_is_skipped_and_a_name_is_never_a_path(tmp_path: Path, c
     data = b"".join(header(name, kind=kind, link=to) for name, (kind, to) in links.items())
     data += header("folder/", kind=tarfile.DIRTYPE)
     data += b"".join(member(name, whole(50 + i)) for i, name in enumerate(names)) + END
-    place = shard(tmp_path / "shards", data)
+    shard_path = shard(tmp_path / "shards", data)
     before = sorted(tmp_path.rglob("*"))
-    images = opened(place, cache)
+    images = opened(shard_path, cache)
     assert sorted(images.names(np.arange(6))) == sorted(b"000.tar/" + name.encode() for name in names)
     assert sorted(images.read(np.arange(6))) == sorted(whole(50 + i) for i in range(6))
     assert images.index.reasons == {"not_a_regular_file": 4}
-    look(place, cache=cache, sheet=tmp_path / "shards" / "sheet.png")
+    look(shard_path, cache=cache, sheet=tmp_path / "shards" / "sheet.png")
     (tmp_path / "shards" / "sheet.png").unlink()
     assert sorted(tmp_path.rglob("*")) == before
     assert not any(path.exists() for path in (tmp_path.parent / "up.png", tmp_path / "up.png", Path("/absolute.png")))
@@ -257,8 +260,8 @@ def test_what_is_no_file_is_skipped_and_a_name_is_never_a_path(tmp_path: Path, c
 
 def test_names_of_any_bytes_are_escaped_in_every_list(tmp_path: Path, cache: Path) -> None:
     names = ["\x1b[31mred", "two\nlines", "\udcff\udcfe", "\u202egnp", "<img src=x>", "=1+1"]
-    place = shard(tmp_path / "shards", packed([(name, b"no image") for name in names] + PICTURES))
-    index(place, out=tmp_path / "index", cache=cache)
+    shard_path = shard(tmp_path / "shards", packed([(name, b"no image") for name in names] + PICTURES))
+    index(shard_path, out=tmp_path / "index", cache=cache)
     text = (tmp_path / "index/rejected.csv").read_text()
     assert len(text.splitlines()) == 1 + len(names)
     assert all(line.isprintable() for line in text.splitlines())
@@ -279,11 +282,11 @@ HUGE = {
 def test_a_sparse_member_that_says_it_has_a_terabyte_is_skipped_and_the_others_are_used(
     tmp_path: Path, cache: Path, sparse: bytes
 ) -> None:
-    place = shard(tmp_path / "shards", member("a.png", whole(1)) + sparse + member("b.png", whole(2)) + END)
-    images = opened(place, cache)
+    shard_path = shard(tmp_path / "shards", member("a.png", whole(1)) + sparse + member("b.png", whole(2)) + END)
+    images = opened(shard_path, cache)
     assert (len(images), images.index.reasons) == (2, {"member_too_large": 1})
     (line,) = images.index.table.to_pylist()[2:]
-    assert line["source"] == b"000.tar/s.png" and "1,099,511,627,776 bytes" in line["detail"]
+    assert line["path_bytes"] == b"000.tar/s.png" and "1,099,511,627,776 bytes" in line["detail"]
 
 
 @pytest.mark.parametrize("size", [2**40, 2**60, 8**11 - 1])
@@ -324,7 +327,7 @@ def test_many_records_and_a_long_list_of_holes_are_read_in_few_pieces() -> None:
 def test_a_name_that_is_too_long_is_skipped() -> None:
     found, why = read(packed([("x" * 5000, whole(1)), ("b.png", whole(2))]))
     assert [one.reason for one in found] == ["name_too_long", ""] and why == ""
-    assert len(found[0].name) == tars.MOST_NAME
+    assert len(found[0].name) == tar.MAX_NAME
 
 
 # As others read them
@@ -346,7 +349,7 @@ def test_members_are_where_the_standard_library_finds_them(files: list[tuple[str
 
 
 def test_what_the_system_s_tar_writes_is_read(tmp_path: Path, cache: Path) -> None:
-    folder = make(tmp_path / "photos", 20, size=16)
+    folder = make_collection(tmp_path / "photos", 20, size=16)
     (folder / ("n" * 120 + ".png")).write_bytes(whole(3))
     for form in ("gnu", "pax", "oldgnu"):
         subprocess.run(["tar", f"--format={form}", "-cf", tmp_path / f"{form}.tar", "-C", folder, "."], check=True)
@@ -354,8 +357,8 @@ def test_what_the_system_s_tar_writes_is_read(tmp_path: Path, cache: Path) -> No
 
 
 def test_two_members_of_one_name_are_two_images(tmp_path: Path, cache: Path) -> None:
-    place = shard(tmp_path / "shards", packed([("a.png", whole(1)), ("a.png", whole(2))]))
-    images = opened(place, cache)
+    shard_path = shard(tmp_path / "shards", packed([("a.png", whole(1)), ("a.png", whole(2))]))
+    images = opened(shard_path, cache)
     names = images.names(np.arange(2))
     assert len(set(names)) == 2 and all(name.startswith(b"000.tar/a.png") for name in names)
     assert sorted(images.read(np.arange(2))) == sorted([whole(1), whole(2)])
@@ -364,7 +367,7 @@ def test_two_members_of_one_name_are_two_images(tmp_path: Path, cache: Path) -> 
 @settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_no_bytes_lead_the_reader_astray(data: st.DataObject) -> None:
-    """Every member lies within what is there, behind the one before, or is rejected."""
+    """Every member lies in the file, behind the previous member, or is rejected."""
     good = bytearray(
         packed(PICTURES[:3]) if data.draw(st.booleans()) else b"".join(HUGE.values()) + packed(PICTURES[:2])
     )
@@ -382,13 +385,13 @@ def test_no_bytes_lead_the_reader_astray(data: st.DataObject) -> None:
 def test_nothing_of_a_shard_that_was_seen_is_looked_at_again(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = shard(tmp_path / "shards", packed(PICTURES))
-    first = opened(place, cache).index.table
-    asked, judged = list[Place](), scan.judged
-    monkeypatch.setattr(scan, "judged", lambda places, **more: judged(asked.extend(places) or places, **more))
-    assert opened(place, cache).index.table.equals(first) and asked == []
-    shard(place.parent, packed(PICTURES[:3]), "001.tar")
-    assert len(opened(place.with_name("*.tar"), cache)) == 20 and len(asked) == 3
+    shard_path = shard(tmp_path / "shards", packed(PICTURES))
+    first = opened(shard_path, cache).index.table
+    asked, check_files = list[ByteRange](), scan.check_files
+    monkeypatch.setattr(scan, "check_files", lambda ranges, **more: check_files(asked.extend(ranges) or ranges, **more))
+    assert opened(shard_path, cache).index.table.equals(first) and asked == []
+    shard(shard_path.parent, packed(PICTURES[:3]), "001.tar")
+    assert len(opened(shard_path.with_name("*.tar"), cache)) == 20 and len(asked) == 3
 
 
 def grown(path: Path) -> None:
@@ -404,7 +407,7 @@ def swapped(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """One bit in the last picture, with the times put back: nothing but the content tells."""
+    """Flip one bit of the last image and restore the times, so that only the content differs."""
     times, data = path.stat(), bytearray(path.read_bytes())
     last = read(bytes(data))[0][-1]
     data[last.offset + last.size // 2] ^= 1
@@ -414,10 +417,10 @@ def flip(path: Path) -> None:
 
 @pytest.mark.parametrize("change", [grown, cut, swapped, flip, Path.unlink], ids=lambda change: change.__name__)
 def test_a_shard_that_changed_after_the_scan_is_named_at_its_use(tmp_path: Path, cache: Path, change: Any) -> None:
-    place = shard(tmp_path / "shards", b"".join(member(*file) for file in PICTURES))
-    images = opened(place, cache)
-    change(place)
-    with pytest.raises(DataError, match=r"000\.tar/0.*png in .* has changed since the folder was looked through"):
+    shard_path = shard(tmp_path / "shards", b"".join(member(*file) for file in PICTURES))
+    images = opened(shard_path, cache)
+    change(shard_path)
+    with pytest.raises(DataError, match=r"000\.tar/0.*png in .* has changed since the folder was scanned"):
         images.read(np.arange(len(images)))
 
 
@@ -436,7 +439,7 @@ def test_a_shard_that_changed_after_the_scan_is_named_at_its_use(tmp_path: Path,
     ],
 )
 def test_braces_count_and_list_as_in_a_shell(pattern: str, names: list[str]) -> None:
-    assert list(expanded(pattern)) == names
+    assert list(expand_braces(pattern)) == names
     shell = subprocess.run(["bash", "-c", f"printf '%s\\n' {pattern}"], capture_output=True, text=True, check=True)
     assert shell.stdout.split("\n")[:-1] == names
 
@@ -444,16 +447,16 @@ def test_braces_count_and_list_as_in_a_shell(pattern: str, names: list[str]) -> 
 def test_a_pattern_that_fits_nothing_or_too_much_is_refused(
     tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = shard(tmp_path / "shards", packed(PICTURES))
+    shard_path = shard(tmp_path / "shards", packed(PICTURES))
     (tmp_path / "shards/001.tar.gz").write_bytes(b"\x1f\x8b" + bytes(100))
     for typed, code, words in (
-        (place.with_name("{000..003}.tar"), 66, "there is no .*001.tar .3 of 4 shards are missing"),
-        (place.with_name("x*.tar"), 66, "there is no .*x.*tar"),
-        (place.with_name("{0..9999999}.tar"), 64, "1,000,000 of them at most"),
-        (place.with_name("{3..1}.tar"), 64, "from the smaller to the larger"),
-        (place.with_name("{0..9999}{0..9999}{0..9999}.tar"), 64, "1,000,000,000,000 shards; 1,000,000 at most"),
-        (place.with_name("001.tar.gz"), 64, "is an archive, and none is ever unpacked here"),
-        (place.with_name("*.tar.gz"), 64, "is an archive, and none is ever unpacked here"),
+        (shard_path.with_name("{000..003}.tar"), 66, "there is no .*001.tar .3 of 4 shards are missing"),
+        (shard_path.with_name("x*.tar"), 66, "there is no .*x.*tar"),
+        (shard_path.with_name("{0..9999999}.tar"), 64, "1,000,000 of them at most"),
+        (shard_path.with_name("{3..1}.tar"), 64, "from the smaller to the larger"),
+        (shard_path.with_name("{0..9999}{0..9999}{0..9999}.tar"), 64, "1,000,000,000,000 shards; 1,000,000 at most"),
+        (shard_path.with_name("001.tar.gz"), 64, "is an archive, and archives are never unpacked here"),
+        (shard_path.with_name("*.tar.gz"), 64, "is an archive, and archives are never unpacked here"),
     ):
         ended, line = told(["look", str(typed)], capsys)
         assert ended == code, line
@@ -461,32 +464,30 @@ def test_a_pattern_that_fits_nothing_or_too_much_is_refused(
 
 
 def test_tars_in_a_folder_are_named_and_not_looked_into(tmp_path: Path, cache: Path) -> None:
-    place = shard(tmp_path / "shards", packed(PICTURES))
-    with pytest.raises(
-        DataError, match=rf"what is in 1 tar shard there is read when it is named, as in '{place.parent}/\*\.tar'"
-    ):
-        open_images(place.parent, cache=cache)
+    shard_path = shard(tmp_path / "shards", packed(PICTURES))
+    with pytest.raises(DataError, match=rf"to use the images in 1 tar shard, name it: '{shard_path.parent}/\*\.tar'"):
+        open_images(shard_path.parent, cache=cache)
 
 
 def test_labels_are_not_read_from_tars(tmp_path: Path, cache: Path) -> None:
-    from divcon.data.labelled import open_labelled
+    from divcon.data.labeled.labeled import open_labeled
 
-    place = shard(tmp_path / "shards", packed(PICTURES))
-    with pytest.raises(UsageError, match="labelled folder"):
-        open_labelled(place, cache=cache)
+    shard_path = shard(tmp_path / "shards", packed(PICTURES))
+    with pytest.raises(UsageError, match="labeled folder"):
+        open_labeled(shard_path, cache=cache)
 
 
 def test_a_folder_that_is_called_like_a_pattern_is_that_folder(tmp_path: Path, cache: Path) -> None:
-    folder = make(tmp_path / "a[1]{b,c}.tar", 10, size=16)
+    folder = make_collection(tmp_path / "a[1]{b,c}.tar", 10, size=16)
     assert len(open_images(folder, cache=cache)) == 10
 
 
 def test_what_is_learned_of_shards_is_kept_for_their_folder(tmp_path: Path) -> None:
     for name in ("a.tar", "b.tar"):
         shard(tmp_path / "shards", packed(PICTURES), name)
-    both, one = Shards(sorted((tmp_path / "shards").iterdir())), Shards([tmp_path / "shards/a.tar"])
-    assert both.key == one.key != Tree(tmp_path / "shards").key and both.root == one.root == tmp_path / "shards"
-    assert [type(entry) for entry in one.entries()] == [Entry] * 20
+    both, one = TarShards(sorted((tmp_path / "shards").iterdir())), TarShards([tmp_path / "shards/a.tar"])
+    assert both.key == one.key != Folder(tmp_path / "shards").key and both.root == one.root == tmp_path / "shards"
+    assert [type(entry) for entry in one.entries(scan.path_filter((), ()))] == [Entry] * 20
 
 
 # What a second stranger tried
@@ -511,8 +512,8 @@ def test_no_choice_of_names_makes_two_members_one(tmp_path: Path, cache: Path) -
     name = f"x.png@{2 * len(first) + 3 * BLOCK + len(padded(whole(3))) - len(padded(whole(3))) - BLOCK}"
     for taken in (name, f"x.png@{BLOCK}", *(f"x.png@{n}" for n in range(0, 40 * BLOCK, BLOCK))):
         data = member(taken, whole(3)) + first + member("x.png", whole(2)) + member(taken, whole(4)) + END
-        shards = Shards([shard(tmp_path / "shards", data)])
-        assert len({entry.path for entry in shards.entries()}) == 4, taken
+        shards = TarShards([shard(tmp_path / "shards", data)])
+        assert len({entry.path for entry in shards.entries(scan.path_filter((), ()))}) == 4, taken
     images = scan.scan(shards, cache=tmp_path / "cache")
     assert (images.used, images.found) == (4, 4)
 
@@ -523,16 +524,16 @@ def test_a_pattern_hides_no_shard_that_can_not_be_read_and_fits_a_name_that_is_t
     data = b"".join(member(*file) for file in (*PICTURES, *PICTURES[:2])) + END
     shard(tmp_path / "shards", data)
     shard(tmp_path / "shards", data[: len(data) // 2], "001.tar")
-    index = scan.scan(Shards(sorted((tmp_path / "shards").iterdir())), include=["*.png"], cache=cache)
+    index = scan.scan(TarShards(sorted((tmp_path / "shards").iterdir())), include=["*.png"], cache=cache)
     assert index.reasons == {"truncated_shard": 1} and index.used == 20 and index.duplicates > 2
     index = scan.scan(
-        Shards(sorted((tmp_path / "shards").iterdir())), include=["*.png"], exclude=["001.tar/*"], cache=cache
+        TarShards(sorted((tmp_path / "shards").iterdir())), include=["*.png"], exclude=["001.tar/*"], cache=cache
     )
     assert (index.found, index.used, index.duplicates) == (22, 20, 2)
 
 
 def failing(times: int) -> Any:
-    left, real = [times], tars._some
+    left, real = [times], tar._read_available
 
     def some(file: Any, at: int, length: int) -> bytes:
         def read() -> bytes:
@@ -541,7 +542,7 @@ def failing(times: int) -> Any:
                 raise OSError(5, "Input/output error")
             return real(file, at, length)
 
-        return patience.patiently(read)
+        return retry.retry(read)
 
     return some
 
@@ -555,15 +556,15 @@ def test_a_disk_that_fails_for_a_moment_loses_no_shard_and_one_that_stays_so_end
     times: int,
     lost: bool,
 ) -> None:
-    monkeypatch.setattr(patience, "WAITS", (0, 0))
-    monkeypatch.setattr(tars, "_some", failing(times))
-    place = shard(tmp_path / "shards", packed(PICTURES))
+    monkeypatch.setattr(retry, "WAITS", (0, 0))
+    monkeypatch.setattr(tar, "_read_available", failing(times))
+    shard_path = shard(tmp_path / "shards", packed(PICTURES))
     if not lost:
-        assert len(opened(place, cache)) == 20
+        assert len(opened(shard_path, cache)) == 20
         return
     shard(tmp_path / "shards", packed(PICTURES), "001.tar")
-    monkeypatch.setattr(tars, "_some", tars._some)
-    code, line = told(["run", str(place.with_name("*.tar")), f"out={tmp_path / 'run'}", "include=*.png"], capsys)
+    monkeypatch.setattr(tar, "_read_available", tar._read_available)
+    code, line = told(["run", str(shard_path.with_name("*.tar")), f"out={tmp_path / 'run'}", "include=*.png"], capsys)
     assert code == 65 and "io_error" in line, line
 
 
@@ -575,6 +576,6 @@ def test_a_folder_whose_name_has_braces_or_brackets_is_found(tmp_path: Path, cac
 
 
 def test_a_shard_that_is_a_link_keeps_its_name(tmp_path: Path, cache: Path) -> None:
-    place = shard(tmp_path / "blobs", packed(PICTURES), "3f2a")
-    (tmp_path / "named.tar").symlink_to(place)
+    shard_path = shard(tmp_path / "blobs", packed(PICTURES), "3f2a")
+    (tmp_path / "named.tar").symlink_to(shard_path)
     assert opened(tmp_path / "named.tar", cache).names(np.arange(1))[0].startswith(b"named.tar/")

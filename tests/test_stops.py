@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,16 @@ from conftest import TINY
 from test_pipeline import EPOCHS, at_work, command, finished, stable, training
 
 import divcon
-from divcon import faults, locks, log
-from divcon.artifacts import damage, orphans, passing, sealed, write_json
+from divcon import failpoints, log
 from divcon.data import images as module
-from divcon.data import readers
 from divcon.data.images import open_images
-from divcon.data.places import Place
+from divcon.data.sources import reader_threads
+from divcon.data.sources.source import ByteRange
 from divcon.errors import DataError, OwnedError, ResourceError
-from divcon.log import Tick
+from divcon.files.atomic import orphaned_parts, part_path
+from divcon.files.integrity import mismatches, seal, write_json
+from divcon.log import Progress
+from divcon.runs import owner
 
 
 def stopped(words: list[str], stage: Path, *numbers: int) -> tuple[int, str]:
@@ -56,7 +59,7 @@ def test_a_second_ctrl_c_ends_it_at_once_and_what_was_saved_before_is_kept(photo
     code, said = stopped(words, tmp_path / "run/base", signal.SIGINT, signal.SIGINT)
     assert code == 130 and "Traceback" not in said, said
     (*_, newest) = sorted((tmp_path / "run/base/checkpoints").glob("step-????????"))
-    assert damage(newest / "MANIFEST.json") == []
+    assert mismatches(newest / "MANIFEST.json") == []
     assert divcon.status(tmp_path / "run")["stages"]["base"]["state"] == "interrupted"
 
 
@@ -77,10 +80,10 @@ def test_two_runs_in_one_folder_the_second_names_the_owner_and_the_first_is_not_
 def test_who_was_robbed_of_its_folder_writes_nothing_more_there(
     photos: Path, tmp_path: Path, stage: str, moment: int, save_every: float
 ) -> None:
-    thief = sealed(json.dumps(locks.me() | {"pid": 1, "host": "elsewhere"}))
+    thief = seal(json.dumps(asdict(owner.this_process()) | {"pid": 1, "host": "elsewhere"}))
     run, seen = tmp_path / "run", dict[str, bytes]()
 
-    def rob(tick: Tick) -> None:
+    def rob(tick: Progress) -> None:
         if stage == "base" == tick.what and tick.done == moment:
             take()
 
@@ -94,7 +97,7 @@ def test_who_was_robbed_of_its_folder_writes_nothing_more_there(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log, "watch", rob)
-        patch.setattr(faults, "at", at)
+        patch.setattr(failpoints, "at", at)
         with pytest.raises(OwnedError, match=r"taken over by process 1 on elsewhere; nothing more is written there"):
             divcon.run(photos, out=run, epochs=EPOCHS, save_every=save_every, **TINY)
     assert contents(run / stage) == seen and len(seen) > 1
@@ -105,24 +108,24 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_lock_with_a_flipped_bit_lets_nobody_in_beside_its_owner(tmp_path: Path) -> None:
-    with locks.owned(tmp_path):
+    with owner.owned(tmp_path):
         good = (tmp_path / "lock").read_bytes()
         for place in range(0, 8 * len(good), 7):  # every bit of a byte is flipped in some byte
             bad = bytearray(good)
             bad[place // 8] ^= 1 << place % 8
             (tmp_path / "lock").write_bytes(bad)
-            with pytest.raises(OwnedError), locks.owned(tmp_path):
+            with pytest.raises(OwnedError), owner.owned(tmp_path):
                 pass
         (tmp_path / "lock").write_bytes(good)
 
 
 def test_of_many_who_want_a_folder_at_once_one_has_it_at_a_time(tmp_path: Path) -> None:
     program = (
-        "import sys, time, pathlib\nfrom divcon import locks\nfrom divcon.errors import OwnedError\n"
+        "import sys, time, pathlib\nfrom divcon.runs import owner\nfrom divcon.errors import OwnedError\n"
         "folder, won = pathlib.Path(sys.argv[1]), 0\n"
         "for _ in range(150):\n"
         "    try:\n"
-        "        with locks.owned(folder):\n"
+        "        with owner.owned(folder):\n"
         "            with (folder / 'inside').open('x'):\n"
         "                time.sleep(0.0005)\n"
         "            (folder / 'inside').unlink()\n"
@@ -154,11 +157,11 @@ def test_a_file_system_that_links_badly_gives_a_lock_to_one(
             raise FileExistsError(17, "File exists")
 
     monkeypatch.setattr(os, "link", bad)
-    with locks.owned(tmp_path):
-        assert locks.holder_of(tmp_path) == locks.me()
-        with pytest.raises(OwnedError), locks.owned(tmp_path):
+    with owner.owned(tmp_path):
+        assert owner.owner_of(tmp_path) == owner.this_process()
+        with pytest.raises(OwnedError), owner.owned(tmp_path):
             pass
-        locks.check(tmp_path)
+        owner.check(tmp_path)
     assert list(tmp_path.iterdir()) == [] and calls
 
 
@@ -166,7 +169,7 @@ def test_a_file_system_that_links_badly_gives_a_lock_to_one(
 def test_a_lock_that_can_not_be_read_for_a_moment_is_read_again_and_one_that_stays_so_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, free: bool
 ) -> None:
-    read, left = locks.read, [times]
+    read, left = owner.read_regular_file, [times]
 
     def stale(path: Path) -> bytes:
         left[0] -= 1
@@ -174,12 +177,12 @@ def test_a_lock_that_can_not_be_read_for_a_moment_is_read_again_and_one_that_sta
             raise OSError(errno.ESTALE, "Stale file handle")
         return read(path)
 
-    (tmp_path / "lock").write_text(sealed(json.dumps(locks.me() | {"pid": 1, "started": "0"})))
+    (tmp_path / "lock").write_text(seal(json.dumps(asdict(owner.this_process()) | {"pid": 1, "started": "0"})))
     with monkeypatch.context() as patch:
-        patch.setattr(locks, "read", stale)
+        patch.setattr(owner, "read_regular_file", stale)
         taken = contextlib.nullcontext() if free else pytest.raises(OwnedError, match="--steal-lock")
-        with taken, locks.owned(tmp_path):
-            locks.check(tmp_path)
+        with taken, owner.owned(tmp_path):
+            owner.check(tmp_path)
     assert (tmp_path / "lock").exists() != free
 
 
@@ -190,13 +193,13 @@ def test_clocks_that_jump_by_days_change_nothing(photos: Path, tmp_path: Path, m
     options: dict[str, Any] = {**TINY, "epochs": EPOCHS, "cache": tmp_path / "cache", "save_every": 0}
     asked = list[int]()
 
-    def stop(tick: Tick) -> None:
+    def stop(tick: Progress) -> None:
         if tick.what == "student" and tick.done == 3:
             asked.append(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
         patch.setattr(log, "watch", stop)
-        patch.setattr("divcon.signals._asked", asked)
+        patch.setattr("divcon.signals._received", asked)
         with pytest.raises(Exception, match="student is saved at step 3"):
             divcon.run(photos, out=tmp_path / "run", **options)
     assert divcon.run(photos, out=tmp_path / "run", **options).done
@@ -207,11 +210,13 @@ def test_what_dead_processes_left_is_cleared_away_and_what_living_ones_write_is_
     gone = subprocess.Popen(["true"])
     gone.wait()
     path = tmp_path / "run.json"
-    stale, alive = passing(path, gone.pid), passing(path, os.getppid())
+    stale, alive = (
+        path.with_name(part_path(path).name.replace(f".{os.getpid()}.", f".{pid}.")) for pid in (gone.pid, os.getppid())
+    )
     elsewhere = path.with_name(f"run.json.elsewhere.{gone.pid}.part")
     for left in (stale, alive, elsewhere):
         left.write_text("half")
-    assert list(orphans(path)) == [stale]
+    assert list(orphaned_parts(path)) == [stale]
     write_json(path, {})
     assert {left.name for left in tmp_path.iterdir()} == {"run.json", alive.name, elsewhere.name}
 
@@ -223,21 +228,23 @@ def test_an_image_that_can_not_be_read_to_its_end_is_named_and_nobody_waits_for_
     photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = open_images(photos, cache=cache)
-    bad, release, read = os.fsdecode(images.names(np.array([17]))[0]), threading.Event(), module.content
+    bad, release, read = os.fsdecode(images.names(np.array([17]))[0]), threading.Event(), module.read_bytes
 
-    def slow(place: Place) -> bytes:
-        if place.file == os.fsencode(photos / bad):
+    def slow(byte_range: ByteRange) -> bytes:
+        if byte_range.file == os.fsencode(photos / bad):
             release.wait(30)
-        return read(place)
+        return read(byte_range)
 
     def look(i: int) -> None:
         images.read(np.array([i]))
 
-    monkeypatch.setattr(readers, "HUNG", 0.3)
-    monkeypatch.setattr(readers, "LEAVE", 0.1)
-    monkeypatch.setattr(module, "content", slow)
-    with pytest.raises(ResourceError, match=r"nothing came for 0.3 s, at " + re.escape(bad)) as error:
-        readers.each(look, range(30), 3)
+    monkeypatch.setattr(reader_threads, "HANG_SECONDS", 0.3)
+    monkeypatch.setattr(reader_threads, "JOIN_SECONDS", 0.1)
+    monkeypatch.setattr(module, "read_bytes", slow)
+    with pytest.raises(
+        ResourceError, match=r"no image was finished for 0.3 s, while reading " + re.escape(bad)
+    ) as error:
+        reader_threads.parallel_map(look, range(30), 3)
     release.set()
     assert error.value.code == 71
 
@@ -245,9 +252,10 @@ def test_an_image_that_can_not_be_read_to_its_end_is_named_and_nobody_waits_for_
 HANGS = """
 import sys, time
 from divcon import cli
-from divcon.data import images, readers
-readers.HUNG = readers.LEAVE = 0.5
-images.content = lambda place: time.sleep(1000)
+from divcon.data import images
+from divcon.data.sources import reader_threads
+reader_threads.HANG_SECONDS = reader_threads.JOIN_SECONDS = 0.5
+images.read_bytes = lambda byte_range: time.sleep(1000)
 sys.argv = ["divcon", *sys.argv[1:]]
 cli.main()
 """
@@ -256,8 +264,10 @@ cli.main()
 def test_a_run_whose_reader_hangs_ends_with_its_code_and_leaves_no_lock(photos: Path, tmp_path: Path) -> None:
     words = command(photos, tmp_path / "run", f"cache={tmp_path / 'cache'}")
     ended = subprocess.run([sys.executable, "-c", HANGS, *words], capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 71 and "reading hangs: nothing came for 0.5 s, at " in ended.stderr, ended.stderr
-    assert "Look whether its disk or network answers" in ended.stderr and "Traceback" not in ended.stderr
+    assert (
+        ended.returncode == 71 and "reading hangs: no image was finished for 0.5 s, while reading " in ended.stderr
+    ), ended.stderr
+    assert "Check that its disk or network answers" in ended.stderr and "Traceback" not in ended.stderr
     assert not list((tmp_path / "run").rglob("lock*"))
     assert divcon.status(tmp_path / "run")["stages"]["base"]["state"] == "failed"
 
@@ -285,10 +295,10 @@ def test_errors_of_readers_come_through_and_stop_the_others() -> None:
         time.sleep(0.001)
 
     with pytest.raises(DataError, match="three"):
-        readers.each(fails, range(1000), 2)
+        reader_threads.parallel_map(fails, range(1000), 2)
     time.sleep(0.05)
     assert len(begun) < 500
-    readers.each(begun.append, range(0), 4)
+    reader_threads.parallel_map(begun.append, range(0), 4)
 
 
 # memory

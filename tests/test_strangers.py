@@ -1,5 +1,6 @@
 """Models, runs and options that come from somebody else: refused in words, and nothing of them is carried out."""
 
+import functools
 import json
 import os
 import pickle
@@ -19,15 +20,16 @@ from test_methods import trained
 from test_pipeline import command, finished, typed
 
 import divcon
-from divcon.artifacts import damage, end, read_json, sha256, write_json
 from divcon.clustering.clusters import Clusters
-from divcon.data.index import Found, Index
-from divcon.data.judging import Verdict
-from divcon.data.near import LOOKS
-from divcon.data.scan import Memory
+from divcon.data.index.index import Index
+from divcon.data.index.near_duplicates import THUMBNAIL_BYTES
+from divcon.data.index.scan_cache import ScanCache
+from divcon.data.index.table import Found
+from divcon.data.index.validate import Verdict
 from divcon.errors import DamagedError, Error, OwnedError, UsageError
-from divcon.fit.journal import lines
+from divcon.files.integrity import append_digest, mismatches, read_json, sha256, write_json
 from divcon.nets.encoder import EncoderSpec, build
+from divcon.runs.metrics_file import read_lines
 
 Change = Callable[[Path], None]
 
@@ -57,11 +59,16 @@ def about(**changes: Any) -> Change:
     return change
 
 
-def encoder(**changes: Any) -> Change:
+def part(name: str, /, **changes: Any) -> Change:
+    """A field of encoder.json with other values."""
+
     def change(model: Path) -> None:
-        about(encoder={**read_json(model / "encoder.json")["encoder"], **changes})(model)
+        about(**{name: {**read_json(model / "encoder.json")[name], **changes}})(model)
 
     return change
+
+
+encoder = functools.partial(part, "encoder")
 
 
 def weights(data: bytes) -> Change:
@@ -102,12 +109,12 @@ OVERLAP = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"
 HOSTILE: dict[str, Change] = {
     "no JSON": lambda model: (model / "encoder.json").write_text("{" * 100_000) and None,
     "a list": lambda model: write_json(model / "encoder.json", [1, 2]),
-    **{f"no {field}": without(field) for field in ("encoder", "net", "size", "mean", "std", "sha256")},
-    "a size that fills the memory": about(size=10**9),
-    "a size that is none": about(size="large"),
-    "no spread of colours": about(std=[0, 1, 1]),
-    "a hidden layer that fills the memory": about(net={"hidden": 10**12, "dim": 10**12}),
-    "a hidden layer as large as is allowed": about(net={"hidden": 65_536, "dim": 65_536}),
+    **{f"no {field}": without(field) for field in ("encoder", "projector", "input_spec", "preprocess", "sha256")},
+    "a size that fills the memory": part("input_spec", size=10**9),
+    "a size that is none": part("input_spec", size="large"),
+    "no spread of colors": part("input_spec", std=[0, 1, 1]),
+    "a hidden layer that fills the memory": about(projector={"hidden": 10**12, "dim": 10**12}),
+    "a hidden layer as large as is allowed": about(projector={"hidden": 65_536, "dim": 65_536}),
     "a network of another kind": encoder(name="resnet18"),
     "a network that is none": encoder(name="../../evil"),
     "a network from a hub": encoder(name="hf-hub:evil/model"),
@@ -143,8 +150,8 @@ def test_a_network_that_would_fill_the_memory_is_refused_before_it_is_built(mode
     import resource
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    about(net={"hidden": 65_536, "dim": 65_536})(model)
-    with pytest.raises(DamagedError, match="is not of the network in"):
+    about(projector={"hidden": 65_536, "dim": 65_536})(model)
+    with pytest.raises(DamagedError, match=r"does not fit encoder\.json"):
         divcon.load(model)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
@@ -170,7 +177,7 @@ def test_a_pickle_of_weights_is_not_taken_to_begin_with(tmp_path: Path, kind: st
     file = tmp_path / f"model.{kind}"
     torch.save({"a": Payload(tmp_path / "carried-out")}, file)
     torch.manual_seed(0)
-    with pytest.raises(Error, match="weights are kept as safetensors"):
+    with pytest.raises(Error, match="give a safetensors file"):
         build(EncoderSpec("slim10_w8", init=str(file)), 16)
     assert not (tmp_path / "carried-out").exists()
 
@@ -180,14 +187,14 @@ def run(photos: Path, tmp_path: Path) -> Path:
     return shutil.copytree(finished(photos), tmp_path / "run")
 
 
-def book(**changes: Any) -> Change:
+def record(**changes: Any) -> Change:
     def change(run: Path) -> None:
         write_json(run / "run.json", {**read_json(run / "run.json"), **changes})
 
     return change
 
 
-def record(stage: str, **changes: Any) -> Change:
+def stage_record(stage: str, **changes: Any) -> Change:
     def change(run: Path) -> None:
         write_json(run / stage / "stage.json", {**read_json(run / stage / "stage.json"), **changes})
 
@@ -196,14 +203,15 @@ def record(stage: str, **changes: Any) -> Change:
 
 HOSTILE_RUNS: dict[str, Change] = {
     "a list for a book": lambda run: write_json(run / "run.json", [1]),
-    "stages that lead out": book(stages=["base", "../outside"]),
-    "a final stage that leads out": book(final="../outside"),
-    "an absolute stage": book(stages=["/etc"]),
-    "stages with control characters": book(stages=["base", "\x1b[31mevil"]),
-    "no stages": book(stages=[]),
-    "stages that are numbers": book(stages=[1, 2]),
-    "a count that is none": book(used="many"),
-    "nothing typed": book(typed=None),
+    "stages that lead out": record(stages=["base", "../outside"]),
+    "a final stage that leads out": record(final="../outside"),
+    "an absolute stage": record(stages=["/etc"]),
+    "stages with control characters": record(stages=["base", "\x1b[31mevil"]),
+    "no stages": record(stages=[]),
+    "more stages than there can be": record(groups={"experts": 10**15}),
+    "stages that are numbers": record(stages=[1, 2]),
+    "a count that is none": record(used="many"),
+    "nothing typed": record(typed=None),
 }
 
 
@@ -223,8 +231,8 @@ def test_a_hostile_run_is_refused_and_nothing_outside_it_is_touched(
 @pytest.mark.parametrize(
     "change",
     [
-        record("clusters", notes={"k": 10**15}), record("clusters", notes={"k": "many"}), record("clusters", notes=[]),
-        record("base", seconds="long"), record("base", notes={"images_per_second": "fast"}), record("base", notes=None),
+        stage_record("clusters", summary={"images_seen": -1}), stage_record("clusters", summary={"images_seen": "many"}), stage_record("clusters", summary=[]),
+        stage_record("base", seconds="long"), stage_record("base", summary={"images_per_second": "fast"}), stage_record("base", summary=None),
     ],
 )  # fmt: skip
 def test_hostile_notes_are_shown_as_damage(run: Path, change: Change, capsys: pytest.CaptureFixture[str]) -> None:
@@ -256,7 +264,7 @@ def test_a_recipe_of_a_run_is_checked_like_what_is_typed(
     photos: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for typed_there in ({"cache": "/"}, {"evil": 1}, {"base.evil": 1}, {"epochs": [[]]}, {"encoder": "hf-hub:evil"}):
-        book(typed=typed_there)(run)
+        record(typed=typed_there)(run)
         code, line = told(["run", str(photos), f"out={tmp_path / 'new'}", f"recipe={run}"], capsys)
         assert code == 64, (typed_there, line)
     assert not (tmp_path / "new").exists()
@@ -285,7 +293,7 @@ def test_clusters_whose_labels_have_no_centroid_are_refused(run: Path) -> None:
     "option", ["pretrained", "checkpoint_path", "pretrained_cfg", "cache_dir", "pretrained_cfg_overlay"]
 )
 def test_an_encoders_options_fetch_and_read_nothing(option: str) -> None:
-    with pytest.raises(UsageError, match=f"{option} is not one to set"):
+    with pytest.raises(UsageError, match=f"{option} can't be set"):
         build(EncoderSpec("resnet10t", options={option: "x"}), 32)
 
 
@@ -297,12 +305,12 @@ def reaching_out(data: bytes, length: int) -> bytes:
 
 def test_a_cache_whose_texts_reach_out_of_it_is_made_anew(tmp_path: Path) -> None:
     name = b"n" * 1234
-    kept = Memory(tmp_path / "memory.arrow", {name: Verdict(1, 2, 3, 9, 9, "00" * 32)}, fresh=True)
+    kept = ScanCache(tmp_path / "memory.arrow", {name: Verdict(1, 2, 3, 9, 9, "00" * 32)}, changed=True)
     kept.save()
-    assert set(Memory.load(kept.file).verdicts) == {name}
+    assert set(ScanCache.load(kept.file).verdicts) == {name}
     kept.file.write_bytes(reaching_out(kept.file.read_bytes()[:-32], len(name)))
-    end(kept.file)
-    assert Memory.load(kept.file).verdicts == {}
+    append_digest(kept.file)
+    assert ScanCache.load(kept.file).verdicts == {}
 
 
 def arrow(index: Path) -> bytes:
@@ -316,14 +324,14 @@ def arrow(index: Path) -> bytes:
         lambda index: b"ARROW1",
         lambda index: arrow(index)[: len(arrow(index)) // 2],
         lambda index: reaching_out(arrow(index), 1234),
-        lambda index: arrow(index).replace(b"source", b"quelle"),
+        lambda index: arrow(index).replace(b"path_bytes", b"pfad_bytes"),
         lambda index: arrow(index).replace(b"used", b"lost"),
     ],
 )  # fmt: skip
 def test_an_index_that_is_none_is_refused_though_its_hash_is_right(
     tmp_path: Path, change: Callable[[Path], bytes]
 ) -> None:
-    Index.of([Found(b"n" * 1234, 9, 9, 10, b"h" * 32, looks=bytes(LOOKS))]).save(tmp_path)
+    Index.of([Found(b"n" * 1234, 9, 9, 10, b"h" * 32, thumbnail=bytes(THUMBNAIL_BYTES))]).save(tmp_path)
     assert Index.load(tmp_path).used == 1
     (tmp_path / "index.arrow").write_bytes(change(tmp_path))
     hashes = {**read_json(tmp_path / "MANIFEST.json")["sha256"], "index.arrow": sha256(tmp_path / "index.arrow")}
@@ -352,11 +360,11 @@ def test_a_hostile_line_of_a_journal_ends_no_training(tmp_path: Path, line: str)
     text = f"{checked[:-2]}}}"
     (tmp_path / "metrics.jsonl").write_text(f'{checked}"crc": {zlib.crc32(text.encode())}}}\n')
     trained("simclr", tmp_path, 3)
-    assert [found["step"] for found in lines(tmp_path / "metrics.jsonl")][-3:] == [0, 1, 2]
+    assert [found["step"] for found in read_lines(tmp_path / "metrics.jsonl")][-3:] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("name", ["n" * 5000, "../" * 40 + "etc/hostname", "/etc/hostname", "a\0b", "", "."])
 def test_a_manifest_that_names_what_is_not_in_its_folder_finds_no_file_there(tmp_path: Path, name: str) -> None:
     write_json(tmp_path / "MANIFEST.json", {"sha256": {name: "0" * 64}})
-    (line,) = damage(tmp_path / "MANIFEST.json")
+    (line,) = mismatches(tmp_path / "MANIFEST.json")
     assert "expected sha256 000000000000, found no file" in line

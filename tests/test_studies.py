@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from processes import SERVER
 
-from divcon import locks
 from divcon.errors import UsageError
+from divcon.runs import owner
 from studies.instrument import here, job, one, runner, table
 from studies.instrument.rows import Row, Rows
 from studies.instrument.table import UNTRAINED, Run, Study
@@ -42,7 +42,7 @@ def study(tiny: dict[str, Any]) -> Study:
 
 
 def kill_at(fault: str, study: Study, run: Run, place: job.Place) -> None:
-    """The run in a process that dies at a place of divcon/faults.py."""
+    """The run in a process that dies at a place of divcon/failpoints.py."""
     process = SERVER.Process(target=_done_with, args=(fault, study, run, place))
     process.start()
     process.join(120)
@@ -109,7 +109,7 @@ def test_a_base_that_is_named_by_hand_counts_too(study: Study, place: job.Place)
 
 def test_what_another_process_does_is_left_to_it(study: Study, place: job.Place) -> None:
     run = replace(study.runs[0], recipe=UNTRAINED)
-    with locks.owned(here.folder(place.runs) / study.name / run.name):
+    with owner.owned(here.folder(place.runs) / study.name / run.name):
         assert job.ended(study, run, place) == table.BUSY
     assert not Rows.read(place.rows).rows
 

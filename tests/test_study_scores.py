@@ -12,7 +12,7 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.linear_model import LogisticRegression
 
 from divcon.data.images import open_images
-from divcon.data.labelled import open_labelled
+from divcon.data.labeled.labeled import open_labeled
 from divcon.evals.linear import linear
 from studies.instrument import piles, scores, table
 from studies.instrument.piles import Labels, labeled, leaf, top, within
@@ -117,7 +117,7 @@ def test_no_image_of_the_test_part_is_seen_before_the_end() -> None:
 
 
 def test_labels_are_those_of_divcon_eval(photos: Path, cache: Path) -> None:
-    known, found = open_labelled(photos, cache=cache), labeled(open_images(photos, cache=cache), top)
+    known, found = open_labeled(photos, cache=cache), labeled(open_images(photos, cache=cache), top)
     assert found.names == known.classes and np.array_equal(found.classes, known.labels)
 
 

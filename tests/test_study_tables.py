@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from divcon.artifacts import read_json, write_json
-from divcon.config import described
+from divcon.config import to_json_value
+from divcon.files.integrity import read_json, write_json
 from studies.instrument import draw, watch
 from studies.instrument.rows import Row, Rows, keep
 from studies.instrument.table import Run, Study
@@ -77,8 +77,8 @@ def test_a_row_that_is_not_as_it_was_written_counts_for_nothing_and_loses_no_oth
 ) -> None:
     folder = tmp_path / "tiny"
     first, second = (keep(folder, row_of(run)) for run in study.runs)
-    assert [described(row) for row in Rows.read(folder).rows] == [
-        described(row_of(run)) for run in reversed(study.runs)
+    assert [to_json_value(row) for row in Rows.read(folder).rows] == [
+        to_json_value(row_of(run)) for run in reversed(study.runs)
     ]
     spoil(first)
     rows = Rows.read(folder)

@@ -12,16 +12,18 @@ from lightly.loss.swav_loss import sinkhorn as lightly_sinkhorn
 from test_methods import AT, BATCH, PAIR, N, built, toy_batch
 from torch import Tensor
 
-from divcon.data.views import View, small_crops, swav
+from divcon.data.views.presets import small_crops, swav
+from divcon.data.views.view import View
 from divcon.errors import UsageError
-from divcon.fit.alarms import CHANCE
-from divcon.fit.loop import train_step
-from divcon.fit.optimisers import Name, optimiser
-from divcon.losses import sinkhorn, swapped
+from divcon.losses import sinkhorn, swapped_prediction
 from divcon.machine import Machine
-from divcon.method import At, checked_options
+from divcon.methods.contract import Step
 from divcon.methods.deepcluster_v2 import DeepClusterV2
+from divcon.methods.registry import checked_options
 from divcon.methods.swav import SwAV
+from divcon.train.collapse import CHANCE_RATIO
+from divcon.train.loop import train_step
+from divcon.train.optimizers import Name, make_optimizer
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -55,7 +57,7 @@ def test_codes_fill_clusters_alike_however_the_scores_lean() -> None:
 def test_the_loss_and_its_gradient_are_lightlys(small: int) -> None:
     ours = [scores(16, 10, seed=i).requires_grad_() for i in range(2 + small)]
     theirs = [x.detach().clone().requires_grad_() for x in ours]
-    loss = swapped(ours, [sinkhorn(x.detach(), 0.05, 3) for x in ours[:2]], 0.1)
+    loss = swapped_prediction(ours, [sinkhorn(x.detach(), 0.05, 3) for x in ours[:2]], 0.1)
     expected = SwaVLoss()(theirs[:2], theirs[2:]).squeeze()
     torch.autograd.backward([loss, expected])
     torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
@@ -67,15 +69,15 @@ def test_images_of_a_queue_take_part_in_the_division_as_lightlys_do() -> None:
     x, queued = [scores(8, 10, seed=i) for i in range(2)], [scores(20, 10, seed=5 + i) for i in range(2)]
     codes = [sinkhorn(torch.cat([a, q]), 0.05, 3)[:8] for a, q in zip(x, queued)]
     expected = SwaVLoss()([a.clone() for a in x], [], queued).squeeze()
-    torch.testing.assert_close(swapped(x, codes, 0.1), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(swapped_prediction(x, codes, 0.1), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_network_that_tells_nothing_apart_pays_ln_k_and_that_is_noticed() -> None:
     alike = torch.zeros(16, 10)
-    assert float(swapped([alike, alike], [sinkhorn(alike, 0.05, 3)] * 2, 0.1)) == pytest.approx(math.log(10))
+    assert float(swapped_prediction([alike, alike], [sinkhorn(alike, 0.05, 3)] * 2, 0.1)) == pytest.approx(math.log(10))
     outcome = built("swav")(toy_batch("swav"), AT)
     assert outcome.chance == pytest.approx(math.log(10)) and outcome.loss.item() < 3 * outcome.chance
-    assert CHANCE < 1
+    assert CHANCE_RATIO < 1
 
 
 # views
@@ -116,10 +118,10 @@ def test_prototypes_are_held_still_at_the_start_and_only_then(name: Name) -> Non
     """By any optimizer: a decay must not shrink them either."""
     method = built("swav", hold=0.5)
     assert isinstance(method, SwAV)
-    optimizer, lengths = optimiser(name, method, 1e-2), []
+    optimizer, lengths = make_optimizer(name, method, 1e-2), []
     for step in range(7):
         lengths.append(method.prototypes.weight.norm(dim=1).mean().item())
-        train_step(method, optimizer, toy_batch("swav"), At(step, 10, 0), 0.1, Machine())
+        train_step(method, optimizer, toy_batch("swav"), Step(step, 10, 0), 0.1, Machine())
     assert lengths[:6] == pytest.approx([lengths[0]] * 6, rel=2e-2 if name in ("sgd", "adamw") else 1e-6)
     moved = built("swav").prototypes.weight - method.prototypes.weight
     assert moved.abs().max() > 1e-4
@@ -127,7 +129,7 @@ def test_prototypes_are_held_still_at_the_start_and_only_then(name: Name) -> Non
 
 def test_a_loss_at_chance_is_no_news_while_prototypes_are_held() -> None:
     method, batch = built("swav", hold=0.5), toy_batch("swav")
-    assert method(batch, At(4, 10, 0)).chance is None and method(batch, At(5, 10, 0)).chance == math.log(10)
+    assert method(batch, Step(4, 10, 0)).chance is None and method(batch, Step(5, 10, 0)).chance == math.log(10)
 
 
 def test_prototypes_have_length_one_in_the_forward_whatever_their_weights() -> None:
@@ -142,15 +144,15 @@ def test_prototypes_have_length_one_in_the_forward_whatever_their_weights() -> N
 def test_a_queue_is_used_once_it_is_full_and_its_pass_has_come_and_drops_the_oldest() -> None:
     method, batch = built("swav", queue=24, queue_from=1), toy_batch("swav")
     assert isinstance(method, SwAV)
-    first, late = method(batch, At(0, 10, 0)), At(3, 10, 1)
-    method.after_step(first.kept, late)
+    first, late = method(batch, Step(0, 10, 0)), Step(3, 10, 1)
+    method.after_step(first.update, late)
     assert int(method.filled) == 16
     torch.testing.assert_close(method(batch, late).loss, first.loss)  # not full yet
-    method.after_step([part + 1 for part in first.kept], late)
+    method.after_step(tuple(part + 1 for part in first.update), late)
     assert int(method.filled) == 24
-    torch.testing.assert_close(method.queue[0, :16], first.kept[0] + 1)
-    torch.testing.assert_close(method.queue[1, 16:], first.kept[1][:8])
-    torch.testing.assert_close(method(batch, At(3, 10, 0)).loss, first.loss)  # its pass has not come
+    torch.testing.assert_close(method.queue[0, :16], first.update[0] + 1)
+    torch.testing.assert_close(method.queue[1, 16:], first.update[1][:8])
+    torch.testing.assert_close(method(batch, Step(3, 10, 0)).loss, first.loss)  # its pass has not come
     assert float(method(batch, late).loss) != pytest.approx(float(first.loss), abs=1e-4)
 
 
@@ -176,10 +178,10 @@ def test_the_first_pass_begins_with_a_look_and_later_ones_with_what_was_seen() -
         looks.append(place)
         return normal(N, 16)
 
-    method.before_epoch(look, At(0, 20, 0))
+    method.before_epoch(look, Step(0, 20, 0))
     before = method.labels.clone()
-    method.after_step((torch.arange(N), [normal(N, 16, seed=3), normal(N, 16, seed=4)]), At(3, 20, 0))
-    method.before_epoch(look, At(4, 20, 1))
+    method.after_step((torch.arange(N), normal(N, 16, seed=3), normal(N, 16, seed=4)), Step(3, 20, 0))
+    method.before_epoch(look, Step(4, 20, 1))
     assert looks == ["projection"]
     assert not torch.equal(before, method.labels)
     torch.testing.assert_close(method.bank.rows, F.normalize(normal(N, 16, seed=3), dim=1))
@@ -187,7 +189,7 @@ def test_the_first_pass_begins_with_a_look_and_later_ones_with_what_was_seen() -
 
 def test_labels_are_the_nearest_centroids_by_cosine_and_centroids_have_length_one() -> None:
     method = deepcluster()
-    method.before_epoch(lambda _: normal(N, 16), At(0, 20, 0))
+    method.before_epoch(lambda _: normal(N, 16), Step(0, 20, 0))
     torch.testing.assert_close(method.centroids.norm(dim=2), torch.ones(2, 6))
     for head, rows in enumerate((method.bank.rows, method.other_bank.rows)):
         assert torch.equal((rows @ method.centroids[head].T).argmax(1), method.labels[head])
@@ -201,7 +203,7 @@ def pay(logits: Tensor, truth: Tensor) -> float:
 
 def test_its_loss_is_the_mean_over_views_and_heads_of_a_loops() -> None:
     method, batch = deepcluster(), toy_batch("deepcluster_v2", np.arange(BATCH) * 2)
-    method.before_epoch(lambda _: normal(N, 16), At(0, 20, 0))
+    method.before_epoch(lambda _: normal(N, 16), Step(0, 20, 0))
     seen: list[Tensor] = []
     method.net.projector.register_forward_hook(lambda *said: seen.append(said[-1].detach()))
     found = method(batch, AT).loss

@@ -1,4 +1,4 @@
-"""Tables that programs join by path: every file that can be read is in them, by its real name."""
+"""Tables that programs join by path list every readable file by its real name."""
 
 import csv
 import json
@@ -15,9 +15,9 @@ from test_labels import picture
 from test_pipeline import typed
 
 import divcon
+from divcon.api.embed import Embedded
 from divcon.clustering.clusters import Clusters
 from divcon.data.images import open_images
-from divcon.verbs.models import Embedded
 
 NAMES = (
     # of screenshots, scripts and emoji
@@ -29,7 +29,7 @@ NAMES = (
 
 
 def embedded(data: Path | str, out: Path) -> dict[str, list[object]]:
-    divcon.embed("random:slim10_w8", data, out=out, threads=1)
+    divcon.embed("random:slim10_w8", data, out=out, workers=1)
     columns: dict[str, list[object]] = pq.read_table(out).to_pydict()
     return columns
 
@@ -72,7 +72,7 @@ def test_lists_for_people_stay_safe_and_the_index_has_the_real_names(tmp_path: P
         (row,) = [row for row in csv.DictReader(file) if row["kind"] == "copy"]
     assert {row["path"], row["same_as"]} == {"a.png", r"\x1b[31mred\u202f.png"}
     with pa.memory_map(str(tmp_path / "index.arrow")) as mapped:
-        real = pa.ipc.open_file(mapped).read_all()["source"].to_pylist()
+        real = pa.ipc.open_file(mapped).read_all()["path_bytes"].to_pylist()
     assert set(real) == {b"a.png", "\x1b[31mred\u202f.png".encode()}
 
 

@@ -1,4 +1,4 @@
-"""Which file? Every message names some, and what it says to type does what it says."""
+"""Messages name files, and the commands that they advise work."""
 
 import csv
 import json
@@ -56,7 +56,7 @@ def test_look_lists_every_rejected_file_with_its_reason(
     (command,) = re.findall(r"`divcon (look .*?)`", line)
     words = shlex.split(command.replace("FILE.csv", str(tmp_path / "out/all.csv")))
     code, line = told(words, capsys)  # as it was said to be typed
-    assert code == 65 and f"{tmp_path}/out/all.csv has each with its reason" in line
+    assert code == 65 and f"{tmp_path}/out/all.csv lists each rejected file with its reason" in line
     with (tmp_path / "out/all.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["path"] for row in rows} == {path.name for path in phone.iterdir()} and all(
@@ -142,7 +142,7 @@ def test_pictures_named_one_by_one_are_refused_with_what_to_type(
 ) -> None:
     words = [str(path) for path in sorted((tmp_path / "pictures").iterdir())]
     code, line = told(["look", *words], capsys)
-    assert code == 64 and "of the 30 files that were named none is a tar" in line and len(line) < 400
+    assert code == 64 and "none of the 30 files that were named is a tar" in line and len(line) < 400
     folder, include = re.findall(r"are in, (\S+), and choose by (\S+)$", line)[0]
     assert typed(["look", *shlex.split(folder), *shlex.split(include)]) == 0
     capsys.readouterr()
@@ -180,5 +180,5 @@ def test_a_command_in_a_message_can_be_typed_whatever_the_folder_is_called(
 def test_tars_in_a_folder_can_be_read_as_it_is_said(shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, line = told(["look", shards.name], capsys)
     assert code == 65
-    assert typed(["look", *shlex.split(line.rpartition("as in ")[2])]) == 0
+    assert typed(["look", *shlex.split(line.rpartition("name them: ")[2])]) == 0
     assert "used 30" in capsys.readouterr().out

@@ -1,7 +1,6 @@
-"""Messages name what has to be typed, as it has to be typed; and what a program hands over for a path or a picture is taken."""
+"""Messages name options as they are typed; programs may pass paths and pictures of any usual kind."""
 
 import dataclasses
-import inspect
 import io
 import json
 import os
@@ -10,7 +9,7 @@ import signal
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -20,42 +19,42 @@ from test_cli import told
 from test_cli import typed as command
 
 import divcon
-from divcon.cli import _worded
-from divcon.config import changed, check, typed
+from divcon.api import index, models, run_plan
+from divcon.api.behavior import Behavior
+from divcon.api.encoder_check import check_encoders
+from divcon.api.entry import PATH_ARGUMENTS, path_arguments, runs_concurrently
+from divcon.api.preflight import refuse_what_fails_later
+from divcon.cli import _with_interrupt_error
+from divcon.config import parse_options, validate_fields, with_options
 from divcon.data.images import open_images
 from divcon.errors import DataError, FaultError, StoppedError, UsageError
-from divcon.fit.guard import Seen
-from divcon.fit.guard import check as guard_check
-from divcon.fit.loaded import Preprocess
-from divcon.method import At
-from divcon.nets.trained import Sight
-from divcon.paths import listed
-from divcon.recipes import Options, Recipe, named
-from divcon.signals import listening
-from divcon.verbs import folders, models, orders
-from divcon.verbs.door import PATHS
-from divcon.verbs.refusals import refuse_what_fails_later
-from divcon.verbs.running import Behaviour
-from divcon.verbs.trying import check_encoders
+from divcon.files.paths import as_paths
+from divcon.methods.contract import Step
+from divcon.nets.trained import InputSpec
+from divcon.pipelines.recipe import Recipe
+from divcon.recipes import Options, named
+from divcon.signals import deferred_signals
+from divcon.train.loaded_encoder import Preprocess
+from divcon.train.nonfinite import StepValues
+from divcon.train.nonfinite import check as guard_check
 
 
 def recipe(words: list[str], **short: Any) -> Recipe:
     options = Options(
         **{"recipe": "dnc", "size": 50, "batch_size": 16, "views": "mild", "hidden": 16, "dim": 8, **short}
     )
-    return changed(named(options.recipe).recipe(options, 160), typed(words))
+    return with_options(named(options.recipe).recipe(options, 160), parse_options(words))
 
 
 def refusal(words: list[str], **short: Any) -> str:
-    """What a recipe is refused with, before any work begins."""
+    """The message with which a recipe is refused, before any work."""
     asked = recipe(words, **short)
     with pytest.raises(UsageError) as refused:
-        refuse_what_fails_later(asked, None, 160, asked_for_k=False)
-        check_encoders(asked)
+        refuse_what_fails_later(asked, None, 160, set())
     return str(refused.value)
 
 
-# what to type
+# messages that can be pasted
 
 
 @pytest.mark.parametrize(
@@ -117,15 +116,14 @@ def test_an_option_is_blamed_and_not_the_size_where_it_is_to_blame() -> None:
 @pytest.mark.parametrize("name", ["mean", "std"])
 def test_three_numbers_are_said_to_be_wanted(name: str, value: str) -> None:
     with pytest.raises(UsageError) as refused:
-        check(Options, typed([f"{name}={value}"]))
+        validate_fields(Options, parse_options([f"{name}={value}"]))
     assert str(refused.value) == f"{name}={value}: 3 numbers are wanted, like [1, 2, 3]"
 
 
 def test_one_cluster_is_not_called_clusters() -> None:
     with pytest.raises(DataError, match=r"at most 1 cluster can have"):
-        refuse_what_fails_later(
-            recipe(["clusters.k=2", "clusters.smallest=100"], encoder="slim10"), None, 160, asked_for_k=True
-        )
+        asked = recipe(["clusters.k=2", "clusters.smallest=100"], encoder="slim10")
+        refuse_what_fails_later(asked, None, 160, {"clusters.k"})
 
 
 @pytest.mark.parametrize(
@@ -134,7 +132,7 @@ def test_one_cluster_is_not_called_clusters() -> None:
 def test_a_loss_that_is_not_finite_before_any_move_is_not_laid_to_the_rate(step: int, said: str) -> None:
     nan = torch.tensor(float("nan"))
     with pytest.raises(FaultError) as refused:
-        guard_check(Seen(torch.tensor(1.0), nan, nan, torch.arange(2), At(step, 9, 0)))
+        guard_check(StepValues(torch.tensor(1.0), nan, nan, torch.arange(2), Step(step, 9, 0)))
     assert str(refused.value).endswith(f". {said}")
 
 
@@ -163,18 +161,18 @@ def test_a_plan_of_one_stage_is_of_that_stage(photos: Path, tmp_path: Path, caps
 
 def test_a_second_ctrl_c_says_what_is_kept() -> None:
     def verb() -> None:
-        with listening():
+        with deferred_signals():
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(
         (StoppedError, KeyboardInterrupt), match="second Ctrl-C: all that was saved before is kept"
     ) as stopped:
-        _worded(verb)()
+        _with_interrupt_error(verb)()
     assert isinstance(stopped.value, StoppedError) and stopped.value.code == 130
 
 
-# the pile
+# the collection
 
 
 def test_a_sheet_inside_the_pile_is_refused_with_a_place_outside(photos: Path, tmp_path: Path, cache: Path) -> None:
@@ -196,16 +194,16 @@ def test_the_tars_of_one_folder_are_counted_for_its_pattern(
         with tarfile.open(tmp_path / "pile" / name, "w:gz" if name.endswith("gz") else "w") as tar:
             tar.add(__file__, "words.py")
     with pytest.raises(
-        DataError, match=r"2 tar shards there is read when they are named, as in \S+/pile/\*\.tar'? \(and 1 in other"
+        DataError, match=r"images in 2 tar shards \(1 more in other folders\), name them: \S+/pile/\*\.tar'?"
     ):
         open_images(tmp_path / "pile", cache=cache)
 
 
-# what a program hands over
+# arguments of programs
 
 
 class Named(os.PathLike[str]):
-    """A path of some library's own."""
+    """A path-like object of another library."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -216,7 +214,7 @@ class Named(os.PathLike[str]):
 
 @pytest.mark.parametrize("kind", [Named, os.fsencode, PurePosixPath, os.fspath])
 def test_a_path_of_any_kind_is_a_path(kind: Any, photos: Path, tmp_path: Path, cache: Path) -> None:
-    assert listed(kind(photos)) == listed([kind(photos)]) == [photos]
+    assert as_paths(kind(photos)) == as_paths([kind(photos)]) == [photos]
     used = divcon.look(photos, cache=cache)["used"]
     assert divcon.look(kind(photos), cache=kind(cache), sheet=kind(tmp_path / "sheet.png"))["used"] == used
     assert divcon.look([kind(photos)], cache=cache)["used"] == used
@@ -225,7 +223,7 @@ def test_a_path_of_any_kind_is_a_path(kind: Any, photos: Path, tmp_path: Path, c
 
 
 def test_gray_and_transparent_arrays_are_shown_as_files_of_the_same_pixels() -> None:
-    preprocess, rng = Preprocess(Sight(16)), np.random.default_rng(0)
+    preprocess, rng = Preprocess(InputSpec(16)), np.random.default_rng(0)
     for shape in ((40, 30), (40, 30, 4)):
         pixels = rng.integers(0, 256, shape, np.uint8)
         file = io.BytesIO()
@@ -234,14 +232,14 @@ def test_gray_and_transparent_arrays_are_shown_as_files_of_the_same_pixels() -> 
 
 
 def test_bytes_of_any_kind_are_the_bytes_of_a_file() -> None:
-    preprocess, file = Preprocess(Sight(16)), io.BytesIO()
+    preprocess, file = Preprocess(InputSpec(16)), io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)).save(file, format="PNG")
     shown = preprocess(file.getvalue())
     assert torch.equal(preprocess(bytearray(file.getvalue())), shown)
     assert torch.equal(preprocess(file.getbuffer()), shown)
 
 
-# the door knows every path
+# every path argument is known to entry.py
 
 TEXTS = {
     "recipe",
@@ -263,7 +261,7 @@ VERBS = tuple(getattr(divcon, name) for name in divcon.__all__)
 
 
 def fields(kind: Any) -> Iterator[tuple[str, Any]]:
-    """Every option of a recipe, with what it may be."""
+    """Yield every option of a recipe with its type."""
     hints = get_type_hints(kind)
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(hints[field.name]):
@@ -273,20 +271,22 @@ def fields(kind: Any) -> Iterator[tuple[str, Any]]:
 
 
 def takes_text(hint: Any) -> bool:
-    """True where any text will do."""
+    """Return True if the option accepts any text."""
     parts = {hint, *getattr(hint, "__args__", ())}
     return bool({str, Path} & {part for part in parts if isinstance(part, type)})
 
 
-def test_every_argument_of_a_verb_that_may_be_a_path_passes_the_door() -> None:
-    for verb in (*VERBS, folders.index, models.find_model, orders.prepare):
-        hints = get_type_hints(verb)
-        for name in inspect.signature(verb).parameters:
-            if Path in getattr(hints[name], "__args__", ()):
-                assert name in PATHS, (verb, name)
+def test_every_argument_of_a_verb_that_may_be_a_path_is_converted_as_one() -> None:
+    @runs_concurrently
+    def look(image: str | Path, *, out: Path | None = None, name: str = "~") -> tuple[object, ...]:
+        return image, out, name
+
+    assert look("~/a.png", out=Path("~/b")) == (str(Path("~/a.png").expanduser()), Path("~/b").expanduser(), "~")
+    for verb in (*VERBS, index.index, models.find_model, run_plan.prepare_run):
+        assert path_arguments(verb) or verb in (divcon.demo,), verb
 
 
 def test_every_option_that_may_be_any_text_is_known_to_be_a_path_or_none() -> None:
-    for kind in (Options, Behaviour, *get_args(Recipe)):
+    for kind in (Options, Behavior, *Recipe.__subclasses__()):
         for name, hint in fields(kind):
-            assert not takes_text(hint) or name in PATHS | TEXTS, (kind, name)
+            assert not takes_text(hint) or name in PATH_ARGUMENTS | TEXTS, (kind, name)

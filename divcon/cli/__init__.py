@@ -1,18 +1,18 @@
-"""The command line: a file a verb. Each says in words what the Python verb of the same name gives."""
+"""The command line: the function NAME of each file divcon/cli/NAME.py is the verb NAME."""
 
 import contextlib
 import difflib
 import functools
+import importlib
+import pkgutil
 import re
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
 
 import typer
 
-from .. import __version__, faults
-from ..artifacts import FULL, UNWRITABLE
+from .. import __version__, failpoints
 from ..errors import (
     DiskError,
     Error,
@@ -22,107 +22,125 @@ from ..errors import (
     ResourceError,
     StoppedError,
     UsageError,
-    no_memory,
+    out_of_memory,
 )
-from . import demo, embed, eval, index, lists, look, redo, run, status
-from .screen import open_streams, safe, screen
+from ..files.disk_errors import FULL, UNWRITABLE
+from ..files.text import printable_lines
+from .terminal import show_log
 
-app = typer.Typer(
-    name="divcon", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="Divide and Contrast: one good image encoder from images nobody curated. Options are typed key=value; "
-    "--debug, anywhere, shows tracebacks.",
-)  # fmt: skip
-NO_MEMORY = re.compile("allocate memory|failed to map segment", re.IGNORECASE)  # as the loader of libraries says it
-VERBS: tuple[Callable[..., None], ...] = (
-    index.index, look.look, run.run, status.status, redo.redo, eval.eval, embed.embed,
-    lists.recipes, lists.methods, lists.encoders, demo.demo,
-)  # fmt: skip
+OUT_OF_MEMORY = re.compile("allocate memory|failed to map segment", re.IGNORECASE)  # in messages of the dynamic linker
 
 
-def _worded(verb: Callable[..., None]) -> Callable[..., None]:
-    """The verb, with an error for Ctrl-C: typer has no words for it."""
+def verbs() -> dict[str, Callable[..., None]]:
+    """Return the verbs by name: the function NAME of each file NAME.py in this folder that has one."""
+    modules = {name: importlib.import_module(f"{__name__}.{name}") for _, name, _ in pkgutil.iter_modules(__path__)}
+    return {name: getattr(module, name) for name, module in sorted(modules.items()) if hasattr(module, name)}
+
+
+def command_line() -> typer.Typer:
+    """Return the command line with all verbs."""
+    app = typer.Typer(
+        name="divcon",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help="Divide and Contrast: one good image encoder from images nobody curated. Options are typed key=value; "
+        "--debug, anywhere, shows tracebacks.",
+    )
+    app.callback()(_version_option)
+    for verb in verbs().values():
+        app.command()(_with_interrupt_error(verb))
+    return app
+
+
+def _version_option(
+    version: bool = typer.Option(
+        False,
+        "--version",
+        callback=lambda asked: _print_version() if asked else None,
+        is_eager=True,
+        help="Show the version.",
+    ),
+) -> None:
+    pass
+
+
+def _print_version() -> None:
+    typer.echo(f"divcon {__version__}")
+    raise typer.Exit
+
+
+def _with_interrupt_error(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb, which raises an Error with exit code 130 for a second Ctrl-C: typer would drop its message."""
 
     @functools.wraps(verb)
-    def called(**words: Any) -> None:
+    def wrapped(**arguments: object) -> None:
         try:
-            verb(**words)
+            verb(**arguments)
         except KeyboardInterrupt as interrupt:
-            if not str(interrupt):  # nothing of ours was at work
+            if not str(interrupt):  # not raised by divcon.signals
                 raise
             error = StoppedError(str(interrupt))
             error.code = InterruptError.code
             raise error from interrupt
 
-    return called
-
-
-for verb in VERBS:
-    app.command()(_worded(verb))
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"divcon {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _top(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Say the version."),
-) -> None:
-    pass
+    return wrapped
 
 
 def main() -> None:
-    """Run the command line, and end with one of the exit codes of divcon.errors."""
+    """Run the command line, and exit with one of the codes of divcon.errors."""
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
-    open_streams()
     try:
-        _fault_asked()
-        with screen():
-            app()
-    except SystemExit as end:  # typer's own: 2 is for what was typed wrongly, 1 for a second Ctrl-C
-        if faults.missed():
-            typer.echo(f"divcon: {faults.missed()}", err=True)
-        sys.exit({2: 64, 1: 130}.get(end.code if isinstance(end.code, int) else 0, end.code))
+        _check_failpoint()
+        with show_log():
+            command_line()()
+    except SystemExit as end:  # of typer: 2 is a usage error, 1 is Ctrl-C
+        if failpoints.unreached():
+            typer.echo(f"divcon: {failpoints.unreached()}", err=True)
+        sys.exit(
+            {2: UsageError.code, 1: InterruptError.code}.get(end.code if isinstance(end.code, int) else 0, end.code)
+        )
     except Exception as error:
         if debug:
             traceback.print_exc()
-        known = _in_our_words(error)
-        with contextlib.suppress(OSError):  # the code says it too
-            typer.echo(safe(f"divcon: {known}"), err=True)
+        known = _as_error(error)
+        with contextlib.suppress(OSError):  # stderr may be full; the exit code is enough
+            typer.echo(printable_lines(f"divcon: {known}"), err=True)
         sys.exit(known.code)
 
 
-def _fault_asked() -> None:
-    """DIVCON_FAULT: name the places to die at, or check the one that is named."""
-    name, count = faults.asked()
+def _check_failpoint() -> None:
+    """DIVCON_FAULT=list prints the failpoints and exits; an unknown name, or a wrong count, is a UsageError."""
+    name, count = failpoints.requested()
     if name == "list":
-        typer.echo(faults.told())
+        typer.echo(failpoints.describe_points())
         sys.exit(0)
-    if name and name not in faults.POINTS:
-        near = difflib.get_close_matches(name, faults.POINTS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"{faults.VARIABLE}=list names all there are"
-        raise UsageError(f"{faults.VARIABLE}={name}: there is no such place; {hint}")
+    if name and name not in failpoints.POINTS:
+        similar = difflib.get_close_matches(name, failpoints.POINTS, 1)
+        hint = f"did you mean {similar[0]}?" if similar else f"{failpoints.VARIABLE}=list names all there are"
+        raise UsageError(f"{failpoints.VARIABLE}={name}: there is no such place; {hint}")
     if count < 1:
-        raise UsageError(f"{faults.VARIABLE}={name}: behind the colon stands at which passing, 1 or more")
+        raise UsageError(f"{failpoints.VARIABLE}={name}: the number after the colon says at which visit, 1 or more")
 
 
-def _in_our_words(error: Exception) -> Error:
-    """What the system says, with an exit code and a way on."""
+def _as_error(error: Exception) -> Error:
+    """The Error, with exit code and advice, for any exception."""
     if isinstance(error, Error):
         return error
-    if isinstance(error, MemoryError) or (NO_MEMORY.search(str(error)) and isinstance(error, ImportError | OSError)):
-        return no_memory(error)
+    if isinstance(error, MemoryError):
+        return out_of_memory(error)
+    if isinstance(error, ImportError | OSError) and OUT_OF_MEMORY.search(str(error)):
+        return out_of_memory(error)
     if not isinstance(error, OSError):
         return FaultError(
             f"this is a mistake in divcon, not in what was typed: {type(error).__name__}: {error}. Nothing that was finished is "
             "lost; type it again with --debug, and report what that shows"
         )
-    what = f"{error.filename or 'the output'}: {error.strerror or error}"
+    message = f"{error.filename or 'the output'}: {error.strerror or error}"
     if error.errno in FULL:
-        return DiskError(f"{what}; make room, or name another folder (out=, cache=)")
+        return DiskError(f"{message}; make room, or name another folder (out=, cache=)")
     if error.errno in UNWRITABLE:
-        return InputError(f"{what}; look at it with `ls -ld`, or name another")
-    return ResourceError(f"{what}; --debug shows where")
+        return InputError(f"{message}; look at it with `ls -ld`, or name another")
+    return ResourceError(f"{message}; --debug shows where")

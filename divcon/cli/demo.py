@@ -1,14 +1,37 @@
 """divcon demo"""
 
-from .screen import answer
-from .words import Json, Words, options
+from typing import TYPE_CHECKING
+
+from ..files.text import printable
+from .arguments import Json, Words, typed_options
+from .terminal import print_answer
+
+if TYPE_CHECKING:
+    from ..api.demo import DemoAnswer
 
 
 def demo(words: Words = None, json: Json = False) -> None:
-    """Run the whole of it on a real collection, in minutes: Open Clip Art, or a made one where that can't be had."""
-    pairs = options(words)
-    from ..verbs.demo import demo as do
-    from ..verbs.demo import told
+    """Try Divide and Contrast in minutes. The images are Open Clip Art, or synthetic ones if there is no apt-get."""
+    options = typed_options(words)
+    from ..api import demo
 
-    account = do(**pairs)
-    answer(account, json, told(account))
+    answer = demo.demo(**options)
+    print_answer(answer, json, _text(answer))
+
+
+def _text(answer: "DemoAnswer") -> str:
+    lines = [f"{'':<12}{'20-NN':>8}{'linear':>8}"]
+    for name, score in answer["scores"].items():
+        linear = score["linear"]["top1"]
+        lines.append(f"{name:<12}{score['knn']['top1']:>8.1%}{'-' if linear is None else f'{linear:.1%}':>8}")
+    lines += [
+        "",
+        f"Trained on {answer['pretrained_on']}.",
+        f"Scored by top-level folder: {answer['train']:,} images to learn from, {answer['test']:,} to be tested on.",
+        "",
+    ]
+    for k, cluster in enumerate(answer["clusters"]):
+        folders = ", ".join(f"{printable(name)} {share:.0%}" for name, share in cluster["folders"].items())
+        lines.append(f"cluster {k}: {cluster['images']:,} images; {folders}")
+    lines += ["", f"Everything is in {answer['run']}; clusters.png there shows a row of pictures for each cluster."]
+    return "\n".join(lines)

@@ -1,29 +1,18 @@
 """divcon embed MODEL DATA out=FILE.parquet"""
 
-from typing import Annotated
-
-import typer
-
-from .screen import answer
-from .words import Json, Words, more_data, options, required
+from .arguments import DataArgument, Json, ModelArgument, Words, split_data_and_options, take_output, typed_options
+from .terminal import print_answer
 
 
-def embed(
-    model: Annotated[str, typer.Argument(help="A run, a stage's folder, random:RUN, or random:NAME.")],
-    data: Annotated[
-        str, typer.Argument(help="A folder of images, of any nesting, or tar shards: 'shards/{000..123}.tar'.")
-    ],
-    words: Words = None,
-    json: Json = False,
-) -> None:
-    """Write what a model sees of each image to a parquet file: columns path, path_bytes, picture, embedding."""
-    piles, words = more_data(data, words)
-    pairs = options(words, "out", "include", "exclude", "place", "cache", "cache_gb", "threads")
-    out = required(pairs, "out", "out=photos.parquet")
-    from ..config import arguments
-    from ..verbs.models import embed as write
+def embed(model: ModelArgument, data: DataArgument, words: Words = None, json: Json = False) -> None:
+    """Write a model's features to a parquet file. Columns: path, path_bytes, picture (copies have one number), embedding."""
+    paths, words = split_data_and_options(data, words)
+    options = typed_options(words, "out", "include", "exclude", "layer", "cache", "cache_gb", "workers")
+    out = take_output(options, "out", "out=photos.parquet")
+    from ..api import embed
+    from ..config import validate_arguments
 
-    wrote = write(model, piles, out=out, **arguments(write, pairs))
-    account = {"out": out, "files": wrote.files, "pictures": wrote.pictures}
-    copies = f", {wrote.files - wrote.pictures:,} of them copies" if wrote.files > wrote.pictures else ""
-    answer(account, json, f"{out}: {wrote.files:,} files{copies}, {wrote.pictures:,} pictures")
+    done = embed.embed(model, paths, out=out, **validate_arguments(embed.embed, options))
+    copies = f", {done.files - done.pictures:,} of them copies" if done.files > done.pictures else ""
+    text = f"{out}: {done.files:,} files{copies}, {done.pictures:,} pictures"
+    print_answer({"out": out, "files": done.files, "pictures": done.pictures}, json, text)

@@ -1,48 +1,55 @@
-"""divcon eval MODEL LABELLED [tasks=knn,linear] [split=train,val]"""
+"""divcon eval MODEL LABELED [tasks=knn,linear] [split=train,val]"""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import few
-from .screen import answer
-from .words import Json, Words, options
+from .arguments import Json, ModelArgument, Words, typed_options
+from .terminal import print_answer
+
+if TYPE_CHECKING:
+    from ..api.evaluate import EvaluateAnswer
 
 
 def eval(
-    model: Annotated[str, typer.Argument(help="A run, a stage's folder, random:RUN, or random:NAME.")],
-    labelled: Annotated[
+    model: ModelArgument,
+    labeled: Annotated[
         str, typer.Argument(help="A folder whose subfolders are the classes, or train/ and test/ with such subfolders.")
     ],
     words: Words = None,
     json: Json = False,
 ) -> None:
-    """Score a model on labelled images: kNN and a linear classifier on its frozen features."""
-    pairs = options(words, "tasks", "seed", "split", "include", "exclude", "place", "cache", "cache_gb", "threads")
-    from ..config import arguments
-    from ..verbs.models import evaluate
-
-    account = evaluate(model, labelled, **arguments(evaluate, pairs))
-    answer(account, json, _words(account))
-
-
-def _words(account: dict[str, Any]) -> str:
-    left_out = (
-        f"; left out, for want of images: {few(account['dropped_classes'])}" if account["dropped_classes"] else ""
+    """Score a model on labeled images. The scores are of kNN and of a linear classifier on its frozen features."""
+    options = typed_options(
+        words, "tasks", "seed", "split", "include", "exclude", "layer", "cache", "cache_gb", "workers"
     )
-    counts = f"({account['images']:,} images, {account['classes']} classes{left_out}{_parts(account['parts'])})"
-    why = f"\nlinear: not scored: {account['linear']['reason']}" if "reason" in account.get("linear", {}) else ""
-    return f"{', '.join(_scores(account))} {counts}{why}"
+    from ..api.evaluate import evaluate
+    from ..config import validate_arguments
+
+    answer = evaluate(model, labeled, **validate_arguments(evaluate, options))
+    print_answer(answer, json, _text(answer))
 
 
-def _scores(account: dict[str, Any]) -> list[str]:
-    knn, linear = account.get("knn"), account.get("linear")
+def _text(answer: "EvaluateAnswer") -> str:
+    dropped = f"; left out, for want of images: {few(answer['dropped_classes'])}" if answer["dropped_classes"] else ""
+    counts = f"({answer['images']:,} images, {answer['classes']} classes{dropped}{_parts(answer['parts'])})"
+    return f"{', '.join(_scores(answer))} {counts}{_reason(answer)}"
+
+
+def _scores(answer: "EvaluateAnswer") -> list[str]:
+    knn, linear = answer.get("knn"), answer.get("linear")
     scores = [f"20-NN {knn['k20']:.1%}, 200-NN {knn['k200']:.1%}"] if knn else []
     return scores + ([f"linear {linear['top1']:.1%}"] if linear and linear["top1"] is not None else [])
+
+
+def _reason(answer: "EvaluateAnswer") -> str:
+    linear = answer.get("linear")
+    return f"\nlinear: not scored: {linear['reason']}" if linear and "reason" in linear else ""
 
 
 def _parts(parts: dict[str, list[str]] | None) -> str:
     if parts is None:
         return ""
-    train, test = (" and ".join(f"{name}/" for name in parts[side]) for side in ("train", "test"))
+    train, test = (" and ".join(f"{name}/" for name in parts[part]) for part in ("train", "test"))
     return f"; learned from {train}, tested on {test}"

@@ -1,25 +1,15 @@
 """divcon index DATA"""
 
-from typing import Annotated
-
-import typer
-
-from .screen import answer
-from .words import Json, Words, more_data, options
+from .arguments import DataArgument, Json, Words, split_data_and_options, typed_options
+from .terminal import print_answer
 
 
-def index(
-    data: Annotated[
-        str, typer.Argument(help="A folder of images, of any nesting, or tar shards: 'shards/{000..123}.tar'.")
-    ],
-    words: Words = None,
-    json: Json = False,
-) -> None:
-    """Read every file once and remember it, so that later commands start at once. out=FOLDER keeps the index there."""
-    piles, words = more_data(data, words)
-    pairs = options(words, "out", "include", "exclude", "near_duplicates", "cache", "threads")
-    from ..config import arguments
-    from ..verbs.folders import index as make
+def index(data: DataArgument, words: Words = None, json: Json = False) -> None:
+    """Read every file once and store an index. Later commands then start at once; out=FOLDER writes the index there too."""
+    paths, words = split_data_and_options(data, words)
+    options = typed_options(words, "out", "include", "exclude", "near_duplicates", "cache", "workers")
+    from ..api import index
+    from ..config import validate_arguments
 
-    account = make(piles, **arguments(make, pairs))
-    answer(account, json, f"{account['used']:,} images, fingerprint {account['fingerprint']}")
+    answer = index.index(paths, **validate_arguments(index.index, options))
+    print_answer(answer, json, f"{answer['used']:,} images, fingerprint {answer['fingerprint']}")

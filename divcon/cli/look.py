@@ -1,51 +1,46 @@
 """divcon look DATA"""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
+from ..files.text import printable
+from .arguments import DataArgument, Json, Words, split_data_and_options, typed_options
+from .terminal import print_answer, table
 
-from ..artifacts import show
-from .screen import answer, table
-from .words import Json, Words, more_data, options
-
-
-def look(
-    data: Annotated[
-        str, typer.Argument(help="A folder of images, of any nesting, or tar shards: 'shards/{000..123}.tar'.")
-    ],
-    words: Words = None,
-    json: Json = False,
-) -> None:
-    """Say what is in the pile: found, used, duplicates, rejected and why. sheet=FILE.png draws some of the pictures,
-    rejected=FILE.csv lists every file that was rejected."""
-    piles, words = more_data(data, words)
-    pairs = options(words, "include", "exclude", "near_duplicates", "cache", "threads", "sheet", "rejected")
-    from ..config import arguments
-    from ..verbs.folders import look as ask
-
-    account = ask(piles, **arguments(ask, pairs))
-    answer(account, json, _words(account))
+if TYPE_CHECKING:
+    from ..api.look import LookAnswer
 
 
-def _words(account: dict[str, Any]) -> str:
-    reasons = "".join(f"\n  {count:,} {reason}" for reason, count in account["reasons"].items())
-    counts = ", ".join(f"{name} {account[name]:,}" for name in ("used", "duplicates", "rejected"))
-    size = f"{account['median']['width']} x {account['median']['height']} pixels in the middle"
-    near = f"; {account['near_duplicates']:,} look like another" if account["near_duplicates"] else ""
-    return f"found {account['found']:,}: {counts}{near}; {size}{reasons}{_notes(account)}{_some(account)}"
+def look(data: DataArgument, words: Words = None, json: Json = False) -> None:
+    """Count the files of a collection. They are found, used, duplicates, or rejected with a reason; sheet=FILE.png draws some
+    of the pictures, rejected=FILE.csv lists every rejected file."""
+    paths, words = split_data_and_options(data, words)
+    options = typed_options(words, "include", "exclude", "near_duplicates", "cache", "workers", "sheet", "rejected")
+    from ..api import look
+    from ..config import validate_arguments
+
+    answer = look.look(paths, **validate_arguments(look.look, options))
+    print_answer(answer, json, _text(answer))
 
 
-def _notes(account: dict[str, Any]) -> str:
-    """What is worth knowing of pictures that are used all the same: docs/formats.md says what each means."""
-    notes = ", ".join(f"{name} {count:,}" for name, count in account["notes"].items())
-    return f"\nof the used: {notes}" if notes else ""
+def _text(answer: "LookAnswer") -> str:
+    reasons = "".join(f"\n  {count:,} {reason}" for reason, count in answer["reasons"].items())
+    counts = f"used {answer['used']:,}, duplicates {answer['duplicates']:,}, rejected {answer['rejected']:,}"
+    near = f"; {answer['near_duplicates']:,} look like another" if answer["near_duplicates"] else ""
+    size = f"{answer['median']['width']} x {answer['median']['height']} pixels in the middle"
+    return f"found {answer['found']:,}: {counts}{near}; {size}{reasons}{_warnings(answer)}{_rejected(answer)}"
 
 
-def _some(account: dict[str, Any]) -> str:
-    """A few of the rejected by name, where there are any."""
-    rows = [[show(row["path"]), row["reason"], show(row["detail"])] for row in account["rejected_sample"]]
+def _warnings(answer: "LookAnswer") -> str:
+    """The line of warnings about used images; docs/formats.md explains each."""
+    warnings = ", ".join(f"{name} {count:,}" for name, count in answer["warnings"].items())
+    return f"\nof the used: {warnings}" if warnings else ""
+
+
+def _rejected(answer: "LookAnswer") -> str:
+    """The table of some rejected files; nothing if there are none."""
+    rows = [[printable(file["path"]), file["reason"], printable(file["detail"])] for file in answer["rejected_sample"]]
     if not rows:
         return ""
-    more = account["rejected"] - len(rows)
+    more = answer["rejected"] - len(rows)
     rest = f"\nand {more:,} more: rejected=FILE.csv lists them all" if more else ""
     return f"\n\n{table(['rejected', 'reason', ''], rows)}{rest}"

@@ -5,17 +5,18 @@ from typing import Annotated
 import typer
 
 from ..errors import few
-from .screen import answer
-from .words import Json
+from .arguments import Json, RunArgument
+from .terminal import print_answer
 
 
 def redo(
-    run: Annotated[str, typer.Argument(help="A run folder.")],
+    run: RunArgument,
     stage: Annotated[str, typer.Argument(help="A stage: base, clusters, experts/3, student ...")],
     json: Json = False,
 ) -> None:
-    """Forget a stage and what follows from it, so that the next `divcon run` does them anew."""
-    from ..verbs.folders import redo as forget
+    """Remove a stage and the stages after it. The next `divcon run` does them again."""
+    from ..api import redo
 
-    removed = forget(run, stage)
-    answer({"removed": removed}, json, f"removed {few(removed)}" if removed else "nothing was there to remove")
+    removed = redo.redo(run, stage)
+    text = f"removed {few(removed)}" if removed else "nothing was there to remove"
+    print_answer({"removed": removed}, json, text)

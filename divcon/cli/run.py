@@ -4,45 +4,43 @@ from typing import Annotated, Any
 
 import typer
 
-from .screen import answer, table
-from .words import Json, Words, more_data, options, required
+from .arguments import DataArgument, Json, Words, split_data_and_options, take_output, typed_options
+from .terminal import print_answer, table
 
 
 def run(
-    data: Annotated[
-        str, typer.Argument(help="A folder of images, of any nesting, or tar shards: 'shards/{000..123}.tar'.")
-    ],
+    data: DataArgument,
     words: Words = None,
     only: Annotated[str | None, typer.Option(help="Do this stage only, e.g. experts/3.")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, at what cost; do nothing.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the stages and their cost; do nothing.")] = False,
     steal_lock: Annotated[
         bool, typer.Option("--steal-lock", help="Take over a folder whose owner is surely gone.")
     ] = False,
     allow_collapse: Annotated[
-        bool, typer.Option("--allow-collapse", help="Train on, even if an encoder comes to see the same in all images.")
+        bool,
+        typer.Option("--allow-collapse", help="Train on, even if the encoder's features of all images become alike."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train an encoder on a folder of images: out=RUN, and recipe=dnc epochs=60 size=32 ... as you like."""
-    piles, words = more_data(data, words)
-    pairs = options(words)
-    out = required(pairs, "out", "out=runs/photos")
+    """Train an encoder on a folder of images. Type out=RUN, and recipe=dnc epochs=60 size=32 ... as you like."""
+    paths, words = split_data_and_options(data, words)
+    options = typed_options(words)
+    out = take_output(options, "out", "out=runs/photos")
     if plan:
-        from ..verbs import orders, planning
+        from ..api.plan import plan as plan_run
 
-        account = planning.plan(orders.prepare(piles, out, pairs), only)
-        answer(account, json, planned(account))
+        answer = plan_run(paths, out=out, only=only, **options)
+        print_answer(answer, json, _plan_text(answer))
         return
-    from ..verbs import running
+    from ..api import run
 
-    ran = running.run(piles, out=out, only=only, steal_lock=steal_lock, allow_collapse=allow_collapse, **pairs)
-    account = {"run": str(ran.folder), "did": ran.did, "done": ran.done}
-    words_out = f"{ran.folder}: done" if ran.done else f"{ran.folder}: {only} done; other stages are waiting"
-    answer(account, json, words_out if ran.did else f"{words_out}; nothing was left to do")
+    ran = run.run(paths, out=out, only=only, steal_lock=steal_lock, allow_collapse=allow_collapse, **options)
+    text = f"{ran.folder}: done" if ran.done else f"{ran.folder}: {only} done; other stages are waiting"
+    nothing = "" if ran.did else "; nothing was left to do"
+    print_answer({"run": str(ran.folder), "did": ran.did, "done": ran.done}, json, f"{text}{nothing}")
 
 
-def planned(account: dict[str, Any]) -> str:
-    """The plan as a table."""
+def _plan_text(answer: dict[str, Any]) -> str:
     rows = [
         [
             stage["stage"],
@@ -51,13 +49,12 @@ def planned(account: dict[str, Any]) -> str:
             str(stage["batch_size"]),
             _clock(stage["seconds"]),
         ]
-        for stage in account["stages"]
+        for stage in answer["stages"]
     ]
     head = table(["stage", "images", "steps", "batch", "time"], rows)
-    disk = f"disk: {account['disk_mb']:,.0f} MB needed, {account['free_mb']:,.0f} MB free"
-    return f"{head}\n{account['images']:,} images; {disk}; about {_clock(account['seconds'])} in all\n" + "\n".join(
-        account["why"]
-    )
+    disk = f"disk: {answer['disk_mb']:,.0f} MB needed, {answer['free_mb']:,.0f} MB free"
+    total = f"{answer['images']:,} images; {disk}; about {_clock(answer['seconds'])} in all"
+    return "\n".join([head, total, *answer["why"]])
 
 
 def _clock(seconds: float) -> str:

@@ -1,37 +1,38 @@
 """divcon status RUN [verify=true]"""
 
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from .screen import answer, table
-from .words import Json, Words, options
+from .arguments import Json, RunArgument, Words, typed_options
+from .terminal import print_answer, table
 
 
-def status(
-    run: Annotated[str, typer.Argument(help="A run folder.")], words: Words = None, json: Json = False
-) -> None:  # fmt: skip
-    """Say of each stage: done, running or waiting; how far, how fast, how long still. verify=true checks every hash."""
-    pairs = options(words, "verify")
-    from ..config import arguments
+def status(run: RunArgument, words: Words = None, json: Json = False) -> None:
+    """Show the state of each stage of a run. Each is done, running, waiting, interrupted or failed, with its progress, speed
+    and time left; verify=true checks every hash."""
+    options = typed_options(words, "verify")
+    from ..api import status
+    from ..config import validate_arguments
     from ..errors import DataError, few
-    from ..paths import typable
-    from ..verbs.folders import status as ask
+    from ..files.paths import shell_quoted
 
-    account = ask(run, **arguments(ask, pairs))
-    answer(account, json, _table(account))
-    if account.get("damaged"):
-        raise DataError(f"{few(account['damaged'], '; ')}. Make it anew: divcon redo {typable(run)} STAGE")
+    answer = status.status(run, **validate_arguments(status.status, options))
+    print_answer(answer, json, _text(answer))
+    if answer.get("damaged"):
+        raise DataError(f"{few(answer['damaged'], '; ')}. Make it again: divcon redo {shell_quoted(run)} STAGE")
 
 
-def _table(account: dict[str, Any]) -> str:
+def _text(answer: dict[str, Any]) -> str:
     rows = [
         [
-            name, stage["state"], f"{stage['progress']:.0%}", f"{stage['seconds']:.0f} s",
-            f"{stage['eta']:.0f} s" if stage["eta"] else "", f"{stage['images_per_second']:,.0f}" if stage["images_per_second"] else "",
+            name,
+            stage["state"],
+            f"{stage['progress']:.0%}",
+            f"{stage['seconds']:.0f} s",
+            f"{stage['eta']:.0f} s" if stage["eta"] else "",
+            f"{stage['images_per_second']:,.0f}" if stage["images_per_second"] else "",
         ]
-        for name, stage in account["stages"].items()
-    ]  # fmt: skip
-    wrong = account.get("damaged")
-    damaged = "\nevery hash is right" if wrong == [] else "".join(f"\n{each}" for each in wrong or [])
-    return table(["stage", "state", "done", "took", "left", "images/s"], rows) + damaged
+        for name, stage in answer["stages"].items()
+    ]
+    damaged = answer.get("damaged")
+    hashes = "\nevery hash is right" if damaged == [] else "".join(f"\n{message}" for message in damaged or [])
+    return table(["stage", "state", "done", "took", "left", "images/s"], rows) + hashes

@@ -1,4 +1,4 @@
-"""Rows of features where they lie, in memory or mapped from a disk: read block by block, and never copied whole."""
+"""Rows of features in memory or in a mapped file, read block by block and never copied whole."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,32 +11,41 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..machine import Precision
-from . import kernels
-from .products import SPARE, Frame, Lowered, each_block
+from .blocks import each_block
+from .kernels import centroids as kernel
+from .kernels import sums
+from .kernels.low_precision import PointTerms
+from .products import MARGIN, Frame, LowPrecisionRows
 
-SCALE = 2**32  # fixed point: sums of 2^29 rows fit, and an entry is off by 2^-33 units at most
-FEW = 16  # centroids, whose products are made while a row is at hand
-KEPT = 2**31  # bytes that a copy of the rows in low precision may take
-SAMPLE = 1024  # rows that say where the middle of all is
+SCALE = 2**32  # fixed point: sums of 2^29 rows fit, and an entry is off by at most 2^-33 units
+FEW = 16  # up to this many centroids, products with a row are made while it is in the cache
+COPY_BYTES = 2**31  # the default limit of a copy of the rows in low precision
+SAMPLE = 1024  # rows whose mean is the origin of the frame
 
 Features = Tensor | NDArray[np.floating]
 
 
 class Rows:
-    """Features as they count in k-means: float32, and of length one if by angle.
+    """Features [n, d] as k-means uses them: float32, and of length one when `spherical`.
 
-    The source is read once each round. Beside it, memory holds four bytes a row; for each thread a block of rows and its
-    products (about 20 MB); and for more than FEW centroids, if that takes no more than `kept` bytes, the rows in low
-    precision, which else are made anew each round. Raises DataError for no rows, and for rows that are not finite or (if
-    `directed`) all zero.
+    The source is read once a round. Memory also holds four bytes a row, and for each thread a block of rows and its
+    products (about 20 MB). For more than FEW centroids it holds a copy of all rows in low precision, if that has at
+    most `copy_bytes`; otherwise they are converted again in each round. Raises DataError when there are no rows, when a
+    row is not finite, and, if `refuse_zero`, when a row is all zero.
     """
 
     def __init__(
-        self, source: Features, spherical: bool, precision: Precision = "fp32", directed: bool = False, kept: int = KEPT
+        self,
+        source: Features,
+        spherical: bool,
+        precision: Precision = "fp32",
+        refuse_zero: bool = False,
+        copy_bytes: int = COPY_BYTES,
     ) -> None:
-        self.source, self.precision, self.device, self.kept = source, precision, torch.device("cpu"), kept
+        self.source, self.precision, self.device = source, precision, torch.device("cpu")
+        self.copy_bytes = copy_bytes
         lengths = self._lengths()
-        refuse(~np.isfinite(lengths), directed & (lengths <= 1e-12))
+        check_lengths(lengths, refuse_zero)
         self.inverse = (1 / np.maximum(lengths, 1e-12) if spherical else np.ones(len(lengths))).astype(np.float32)
         self.longest = 1.0 if spherical else float(lengths.max())
         self.unit = power_of_two(self.longest)
@@ -45,168 +54,177 @@ class Rows:
         return len(self.source)
 
     def take(self, positions: Int64[np.ndarray, " m"]) -> Float32[Tensor, "m d"]:
-        """Some rows, as they count."""
-        some = _floats(self.source[torch.from_numpy(positions) if isinstance(self.source, Tensor) else positions])
-        return torch.from_numpy(some * self.inverse[positions][:, None])
+        """Return the rows at these positions, of length one when spherical."""
+        rows = _floats(self.source[torch.from_numpy(positions) if isinstance(self.source, Tensor) else positions])
+        return torch.from_numpy(rows * self.inverse[positions][:, None])
 
     def relabel(
         self, centroids: Float32[Tensor, "k d"], labels: Int64[Tensor, " n"], total: Int64[Tensor, "k d"] | None = None
-    ) -> int:  # fmt: skip
-        """Label each row by its nearest centroid, of equals by the first, and take the rows that moved (from -1 they
-        only come) to the sums of their new clusters, in units of `unit` / SCALE. How many moved.
+    ) -> int:
+        """Set the label of each row to its nearest centroid, the first of equals, and return how many labels changed.
 
-        Sums are integers, so that their order is all one, and what does not move costs nothing.
+        `total` holds the sum of each cluster's rows as integers, in units of `unit` / SCALE, and is brought up to date:
+        only rows whose label changed are moved. A label of -1 means that the row is in no sum yet. Integer sums do not
+        depend on the order of the rows.
         """
         assert len(self) * SCALE < 2**62, f"sums of {len(self):,} rows could overflow"
-        points, own, idle = (
-            Points.of(centroids.contiguous().numpy(), self.frame),
-            labels.numpy(),
-            list[NDArray[np.int64]](),
-        )
-        low = self.low if len(centroids) > FEW else None
+        points = Centroids.of(centroids.contiguous().numpy(), self.frame)
+        own, copy = labels.numpy(), self.low_precision if len(centroids) > FEW else None
+        sums_of_threads = list[NDArray[np.int64]]()
 
         def job(start: int, stop: int) -> int:
             rows, inverse, before = self._block(start, stop), self.inverse[start:stop], own[start:stop]
-            found = points.nearest(rows, inverse, None if low is None else low[start:stop])
-            moved = 0 if total is None else self._move(rows, inverse, before, found, total.shape, idle)
-            before[:] = found
+            after = points.nearest(rows, inverse, None if copy is None else copy[start:stop])
+            moved = 0 if total is None else self._move(rows, inverse, before, after, total.shape, sums_of_threads)
+            before[:] = after
             return moved
 
-        moved = sum(each_block(len(self), self._size(len(centroids)), job))
+        moved = sum(each_block(len(self), self._block_size(len(centroids)), job))
         if total is not None:
-            total += torch.from_numpy(sum(idle))
+            total += torch.from_numpy(sum(sums_of_threads))
         return moved
 
-    def squared(self, points: Float32[Tensor, "k d"], labels: Int64[Tensor, " n"]) -> Float64[Tensor, " n"]:
-        """|x_i - points[labels_i]|^2 for each row, added up in float64 in a fixed order."""
-        out, own, ends = np.empty(len(self)), labels.numpy(), points.contiguous().numpy()
+    def squared_distances(self, points: Float32[Tensor, "k d"], labels: Int64[Tensor, " n"]) -> Float64[Tensor, " n"]:
+        """Return |x_i - points[labels_i]|^2 for each row, summed in float64 in a fixed order."""
+        out, own, exact = np.empty(len(self)), labels.numpy(), points.contiguous().numpy()
 
         def job(start: int, stop: int) -> None:
             rows, inverse = self._block(start, stop), self.inverse[start:stop]
-            kernels.squared_distances(rows, inverse, ends, own[start:stop], out[start:stop])
+            sums.squared_distances(rows, inverse, exact, own[start:stop], out[start:stop])
 
-        each_block(len(self), self._size(1), job)
+        each_block(len(self), self._block_size(1), job)
         return torch.from_numpy(out)
 
     def _block(self, start: int, stop: int) -> Float32[np.ndarray, "b d"]:
         return _floats(self.source[start:stop])
 
-    def _size(self, k: int) -> int:
-        """Rows of a block: they, and their products, should stay in a core's cache."""
+    def _block_size(self, k: int) -> int:
+        """Return a number of rows that fit, with their products, into a core's cache."""
         return int(np.clip(min(2 ** (20 if k > FEW else 21) // self.source.shape[1], 2**22 // k), 64, 8192))
 
     def _lengths(self) -> Float64[np.ndarray, " n"]:
         squares = np.empty(len(self.source))
 
         def job(start: int, stop: int) -> None:
-            kernels.squared_lengths(self._block(start, stop), squares[start:stop])
+            sums.squared_lengths(self._block(start, stop), squares[start:stop])
 
-        each_block(len(squares), self._size(1), job)
+        each_block(len(squares), self._block_size(1), job)
         return np.sqrt(squares)
 
     @cached_property
     def frame(self) -> Frame:
-        some = np.linspace(0, len(self) - 1, min(SAMPLE, len(self))).astype(np.int64)
-        return Frame(self.take(some).numpy().mean(0), 0.5 / self.unit, self.precision)
+        """The frame of low precision; its origin is the mean of some rows."""
+        sample = np.linspace(0, len(self) - 1, min(SAMPLE, len(self))).astype(np.int64)
+        return Frame(self.take(sample).numpy().mean(0), 0.5 / self.unit, self.precision)
 
     @cached_property
-    def low(self) -> Lowered | None:
-        """All rows in low precision, if there is room for them."""
+    def low_precision(self) -> LowPrecisionRows | None:
+        """All rows in low precision, or None if they take more than `copy_bytes`."""
         bytes_each = 2 if self.precision == "bf16" else 4
-        if len(self) * self.source.shape[1] * bytes_each > self.kept:
+        if len(self) * self.source.shape[1] * bytes_each > self.copy_bytes:
             return None
-        low = Lowered.empty(len(self), self.source.shape[1], self.precision)
+        copy = LowPrecisionRows.empty(len(self), self.source.shape[1], self.precision)
 
         def job(start: int, stop: int) -> None:
-            self.frame.lower_into(low[start:stop], self._block(start, stop), self.inverse[start:stop])
+            self.frame.convert_into(copy[start:stop], self._block(start, stop), self.inverse[start:stop])
 
-        each_block(len(self), self._size(FEW), job)
-        return low
+        each_block(len(self), self._block_size(FEW), job)
+        return copy
 
     def _move(
-        self, rows: NDArray[np.float32], inverse: NDArray[np.float32], before: NDArray[np.int64],
-        after: NDArray[np.int64], shape: torch.Size, idle: list[NDArray[np.int64]],
-    ) -> int:  # fmt: skip
-        """The rows that moved, added to a table of this thread's own while it is at it."""
+        self,
+        rows: NDArray[np.float32],
+        inverse: NDArray[np.float32],
+        before: NDArray[np.int64],
+        after: NDArray[np.int64],
+        shape: torch.Size,
+        sums_of_threads: list[NDArray[np.int64]],
+    ) -> int:
+        """Add the changes of a block to a table of sums that no other thread uses meanwhile, and return how many rows
+        moved."""
         try:
-            part = idle.pop()
+            table = sums_of_threads.pop()
         except IndexError:
-            part = np.zeros(shape, np.int64)
-        moved = int(kernels.move(rows, inverse, before, after, np.float32(SCALE / self.unit), part))
-        idle.append(part)
+            table = np.zeros(shape, np.int64)
+        moved = int(sums.move_rows(rows, inverse, before, after, np.float32(SCALE / self.unit), table))
+        sums_of_threads.append(table)
         return moved
 
 
 @dataclass(frozen=True, eq=False)
-class Points:
-    """Centroids, as they are and in low precision, and what their scores may be off by."""
+class Centroids:
+    """Centroids, exact and in low precision, and the terms of their scores."""
 
     exact: Float32[np.ndarray, "k d"]
     frame: Frame
-    lowered: Lowered
-    margins: kernels.Margins
+    low_precision: LowPrecisionRows
+    terms: PointTerms
 
     @classmethod
-    def of(cls, exact: Float32[np.ndarray, "k d"], frame: Frame) -> "Points":
-        """The largest x.c - |c|^2 / 2 is that of the nearest c; x and c measured from the frame's origin."""
+    def of(cls, exact: Float32[np.ndarray, "k d"], frame: Frame) -> "Centroids":
+        """Return the centroids with their scores: x.c - |c|^2 / 2 is largest for the nearest c. x and c are measured
+        from the frame's origin."""
         frame = replace(frame, precision="fp32") if len(exact) <= FEW else frame
-        lowered = frame.lower(exact, np.ones(len(exact), np.float32))
+        low = frame.convert(exact, np.ones(len(exact), np.float32))
         half = np.square((exact.astype(np.float64) - frame.origin) * frame.scale).sum(1) / 2
-        spare = np.float32(SPARE * frame.rounding) * np.square(lowered.lengths)
-        return cls(exact, frame, lowered, kernels.Margins(-half.astype(np.float32), lowered.lengths, spare))
+        error = np.float32(MARGIN * frame.rounding) * np.square(low.lengths)
+        return cls(exact, frame, low, PointTerms(-half.astype(np.float32), low.lengths, error))
 
     def nearest(
-        self, rows: Float32[np.ndarray, "b d"], inverse: Float32[np.ndarray, " b"], low: Lowered | None
+        self, rows: Float32[np.ndarray, "b d"], inverse: Float32[np.ndarray, " b"], copy: LowPrecisionRows | None
     ) -> Int64[np.ndarray, " b"]:
-        """The first of the nearest for each row; `low` is the rows in low precision, where that is at hand."""
-        found = np.empty(len(rows), np.int64)
+        """Return the number of each row's nearest centroid, the first of equals; `copy` holds the rows in low
+        precision, if there is such a copy."""
+        labels = np.empty(len(rows), np.int64)
         if len(self.exact) <= FEW:
-            self._few(rows, inverse, found)
-            return found
-        near = self.frame.lower(rows, inverse) if low is None else low
-        kernels.decide(near.times(self.lowered, self.frame), self.margins, rows, inverse, self.exact, found)
-        return found
+            self._nearest_of_few(rows, inverse, labels)
+            return labels
+        low = self.frame.convert(rows, inverse) if copy is None else copy
+        products = low.times(self.low_precision, self.frame)
+        kernel.nearest_centroids(products, self.terms, rows, inverse, self.exact, labels)
+        return labels
 
-    def _few(self, rows: NDArray[np.float32], inverse: NDArray[np.float32], found: NDArray[np.int64]) -> None:
-        low, slack = self.lowered.low.numpy(), np.float32(SPARE * self.frame.rounding)
-        more = -len(low) % kernels.EIGHT
-        padded = np.concatenate([low, np.zeros((more, low.shape[1]), np.float32)])
-        # what was added for the number's sake can't be near anything
-        offset, length, spare = (np.pad(part, (0, more)) for part in self.margins)
-        offset[len(low) :] = -np.inf
-        frame = self.frame
-        kernels.decide_few(
-            frame.origin,
-            np.float32(frame.scale),
-            padded,
-            slack,
-            kernels.Margins(offset, length, spare),
-            rows,
-            inverse,
-            self.exact,
-            found,
+    def _nearest_of_few(
+        self, rows: NDArray[np.float32], inverse: NDArray[np.float32], labels: NDArray[np.int64]
+    ) -> None:
+        values, frame = self.low_precision.values.numpy(), self.frame
+        scale, unit_error = np.float32(frame.scale), np.float32(MARGIN * frame.rounding)
+        missing = -len(values) % kernel.EIGHT
+        padded = np.concatenate([values, np.zeros((missing, values.shape[1]), np.float32)])
+        offset, length, error = (np.pad(part, (0, missing)) for part in self.terms)
+        offset[len(values) :] = -np.inf  # a padding row is nearest to nothing
+        terms = PointTerms(offset, length, error)
+        kernel.nearest_of_few_centroids(
+            frame.origin, scale, padded, unit_error, terms, rows, inverse, self.exact, labels
         )
 
 
-def refuse(infinite: Bool[np.ndarray, " n"], zero: Bool[np.ndarray, " n"]) -> None:
-    """Refuse rows that can't be placed: numbers that are not finite, and (to fit by angle) rows that are all zero."""
-    if len(infinite) == 0:
+def check_lengths(lengths: Float64[np.ndarray, " n"], refuse_zero: bool) -> None:
+    """Raise DataError when there are no rows, when a length is not finite, and, if `refuse_zero`, when a length is
+    zero."""
+    if len(lengths) == 0:
         raise DataError("there are no images to cluster")
+    _refuse_infinite(~np.isfinite(lengths))
+    if refuse_zero and (zero := lengths <= 1e-12).any():
+        raise DataError(
+            f"the features of image {int(zero.argmax())} are all zero, so they have no direction: has the model collapsed?"
+        )
+
+
+def _refuse_infinite(infinite: Bool[np.ndarray, " n"]) -> None:
     if infinite.any():
-        first, many = int(infinite.argmax()), int(infinite.sum())
-        raise DataError(f"the features of image {first} are not finite numbers ({many:,} such images)")
-    if zero.any():
-        first = int(zero.argmax())
-        raise DataError(f"the features of image {first} are all zero, so they point nowhere: has the model collapsed?")
+        raise DataError(
+            f"the features of image {int(infinite.argmax())} are not finite numbers ({int(infinite.sum()):,} such images)"
+        )
 
 
 def power_of_two(length: float) -> float:
-    """One that is no smaller; dividing by it loses nothing, and float32 holds it times SCALE."""
+    """Return a power of two that is not smaller: division by it is exact, and float32 holds its product with SCALE."""
     return float(2.0 ** np.ceil(np.log2(max(length, 2.0**-90))))
 
 
 def _floats(part: Features) -> Float32[np.ndarray, "b d"]:
-    """A float32 array in one piece that may be written to: a view where it is one already."""
+    """Return a contiguous, writable float32 array; it shares memory with `part` if that is one already."""
     tensor = part.detach() if isinstance(part, Tensor) else torch.from_numpy(np.array(part))
     rows: NDArray[np.float32] = tensor.float().contiguous().numpy()
     return rows

@@ -1,23 +1,25 @@
-"""Principal components of equal weight, as DeepCluster clusters them."""
+"""PCA whitening of features, as DeepCluster does before it clusters them."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 BLOCK = 65_536  # rows
-LEAST = 1e-6  # of the largest component's variance: what has less is rounding, and is not blown up
+MINIMUM = 1e-6  # of the largest variance: components with less are rounding errors, and are left out
 
 
 def whitened(x: Float[Tensor, "n d"], components: int) -> Float[Tensor, "n c"]:
-    """The rows by their first principal components, each with variance 1; fewer where the rows have no more. Sums are in
-    float64, a block of rows at a time."""
+    """Return the first principal components of the rows, each scaled to variance 1; fewer if the rows have fewer.
+
+    Sums are in float64, and rows are read in blocks.
+    """
     mean = x.mean(0, dtype=torch.float64)
     scatter = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=x.device)
     for block in torch.split(x, BLOCK):
-        about = block.double() - mean
-        scatter += about.T @ about
+        centered = block.double() - mean
+        scatter += centered.T @ centered
     variances, directions = torch.linalg.eigh(scatter / len(x))
     variances, directions = variances.flip(0), directions.flip(1)
-    kept = min(components, max(1, int((variances > LEAST * variances[0]).sum())))
-    towards = directions[:, :kept] * variances[:kept].clamp(min=torch.finfo(torch.float64).tiny).rsqrt()
-    return torch.cat([((block.double() - mean) @ towards).float() for block in torch.split(x, BLOCK)])
+    count = min(components, max(1, int((variances > MINIMUM * variances[0]).sum())))
+    projection = directions[:, :count] * variances[:count].clamp(min=torch.finfo(torch.float64).tiny).rsqrt()
+    return torch.cat([((block.double() - mean) @ projection).float() for block in torch.split(x, BLOCK)])

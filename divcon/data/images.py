@@ -1,7 +1,6 @@
 """A read-only collection of encoded images with random access."""
 
 import hashlib
-import os
 import threading
 from collections.abc import Sequence
 from functools import cached_property
@@ -9,34 +8,36 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Int32, Int64
 
 from .. import log
-from ..artifacts import show
-from ..errors import NAMED, DataError, InputError, few
-from ..paths import Data, listed, nearest, said, typable
-from .decode import FORMATS
-from .index import Index, Near, fingerprint
-from .patience import patiently
-from .places import Source, content
-from .readers import at_work
-from .rejected import sample
-from .scan import Memory, memory_of, scan
-from .shards import shards_at
-from .tree import Tree
+from ..errors import MAX_NAMED, DataError, InputError, few
+from ..files.paths import Data, as_paths, printable_data, shell_quoted
+from ..files.text import printable
+from .decoding.formats import FORMATS
+from .index.index import Index, fingerprint
+from .index.rejected import sample_rejected
+from .index.scan import scan
+from .index.scan_cache import ScanCache, scan_cache_file
+from .index.table import NearDuplicates
+from .sources.open_source import open_source
+from .sources.reader_threads import reading
+from .sources.retry import retry
+from .sources.source import Source, read_bytes
 
 Positions = Int64[np.ndarray, "n"]
 
-_forgetting = threading.Lock()  # several readers may come upon what has changed
+_forgetting = threading.Lock()  # several readers may find a changed image at once
 
 
 class Images:
-    """The used images of an index, or those at `rows` of it, by position; a subset numbers its own from 0. What is found
-    changed is struck out of `memory`, the file of what scans have learned of this source."""
+    """The used images of an index, or those at `rows` [n] of it, by position; a subset numbers its images from 0.
 
-    def __init__(self, source: Source, index: Index, rows: Positions | None = None, memory: Path | None = None):
-        self.source, self.index, self.memory = source, index, memory
+    `scan_cache` is the file of what scans of the source found out; an image that has changed is removed from it.
+    """
+
+    def __init__(self, source: Source, index: Index, rows: Positions | None = None, scan_cache: Path | None = None):
+        self.source, self.index, self.scan_cache = source, index, scan_cache
         self.rows = np.arange(index.used) if rows is None else rows
 
     def __len__(self) -> int:
@@ -44,6 +45,7 @@ class Images:
 
     @cached_property
     def fingerprint(self) -> str:
+        """The digest of the images, whatever their names and wherever they lie."""
         return fingerprint(self.index.hashes, self.rows)
 
     @cached_property
@@ -55,43 +57,44 @@ class Images:
         return self.index.heights[self.rows]
 
     def names(self, positions: Positions) -> list[bytes]:
-        """What to call them, for those who look: paths below the source's root."""
-        names: list[bytes] = self.index.table["source"].take(pa.array(self.rows[positions])).to_pylist()
+        """Return the names of the images at `positions` [n]: paths below the root of the source."""
+        names: list[bytes] = self.index.table["path_bytes"].take(pa.array(self.rows[positions])).to_pylist()
         return names
 
     def subset(self, positions: Positions) -> "Images":
-        return Images(self.source, self.index, self.rows[positions], self.memory)
+        """Return the images at `positions` [n] as a collection of their own."""
+        return Images(self.source, self.index, self.rows[positions], self.scan_cache)
 
     def whole(self) -> "Images":
-        """All images of the index."""
-        return Images(self.source, self.index, memory=self.memory)
+        """Return all images of the index."""
+        return Images(self.source, self.index, scan_cache=self.scan_cache)
 
     def read(self, positions: Positions) -> list[bytes]:
-        """The encoded images, each as it was when the folder was looked through, byte for byte; DataError names one that is not."""
+        """Return the encoded images at `positions` [n]; DataError names one whose bytes have changed since the scan."""
         rows = self.rows[positions]
         index = self.index
         expected = zip(self.names(positions), index.offsets[rows], index.sizes[rows], index.hashes[rows])
-        return [self._read(name, int(at), int(size), digest.tobytes()) for name, at, size, digest in expected]
+        return [self._read(name, int(offset), int(size), digest.tobytes()) for name, offset, size, digest in expected]
 
     def _read(self, name: bytes, offset: int, size: int, digest: bytes) -> bytes:
         try:
-            with at_work(name):
-                data = patiently(lambda: content(self.source.place(name, offset, size)))
+            with reading(name):
+                data = retry(lambda: read_bytes(self.source.byte_range(name, offset, size)))
         except OSError as error:
             raise self.changed(name, error.strerror or str(error)) from error
         if len(data) != size:
             raise self.changed(name, f"it had {size:,} bytes, it has {len(data):,}")
         if hashlib.sha256(data).digest() != digest:
-            raise self.changed(name, "it has as many bytes as before, but others")
+            raise self.changed(name, "it has as many bytes as before, but different ones")
         return data
 
     def changed(self, name: bytes, how: str) -> DataError:
-        """An image is not what it was when the folder was looked through."""
-        if self.memory is not None:
+        """Return the error for an image that has changed since the scan; the next scan reads the image again."""
+        if self.scan_cache is not None:
             with _forgetting:
-                Memory.load(self.memory).forget(name)
+                ScanCache.load(self.scan_cache).forget(name)
         return DataError(
-            f"{show(name)} in {show(self.source.root)} has changed since the folder was looked through: {how}. Put it back "
+            f"{printable(name)} in {printable(self.source.root)} has changed since the folder was scanned: {how}. Put it back "
             "and type the same command again, or take another out= to begin with the folder as it is now"
         )
 
@@ -101,99 +104,69 @@ def open_images(
     *,
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
-    near_duplicates: Near = "keep",
+    near_duplicates: NearDuplicates = "keep",
     limit: int | None = None,
     cache: Path,
-    threads: int | None = None,
+    workers: int | None = None,
 ) -> Images:
-    """The images of a folder, or of tar shards, whatever else is in there; what was left out, and why, is in the index.
-    InputError where there is none, DataError where none can be used.
+    """Return the images of a folder, of tar shards, or of another source; the index lists the rejected files.
 
-    Of pictures that look alike all are used, unless `near_duplicates` is "drop": then one of them is.
+    `limit` keeps the first images by position. `near_duplicates="drop"` uses one of several images that look alike.
+    InputError where there are no images, DataError where none can be used.
     """
-    images = look_through(
-        data, include=include, exclude=exclude, near_duplicates=near_duplicates, cache=cache, threads=threads
+    images = scan_images(
+        data, include=include, exclude=exclude, near_duplicates=near_duplicates, cache=cache, workers=workers
     )
     refuse_none(data, images)
-    return images if limit is None else Images(images.source, images.index.limited(limit), memory=images.memory)
+    return images if limit is None else Images(images.source, images.index.limited(limit), scan_cache=images.scan_cache)
 
 
-def look_through(
+def scan_images(
     data: Data,
     *,
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
-    near_duplicates: Near = "keep",
+    near_duplicates: NearDuplicates = "keep",
     cache: Path,
-    threads: int | None = None,
+    workers: int | None = None,
 ) -> Images:
-    """The same, also where nothing can be used."""
-    source = source_of(listed(data))
-    patterns = {"include": _several(include), "exclude": _several(exclude)}
-    index = scan(source, **patterns, near_duplicates=near_duplicates, threads=threads, cache=cache)
-    images = Images(source, index, memory=memory_of(source, cache))
-    log.say(index.summary + _hint(images))
-    return images
+    """Return the images of a source, as `open_images` does, also where there are none."""
+    source = open_source(as_paths(data))
+    patterns = {"include": _as_sequence(include), "exclude": _as_sequence(exclude)}
+    index = scan(source, **patterns, near_duplicates=near_duplicates, workers=workers, cache=cache)
+    log.info(index.summary + _hint(source, index))
+    return Images(source, index, scan_cache=scan_cache_file(source, cache))
 
 
-def _several(patterns: str | Sequence[str]) -> Sequence[str]:
+def _as_sequence(patterns: str | Sequence[str]) -> Sequence[str]:
     return (patterns,) if isinstance(patterns, str) else patterns
 
 
-def source_of(data: Sequence[Path]) -> Source:
-    """A folder, or the tar shards that names or a pattern stand for."""
-    shards = shards_at(data)
-    if shards is not None:
-        return shards
-    (folder,) = data
-    if not folder.exists():
-        above = nearest(folder.parent)
-        raise InputError(f"there is no folder {show(folder)}: look for it with `ls {typable(above)}`")
-    if not folder.is_dir():
-        raise InputError(
-            f"{show(folder)} is a file, not a folder: name the folder that the images are in, or tar shards"
-        )
-    if not os.access(folder, os.R_OK | os.X_OK):
-        raise InputError(f"the folder {show(folder)} can't be read: try `ls -ld {typable(folder)}`")
-    return Tree(folder)
+def _hint(source: Source, index: Index) -> str:
+    return source.hint(index.rejected_rows["path_bytes"].to_pylist())
 
 
-def refuse_none(data: Data, images: Images, written: Path | None = None) -> None:
-    """Say why there is nothing to use; `written` is the table that lists every file with its reason, where there is one."""
+def refuse_none(data: Data, images: Images, rejected_table: Path | None = None) -> None:
+    """Raise InputError where there are no images, and DataError where none can be used.
+
+    `rejected_table` is the table of rejected files that was written, if there is one; the message names it.
+    """
     index = images.index
     if not index.found:
         raise InputError(
-            f"no images found in {said(data)}; looked for {', '.join(FORMATS)} files by their content, in all folders "
+            f"no images found in {printable_data(data)}; looked for {', '.join(FORMATS)} files by their content, in all folders "
             "below it. Check the folder, and include= and exclude= if you gave them"
         )
     if not index.used:
         raise DataError(
-            f"no image in {said(data)} can be used: {index.summary}. Such as {few(sample(index, NAMED), '; ')}. "
-            f"{_all_of_them(data, written)}{_hint(images)}"
+            f"no image in {printable_data(data)} can be used: {index.summary}. For example {few(sample_rejected(index, MAX_NAMED), '; ')}. "
+            f"{_where_all_are_listed(data, rejected_table)}{_hint(images.source, index)}"
         )
 
 
-def _all_of_them(data: Data, written: Path | None) -> str:
-    """Say which table has each with its reason, or what to type for one."""
-    if written is not None:
-        return f"{show(written)} has each with its reason"
-    names = listed(data)
-    words = " ".join(typable(path) for path in names) if len(names) <= NAMED else "DATA"
-    return f"`divcon look {words} rejected=FILE.csv` writes down each with its reason"
-
-
-def _hint(images: Images) -> str:
-    """What to type for tars that lie in a folder: what is in them is not looked at unasked."""
-    if not isinstance(images.source, Tree):
-        return ""
-    names = images.index.table["source"]
-    tars = [Path(os.fsdecode(name)) for name in names.filter(pc.ends_with(names, ".tar")).to_pylist()]
-    if not tars:
-        return ""
-    folder = tars[0].parent
-    here = sum(tar.parent == folder for tar in tars)
-    shards = (
-        f"{here:,} tar shard{'' if here == 1 else 's'} there is read when {'it is' if here == 1 else 'they are'} named"
-    )
-    others = f" (and {len(tars) - here:,} in other folders)" if here < len(tars) else ""
-    return f"; what is in {shards}, as in {typable(images.source.root / folder / '*.tar')}{others}"
+def _where_all_are_listed(data: Data, rejected_table: Path | None) -> str:
+    if rejected_table is not None:
+        return f"{printable(rejected_table)} lists each rejected file with its reason"
+    paths = as_paths(data)
+    words = " ".join(shell_quoted(path) for path in paths) if len(paths) <= MAX_NAMED else "DATA"
+    return f"`divcon look {words} rejected=FILE.csv` lists each rejected file with its reason"

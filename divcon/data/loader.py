@@ -1,4 +1,4 @@
-"""The views of each step's batch: a pure function of the step, made in threads."""
+"""The views of the batch of each step: a pure function of the step, made in threads."""
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,71 +8,82 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
 
-from ..log import say
-from .order import Order
-from .pixels import Pixels
-from .views import View, views_of
+from ..log import info
+from .pixels.pixels import Pixels
+from .sampler import Sampler
+from .views.render import views_of
+from .views.view import View
 
-SLOW = 5.0  # seconds: no batch takes so long, but for compiling
+SLOW = 5.0  # seconds: a batch takes longer only if its kernel is compiled
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A batch before it meets the model: for each view its pixels, and the images' positions."""
+class ViewBatch:
+    """A batch on the CPU: the pixels of each view, and the positions of the images."""
 
     views: list[UInt8[np.ndarray, "b size size 3"]]
     positions: Int64[np.ndarray, "b"]
 
 
 class Loader:
-    """`ahead` makes the next batch in the background: right beside a GPU, wrong where model and views share cores."""
+    """Makes the view batches of a training.
+
+    `ahead` makes the next batch in the background: good with a GPU, bad where the model and the views share cores."""
 
     def __init__(
-        self, pixels: Pixels, order: Order, views: tuple[View, ...], *,
-        seed: int, readers: int, rank: int = 0, world: int = 1, ahead: bool = False,
-    ):  # fmt: skip
-        self.pixels, self.order, self.views, self.seed, self.readers = pixels, order, views, seed, readers
+        self,
+        pixels: Pixels,
+        sampler: Sampler,
+        views: tuple[View, ...],
+        *,
+        seed: int,
+        workers: int,
+        rank: int = 0,
+        world: int = 1,
+        ahead: bool = False,
+    ):
+        self.pixels, self.sampler, self.views, self.seed, self.workers = pixels, sampler, views, seed, workers
         self.rank, self.world = rank, world
-        self.waited = 0.0  # seconds, views included, that the model waited for its batches
+        self.waited = 0.0  # seconds that the model waited for its batches; making the views counts
         self._background = ThreadPoolExecutor(1) if ahead else None
-        self._next: tuple[int, Future[Shown]] | None = None
-        self._instead: NDArray[np.int64] | None = None
+        self._next: tuple[int, Future[ViewBatch]] | None = None
+        self._indices: NDArray[np.int64] | None = None
 
-    def show(self, instead: NDArray[np.int64] | None) -> None:
-        """From now on show these images, each in the place of one of the collection; None: each in its own."""
-        if instead is not None or self._instead is not None:
-            self._instead, self._next = instead, None  # a batch begun in the background may show the wrong ones
+    def resample(self, indices: NDArray[np.int64] | None) -> None:
+        """Use image `indices[i]` in the place of image i from now on; None uses each image in its own place."""
+        if indices is not None or self._indices is not None:
+            self._indices, self._next = indices, None  # a batch begun in the background may have the wrong images
 
-    def batch(self, step: int) -> Shown:
+    def batch(self, step: int) -> ViewBatch:
         begin = time.perf_counter()
-        shown = self._begun(step) if self._background else self._make(step)
+        batch = self._make_ahead(step) if self._background else self._make(step)
         self.waited += time.perf_counter() - begin
-        return shown
+        return batch
 
-    def prepare(self, step: int) -> None:
-        """Make a batch before any clock runs: on a new machine its kernels are compiled with it."""
+    def warm_up(self, step: int) -> None:
+        """Make a batch before the time is measured: on a new machine the kernel is compiled for it."""
         begin = time.perf_counter()
         self._make(step)
         spent = time.perf_counter() - begin
         if spent > SLOW:
-            say(f"views: {spent:.0f} s for the first batch; the kernels that were compiled for it are kept")
+            info(f"views: {spent:.0f} s for the first batch: its kernel was compiled, and later runs use it again")
 
-    def _begun(self, step: int) -> Shown:
-        """The batch that was begun a step ago; and the next one is begun."""
+    def _make_ahead(self, step: int) -> ViewBatch:
+        """Return the batch that was begun a step ago, and begin the next one."""
         assert self._background is not None
         if self._next is None or self._next[0] != step:
             self._next = step, self._background.submit(self._make, step)
-        shown = self._next[1]
+        batch = self._next[1]
         self._next = step + 1, self._background.submit(self._make, step + 1)
-        return shown.result()
+        return batch.result()
 
-    def _make(self, step: int) -> Shown:
-        places, epochs = self.order.batch(step, self.rank, self.world)
-        positions = places if self._instead is None else self._instead[places]
-        pictures, rows = self.pixels.at(positions)
-        sights = epochs * self.order.n_images + places  # each showing has numbers of its own
+    def _make(self, step: int) -> ViewBatch:
+        places, epochs = self.sampler.batch(step, self.rank, self.world)
+        positions = places if self._indices is None else self._indices[places]
+        packed, rows = self.pixels.read(positions)
+        samples = epochs * self.sampler.n_images + places  # random numbers differ from epoch to epoch
         views = [
-            views_of(view, pictures, rows, (self.seed, "view", i), sights, self.readers)
+            views_of(view, packed, rows, (self.seed, "view", i), samples, self.workers)
             for i, view in enumerate(self.views)
         ]
-        return Shown(views, positions)
+        return ViewBatch(views, positions)

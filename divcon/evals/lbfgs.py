@@ -1,4 +1,4 @@
-"""L-BFGS for smooth convex functions, from a first guess at the inverse of the curvature."""
+"""The step of L-BFGS for smooth convex functions, from an initial estimate of the inverse Hessian."""
 
 from collections import deque
 from collections.abc import Callable
@@ -11,30 +11,29 @@ Point = Float64[Tensor, "..."]
 HISTORY = 20
 
 
-class Curvature:
-    """What the last steps told about the second derivative, on top of a first guess at its inverse."""
+class InverseHessian:
+    """An estimate of the inverse Hessian: `initial`, corrected by the last HISTORY steps."""
 
-    def __init__(self, guess: Callable[[Point], Point]) -> None:
-        self.guess, self.scale = guess, 1.0
-        self.pairs: deque[tuple[Point, Point, float]] = deque(maxlen=HISTORY)
+    def __init__(self, initial: Callable[[Point], Point]) -> None:
+        self.initial, self.scale = initial, 1.0
+        self.history: deque[tuple[Point, Point, float]] = deque(maxlen=HISTORY)
 
-    def learn(self, step: Point, change: Point) -> None:
-        """The gradient changed by so much along a step."""
-        bend = dot(step, change)
-        if bend > 0:
-            self.pairs.append((step, change, bend))
-            self.scale = bend / dot(change, self.guess(change))
+    def update(self, step: Point, change: Point) -> None:
+        """Record the change of the gradient along a step; one with no positive curvature is ignored."""
+        curvature = dot(step, change)
+        if curvature > 0:
+            self.history.append((step, change, curvature))
+            self.scale = curvature / dot(change, self.initial(change))
 
-    def newton(self, gradient: Point) -> Point:
-        """The step to where the gradient would be 0, if all was as it is thought to be: the two loops of Nocedal and
-        Wright, algorithm 7.4."""
-        q, taken = -gradient, []
-        for step, change, bend in reversed(self.pairs):
-            taken.append(dot(step, q) / bend)
-            q = q - taken[-1] * change
-        r = self.scale * self.guess(q)
-        for (step, change, bend), alpha in zip(self.pairs, reversed(taken)):
-            r = r + (alpha - dot(change, r) / bend) * step
+    def newton_step(self, gradient: Point) -> Point:
+        """Return -H gradient, by the two loops of Nocedal and Wright, algorithm 7.4."""
+        q, alphas = -gradient, []
+        for step, change, curvature in reversed(self.history):
+            alphas.append(dot(step, q) / curvature)
+            q = q - alphas[-1] * change
+        r = self.scale * self.initial(q)
+        for (step, change, curvature), alpha in zip(self.history, reversed(alphas)):
+            r = r + (alpha - dot(change, r) / curvature) * step
         return r
 
 

@@ -1,9 +1,10 @@
-"""Shares of test images that were told right: of all, of each class, and the mean over classes."""
+"""The scores of a model on test images: accuracy, balanced accuracy, and accuracy by class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NotRequired, TypedDict
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from numpy.typing import NDArray
@@ -11,36 +12,76 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..machine import Precision
-from .knn import winners
+from .knn import predict_knn
 from .linear import linear
 
-KS = (20, 200)
+KS = (20, 200)  # neighbors
+
+
+class KnnScores(TypedDict):
+    """Shares of the test images, in 0..1, with the right class by nearest neighbors.
+
+    `k20` and `k200` are of 20 and of 200 neighbors; `top1`, `balanced` (the mean over classes) and `per_class` of 20.
+    """
+
+    k20: float
+    k200: float
+    top1: float
+    balanced: float
+    per_class: dict[str, float | None]
+
+
+class LinearScores(TypedDict):
+    """Shares of the test images, in 0..1, with the right class by a linear classifier with this `penalty`.
+
+    If the images are too few, all of these are None and `reason` says why.
+    """
+
+    top1: float | None
+    balanced: float | None
+    per_class: dict[str, float | None] | None
+    penalty: float | None
+    reason: NotRequired[str]
+
+
+class Scores(TypedDict):
+    """The scores of each task."""
+
+    knn: NotRequired[KnnScores]
+    linear: NotRequired[LinearScores]
 
 
 @dataclass(frozen=True)
-class Shares:
-    """Of all test images; of each class, None where it has none; and the mean over the classes that have some."""
+class Accuracy:
+    """Shares (0..1) of correct predictions.
+
+    `top1` is that of all test images; `per_class` has one for each class, None if it has no test image; `balanced` is
+    the mean over the classes with test images.
+    """
 
     top1: float
     balanced: float
     per_class: list[float | None]
 
     @classmethod
-    def of(cls, told: Int64[Tensor, " m"], truth: Int64[Tensor, " m"], classes: int) -> "Shares":
-        right, sizes = (
-            torch.bincount(which, minlength=classes).tolist() for which in (truth[told == truth].cpu(), truth.cpu())
+    def of(cls, predicted: Int64[Tensor, " m"], labels: Int64[Tensor, " m"], classes: int) -> "Accuracy":
+        """Return the accuracy of predicted labels, for labels in 0 .. classes - 1."""
+        hits, sizes = (
+            torch.bincount(counted.cpu(), minlength=classes).tolist()
+            for counted in (labels[predicted == labels], labels)
         )
-        per_class = [hits / size if size else None for hits, size in zip(right, sizes, strict=True)]
+        per_class = [hit / size if size else None for hit, size in zip(hits, sizes, strict=True)]
         tested = [share for share in per_class if share is not None]
-        return cls(sum(right) / sum(sizes), sum(tested) / len(tested), per_class)
+        return cls(sum(hits) / sum(sizes), sum(tested) / len(tested), per_class)
 
-    def account(self, names: Sequence[str]) -> dict[str, Any]:
-        return {"top1": self.top1, "balanced": self.balanced, "per_class": dict(zip(names, self.per_class))}
+    def by_name(self, names: Sequence[str]) -> dict[str, float | None]:
+        """Return the shares of the classes by their names."""
+        return dict(zip(names, self.per_class))
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Frozen features and labels, to learn from and to test on; `names` are those of the classes."""
+    """Frozen features [n, d] and labels [n] to train on and to test on, with the names of the classes."""
 
     train_x: Float[Tensor, "n d"]
     train_y: Int64[Tensor, " n"]
@@ -50,31 +91,51 @@ class Probe:
 
     @classmethod
     def of(
-        cls, x: Tensor, y: NDArray[Any], train: NDArray[Any], test: NDArray[Any], names: Sequence[str]
-    ) -> "Probe":  # fmt: skip
+        cls,
+        x: Float[Tensor, "n d"],
+        y: NDArray[np.int64],
+        train: NDArray[np.int64],
+        test: NDArray[np.int64],
+        names: Sequence[str],
+    ) -> "Probe":
+        """Return the probe for features and labels that are split by positions."""
         return cls(x[train], torch.from_numpy(y[train]), x[test], torch.from_numpy(y[test]), names)
 
-    def knn(self, precision: Precision) -> dict[str, Any]:
-        """By 20 and 200 neighbours; the shares are those by 20."""
-        told = winners(self.train_x, self.train_y, self.test_x, ks=KS, precision=precision)
-        shares = {k: Shares.of(told[k], self.test_y, len(self.names)) for k in KS}
-        return {"k20": shares[20].top1, "k200": shares[200].top1, **shares[20].account(self.names)}
+    def knn(self, precision: Precision) -> KnnScores:
+        """Return the scores of 20 nearest neighbors, and the accuracies of 20 (`k20`) and of 200 (`k200`)."""
+        predicted = predict_knn(self.train_x, self.train_y, self.test_x, ks=KS, precision=precision)
+        k20, k200 = (Accuracy.of(predicted[k], self.test_y, len(self.names)) for k in KS)
+        return {
+            "k20": k20.top1,
+            "k200": k200.top1,
+            "top1": k20.top1,
+            "balanced": k20.balanced,
+            "per_class": k20.by_name(self.names),
+        }
 
-    def linear(self, seed: int, precision: Precision) -> dict[str, Any]:
-        """By a linear classifier."""
+    def linear(self, seed: int, precision: Precision) -> LinearScores:
+        """Return the scores of a linear classifier, and its penalty. Raises DataError if there are too few images."""
         score = linear(self.train_x, self.train_y, self.test_x, self.test_y, seed=seed, precision=precision)
-        shares = Shares.of(score.told, self.test_y, len(self.names))
-        return {**shares.account(self.names), "penalty": score.penalty}
+        accuracy = Accuracy.of(score.predictions, self.test_y, len(self.names))
+        return {
+            "top1": accuracy.top1,
+            "balanced": accuracy.balanced,
+            "per_class": accuracy.by_name(self.names),
+            "penalty": score.penalty,
+        }
 
-    def scores(self, tasks: Sequence[str], seed: int, precision: Precision) -> dict[str, Any]:
-        """For each task its scores. Where the images are too few for a linear classifier, kNN has its own all the same."""
-        found = {"knn": self.knn(precision)} if "knn" in tasks else {}
+    def scores(self, tasks: Sequence[str], seed: int, precision: Precision) -> Scores:
+        """Return the scores of each task, "knn" or "linear".
+
+        If a linear classifier has too few images, its scores are None with a reason, unless it is the only task.
+        """
+        scores: Scores = {"knn": self.knn(precision)} if "knn" in tasks else {}
         if "linear" in tasks:
             try:
-                found["linear"] = self.linear(seed, precision)
+                scores["linear"] = self.linear(seed, precision)
             except DataError as error:
-                if not found:
+                if not scores:
                     raise
-                nothing = dict.fromkeys(("top1", "balanced", "per_class", "penalty"))
-                found["linear"] = {**nothing, "reason": str(error)}
-        return found
+                reason = str(error)
+                scores["linear"] = LinearScores(top1=None, balanced=None, per_class=None, penalty=None, reason=reason)
+        return scores

@@ -1,19 +1,23 @@
-"""A train / test split where none was given."""
+"""The split of labeled images into training and test images."""
 
 import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
-from ..data.labelled import Labelled
-from ..data.layout import listed
+from ..data.labeled.labeled import Labeled
+from ..data.labeled.layout_errors import enumerated_names
 from ..errors import DataError
 from ..rng import uniforms
 
 
-def split(
-    data: Labelled, seed: int
-) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"], list[int]]:  # fmt: skip
-    """Positions to train and to test on, and the classes left out: the folder's own split, or a stratified 70/30."""
+def train_test_split(
+    data: Labeled, seed: int
+) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"], list[int]]:
+    """Return the positions of the training and of the test images, and the classes that are left out.
+
+    The split is the folder's own, or else stratified, 70/30, by the seed. Raises DataError if fewer than two classes can
+    be learned, or no image is left to test on.
+    """
     if data.train is not None and data.test is not None:
         train, test, dropped = data.train, data.test, list[int]()
     else:
@@ -21,35 +25,39 @@ def split(
     if len(np.unique(data.labels[train])) < 2 or not len(test):
         raise DataError(
             f"there are {len(train):,} images to train on and {len(test):,} to test on: at least two classes with two images each "
-            f"are needed{_where(data)}"
+            f"are needed{_folders(data)}"
         )
     return train, test, dropped
 
 
-def _where(data: Labelled) -> str:
+def _folders(data: Labeled) -> str:
     layout = data.layout
-    return f" (below {listed(layout.train)} and below {listed(layout.test)})" if layout.train else ""
+    return (
+        f" (below {enumerated_names(layout.train)} and below {enumerated_names(layout.test)})" if layout.train else ""
+    )
 
 
 def stratified(
     labels: NDArray[np.integer], fraction: float = 0.7, seed: int = 0
 ) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"], list[int]]:
-    """Rising positions to train on and to test on, and the classes left out because they have only one image.
+    """Return rising positions to train on and to test on, and the classes left out because they have only one image.
 
-    Each class gives `fraction` of its images to train on, rounded, and at least one image to either side.
+    Each class gives `fraction` of its images, rounded, to the training part, and at least one image to either part.
     """
-    classes, which, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    rank = _rank_in_class(which, sizes, seed)
-    wanted = np.clip(np.floor(fraction * sizes + 0.5), 1, sizes - 1)[which]
-    kept = (sizes > 1)[which]
-    train, test = np.flatnonzero(kept & (rank < wanted)), np.flatnonzero(kept & (rank >= wanted))
-    return train, test, [int(one) for one in classes[sizes == 1]]
+    classes, class_index, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    position = _shuffled_position_in_class(class_index, sizes, seed)
+    train_size = np.clip(np.floor(fraction * sizes + 0.5), 1, sizes - 1)[class_index]
+    is_used = (sizes > 1)[class_index]
+    train, test = np.flatnonzero(is_used & (position < train_size)), np.flatnonzero(is_used & (position >= train_size))
+    return train, test, [int(label) for label in classes[sizes == 1]]
 
 
-def _rank_in_class(which: NDArray[np.integer], sizes: NDArray[np.integer], seed: int) -> NDArray[np.int64]:
-    """Each image's place in its class, when every class is shuffled."""
-    positions = np.arange(len(which))
-    order = np.lexsort((uniforms(("split", seed), positions, 1)[:, 0], which))
-    rank = np.empty(len(which), np.int64)
-    rank[order] = positions - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return rank
+def _shuffled_position_in_class(
+    class_index: NDArray[np.integer], sizes: NDArray[np.integer], seed: int
+) -> NDArray[np.int64]:
+    """Return the position of each image among the images of its class, after every class is shuffled."""
+    images = np.arange(len(class_index))
+    order = np.lexsort((uniforms(("split", seed), images, 1)[:, 0], class_index))
+    position = np.empty(len(class_index), np.int64)
+    position[order] = images - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return position

@@ -1,18 +1,18 @@
-"""Learn to tell given labels apart: the upper line of every table, and the second half of ClusterFit
+"""Supervised classification: the upper line of every table, and the second half of ClusterFit
 (https://arxiv.org/abs/1912.03330)."""
 
 import torch.nn.functional as F
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from ..clustering.labellings import entropy
-from ..data.views import View
-from ..method import At, Batch, Method, Outcome
+from ..clustering.labelings import entropy
+from ..data.views.view import View
 from ..nets.net import Net, width
+from .contract import Batch, Method, Outcome, Step
 
 
 class Classify(Method):
-    """`labels` holds a class for each image of the collection."""
+    """Cross-entropy of a linear classifier. `labels` has a class for each image of the collection."""
 
     about = "predict a given label for each image: supervised learning"
     labels: Tensor
@@ -28,10 +28,10 @@ class Classify(Method):
     def views(self, pair: tuple[View, View]) -> tuple[View, ...]:
         return pair[:1]
 
-    def forward(self, batch: Batch, at: At) -> Outcome:
-        pool = self.net(batch.views[0])
-        logits = self.classifier(pool).float()
-        truth = self.labels[batch.index]
-        right = (logits.argmax(1) == truth).float().mean()
-        loss = F.cross_entropy(logits, truth, label_smoothing=self.smoothing)
-        return Outcome(loss, {"accuracy": right.detach()}, seen=pool.detach(), chance=self.chance)
+    def forward(self, batch: Batch, at: Step) -> Outcome:
+        features = self.net(batch.views[0])
+        logits = self.classifier(features).float()
+        targets = self.labels[batch.index]
+        accuracy = (logits.argmax(1) == targets).float().mean()
+        loss = F.cross_entropy(logits, targets, label_smoothing=self.smoothing)
+        return Outcome(loss, {"accuracy": accuracy.detach()}, features=features.detach(), chance=self.chance)

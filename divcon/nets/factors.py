@@ -1,16 +1,16 @@
-"""An image as amounts of non-negative parts: the code of non-negative matrix factorisation, as an encoder."""
+"""An encoder whose features are the code of a non-negative matrix factorization: amounts of non-negative components."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-TINY = torch.finfo(torch.float32).eps
+EPSILON = torch.finfo(torch.float32).eps  # instead of 0 as a divisor, as in scikit-learn
 
 
 class Factors(nn.Module):
-    """Images of pixels in 0..1 -> how much of each component they hold; the components are not trained by gradients.
+    """Encodes images with pixels in 0..1 by the amount of each component. Gradients do not train the components.
 
-    The amounts come from a fixed number of multiplicative updates for the squared error (Lee and Seung, "Algorithms for
+    A fixed number of multiplicative updates for the squared error finds the amounts (Lee and Seung, "Algorithms for
     non-negative matrix factorization", 2001, equation 4).
     """
 
@@ -26,13 +26,16 @@ class Factors(nn.Module):
             return self.amounts(images.float().clamp(min=0).flatten(1))
 
     def amounts(self, x: Float[Tensor, "b pixels"]) -> Float[Tensor, "b k"]:
-        """W >= 0 with W H near x, by W <- W * (x H') / (W H H'). The first update forgets where it began."""
-        wanted, shared = x @ self.components.T, self.components @ self.components.T
-        w = torch.ones_like(wanted)
+        """Return W >= 0 with W H near x, by the updates W <- W * (x H') / (W H H'), where H are the components.
+
+        W begins with ones; the first update cancels their scale.
+        """
+        numerator, gram = x @ self.components.T, self.components @ self.components.T
+        w = torch.ones_like(numerator)
         for _ in range(self.updates):
-            had = w @ shared
-            w = w * (wanted / torch.where(had == 0, TINY, had))
+            denominator = w @ gram
+            w = w * (numerator / torch.where(denominator == 0, EPSILON, denominator))
         return w
 
-    def put_together(self, amounts: Float[Tensor, "b k"]) -> Float[Tensor, "b pixels"]:
+    def reconstruct(self, amounts: Float[Tensor, "b k"]) -> Float[Tensor, "b pixels"]:
         return amounts @ self.components

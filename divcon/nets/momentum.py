@@ -1,4 +1,4 @@
-"""A slow copy of a network, as target or as teacher."""
+"""A momentum network: the exponential moving average of a network."""
 
 import copy
 import math
@@ -11,9 +11,9 @@ from .net import Net
 
 
 class Momentum(nn.Module):
-    """Starts as a copy of the network, then an exponential moving average of its weights.
+    """The exponential moving average of a network's weights, which begins as a copy of the network.
 
-    Its batch norms keep statistics of their own forward passes, in train mode, as BYOL's do; buffers are not averaged.
+    Its batch norms keep the statistics of their own forward passes in train mode, as BYOL's do. Buffers are not averaged.
     """
 
     def __init__(self, net: Net):
@@ -27,17 +27,23 @@ class Momentum(nn.Module):
 
     @torch.no_grad()
     def follow(self, net: nn.Module, momentum: float) -> None:
-        """target <- momentum * target + (1 - momentum) * net."""
+        """Update the weights: weight <- momentum * weight + (1 - momentum) * the net's weight."""
         torch._foreach_lerp_(list(self.net.parameters()), list(net.parameters()), 1 - momentum)
 
 
-def start_for(steps: int) -> float:
-    """Where momentum starts for a training of so many steps, if not told: what is left of the random network in the
-    target at the end is e^-8, between the 0.996 of BYOL's longest training and 0.9."""
+def initial_momentum(steps: int) -> float:
+    """Return the momentum at the first step of a training of so many steps.
+
+    It is chosen so that a share of e^-8 of the random network is left at the end, between 0.9 and the 0.996 of BYOL's
+    longest training.
+    """
     return 1 - min(0.1, max(0.004, 16 / max(steps, 1)))
 
 
 def momentum_at(start: float | None, step: int, steps: int) -> float:
-    """From `start` to 1 by a cosine over this training's own steps (DnC appendix E, equation 3)."""
-    first = start_for(steps) if start is None else start
+    """Return the momentum at a step: from `start`, by a cosine, to 1 at the end (DnC appendix E, equation 3).
+
+    With `start=None` it begins at `initial_momentum(steps)`.
+    """
+    first = initial_momentum(steps) if start is None else start
     return 1 - (1 - first) * (math.cos(math.pi * step / steps) + 1) / 2

@@ -1,29 +1,27 @@
-"""The one way in which pictures are shown to a network, in words: encoder.json has it."""
+"""The preprocessing of images before a network, the same for all networks; encoder.json records it."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from ..artifacts import show
 from ..errors import DamagedError
+from ..files.text import printable
 
-SHORT_SIDE = 2  # times the size of a view: larger pictures are shrunk to about that before they are cropped
+SHORT_SIDE = 2  # times the size of a view: larger images are shrunk to about this short side before they are cropped
 
-PREPROCESSING: dict[str, Any] = {
-    "exif": "applied",  # turned upright
-    "ground": "white_or_black",  # of what lets something through: by what is in the picture
+PREPROCESSING: dict[str, str | float] = {
+    "exif": "applied",  # the image is turned upright
+    "ground": "white_or_black",  # behind transparent pixels, chosen by the image's content
     "short_side": SHORT_SIDE,
-    "center": 0.875,  # of the short side, the square in the middle, is resampled to size x size
+    "center": 0.875,  # side of the center crop, as a share of the short side; it is resampled to size x size
     "resampling": "bicubic_antialiased",
 }
 
 
-def check_preprocessing(found: Any, file: Path) -> None:
-    """DamagedError, if a network wants to be shown pictures in a way that is not ours: what it saw of them would mean little."""
-    if not isinstance(found, dict):
-        raise DamagedError(f"{show(file)} is damaged: preprocess is not an object; put back a copy")
+def check_preprocessing(found: Mapping[str, object], file: Path) -> None:
+    """Raise DamagedError if a network was trained with another preprocessing: its features would mean little."""
     for name in sorted({*found, *PREPROCESSING}):
         if found.get(name) != PREPROCESSING.get(name):
             raise DamagedError(
-                f"{show(file)}: preprocess.{show(name)} is {show(repr(found.get(name)))}, and this divcon shows pictures with "
-                f"{PREPROCESSING.get(name)!r}; use the version of divcon that wrote it"
+                f"{printable(file)}: preprocess.{printable(name)} is {printable(repr(found.get(name)))}, and this version of divcon "
+                f"uses {PREPROCESSING.get(name)!r}; use the version of divcon that wrote the file"
             )

@@ -1,4 +1,4 @@
-"""A ResNet-10 that two CPU cores can train: one basic block a stage (https://arxiv.org/abs/1512.03385)."""
+"""A ResNet-10 that two CPU cores can train: one basic block per stage (https://arxiv.org/abs/1512.03385)."""
 
 import itertools
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions around a shortcut."""
+    """A basic block: two 3x3 convolutions and a shortcut."""
 
     def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__()
@@ -24,12 +24,16 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = self.bn2(self.conv2(y))
-        y += self.downsample(x)  # in place: no batch norm looks at its own output again
+        y += self.downsample(x)  # in place, because batch norm needs no output for its gradient
         return F.relu(y, inplace=True)
 
 
 class SlimResNet(nn.Module):
-    """Stages of width, 2, 4 and 8 times width; a 3x3 stem, followed by pooling when images are large."""
+    """Encodes images [B, channels, H, W] as features [B, 8 * width].
+
+    A 3x3 stem comes before stages of 1, 2, 4 and 8 times `width` channels. The stem of large images also shrinks them
+    to a quarter.
+    """
 
     def __init__(self, width: int = 16, *, small_stem: bool = True, channels: int = 3):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A trained network as a target for another."""
+"""A trained network whose features are the targets of another network."""
 
 import math
 
@@ -6,35 +6,39 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .net import Net, Place, width
+from .net import Layer, Net, width
 
 
 class Teacher(nn.Module):
-    """What a frozen net sees at a place. The projection ends with batch norm as it is (DnC section 3.3); to another place
-    the same is done here: each feature minus its `mean`, over its `spread`, as the net usually sees them, where the spread
-    is such that what it sees is of length 1 in the mean (of squares), as normalised projections are."""
+    """Gives the normalized features of a frozen net at a layer.
+
+    A projection ends with batch norm and needs no more (DnC section 3.3). The features of other layers are normalized
+    here by their `mean` and `spread`, which come from `sample`, features of the images that the teacher will see.
+    Normalized features have a mean square length of 1, like normalized projections.
+    """
 
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, net: Net, place: Place = "projection", usual: Float[Tensor, "n d"] | None = None):
+    def __init__(self, net: Net, layer: Layer = "projection", sample: Float[Tensor, "n d"] | None = None):
         super().__init__()
-        self.net, self.place = net.requires_grad_(False).eval(), place
-        self.dim = int(net.shape["dim"]) if place == "projection" else width(net.encoder)
-        assert (usual is None) == (place == "projection"), "a projection is normalised already; a pool by what is usual"
-        features = torch.zeros(1, self.dim) if usual is None else usual
+        self.net, self.layer = net.requires_grad_(False).eval(), layer
+        self.dim = net.projector_spec.dim if layer == "projection" else width(net.encoder)
+        assert (sample is None) == (layer == "projection"), "a sample is needed for layers without batch norm, only"
+        features = torch.zeros(1, self.dim) if sample is None else sample
         self.register_buffer("mean", features.mean(0))
-        self.register_buffer("spread", torch.ones(self.dim) if usual is None else _spread(features))
+        self.register_buffer("spread", torch.ones(self.dim) if sample is None else _spread(features))
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         with torch.no_grad():
-            return self.standardised(self.net(images, self.place))
+            return self.normalize(self.net(images, self.layer))
 
-    def standardised(self, seen: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-        return (seen - self.mean) / self.spread
+    def normalize(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """Return raw features of the net, normalized."""
+        return (features - self.mean) / self.spread
 
 
 def _spread(features: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:
-    """Each feature's standard deviation times the root of their number; one that hardly moves is not blown up."""
-    spread = features.std(0)
-    return spread.clamp(min=1e-3 * float(spread.max()) + 1e-12) * math.sqrt(features.shape[1])
+    """Return each feature's standard deviation times the root of d. A nearly constant feature is not amplified."""
+    std = features.std(0)
+    return std.clamp(min=1e-3 * float(std.max()) + 1e-12) * math.sqrt(features.shape[1])

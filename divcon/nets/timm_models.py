@@ -1,39 +1,43 @@
-"""Networks of timm's by name, built for the size of the images that they will be shown."""
+"""Networks of timm by name, built for the size of their images."""
 
 import difflib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..artifacts import show
 from ..errors import InputError, UsageError
-from ..log import warn
+from ..files.text import printable
+from ..log import warning
 
-READING = ("pretrained", "checkpoint", "cache_dir", "num_classes", "hf_")  # beginnings of what timm.create_model takes
-USUAL = 224  # pixels
-SHOWN = 3  # names in a message
-LETTERS = 300  # of what timm says
+FILE_OPTIONS = ("pretrained", "checkpoint", "cache_dir", "num_classes", "hf_")  # prefixes of options that read files
+DEFAULT_SIZE = 224  # pixels
+SUGGESTIONS = 3  # names in an error message, at most
+MESSAGE_LENGTH = 300  # characters of timm's own error message
 
 
-def check_name(name: str, ours: list[str]) -> None:
-    """UsageError, unless timm has a network of this name. Behind a dot may stand which of its weights are meant."""
+def check_name(name: str, ours: Sequence[str]) -> None:
+    """Raise UsageError unless timm has a network of this name, with the weights that are named behind a dot, if any.
+
+    `ours` are the names of the encoders that are not timm's, for the suggestions in the message.
+    """
     import timm
 
     network, dot, weights = name.partition(".")
     known = [*ours, *timm.list_models()]
     if network not in known:
-        near = difflib.get_close_matches(network, known, SHOWN)
+        near = difflib.get_close_matches(network, known, SUGGESTIONS)
         hint = f"did you mean {', '.join(near)}?" if near else "`divcon encoders` lists them"
         raise UsageError(f"encoder={name}: there is no such encoder; {hint}")
     if dot and name not in timm.list_pretrained(f"{network}.*"):
-        there = [known.partition(".")[2] for known in timm.list_pretrained(f"{network}.*")]
-        named = f"among its weights are {', '.join(there[:SHOWN])}" if there else "timm has no weights of it"
-        raise UsageError(f"encoder={name}: {network} has no weights {weights!r}; {named}")
+        tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{network}.*")]
+        hint = f"among its weights are {', '.join(tags[:SUGGESTIONS])}" if tags else "timm has no weights of it"
+        raise UsageError(f"encoder={name}: {network} has no weights {weights!r}; {hint}")
 
 
 def check_weights(name: str, init: str) -> None:
-    """UsageError, if weights of timm's are named and not asked for, or asked for and not there."""
+    """Raise UsageError if timm's weights are named but not asked for by `init`, or asked for and missing."""
     import timm
 
     network, dot, _ = name.partition(".")
@@ -46,67 +50,74 @@ def check_weights(name: str, init: str) -> None:
         raise UsageError(f"init=timm: timm has no trained weights of {name}; init=random begins without them")
 
 
-def check_options(options: dict[str, Any]) -> None:
-    """Refuse options that make timm read files or fetch URLs: an encoder may come from a stranger."""
-    reading = [option for option in options if option.startswith(READING)]
-    if reading:
-        raise UsageError(f"encoder.options: {show(reading[0])} is not one to set; weights are asked for by init=")
+def check_options(options: Mapping[str, object]) -> None:
+    """Raise UsageError for an option that makes timm read files or fetch URLs: an encoder may come from a stranger."""
+    refused = [option for option in options if option.startswith(FILE_OPTIONS)]
+    if refused:
+        raise UsageError(f"encoder.options: {printable(refused[0])} can't be set; init= asks for weights")
 
 
-def created(name: str, options: dict[str, Any], *, size: int, channels: int, pretrained: bool) -> nn.Module:
-    """The network without its classifier. One that is made for a single size, as most with windows or learned positions are,
-    is made for this size; and so that it takes other sizes too, where its family can."""
+def create(name: str, options: Mapping[str, object], size: int, channels: int, *, pretrained: bool) -> nn.Module:
+    """Return the network without its classifier, for images [B, channels, size, size].
+
+    A network of a fixed image size (as most with windows or learned positions) is built for `size`, and for other sizes
+    too if its family can.
+    """
+    *optional, last = _size_options(name, size)
+    common = {"pretrained": pretrained, "num_classes": 0, "in_chans": channels}
+    state = torch.get_rng_state()
+    for size_options in optional:
+        try:
+            return _create(name, {**common, **size_options, **options})
+        except TypeError as error:
+            if not any(option in str(error) for option in size_options):
+                raise
+            torch.set_rng_state(state)
+    return _create(name, {**common, **last, **options})
+
+
+def _create(name: str, options: Mapping[str, object]) -> nn.Module:
     import timm
 
-    *ways, last = _ways(name, size)
-    given: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0, "in_chans": channels}
-    begin = torch.get_rng_state()
-    for way in ways:
-        try:
-            return _counted(timm.create_model(name, **{**given, **way, **options}))
-        except TypeError as error:
-            if not any(option in str(error) for option in way):
-                raise
-            torch.set_rng_state(begin)
-    return _counted(timm.create_model(name, **{**given, **last, **options}))
+    untyped: dict[str, Any] = dict(options)
+    encoder = timm.create_model(name, **untyped)
+    # num_features of VGG and others counts the features before a last layer; the output has head_hidden_size
+    encoder.num_features = getattr(encoder, "head_hidden_size", encoder.num_features)
+    return encoder
 
 
-def _ways(name: str, size: int) -> list[dict[str, Any]]:
-    """What to say to timm about the size, the most first."""
+def _size_options(name: str, size: int) -> list[dict[str, object]]:
+    """Return the options to try for the size, the best first; every network takes the last ones."""
     from timm.models import get_pretrained_cfg
 
-    about = get_pretrained_cfg(name)
-    if about is None or not about.fixed_input_size:
+    config = get_pretrained_cfg(name)
+    if config is None or not config.fixed_input_size:
         return [{}]
     return [{"img_size": size, "dynamic_img_size": True}, {"img_size": size}]
 
 
 def designed_size(name: str) -> int:
-    """Pixels of the images that a network was designed for."""
+    """Return the size in pixels of the images that a network was designed for."""
     from timm.models import get_pretrained_cfg
 
-    about = get_pretrained_cfg(name)
-    return int(about.input_size[-1]) if about is not None else USUAL
+    config = get_pretrained_cfg(name)
+    return int(config.input_size[-1]) if config is not None else DEFAULT_SIZE
 
 
-def untyped_size(name: str) -> int:
-    """The size for a network of which nothing more is known: its own where it takes no other."""
+def default_size(name: str) -> int:
+    """Return the size in pixels to use if no other is known: 224, or the only size that the network takes."""
     from timm.models import get_pretrained_cfg
 
-    about = get_pretrained_cfg(name)
-    return designed_size(name) if about is not None and about.fixed_input_size else USUAL
+    config = get_pretrained_cfg(name)
+    return designed_size(name) if config is not None and config.fixed_input_size else DEFAULT_SIZE
 
 
-def _counted(encoder: Any) -> nn.Module:
-    """With the number of its features under one name: with VGG and others timm has two."""
-    encoder.num_features = getattr(encoder, "head_hidden_size", encoder.num_features)
-    network: nn.Module = encoder
-    return network
+def creation_error(name: str, options: Mapping[str, object], error: Exception, *, pretrained: bool) -> Exception:
+    """Return the error to raise after timm failed to build a network.
 
-
-def refused(name: str, options: dict[str, Any], error: Exception, *, pretrained: bool) -> Exception:
-    """What to raise when timm did not build a network: its code meets sizes and options unchecked, and fails in any way."""
-    why = f"({type(error).__name__}: {show(str(error)[:LETTERS])})"
+    timm does not check sizes and options, and fails with any exception.
+    """
+    why = f"({type(error).__name__}: {printable(str(error)[:MESSAGE_LENGTH])})"
     if "allocate memory" in str(error):
         return error
     if options and not isinstance(error, OSError):
@@ -116,20 +127,23 @@ def refused(name: str, options: dict[str, Any], error: Exception, *, pretrained:
     return UsageError(f"encoder={name} can't be built {why}")
 
 
-def small_stem(encoder: Any, name: str, *, asked: bool, pretrained: bool) -> None:
-    """In a ResNet, a 3x3 convolution that keeps the size, and no pooling, as SimCLR's for CIFAR (appendix B.9)."""
+def replace_stem(encoder: nn.Module, name: str, *, required: bool, pretrained: bool) -> None:
+    """Give a ResNet a 3x3 stem that keeps the image's size, without pooling, as SimCLR does for CIFAR (appendix B.9).
+
+    Other networks keep their stem; if the small one is `required`, they raise UsageError.
+    """
     if not _is_resnet(encoder):
-        if asked:
+        if required:
             raise UsageError(f"encoder.stem=small: known for ResNets only, not for {name}; leave it at auto")
         return
-    old = encoder.conv1
+    resnet: Any = encoder
+    old = resnet.conv1
     first, last = (old, old) if isinstance(old, nn.Conv2d) else (old[0], old[-1])
-    channels_in, channels = first.in_channels, last.out_channels
-    encoder.conv1 = nn.Conv2d(channels_in, channels, 3, 1, 1, bias=False)
-    nn.init.kaiming_normal_(encoder.conv1.weight, mode="fan_out", nonlinearity="relu")
-    encoder.maxpool = nn.Identity()
+    resnet.conv1 = nn.Conv2d(first.in_channels, last.out_channels, 3, 1, 1, bias=False)
+    nn.init.kaiming_normal_(resnet.conv1.weight, mode="fan_out", nonlinearity="relu")
+    resnet.maxpool = nn.Identity()
     if pretrained:
-        warn(f"init=timm: the small stem of {name} begins at random; base.encoder.stem=own keeps timm's")
+        warning(f"init=timm: the small stem of {name} begins at random; base.encoder.stem=own keeps timm's")
 
 
 def _is_resnet(encoder: nn.Module) -> bool:

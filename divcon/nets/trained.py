@@ -1,169 +1,176 @@
-"""A trained network on disk: encoder.safetensors with the weights, encoder.json with how to rebuild it around them."""
+"""A trained network on disk: its weights in encoder.safetensors, and the options to rebuild it in encoder.json."""
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, Self
+from typing import Annotated, NoReturn, Self
 
 import torch
 from pydantic import Field, PositiveFloat
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from .. import ambient, records
-from ..artifacts import differs, digest, sha256, show, whole, write_json, write_tensors
-from ..config import check
+from .. import host_settings
 from ..errors import DamagedError, InputError, UsageError
+from ..files.atomic import atomic_write
+from ..files.integrity import digest, hash_difference, sha256, write_json
+from ..files.tensors import write_tensors
+from ..files.text import printable
+from ..runs.folder import ENCODER, ENCODER_SETTINGS
+from ..runs.json_files import load_record
 from .encoder import SLIM, EncoderSpec, build
+from .heads import ProjectorSpec
 from .net import Net
 from .preprocessing import PREPROCESSING, SHORT_SIDE, check_preprocessing
 
-Shapes = dict[str, list[int]]
-MOST = 65_536  # pixels a side, or features: what an encoder.json asks for may be anything
+Shapes = dict[str, list[int]]  # of tensors, by name
+MAX_SIZE = 65_536  # pixels of a side: an encoder.json from a stranger may ask for any number
 
 
 @dataclass(frozen=True)
-class Sight:
-    """How images must be shown to a network: the side of a view in pixels, and the colours' mean and spread."""
+class InputSpec:
+    """The input of a network: the side of a view in pixels, and the mean and standard deviation of the colors (0..1)."""
 
-    size: int = 224
+    size: Annotated[int, Field(ge=8, le=MAX_SIZE)] = 224
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
 
     @property
     def short_side(self) -> int:
-        """How large pictures are kept: about so many pixels on the short side."""
+        """The short side in pixels that larger images are shrunk to before they are cropped."""
         return SHORT_SIDE * self.size
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A projector (heads.py)."""
-
-    hidden: Annotated[int, Field(ge=0, le=MOST)] = 0
-    dim: Annotated[int, Field(ge=0, le=MOST)] = 0
-    layers: Annotated[int, Field(ge=2, le=16)] = 2
-    norm_hidden: bool = True
-    norm_output: bool = True
-
-
-@dataclass(frozen=True)
-class About:
-    """encoder.json"""
+class EncoderRecord:
+    """The contents of encoder.json; `sha256` is the hash of encoder.safetensors."""
 
     encoder: EncoderSpec
-    net: Shape
-    size: Annotated[int, Field(ge=8, le=MOST)]
-    mean: tuple[float, float, float]
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+    projector: ProjectorSpec
+    input_spec: InputSpec
+    preprocess: dict[str, object]
     sha256: str
-    preprocess: dict[str, Any] = field(default_factory=lambda: PREPROCESSING)  # runs of old do not say it
 
 
 class Trained:
-    """A net and how to rebuild it. Read from disk, its weights are loaded, and checked, when `net` is first asked for."""
+    """A network with the options to rebuild it.
 
-    def __init__(self, spec: EncoderSpec, sight: Sight, net: Net | None = None, folder: Path | None = None):
+    Weights on disk are read and checked when `net` is used for the first time.
+    """
+
+    def __init__(self, spec: EncoderSpec, input_spec: InputSpec, net: Net | None = None, folder: Path | None = None):
         assert net is not None or folder is not None
-        self.spec, self.sight, self.folder = spec, sight, folder
+        self.spec, self.input_spec, self.folder = spec, input_spec, folder
         if net is not None:
             self.net = net
 
     @cached_property
     def net(self) -> Net:
+        """The network in eval mode. Raises DamagedError if its files are damaged or do not fit each other."""
         assert self.folder is not None
-        about = self._about(self.folder)
-        file = self.folder / "encoder.safetensors"
-        read = sha256(file) if file.is_file() else "no file"
-        if read != about["sha256"]:
-            raise DamagedError(
-                f"{show(file)} is damaged ({differs(str(about['sha256']), read)}); put back a copy, or divcon redo the stage it is of"
-            )
-        found = _shapes(file)
-        _check_projector(self.folder, found, about["net"])
-        if self.spec.options or self.spec.name not in SLIM:  # those are small, and "meta" takes 2 s at first
-            self._check_without_room(found, about["net"])
-        net = rebuilt(self.spec, self.sight, about["net"])
-        _check_shapes(self.folder, found, net)
+        record = _read_record(self.folder)
+        file = self.folder / ENCODER
+        _check_hash(file, record.sha256)
+        shapes = _read_shapes(file)
+        _check_projector(self.folder, shapes, record.projector)
+        if (
+            self.spec.options or self.spec.name not in SLIM
+        ):  # slim ones are small, and the device "meta" takes 2 s to start
+            self._check_before_allocating(shapes, record.projector)
+        net = rebuild(self.spec, self.input_spec, record.projector)
+        _check_shapes(self.folder, shapes, net)
         net.load_state_dict(load_file(file))
         return net.eval()
 
-    def _check_without_room(self, found: Shapes, shape: dict[str, Any]) -> None:
-        """A stranger's word may ask for a network of any size. Not all of timm's can be built so."""
+    def _check_before_allocating(self, shapes: Shapes, projector: ProjectorSpec) -> None:
+        """Compare the shapes without allocating memory: a file from a stranger may ask for a network of any size.
+
+        Some models of timm can't be built in this way; they are checked later.
+        """
         with contextlib.nullcontext() if self.spec.options else contextlib.suppress(UsageError):
-            _check_shapes(self.folder or Path(), found, rebuilt(self.spec, self.sight, shape, "meta"))
+            _check_shapes(self.folder or Path(), shapes, rebuild(self.spec, self.input_spec, projector, "meta"))
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the weights' hash and of how the network is built and shown images."""
+        """A digest of the weights' hash, the network's options and its input."""
         assert self.folder is not None, "a network has a fingerprint once it is saved"
-        return digest(json.dumps(self._about(self.folder), sort_keys=True))
+        return digest(json.dumps(asdict(_read_record(self.folder)), sort_keys=True))
 
     def save(self, folder: Path) -> None:
-        file = folder / "encoder.safetensors"
-        with whole(file) as part:
+        """Write encoder.safetensors and encoder.json."""
+        file = folder / ENCODER
+        with atomic_write(file) as part:
             write_tensors(part, self.net.state_dict())
-        about = {"encoder": asdict(self.spec), "net": self.net.shape, **asdict(self.sight)}
-        write_json(folder / "encoder.json", {**about, "preprocess": PREPROCESSING, "sha256": sha256(file)})
+        record = EncoderRecord(self.spec, self.net.projector_spec, self.input_spec, {**PREPROCESSING}, sha256(file))
+        write_json(folder / ENCODER_SETTINGS, asdict(record))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        about = cls._about(folder)
-        sight = check(Sight, {key: about[key] for key in ("size", "mean", "std")})
-        return cls(check(EncoderSpec, about["encoder"]), sight, folder=folder)
-
-    @staticmethod
-    def _about(folder: Path) -> dict[str, Any]:
-        """DamagedError, if encoder.json is not one of ours: it may come from a stranger."""
-        if not (folder / "encoder.json").is_file():
-            raise InputError(f"{show(folder)} holds no encoder; name a finished run, or one of its stages (RUN/base)")
-        about = records.read(About, folder / "encoder.json")
-        check_preprocessing(about.get("preprocess", PREPROCESSING), folder / "encoder.json")
-        return about
+        """Return the trained network in a folder. Raises InputError if there is none, DamagedError for a damaged file."""
+        record = _read_record(folder)
+        return cls(record.encoder, record.input_spec, folder=folder)
 
 
-def rebuilt(spec: EncoderSpec, sight: Sight, shape: dict[str, Any], device: str = "cpu") -> Net:
-    """The network without its weights; on the device "meta" without room for them either."""
-    with ambient.ours(), torch.device(device):
-        return Net(build(replace(spec, init="random"), sight.size), **shape)
+def _read_record(folder: Path) -> EncoderRecord:
+    file = folder / ENCODER_SETTINGS
+    if not file.is_file():
+        raise InputError(f"{printable(folder)} holds no encoder; name a finished run, or one of its stages (RUN/base)")
+    record = load_record(EncoderRecord, file, extra="forbid")
+    check_preprocessing(record.preprocess, file)
+    return record
 
 
-def _shapes(file: Path) -> Shapes:
-    """Of each tensor in a file, by its name: read from its header."""
+def rebuild(spec: EncoderSpec, input_spec: InputSpec, projector: ProjectorSpec, device: str = "cpu") -> Net:
+    """Return the network with random weights. On the device "meta" it takes no memory."""
+    with host_settings.set_aside(), torch.device(device):
+        return Net(build(replace(spec, init="random"), input_spec.size), **asdict(projector))
+
+
+def _check_hash(file: Path, expected: str) -> None:
+    found = sha256(file) if file.is_file() else "no file"
+    if found != expected:
+        raise DamagedError(
+            f"{printable(file)} is damaged ({hash_difference(expected, found)}); put back a copy, or type divcon redo "
+            "for the stage that wrote it"
+        )
+
+
+def _read_shapes(file: Path) -> Shapes:
+    """Return the shapes of the tensors in a file, from its header."""
     try:
         with safe_open(file, framework="pt") as opened:
             return {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, ValueError) as error:
-        raise DamagedError(f"{show(file)} can't be read ({show(str(error))}); get a copy of it") from error
+        raise DamagedError(f"{printable(file)} can't be read ({printable(str(error))}); get a copy of it") from error
 
 
-def _check_projector(folder: Path, found: Shapes, shape: dict[str, Any]) -> None:
-    """DamagedError, if encoder.json tells of a projector with a side that none of its weights has."""
-    sides = {0, *(side for name, its in found.items() if name.startswith("projector.") for side in its)}
-    for part in ("hidden", "dim"):
-        if shape.get(part, 0) not in sides:
-            _refuse(folder, f"projector ({part})", sorted(sides), [shape[part]])
+def _check_projector(folder: Path, shapes: Shapes, projector: ProjectorSpec) -> None:
+    """Raise DamagedError if encoder.json names a projector with a side that no weight has."""
+    sides = {0, *(side for name, shape in shapes.items() if name.startswith("projector.") for side in shape)}
+    for option, side in (("hidden", projector.hidden), ("dim", projector.dim)):
+        if side not in sides:
+            _refuse(folder, f"projector ({option})", sorted(sides), [side])
 
 
-def _check_shapes(folder: Path, found: Shapes, net: Net) -> None:
-    """DamagedError, unless there are just the tensors of the net."""
+def _check_shapes(folder: Path, shapes: Shapes, net: Net) -> None:
+    """Raise DamagedError unless the file has exactly the tensors of the net."""
     expected = {name: list(tensor.shape) for name, tensor in net.state_dict().items()}
-    for name in sorted({*expected, *found}):
-        if expected.get(name) != found.get(name):
-            _refuse(folder, name, found.get(name), expected.get(name))
+    for name in sorted({*expected, *shapes}):
+        if expected.get(name) != shapes.get(name):
+            _refuse(folder, name, shapes.get(name), expected.get(name))
 
 
 def _refuse(folder: Path, name: str, found: list[int] | None, expected: list[int] | None) -> NoReturn:
     raise DamagedError(
-        f"{show(folder)}/encoder.safetensors is not of the network in encoder.json: the shape of {show(name)} is {found}, "
+        f"{printable(folder)}/encoder.safetensors does not fit encoder.json: the shape of {printable(name)} is {found}, "
         f"not {expected}; get a copy of both"
     )
 
 
-def untrained(spec: EncoderSpec, sight: Sight, seed: int = 0) -> Trained:
-    """The encoder alone, with the random weights of the seed."""
-    with ambient.ours():
+def untrained(spec: EncoderSpec, input_spec: InputSpec, seed: int = 0) -> Trained:
+    """Return the encoder alone, with the random weights of the seed."""
+    with host_settings.set_aside():
         torch.manual_seed(seed)
-        return Trained(spec, sight, Net(build(spec, sight.size)))
+        return Trained(spec, input_spec, Net(build(spec, input_spec.size)))

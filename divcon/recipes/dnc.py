@@ -6,41 +6,50 @@ Expected: Open Clip Art (`make demo`), epochs=15 encoder=slim10 size=32, about 5
 linear 62.1 +- 0.2 (3 seeds; its base 63.1 / 61.4, untrained 56.1 / 56.0).
 At 25,000 images shown, slim10 at 32 pixels, one core of two: Open Clip Art 2.8 minutes, 20-NN / linear 61.6 / 59.9
 (untrained 56.0 / 54.9); 3,000 of Fashion-MNIST 3.1 minutes, 74.3 / 79.3 (69.1 / 74.8). One seed, while other work ran;
-all methods side by side in docs/results.md.
+docs/results.md has all methods side by side.
 
 What differs from the paper's recipes (dnc_1000, dnc_3000, dnc_4500), and why, is in LOG.md, 2026-11-22:
 
-- Half of the budget goes to the base, a quarter each to experts and student: here the base still gains from every pass.
-- Experts and student start from the base: from scratch, an expert that sees a few hundred steps knows its own cluster
-  less well than the base does.
-- Of the base, experts take up encoder and projector; what else a method= has (a predictor, prototypes, a queue) begins anew.
-- The student meets its teachers at the pool, not at the projection: what a short training has learned is there.
+- Half of the budget goes to the base, a quarter each to experts and student: here the base still gains from every epoch.
+- Experts and student start from the base: from scratch, an expert that trains for a few hundred steps is worse on its own
+  cluster than the base.
+- Experts start from the base's encoder and projector. The other parts of a method= (a predictor, prototypes, a queue) start
+  from random values.
+- The student learns from its teachers' pooled features, not from their projections: what a short training has learned is
+  there.
 """
 
 from dataclasses import replace
-from typing import Any
 
-from ..dnc import DnC
-from ..evals.compare import Check
-from ..stages import Distillation, Divide
-from . import Options
-from ._small import alone
+from ..evals.expert_check import ExpertCheck
+from ..methods.settings import SMALL_WEIGHT_DECAY
+from ..pipelines.dnc import DnC
+from ..stages.cluster import Divide
+from ..stages.distill import Distillation
+from .options import Options
+from .small import small_pretrain
 
 STUDENT_RATE = 0.016  # AdamW's, for a batch of 256
 BASE_SHARE = 0.25  # a student that starts from the base needs less of it
 
 about = "Divide and Contrast, with what small collections need"
-defaults: dict[str, Any] = {}
+defaults: dict[str, object] = {}
 
 
 def recipe(options: Options, n: int) -> DnC:
-    total = options.showings(n)
-    base = alone(options, n, images=total / 2)
-    expert = replace(base, images=total / 4, start="base", lr=base.lr / 2, seed=options.seed + 1)
+    """The settings for n images."""
+    total = options.samples_seen(n)
+    base = small_pretrain(options, n, samples_seen=total / 2)
+    expert = replace(base, samples_seen=total / 4, start="base", lr=base.lr / 2, seed=options.seed + 1)
     student = Distillation(
-        images=total / 4, batch_size=base.batch_size, optimizer="adamw", lr=STUDENT_RATE, weight_decay=1e-4,
-        seed=options.seed + 2, encoder=base.encoder, sight=base.sight, views=base.views, start="base", place="pool",
+        samples_seen=total / 4,
+        optimizer="adamw",
+        lr=STUDENT_RATE,
+        weight_decay=SMALL_WEIGHT_DECAY,
+        start="base",
+        layer="pool",
         base_share=BASE_SHARE,
-    )  # fmt: skip
-    checks = Check(labels=options.labels, split=options.split)
+        **options.training(seed_offset=2),
+    )
+    checks = ExpertCheck(labels=options.labels, split=options.split)
     return DnC(base=base, clusters=Divide(seed=options.seed), expert=expert, student=student, checks=checks)

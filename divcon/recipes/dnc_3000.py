@@ -7,13 +7,14 @@ Expected: the paper's linear accuracy on ImageNet is 69.8 after JFT-300M, 67.8 a
 another budget; encoder and size are derived from the machine unless they are typed.
 """
 
-from ..dnc import DnC
-from . import Options
-from ._paper import DEFAULTS, paper
+from ..pipelines.dnc import DnC
+from .options import Options
+from .paper import DEFAULTS, paper_dnc
 
 about = "DnC to the letter of the paper, 3000 ImageNet-epochs, K = 5"
 defaults = DEFAULTS
 
 
 def recipe(options: Options, n: int) -> DnC:
-    return paper(options, n, shares=(1000, 1500, 500), k=5, lr=0.3)
+    """The settings for n images."""
+    return paper_dnc(options, n, shares=(1000, 1500, 500), k=5, lr=0.3)

@@ -7,13 +7,14 @@ Expected: the paper's linear accuracy on ImageNet is 70.7 after JFT-300M and 68.
 another budget; encoder and size are derived from the machine unless they are typed.
 """
 
-from ..dnc import DnC
-from . import Options
-from ._paper import DEFAULTS, paper
+from ..pipelines.dnc import DnC
+from .options import Options
+from .paper import DEFAULTS, paper_dnc
 
 about = "DnC to the letter of the paper, 4500 ImageNet-epochs, K = 10"
 defaults = DEFAULTS
 
 
 def recipe(options: Options, n: int) -> DnC:
-    return paper(options, n, shares=(1000, 3000, 500), k=10, lr=0.3)
+    """The settings for n images."""
+    return paper_dnc(options, n, shares=(1000, 3000, 500), k=10, lr=0.3)

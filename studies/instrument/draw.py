@@ -40,11 +40,11 @@ def page(study: Study, rows: Sequence[Row], changes: Mapping[str, Any] | None = 
 
 
 HOW = (
-    "Scores are shares of images in percent: mean ± spread (standard deviation) over the seeds that are done. Δ is the difference",
-    "to the line that is named, taken seed by seed between rows of one processor, one code and the same images only: mean ±",
-    "standard error (pairs). Whitening is fitted on the whole collection without labels. Images are those",
-    "shown over all stages, a base that other runs use too included; seconds are those of all stages, one thread, the mean of",
-    "the runs beside which nothing else ran on the machine.",
+    "Scores are accuracies in percent: mean ± standard deviation over the finished seeds. Δ is the difference to the named line. It",
+    "is computed for each seed, only between rows of one processor, one code and the same images: mean ± standard error (pairs).",
+    "The whitening is fitted on the whole collection without labels. The images are those shown over all stages, with a base that",
+    "other runs use too. The seconds are those of all stages on one thread: the mean of the runs beside which nothing else ran on",
+    "the machine.",
 )
 
 

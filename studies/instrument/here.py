@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machines
-from divcon.artifacts import digest, make_folder
-from divcon.book import versions
+from divcon.files.atomic import make_folder
+from divcon.files.integrity import digest
+from divcon.runs.records import versions
 
 ROOT = Path(__file__).parents[2]
 COUNTED = ("divcon", *(f"studies/instrument/{name}.py" for name in ("job", "piles", "scores", "whitening")))

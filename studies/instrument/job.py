@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from divcon import locks
-from divcon.artifacts import digest, make_folder, show
-from divcon.book import ARITHMETIC, Book, versions
-from divcon.config import described
+from divcon.api import run, run_plan, status
+from divcon.api.run_plan import RunPlan
+from divcon.config import to_json_value
 from divcon.errors import Error, OwnedError, UsageError
+from divcon.files.atomic import make_folder
+from divcon.files.integrity import digest
+from divcon.files.text import printable
 from divcon.nets.trained import Trained, untrained
-from divcon.stages import Pretrain
-from divcon.verbs import folders, orders, running
-from divcon.verbs.orders import Order
+from divcon.runs import owner
+from divcon.runs.folder import StageFolder
+from divcon.runs.records import ARITHMETIC, RunRecord, versions
+from divcon.stages.pretrain import Pretrain
 
 from . import here, watch
 from .piles import PILES, Pile
@@ -52,7 +55,7 @@ class Trainings:
 def do(study: Study, run: Run, place: Place) -> Path | None:
     """The row's file; None where there is one. OwnedError where another process does this run, or makes what it needs."""
     folder = here.folder(place.runs) / study.name / run.name  # as the runner has it
-    with locks.owned(folder):
+    with owner.owned(folder):
         if Rows.read(place.rows).has(run, place.part, here.code(), here.processor()["id"]):
             return None
         pile = _pile(run)
@@ -71,23 +74,23 @@ def _pile(run: Run) -> Pile:
     return PILES[run.data]
 
 
-def _prepared(run: Run, pile: Pile, place: Place, out: Path) -> Order:
+def _prepared(run: Run, pile: Pile, place: Place, out: Path) -> RunPlan:
     """The collection made and looked through, by one process while others wait; every option settled."""
     recipe = "moclr" if run.recipe == UNTRAINED else run.recipe
-    options = {**run.options, "recipe": recipe, "seed": run.seed, "cache": str(place.cache), "threads": 1}
-    with locks.shortly(place.cache / "studies" / run.data):
-        return orders.prepare(pile.folder(run.data, place.cache), out, options)
+    options = {**run.options, "recipe": recipe, "seed": run.seed, "cache": str(place.cache), "workers": 1}
+    with owner.owned_briefly(place.cache / "studies" / run.data):
+        return run_plan.prepare_run(pile.folder(run.data, place.cache), out, options)
 
 
-def _untrained(order: Order) -> Trainings:
+def _untrained(order: RunPlan) -> Trainings:
     """The encoder with the random weights of the seed."""
     base = order.recipe.base
     assert isinstance(base, Pretrain)
-    return Trainings({"final": untrained(base.encoder, base.sight, base.seed)}, {"all": 0}, {"all": 0.0}, {}, [])
+    return Trainings({"final": untrained(base.encoder, base.input_spec, base.seed)}, {"all": 0}, {"all": 0.0}, {}, [])
 
 
-def _trained(run: Run, order: Order, place: Place, folder: Path) -> Trainings:
-    typed, shared = dict(order.book.typed), dict[str, Any]()
+def _trained(run: Run, order: RunPlan, place: Place, folder: Path) -> Trainings:
+    typed, shared = dict(order.record.typed), dict[str, Any]()
     accounts = list[tuple[watch.Account, float]]()
     if isinstance(order.recipe.base, Pretrain):
         base = order.base or _base(run, order, place)
@@ -106,21 +109,21 @@ def _trained(run: Run, order: Order, place: Place, folder: Path) -> Trainings:
 
 def _spent(out: Path) -> tuple[dict[str, int], dict[str, float]]:
     """Images shown and seconds, by stage, of what was done in a run's own folder."""
-    stages = folders.status(out)["stages"]
+    stages = status.status(out)["stages"]
     shown = {name: int(stage["images_seen"] or 0) for name, stage in stages.items()}
     return shown, {name: float(stage["seconds"]) for name, stage in stages.items()}
 
 
 def _encoders(out: Path) -> dict[str, Trained]:
-    final = Book.read(out).final
+    final = RunRecord.read(out).final
     first = {} if final == "base" else {"base": Trained.load(out / "base")}
     return {"final": Trained.load(out / final), **first}
 
 
-def _run(order: Order, place: Place, out: Path, typed: Mapping[str, Any], only: str | None = None) -> None:
+def _run(order: RunPlan, place: Place, out: Path, typed: Mapping[str, Any], only: str | None = None) -> None:
     """An encoder that comes to see the same in all images is a result too."""
-    options = {**typed, "cache": str(place.cache), "threads": 1}
-    running.run(order.images.source.root, out=out, only=only, allow_collapse=True, **options)
+    options = {**typed, "cache": str(place.cache), "workers": 1}
+    run.run(order.images.source.root, out=out, only=only, allow_collapse=True, **options)
 
 
 def _watched(folder: Path, run: Run) -> AbstractContextManager[None]:
@@ -132,28 +135,28 @@ def _watched(folder: Path, run: Run) -> AbstractContextManager[None]:
 # a base that several runs use
 
 
-def _base(run: Run, order: Order, place: Place) -> Path:
+def _base(run: Run, order: RunPlan, place: Place) -> Path:
     """The stage's folder. It is trained by the first run that needs it, or that comes by while nobody does."""
     folder = here.folder(place.runs) / "bases" / digest(json.dumps(_key(order), sort_keys=True))
     if not (folder / "run" / "base" / "stage.json").exists():
-        with locks.owned(folder), _watched(folder, run):
-            _run(order, place, folder / "run", order.book.typed, only="base")
+        with owner.owned(folder), _watched(folder, run):
+            _run(order, place, folder / "run", order.record.typed, only="base")
     return folder / "run" / "base"
 
 
-def _key(order: Order) -> dict[str, Any]:
+def _key(order: RunPlan) -> dict[str, Any]:
     """All that the bits of a base depend on, beside the code."""
-    machine = {**order.book.machine, **{name: order.book.options.get(name) for name in ARITHMETIC}}
-    kind = {name: value for name, value in machine.items() if name not in ("readers", "keep_memory")}
-    return {"images": order.images.fingerprint, "base": described(order.recipe.base), "machine": kind}
+    machine = {**order.record.machine, **{name: order.record.options.get(name) for name in ARITHMETIC}}
+    kind = {name: value for name, value in machine.items() if name not in ("workers", "keep_memory")}
+    return {"images": order.images.fingerprint, "base": to_json_value(order.recipe.base), "machine": kind}
 
 
 def _share(base: Path) -> tuple[dict[str, Any], tuple[watch.Account, float]]:
     """The cost of a base, and the company in which it was trained, which is known only of a study's own."""
-    stage = folders.stage_status(base)
+    stage = status.stage_status(StageFolder(base))
     if not stage["images_seen"]:
         raise UsageError(
-            f"base={show(base)}: it was not trained there, so its budget is not known; name the run it is from"
+            f"base={printable(base)}: it was not trained there, so its budget is not known; name the run it is from"
         )
     account = watch.Account.read(base.parents[1] / "beside.json")
     cost = {"images": int(stage["images_seen"]), "seconds": float(stage["seconds"])}
@@ -164,14 +167,14 @@ def _share(base: Path) -> tuple[dict[str, Any], tuple[watch.Account, float]]:
 
 
 def _row(
-    study: Study, run: Run, place: Place, order: Order, trainings: Trainings, scores: dict[str, dict[str, Any]]
+    study: Study, run: Run, place: Place, order: RunPlan, trainings: Trainings, scores: dict[str, dict[str, Any]]
 ) -> Row:  # fmt: skip
     accounts = [account for account, _ in trainings.accounts]
     return Row(
         study=study.name, run=run.name, part=place.part, asked=run.asked,
         collection={"fingerprint": order.images.fingerprint, "images": len(order.images)},
         shown=trainings.shown, seconds=trainings.seconds, shared=trainings.shared, beside=watch.parts(trainings.accounts),
-        arithmetic={name: value for name, value in order.book.machine.items() if name not in ("readers", "keep_memory")},
+        arithmetic={name: value for name, value in order.record.machine.items() if name not in ("workers", "keep_memory")},
         processor=here.processor(), place=here.place(place.cache), code=here.code(),
         commit={**here.commit(), "dirty": here.commit()["dirty"] or any(account.dirty for account in accounts)},
         versions=versions(), date=datetime.datetime.now(datetime.UTC).date().isoformat(), scores=scores,
@@ -194,5 +197,5 @@ def ended(study: Study, run: Run, place: Place) -> int:
 
 def _told(run: Run, error: Error, code: int) -> int:
     if code != BUSY:
-        sys.stderr.write(f"{run.name}: {show(str(error))}\n")
+        sys.stderr.write(f"{run.name}: {printable(str(error))}\n")
     return code

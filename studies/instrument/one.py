@@ -11,12 +11,12 @@ NICE = 15
 
 def main(words: Sequence[str]) -> None:
     os.nice(max(0, NICE - os.nice(0)))
-    from divcon.config import typed
+    from divcon.config import parse_options
 
     from . import job, table
 
     name, wanted, runs, rows, cache, part, *changes = words
-    study = table.load(name).with_options(typed(changes))
+    study = table.load(name).with_options(parse_options(changes))
     (run,) = [run for run in study.runs if run.name == wanted]
     sys.exit(job.ended(study, run, job.Place(Path(runs), Path(rows), Path(cache), part)))
 

@@ -4,7 +4,7 @@
 |---|---|---|---|
 | openclipart | Debian's openclipart-png (131 MB) | public domain | 6,900 |
 | mixture | the same; the emoji of Debian's ruby-gemojione (5 MB); 4,000 of Debian's dataset-fashion-mnist (31 MB) | public domain; CC-BY-SA 4.0; MIT | 12,700 |
-| made | drawn from a seed (divcon/data/made.py), to try things where there is no Debian | ours | 600 |
+| made | drawn from a seed (divcon/data/synthetic.py), to try things where there is no Debian | ours | 600 |
 """
 
 import json
@@ -20,12 +20,12 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 
 from benchmarks.results import FASHION, KINDS, idx
-from divcon.data.files import Files
+from divcon.api import demo
 from divcon.data.images import Images
-from divcon.data.made import make
+from divcon.data.index.files import Files
+from divcon.data.synthetic import make_collection
 from divcon.errors import InputError
 from divcon.rng import uniforms
-from divcon.verbs import demo
 
 EMOJI, OF_FASHION = "ruby-gemojione", 4000
 
@@ -68,7 +68,7 @@ def labeled(images: Images, class_of: ClassOf) -> Labels:
     """The class of each picture by all names that it has; a picture of several classes is left out."""
     classes: dict[int, set[str]] = defaultdict(set)
     files = Files.of(images.index)
-    for path, picture in zip(files.paths, files.pictures):
+    for path, picture in zip(files.paths, files.positions):
         name = class_of(PurePosixPath(os.fsdecode(path)))
         if name is not None:
             classes[int(picture)].add(name)
@@ -95,7 +95,7 @@ def within(source: str) -> ClassOf:
 
 
 def clip_art(folder: Path, work: Path) -> None:
-    found = demo.collection(work.parent)
+    found = demo.demo_collection(work.parent)
     if found.name != "openclipart":
         raise InputError(
             f"{demo.PACKAGE} could not be got, and a study takes nothing else in its place; look for apt-get"
@@ -106,7 +106,7 @@ def clip_art(folder: Path, work: Path) -> None:
 
 def emoji(folder: Path, work: Path) -> None:
     """A folder a category, as the package tells them."""
-    (gem,) = demo.unpacked(EMOJI, work).glob("usr/share/rubygems-integration/all/gems/gemojione-*")
+    (gem,) = demo.download_debian_package(EMOJI, work).glob("usr/share/rubygems-integration/all/gems/gemojione-*")
     for one in json.loads((gem / "config/index.json").read_text()).values():
         source = gem / "assets/png" / f"{one['unicode']}.png"
         if source.exists():
@@ -117,7 +117,7 @@ def emoji(folder: Path, work: Path) -> None:
 
 def fashion(folder: Path, work: Path) -> None:
     """Some of the training part, always the same."""
-    source = demo.unpacked(FASHION, work) / "usr/share/datasets/fashion-mnist"
+    source = demo.download_debian_package(FASHION, work) / "usr/share/datasets/fashion-mnist"
     images, labels = (idx(source / f"train-{what}.gz") for what in ("images-idx3-ubyte", "labels-idx1-ubyte"))
     write_some(folder, images, labels, OF_FASHION)
 
@@ -138,7 +138,7 @@ def mixture(folder: Path, work: Path) -> None:
 
 
 def made(folder: Path, work: Path) -> None:
-    make(folder, 600, size=32)
+    make_collection(folder, 600, size=32)
 
 
 PILES = {

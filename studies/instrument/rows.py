@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from divcon.artifacts import digest, read_json, show, write_json
-from divcon.config import check, described
+from divcon.config import to_json_value, validate_fields
 from divcon.errors import Error
+from divcon.files.integrity import digest, read_json, write_json
+from divcon.files.text import printable
 
 from .table import Run
 
@@ -66,14 +67,14 @@ class Rows:
         rows, wrong = [], []
         for path in sorted(folder.glob("*.json")):
             try:
-                row = check(Row, read_json(path))
+                row = validate_fields(Row, read_json(path))
                 if row.study != folder.name:
-                    raise ValueError(f"it is of study {show(row.study)}")
+                    raise ValueError(f"it is of study {printable(row.study)}")
                 if row.file() != path.name:
-                    raise ValueError(f"it is {show(row.file())} by what is in it")
+                    raise ValueError(f"it is {printable(row.file())} by what is in it")
                 rows.append(row)
             except (Error, ValueError, KeyError, TypeError) as error:
-                wrong.append(f"{show(path.name)}: {error}")
+                wrong.append(f"{printable(path.name)}: {error}")
         return cls(rows, wrong)
 
     def has(self, run: Run, part: str, code: str, processor: str) -> bool:
@@ -86,10 +87,10 @@ class Rows:
 
 
 def alike(asked: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    return json.dumps(described(asked), sort_keys=True) == json.dumps(described(now), sort_keys=True)
+    return json.dumps(to_json_value(asked), sort_keys=True) == json.dumps(to_json_value(now), sort_keys=True)
 
 
 def keep(folder: Path, row: Row) -> Path:
     path = folder / row.file()
-    write_json(path, described(row))
+    write_json(path, to_json_value(row))
     return path

@@ -27,10 +27,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from divcon import locks
-from divcon.artifacts import cache_folder, write_text
-from divcon.config import typed
+from divcon.config import parse_options
 from divcon.errors import Error, UsageError
+from divcon.files.atomic import write_text
+from divcon.files.caches import cache_folder
+from divcon.runs import owner
 
 from . import draw, here, table
 from .rows import Rows
@@ -52,7 +53,7 @@ def main(words: Sequence[str]) -> None:
         sys.exit("\n".join([f"{__doc__}", *(f"{name}: {table.about(name)}" for name in table.names())]))
     try:
         drawing = list(words[1:2]) == ["draw"]
-        asked = Asked.of(words[0], typed(words[2:] if drawing else words[1:]))
+        asked = Asked.of(words[0], parse_options(words[2:] if drawing else words[1:]))
         if drawing:
             asked.draw()
         else:
@@ -116,7 +117,7 @@ class Asked:
     def code_of(self, run: Run, children: "Children") -> int:
         """No process is begun for what is seen to be another's."""
         folder = here.folder(Path(self.options["runs"]).absolute()) / self.study.name / run.name
-        if not children.stopping and locks.holder_of(folder):
+        if not children.stopping and owner.owner_of(folder):
             return BUSY
         return children.code_of(self.command(run), run)
 

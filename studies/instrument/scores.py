@@ -14,13 +14,13 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from divcon.api.models import extract_features
 from divcon.data.images import Images
-from divcon.evals.knn import winners
+from divcon.evals.knn import predict_knn
 from divcon.evals.linear import linear
-from divcon.evals.scores import Shares
+from divcon.evals.scores import Accuracy
 from divcon.evals.split import stratified
 from divcon.nets.trained import Trained
-from divcon.verbs.models import features
 
 from .piles import ClassOf, Labels, Pile, labeled
 from .table import TEST
@@ -34,7 +34,7 @@ K = 20
 
 def scored(model: Trained, images: Images, pile: Pile, part: str, cache: Path) -> dict[str, Any]:
     """For each label set its scores, and how many images and classes they are of."""
-    return scores_of(features(model, images, cache=cache, threads=1), images, pile.labels, pile.apart, part)
+    return scores_of(extract_features(model, images, cache=cache, workers=1), images, pile.labels, pile.apart, part)
 
 
 def scores_of(
@@ -55,7 +55,7 @@ def on(x: Float[Tensor, "n d"], white: Float[Tensor, "n d"], labels: Labels, par
     here = torch.from_numpy(labels.positions)
     told = {
         "knn": neighbors(x[here], y, learn, judged), "whitened": neighbors(white[here], y, learn, judged),
-        "linear": linear(x[here[learn]], y[learn], x[here[judged]], y[judged], seed=SPLIT).told,
+        "linear": linear(x[here[learn]], y[learn], x[here[judged]], y[judged], seed=SPLIT).predictions,
     }  # fmt: skip
     shares = {name: _shares(its, y[judged], len(labels.names)) for name, its in told.items()}
     return {**shares, "learn": len(learn), "judged": len(judged), "classes": len(labels.names)}
@@ -65,7 +65,7 @@ def neighbors(
     x: Float[Tensor, "n d"], y: Int64[Tensor, " n"], learn: NDArray[np.int64], judged: NDArray[np.int64]
 ) -> Int64[Tensor, " m"]:
     """The class of each judged image by its 20 nearest neighbors among those to learn from, by cosine."""
-    return winners(x[learn], y[learn], x[judged], ks=(K,))[K]
+    return predict_knn(x[learn], y[learn], x[judged], ks=(K,))[K]
 
 
 def split(classes: Int64[np.ndarray, " n"], part: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -79,7 +79,7 @@ def split(classes: Int64[np.ndarray, " n"], part: str) -> tuple[NDArray[np.int64
 
 
 def _shares(told: Int64[Tensor, " m"], truth: Int64[Tensor, " m"], classes: int) -> dict[str, float]:
-    shares = Shares.of(told, truth, classes)
+    shares = Accuracy.of(told, truth, classes)
     return {"top1": shares.top1, "balanced": shares.balanced}
 
 

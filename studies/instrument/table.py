@@ -12,9 +12,9 @@ from types import ModuleType
 from typing import Any
 
 import studies
-from divcon.artifacts import digest
-from divcon.config import unknown
+from divcon.config import unknown_name
 from divcon.errors import UsageError
+from divcon.files.integrity import digest
 
 UNTRAINED = "untrained"  # in a recipe's place: the encoder as it begins
 VALIDATION, TEST = PARTS = "validation", "test"  # of the images
@@ -88,7 +88,7 @@ def about(name: str) -> str:
 def _module(name: str) -> ModuleType:
     if not name.endswith(".py"):
         if name not in names():
-            raise UsageError(unknown("study", name, names()))
+            raise UsageError(unknown_name("study", name, names()))
         return importlib.import_module(f"studies.{name}")
     if not Path(name).is_file():
         raise UsageError(f"there is no file {name}; name a study of {', '.join(names())}, or a file of your own")

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from divcon.artifacts import read_json, write_json
-from divcon.config import check
+from divcon.config import validate_fields
+from divcon.files.integrity import read_json, write_json
 
 MARK = "DIVCON_STUDY"  # in the environment of a study's processes: which run they are of
 EVERY = 5.0  # seconds between two looks
@@ -61,7 +61,7 @@ class Account:
 
     @classmethod
     def read(cls, path: Path) -> "Account":
-        return check(cls, read_json(path)) if path.exists() else cls()
+        return validate_fields(cls, read_json(path)) if path.exists() else cls()
 
     def write(self, path: Path) -> None:
         write_json(path, {**vars(self), "tally": vars(self.tally)})

@@ -1,4 +1,4 @@
-"""What is fuzzed: for each kind of file that is parsed here, seeds to begin with, and what may be raised by reading one."""
+"""The targets of fuzzing: for each kind of file that is parsed, seeds to begin with, and the errors that reading one may raise."""
 
 import contextlib
 import io
@@ -8,29 +8,34 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from divcon import artifacts, locks
-from divcon.artifacts import read_json, sealed, sha256, write_json
-from divcon.book import Book, expected, verify
+from divcon.api.status import status
 from divcon.clustering.clusters import Clusters
-from divcon.config import check, typed
-from divcon.data import judging
-from divcon.data.decode import fitted, shrunk
-from divcon.data.index import Found, Index
-from divcon.data.made import make
-from divcon.data.near import LOOKS
-from divcon.data.scan import Memory
-from divcon.data.tars import BrokenError, members
+from divcon.config import parse_options, validate_fields
+from divcon.data.decoding.decode import decode_shrunk, fitted_size
+from divcon.data.index import validate
+from divcon.data.index.index import Index
+from divcon.data.index.near_duplicates import THUMBNAIL_BYTES
+from divcon.data.index.scan_cache import ScanCache
+from divcon.data.index.table import Found
+from divcon.data.sources.tar import BrokenTarError, members
+from divcon.data.synthetic import make_collection
 from divcon.errors import Error
-from divcon.fit import checkpoints, journal
+from divcon.files import integrity
+from divcon.files.integrity import read_json, seal, sha256, write_json
+from divcon.nets.preprocessing import PREPROCESSING
 from divcon.nets.trained import Trained
 from divcon.recipes import Options
-from divcon.verbs.folders import status
+from divcon.runs import metrics_file, owner
+from divcon.runs.records import RunRecord
+from divcon.runs.verify import verify_run
+from divcon.train import checkpoints
 from tests.formats_made import PICTURES, tags
 
 Read = Callable[[bytes], None]
@@ -48,7 +53,7 @@ WORK = Path(tempfile.mkdtemp(prefix="divcon-fuzz-"))
 
 def decoders() -> Target:
     """Any bytes are a picture, whole at any size, or are rejected for a reason in one word."""
-    folder = make(WORK / "pictures", 20, size=24)
+    folder = make_collection(WORK / "pictures", 20, size=24)
     picture = Image.open(folder / "disc" / "00000.png").convert("RGB")
     seeds = [path.read_bytes() for path in sorted(folder.rglob("*.*"))[:6]]
     for kind, options in (("WEBP", {}), ("GIF", {}), ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}),
@@ -76,12 +81,12 @@ def _deep(picture: np.ndarray) -> list[bytes]:
 
 
 def _decode(data: bytes) -> None:
-    verdict = judging._judge_bytes(data, b"photo.jpg", judging.Verdict())
+    verdict = validate.check_bytes(data, b"photo.jpg", validate.Verdict())
     if verdict.reason:
-        assert verdict.reason.replace("_", "").isalpha() and not verdict.looks
+        assert verdict.reason.replace("_", "").isalpha() and not verdict.thumbnail
         return
-    assert min(verdict.width, verdict.height) >= 8 and verdict.looks
-    assert shrunk(data, 16).shape == (*fitted(verdict.width, verdict.height, 16)[::-1], 3)
+    assert min(verdict.width, verdict.height) >= 8 and verdict.thumbnail
+    assert decode_shrunk(data, 16).shape == (*fitted_size(verdict.width, verdict.height, 16)[::-1], 3)
 
 
 def shards() -> Target:
@@ -102,34 +107,34 @@ def _shards(data: bytes) -> None:
     for at in range(0, len(right) - 511, 512):
         right[at + 148 : at + 156] = b" " * 8
         right[at + 148 : at + 156] = b"%06o\0 " % sum(right[at : at + 512])
-    with contextlib.suppress(BrokenError):
+    with contextlib.suppress(BrokenTarError):
         for member in members(io.BytesIO(right), len(right)):
             assert member.offset > after and (member.reason or member.offset + member.size <= len(right))
             after = member.offset
 
 
 def options() -> Target:
-    """What is typed, a word a line."""
+    """Options as they are typed, a word a line."""
     lines = "epochs=60\nclusters.k=5\nmean=[0.5, 0.5, 0.5]\ninclude=*.jpg\nnear_duplicates=drop\nseed=1e400\nbase=null"
     return Target([lines.encode(), b"epochs=NaN", b'include=["a", "b"]'], _options)
 
 
 def _options(data: bytes) -> None:
-    check(Options, typed(data.decode("utf-8", "replace").split("\n")))
+    validate_fields(Options, parse_options(data.decode("utf-8", "replace").split("\n")))
 
 
 def run_json() -> Target:
-    book = Book(
-        {"epochs": 2}, {"epochs": 2.0}, {"threads": 1}, "0" * 16, 160, ["base", "experts/0", "student"], "student"
+    record = RunRecord(
+        {"epochs": 2}, {"epochs": 2.0}, {"workers": 1}, "0" * 16, 160, ["base", "experts/0", "student"], "student"
     )
-    book.write(WORK / "run")
-    write_json(WORK / "run/clusters/stage.json", {"key": {}, "seconds": 1.0, "notes": {"k": 2}, "sha256": {}})
+    record.write(WORK / "run")
+    write_json(WORK / "run/clusters/stage.json", {"key": {}, "seconds": 1.0, "summary": {}, "sha256": {}})
     return Target([_bare(WORK / "run/run.json")], _run_json)
 
 
 def _run_json(data: bytes) -> None:
     (WORK / "run/run.json").write_bytes(_sealed(data))
-    expected(WORK / "run", Book.read(WORK / "run"))
+    RunRecord.read(WORK / "run").expected_stages()
 
 
 def stage_json() -> Target:
@@ -137,7 +142,7 @@ def stage_json() -> Target:
     done = {
         "key": {"do": "pretrain"},
         "seconds": 1.5,
-        "notes": {"images_per_second": 9.5, "k": 3},
+        "summary": {"images_per_second": 9.5},
         "sha256": {"a": "b"},
     }
     state = {"state": "running", "why": "", "key": {}, "seconds": 1.0, "host": "a", "pid": 1, "started": "2"}
@@ -149,13 +154,13 @@ def _stage_json(data: bytes) -> None:
         (WORK / "run" / stage).mkdir(exist_ok=True)
         (WORK / "run" / stage / name).write_bytes(_sealed(data))
     status(WORK / "run")
-    verify(WORK / "run")
+    verify_run(WORK / "run")
 
 
 def metrics() -> Target:
     line = {"step": 3, "steps": 9, "batch_size": 16, "images_per_second": 10.5, "loss": 1.0}
     (WORK / "run/base").mkdir(parents=True, exist_ok=True)
-    return Target([f"{journal._checked(line)}\n".encode() * 2], _metrics)
+    return Target([f"{metrics_file._checked(line)}\n".encode() * 2], _metrics)
 
 
 def _metrics(data: bytes) -> None:
@@ -164,24 +169,25 @@ def _metrics(data: bytes) -> None:
     right = (b'%b, "crc": %d}' % (text, zlib.crc32(text + b"}")) for text in texts)
     for content in (data, b"\n".join([*right, b""])):
         (WORK / "run/base/metrics.jsonl").write_bytes(content)
-        found = journal.lines(WORK / "run/base/metrics.jsonl")
+        found = metrics_file.read_lines(WORK / "run/base/metrics.jsonl")
         assert all(isinstance(line["step"], int) for line in found)
 
 
 def lock() -> Target:
     (WORK / "owned").mkdir(exist_ok=True)
-    return Target([json.dumps(locks.me()).encode(), b"{}", b'{"pid": "x"}'], _lock)
+    return Target([json.dumps(asdict(owner.this_process())).encode(), b"{}", b'{"pid": "x"}'], _lock)
 
 
 def _lock(data: bytes) -> None:
-    (WORK / "owned" / locks.NAME).write_bytes(_sealed(data))
-    locks.holder_of(WORK / "owned")
+    (WORK / "owned" / owner.LOCK).write_bytes(_sealed(data))
+    owner.owner_of(WORK / "owned")
 
 
 def encoder_json() -> Target:
     about = {
-        "encoder": {"name": "slim10_w8", "options": {}, "stem": "auto", "init": "random"}, "size": 16, "sha256": "0" * 64,
-        "net": {"hidden": 32, "dim": 16, "norm_hidden": True, "norm_output": True}, "mean": [0.5] * 3, "std": [0.2] * 3,
+        "encoder": {"name": "slim10_w8", "options": {}, "stem": "auto", "init": "random"}, "sha256": "0" * 64,
+        "projector": {"hidden": 32, "dim": 16, "norm_hidden": True, "norm_output": True}, "preprocess": PREPROCESSING,
+        "input_spec": {"size": 16, "mean": [0.5] * 3, "std": [0.2] * 3},
     }  # fmt: skip
     (WORK / "model").mkdir(exist_ok=True)
     return Target([json.dumps(about, indent=1).encode()], _encoder_json)
@@ -197,10 +203,10 @@ def weights() -> Target:
     import torch
 
     from divcon.nets.encoder import EncoderSpec
-    from divcon.nets.trained import Sight, untrained
+    from divcon.nets.trained import InputSpec, untrained
 
     torch.set_num_threads(1)
-    untrained(EncoderSpec("slim10_w8"), Sight(16)).save(WORK / "model")
+    untrained(EncoderSpec("slim10_w8"), InputSpec(16)).save(WORK / "model")
     return Target([(WORK / "model/encoder.safetensors").read_bytes()], _weights)
 
 
@@ -220,12 +226,15 @@ def manifest() -> Target:
 
 def _manifest(data: bytes) -> None:
     (WORK / "checkpoints/step-00000003/MANIFEST.json").write_bytes(_sealed(data))
-    artifacts.damage(WORK / "checkpoints/step-00000003/MANIFEST.json")
+    integrity.mismatches(WORK / "checkpoints/step-00000003/MANIFEST.json")
     checkpoints.damaged(WORK / "checkpoints/step-00000003")
 
 
 def index() -> Target:
-    found = [Found(b"a.png", 9, 9, 100, b"a" * 32, looks=bytes(LOOKS)), Found(b"b", reason="corrupt", detail="x")]
+    found = [
+        Found(b"a.png", 9, 9, 100, b"a" * 32, thumbnail=bytes(THUMBNAIL_BYTES)),
+        Found(b"b", reason="corrupt", detail="x"),
+    ]
     Index.of([*found, Found(b"c.png", 9, 9, 100, b"a" * 32)]).save(WORK / "index")
     return Target([(WORK / "index/index.arrow").read_bytes()], _index)
 
@@ -238,17 +247,17 @@ def _index(data: bytes) -> None:
     assert loaded.found == loaded.used + loaded.duplicates + loaded.rejected
 
 
-def memory() -> Target:
-    kept = Memory(WORK / "memory.arrow", {b"a.png": judging.Verdict(1, 2, 3, 9, 9, "00" * 32)}, fresh=True)
+def scan_cache() -> Target:
+    kept = ScanCache(WORK / "scan_cache.arrow", {b"a.png": validate.Verdict(1, 2, 3, 9, 9, "00" * 32)}, changed=True)
     kept.save()
-    return Target([kept.file.read_bytes()[:-32]], _memory)
+    return Target([kept.file.read_bytes()[:-32]], _scan_cache)
 
 
-def _memory(data: bytes) -> None:
+def _scan_cache(data: bytes) -> None:
     """Behind the right checksum: of a cache that others can write to."""
-    (WORK / "memory.arrow").write_bytes(data)
-    artifacts.end(WORK / "memory.arrow")
-    Memory.load(WORK / "memory.arrow")
+    (WORK / "scan_cache.arrow").write_bytes(data)
+    integrity.append_digest(WORK / "scan_cache.arrow")
+    ScanCache.load(WORK / "scan_cache.arrow")
 
 
 def clusters() -> Target:
@@ -284,9 +293,9 @@ def _bare(path: Path) -> bytes:
 
 def _sealed(data: bytes) -> bytes:
     """The data as it would be under the right seal: what is fuzzed lies behind it."""
-    return sealed(data.decode("utf-8", "replace")).encode() if data.startswith(b"{") else data
+    return seal(data.decode("utf-8", "replace")).encode() if data.startswith(b"{") else data
 
 
 TARGETS: dict[str, Callable[[], Target]] = {
     f.__name__: f for f in (decoders, shards, options, run_json, stage_json, metrics, lock, encoder_json, weights, manifest,
-                            index, memory, clusters)}  # fmt: skip
+                            index, scan_cache, clusters)}  # fmt: skip

@@ -1,0 +1,30 @@
+"""Options that say how a command behaves: they change no bit of a result."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import NonNegativeFloat
+
+from ..config import Gigabytes, Workers, option_names, validate_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class Behavior:
+    """The cache and its largest size in gigabytes; the threads that decode and make views; the seconds between checkpoints;
+    `keep_memory` lets the C library keep memory that was freed."""
+
+    cache: Path | None = None
+    cache_gb: Gigabytes = 8.0
+    workers: Workers | None = None
+    save_every: NonNegativeFloat = 30.0
+    keep_memory: bool = True
+
+
+BEHAVIOR = set(option_names(Behavior))
+
+
+def behavior_of(options: Mapping[str, Any]) -> Behavior:
+    """The behavior that is among the options, checked."""
+    return validate_fields(Behavior, {key: value for key, value in options.items() if key in BEHAVIOR})

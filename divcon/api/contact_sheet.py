@@ -1,0 +1,49 @@
+"""Contact sheets: small pictures of a collection, or of its clusters, on one page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..clustering.clusters import Clusters
+from ..data.images import Images
+from ..data.pixels.pixels import decode_images
+from ..errors import UsageError
+from ..files.atomic import atomic_write
+
+SIDE = 96  # pixels of a picture on the sheet
+MARGIN = 2  # pixels around it
+COLUMNS = 12
+ROWS = 8  # of a sheet of a collection
+
+
+def draw_collection(images: Images, path: Path) -> None:
+    """Write a PNG file with pictures evenly spaced over the collection."""
+    positions = evenly_spaced(np.arange(len(images)), COLUMNS * ROWS)
+    _draw(images, [positions[i : i + COLUMNS] for i in range(0, len(positions), COLUMNS)], path)
+
+
+def draw_clusters(images: Images, clusters: Clusters, path: Path) -> None:
+    """Write a PNG file with a row for each cluster, from the picture nearest to its center to the farthest."""
+    rows = [members[np.argsort(clusters.distances[members], kind="stable")] for members in clusters.members()]
+    _draw(images, [evenly_spaced(row, COLUMNS) for row in rows], path)
+
+
+def evenly_spaced(positions: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Return at most n of the positions, evenly spaced, the first and the last among them."""
+    return positions[np.linspace(0, len(positions) - 1, min(n, len(positions))).astype(np.int64)]
+
+
+def _draw(images: Images, rows: Sequence[NDArray[np.int64]], path: Path) -> None:
+    if path.suffix != ".png":
+        raise UsageError(f"{path}: a contact sheet is a picture; let the name end in .png")
+    sheet = Image.new("RGB", (COLUMNS * SIDE, len(rows) * SIDE), "white")
+    for y, row in enumerate(rows):
+        for x, pixels in enumerate(decode_images(images, row, SIDE)):
+            picture = Image.fromarray(pixels)
+            picture.thumbnail((SIDE - 2 * MARGIN, SIDE - 2 * MARGIN))
+            sheet.paste(picture, (x * SIDE + MARGIN, y * SIDE + MARGIN))
+    with atomic_write(path) as part:
+        sheet.save(part, format="PNG")

@@ -1,0 +1,84 @@
+"""Write the features of images to a parquet file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import Gigabytes, Workers
+from ..data.images import open_images
+from ..data.index.files import Files
+from ..data.sources.names import as_text
+from ..errors import UsageError
+from ..files.atomic import atomic_write
+from ..files.caches import cache_folder
+from ..files.disk_errors import refuse_unwritable
+from ..files.paths import Data
+from ..nets.net import Layer
+from .entry import runs_alone
+from .models import Patterns, extract_features, find_model
+
+ROWS = 2**16  # of the table in memory at a time
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The answer of `embed`: the number of rows (one for each file), and of different pictures among them."""
+
+    files: int
+    pictures: int
+
+
+@runs_alone
+def embed(
+    model: str | Path,
+    data: Data,
+    *,
+    out: str | Path,
+    include: Patterns = (),
+    exclude: Patterns = (),
+    layer: Layer = "pool",
+    cache: str | Path | None = None,
+    cache_gb: Gigabytes = 8.0,
+    workers: Workers | None = None,
+) -> Embedded:
+    """Write the model's features of each image to the parquet file `out`, a row for each file that can be read.
+
+    Columns: `path` (null if the name is not UTF-8), `path_bytes`, `picture` (copies have the same number), `embedding`
+    (float32; copies have the same vector).
+    """
+    if Path(out).suffix != ".parquet":
+        raise UsageError(f"out={out}: embeddings are written as parquet; let the name end in .parquet")
+    refuse_unwritable(Path(out))
+    folder = cache_folder(cache)
+    images = open_images(data, include=include, exclude=exclude, cache=folder, workers=workers)
+    x = extract_features(find_model(model), images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
+    files = Files.of(images.index)
+    _write_embeddings(Path(out), files, x.numpy())
+    return Embedded(len(files.paths), len(images))
+
+
+def _write_embeddings(out: Path, files: Files, x: NDArray[np.float32]) -> None:
+    """Write one row for each file, ROWS at a time, so that the vectors of copies take no memory; x: [pictures, D]."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        {
+            "path": pa.string(),
+            "path_bytes": pa.binary(),
+            "picture": pa.int64(),
+            "embedding": pa.list_(pa.float32(), x.shape[1]),
+        }
+    )
+    with (
+        atomic_write(out) as part,
+        part.open("wb") as file,
+        pq.ParquetWriter(file, schema, compression="none") as writer,
+    ):
+        for begin in range(0, len(files.paths), ROWS):
+            paths, pictures = files.paths[begin : begin + ROWS], files.positions[begin : begin + ROWS]
+            vectors = pa.FixedSizeListArray.from_arrays(pa.array(x[pictures].ravel()), x.shape[1])
+            columns = [as_text(path) for path in paths], paths, pictures, vectors
+            writer.write_table(pa.table(dict(zip(schema.names, columns, strict=True)), schema))

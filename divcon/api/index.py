@@ -1,0 +1,46 @@
+"""Index a collection of images."""
+
+from pathlib import Path
+from typing import TypedDict
+
+from ..config import Workers
+from ..data.images import open_images
+from ..data.index.table import NearDuplicates
+from ..files.caches import cache_folder
+from ..files.paths import Data
+from .entry import runs_alone
+
+
+class IndexAnswer(TypedDict):
+    """The answer of `index`: the number of used images, and the fingerprint of the collection."""
+
+    used: int
+    fingerprint: str
+
+
+@runs_alone
+def index(
+    data: Data,
+    *,
+    out: str | Path | None = None,
+    include: str | tuple[str, ...] = (),
+    exclude: str | tuple[str, ...] = (),
+    near_duplicates: NearDuplicates = "keep",
+    cache: str | Path | None = None,
+    workers: Workers | None = None,
+) -> IndexAnswer:
+    """Read every file of a collection once and store the index in the cache, so that later verbs start at once.
+
+    With `out`, also write index.arrow and the lists of rejected files and duplicates to that folder.
+    """
+    built = open_images(
+        data,
+        include=include,
+        exclude=exclude,
+        near_duplicates=near_duplicates,
+        cache=cache_folder(cache),
+        workers=workers,
+    ).index
+    if out is not None:
+        built.save(Path(out))
+    return {"used": built.used, "fingerprint": built.fingerprint}

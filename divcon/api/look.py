@@ -1,0 +1,115 @@
+"""Count what a collection of images holds."""
+
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+
+from ..config import Workers
+from ..data.images import Images, refuse_none, scan_images
+from ..data.index.rejected import sample_rejected
+from ..data.index.table import NearDuplicates
+from ..errors import UsageError
+from ..files.caches import cache_folder
+from ..files.disk_errors import refuse_unwritable
+from ..files.paths import Data, refuse_inside_collection
+from ..files.text import printable
+from .entry import runs_alone
+
+MAX_NAMED = 10  # rejected files in the answer
+
+
+class RejectedFile(TypedDict):
+    """A rejected file: its path below the collection's folder, a reason in one word, and details."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+class PixelSize(TypedDict):
+    """A size in pixels."""
+
+    width: int
+    height: int
+
+
+class LookAnswer(TypedDict):
+    """The answer of `look`. `reasons` and `warnings` map a word to the number of rejected and of used files it applies to."""
+
+    found: int
+    used: int
+    duplicates: int
+    rejected: int
+    near_duplicates: int
+    reasons: dict[str, int]
+    rejected_sample: list[RejectedFile]
+    warnings: dict[str, int]
+    median: PixelSize
+
+
+@runs_alone
+def look(
+    data: Data,
+    *,
+    include: str | tuple[str, ...] = (),
+    exclude: str | tuple[str, ...] = (),
+    near_duplicates: NearDuplicates = "keep",
+    cache: str | Path | None = None,
+    workers: Workers | None = None,
+    sheet: str | Path | None = None,
+    rejected: str | Path | None = None,
+) -> LookAnswer:
+    """Count the files of a collection: found, used, duplicates, and rejected with the reasons; and the median size.
+
+    `near_duplicates` in the answer counts images that look like another used image. `sheet` is a PNG file to draw a contact
+    sheet to; `rejected` is a CSV file to list every rejected file in, which is written even if no image can be used.
+    Raises InputError or DataError if no image can be used.
+    """
+    sheet, rejected = _output("sheet", sheet, ".png"), _output("rejected", rejected, ".csv")
+    if sheet is not None:
+        refuse_inside_collection(data, "sheet", sheet)
+    images = scan_images(
+        data,
+        include=include,
+        exclude=exclude,
+        near_duplicates=near_duplicates,
+        cache=cache_folder(cache),
+        workers=workers,
+    )
+    if rejected is not None:
+        images.index.save_rejected(rejected)
+    refuse_none(data, images, rejected)
+    if sheet is not None:
+        from .contact_sheet import draw_collection
+
+        draw_collection(images, sheet)
+    return _answer(images)
+
+
+def _output(option: str, path: str | Path | None, suffix: str) -> Path | None:
+    """The path of a file to write; UsageError for a wrong suffix, DiskError if it can't be written."""
+    if path is None:
+        return None
+    if Path(path).suffix != suffix:
+        raise UsageError(f"{option}={printable(path)}: let the name end in {suffix}")
+    refuse_unwritable(Path(path))
+    return Path(path)
+
+
+def _answer(images: Images) -> LookAnswer:
+    index = images.index
+    return {
+        "found": index.found,
+        "used": index.used,
+        "duplicates": index.duplicates,
+        "rejected": index.rejected,
+        "near_duplicates": index.near_duplicates,
+        "reasons": dict(index.reasons),
+        "rejected_sample": [
+            {"path": file.path, "reason": file.reason, "detail": file.detail}
+            for file in sample_rejected(index, MAX_NAMED)
+        ],
+        "warnings": dict(index.image_warnings),
+        "median": {"width": int(np.median(images.widths)), "height": int(np.median(images.heights))},
+    }

@@ -1,0 +1,78 @@
+"""Find a model by its name, and compute the features of images with it."""
+
+from pathlib import Path
+
+import torch
+
+from .. import machine
+from ..config import Gigabytes, Workers
+from ..data.images import Images
+from ..data.pixels.pixel_cache import open_pixels
+from ..errors import InputError
+from ..files.text import printable
+from ..nets.encoder import SLIM, EncoderSpec, check_spec
+from ..nets.net import Layer
+from ..nets.timm_models import default_size
+from ..nets.trained import InputSpec, Trained, untrained
+from ..runs.folder import ENCODER_SETTINGS, RunFolder, StageFolder
+from ..runs.records import RunRecord
+from ..train.encode import encode
+from .encoder_check import check_input_size
+from .entry import UNTRAINED, runs_alone
+
+Patterns = str | tuple[str, ...]  # patterns of paths, for include= and exclude=
+
+
+@runs_alone
+def find_model(model: str | Path) -> Trained:
+    """Return the model that MODEL names: a run folder (its final stage), a stage folder, "random:RUN" or "random:NAME".
+
+    Raises InputError if the run or stage is not finished.
+    """
+    text = str(model)
+    if text.startswith(UNTRAINED):
+        return _untrained(text.removeprefix(UNTRAINED))
+    folder = Path(model)
+    if not RunFolder(folder).is_run:
+        return Trained.load(folder)
+    final = folder / RunRecord.read(folder).final
+    if not StageFolder(final).is_done:
+        raise InputError(
+            f"{printable(final)} is not done; resume it with divcon run, or name a finished stage, like {printable(folder)}/base"
+        )
+    return Trained.load(final)
+
+
+def _untrained(name: str) -> Trained:
+    """The architecture of a run, or the encoder of that name, with random weights."""
+    if RunFolder(Path(name)).is_run:
+        trained = Trained.load(_any_finished(Path(name)))
+        return untrained(EncoderSpec(trained.spec.name, trained.spec.options, trained.spec.stem), trained.input_spec)
+    spec = EncoderSpec(name)
+    check_spec(spec)
+    return untrained(spec, InputSpec(32 if name in SLIM else default_size(name)))
+
+
+def _any_finished(run: Path) -> Path:
+    settings = next(iter(sorted(run.rglob(ENCODER_SETTINGS))), None)
+    if settings is not None:
+        return settings.parent
+    raise InputError(f"{printable(run)} has no finished stage yet, so its architecture is not known")
+
+
+def extract_features(
+    model: Trained,
+    images: Images,
+    *,
+    layer: Layer = "pool",
+    cache: Path,
+    cache_gb: Gigabytes = 8.0,
+    workers: Workers | None = None,
+) -> torch.Tensor:
+    """Return the model's features of the center view of every image, in the images' order: [N, D], float32."""
+    chosen = machine.choose(cache, workers=workers)
+    with chosen.use():
+        check_input_size(model)
+    pixels = open_pixels(images, model.input_spec.short_side, cache=cache, cache_gb=cache_gb, workers=chosen.workers)
+    with chosen.use():
+        return encode(model.net, model.input_spec, pixels, chosen, layer=layer)

@@ -1,0 +1,145 @@
+"""Plan a run before anything is done: a few steps are timed, the rest is arithmetic."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..config import unknown_name
+from ..errors import UsageError
+from ..files.paths import Data
+from ..machine import Machine
+from ..methods.contract import Batch, Method, Step
+from ..nets.encoder import build
+from ..nets.net import width
+from ..stages.cluster import Divide
+from ..stages.learning import NetworkTraining, TrainingPlan, new_encoder
+from ..train.encode import to_input
+from ..train.factorization import make_factorizer
+from ..train.loop import train_step
+from ..train.optimizers import make_optimizer
+from ..train.schedules import steps_for
+from .disk_space import disk_bytes, free_bytes
+from .entry import runs_alone
+from .run_plan import RunPlan, prepare_run
+
+TIMED = 3  # steps, after one that warms up
+
+
+@runs_alone
+def plan(data: Data, *, out: str | Path, only: str | None = None, **options: Any) -> dict[str, Any]:
+    """Return what `run` with these arguments would do: its images, and for each training (or for the stage `only`) the
+    images, steps, batch size and expected seconds; the disk space that is needed and free. Nothing is written."""
+    return cost_of(prepare_run(data, out, options), only)
+
+
+def cost_of(run_plan: RunPlan, only: str | None = None) -> dict[str, Any]:
+    """The answer of `plan` for a prepared run."""
+    _refuse_unknown(run_plan, only)
+    chosen = [stage for stage in run_plan.stages if only in (None, stage.name, stage.group)]
+    plans = {stage.name: stage.training for stage in chosen if isinstance(stage.training, TrainingPlan)}
+    seconds = _seconds_an_image(run_plan, {type(plan.recipe) for plan in plans.values()})
+    rows = [_row(name, plan, seconds[type(plan.recipe)]) for name, plan in plans.items()]
+    disk = disk_bytes(chosen, run_plan.images, run_plan.recipe.base.input_spec, run_plan.cache_gb) / 1e6
+    return {
+        "images": len(run_plan.images),
+        "stages": rows,
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        "disk_mb": round(disk, 1),
+        "free_mb": round(free_bytes(run_plan.folder) / 1e6, 1),
+        "why": [*run_plan.reasons, *_assumptions(run_plan)],
+        "machine": run_plan.record.machine,
+    }
+
+
+def _refuse_unknown(run_plan: RunPlan, only: str | None) -> None:
+    known = [*(stage.name for stage in run_plan.stages), *(stage.group for stage in run_plan.stages)]
+    if only is not None and only not in known:
+        raise UsageError(unknown_name("stage", only, [stage.name for stage in run_plan.stages]))
+
+
+def _assumptions(run_plan: RunPlan) -> list[str]:
+    """The assumptions of the plan: the number and the sizes of clusters are not known yet."""
+    n, assumed = len(run_plan.images), []
+    for name, division in run_plan.recipe.parts(Divide):
+        k, smallest = division.remaining(n), division.smallest
+        fewer = f"; {k} of {division.k} can have {smallest:,} images" if k < division.k else ""
+        merged = ", and how many will be merged for being small," if smallest > 1 else ""
+        assumed.append(f"{name} {k}, all of a size: how large they will be{merged} is not known yet{fewer}")
+    return assumed
+
+
+def _seconds_an_image(run_plan: RunPlan, kinds: set[type]) -> dict[type, float]:
+    """The seconds that an image takes in a training, by the kind of its recipe: the first training of each kind is timed.
+    A student's teachers are not there yet: its step is taken to cost what one of the base's does."""
+    plans = [stage.training for stage in run_plan.stages if isinstance(stage.training, TrainingPlan)]
+    first: dict[type, TrainingPlan] = {}
+    for plan in plans:
+        first.setdefault(type(plan.recipe), plan if plan.method else plans[0])
+    seconds = {id(plan): measured(plan, run_plan.machine) for kind, plan in first.items() if kind in kinds}
+    return {kind: seconds[id(plan)] for kind, plan in first.items() if kind in kinds}
+
+
+def measured(plan: TrainingPlan, machine: Machine) -> float:
+    """The seconds that an image takes in a training, by a few steps on noise."""
+    with machine.use():
+        torch.manual_seed(0)
+        step = _factorization_step(plan) if plan.method is None else _training_step(plan, plan.method, machine)
+        seconds = [_timed(step) for _ in range(1 + TIMED)]
+    return float(np.median(seconds[1:])) / int(plan.recipe.batch_size)
+
+
+def _factorization_step(plan: TrainingPlan) -> Callable[[], object]:
+    recipe = plan.recipe
+    components = width(build(recipe.encoder, recipe.input_spec.size))
+    model, pixels = make_factorizer(components, recipe.batch_size / plan.images, 0), 3 * recipe.input_spec.size**2
+    noise = np.random.default_rng(0).random((recipe.batch_size, pixels), np.float32)
+    return lambda: model.partial_fit(noise)
+
+
+def _training_step(plan: TrainingPlan, build_method: Callable[..., Method], machine: Machine) -> Callable[[], object]:
+    recipe = plan.recipe
+    method = build_method(new_encoder(recipe, machine))
+    machine.to_device(method).train()
+    batch = _noise(recipe, method, machine)
+    optimizer = make_optimizer(recipe.optimizer, method, recipe.weight_decay)
+    return lambda: _step(method, optimizer, batch, machine)
+
+
+def _noise(recipe: NetworkTraining, method: Method, machine: Machine) -> Batch:
+    rng = np.random.default_rng(0)
+    views = [
+        to_input(
+            rng.integers(0, 256, (recipe.batch_size, view.size, view.size, 3), np.uint8), recipe.input_spec, machine
+        )
+        for view in method.views(recipe.pair())
+    ]
+    return Batch(views, torch.arange(recipe.batch_size, device=machine.device))
+
+
+def _step(method: Method, optimizer: torch.optim.Optimizer, batch: Batch, machine: Machine) -> float:
+    at = Step(0, 1, 0)
+    outcome = train_step(method, optimizer, batch, at, 0.0, machine)
+    method.after_step(outcome.update, at)
+    return float(outcome.loss.detach())
+
+
+def _timed(step: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    step()
+    return time.perf_counter() - begin
+
+
+def _row(name: str, plan: TrainingPlan, seconds_an_image: float) -> dict[str, Any]:
+    recipe = plan.recipe
+    steps = steps_for(recipe.samples_seen, recipe.batch_size)
+    return {
+        "stage": name,
+        "images": plan.images,
+        "steps": steps,
+        "batch_size": recipe.batch_size,
+        "seconds": round(steps * recipe.batch_size * seconds_an_image, 1),
+    }

@@ -1,5 +1,0 @@
-"""`python -m divcon.cli` is `divcon`."""
-
-from . import main
-
-main()

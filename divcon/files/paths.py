@@ -1,0 +1,61 @@
+"""Paths that users type, and paths in messages that users can type again."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import InputError, UsageError
+from .text import printable
+
+PathLike = str | bytes | os.PathLike[str]
+Data = PathLike | Sequence[PathLike]  # a folder; or tar shards: one, a pattern, or several
+StrOrPath = TypeVar("StrOrPath", bound=str | Path)
+
+
+def as_paths(data: Data) -> list[Path]:
+    """Return the paths of DATA, which is one path or a sequence of them."""
+    names = [data] if isinstance(data, str | bytes | os.PathLike) else data
+    return [Path(os.fsdecode(name)) for name in names]
+
+
+def expand_home(path: StrOrPath) -> StrOrPath:
+    """Return the path with a leading `~` or `~user` replaced by that home; `./~` stays an ordinary name.
+
+    Raises InputError if there is no such home. To expand the result again changes nothing.
+    """
+    text = str(path)
+    if not text.startswith("~"):
+        return type(path)(Path(text).absolute()) if str(Path(text)).startswith("~") else path
+    expanded = os.path.expanduser(text)  # noqa: PTH111 - pathlib's forgets that ./~ is another path
+    if expanded.startswith("~"):
+        raise InputError(f"{printable(text)}: there is no such home; a folder that is called so is ./{printable(text)}")
+    return type(path)(expanded)
+
+
+def nearest_existing_folder(path: Path) -> Path:
+    """Return the path if it is a folder, else the nearest parent that exists."""
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
+
+
+def refuse_inside_collection(data: Data, option: str, path: Path) -> None:
+    """Raise UsageError if the picture to write at `path` lies inside DATA: the next scan would count it as an image."""
+    for root in as_paths(data):
+        if path.resolve().is_relative_to(root.resolve()):
+            beside = shell_quoted(root.resolve().parent / path.name)
+            raise UsageError(
+                f"{option}={printable(path)} lies inside the collection, and would be one of its pictures the next time; "
+                f"name a file outside {printable(root)}, like {option}={beside}"
+            )
+
+
+def shell_quoted(path: Path | str) -> str:
+    """Return a path as one word for a shell."""
+    return shlex.quote(printable(path))
+
+
+def printable_data(data: Data) -> str:
+    """Return DATA as words for a message: its path, or the first path and the number of others."""
+    first, *more = as_paths(data)
+    return f"{shell_quoted(first)}{f' (and {len(more):,} more)' if more else ''}"

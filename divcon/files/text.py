@@ -1,0 +1,20 @@
+"""Text that is safe to show in a terminal."""
+
+import os
+from pathlib import Path
+
+
+def printable(path: Path | str | bytes) -> str:
+    """Return a path or text with control characters, and bytes that are not UTF-8, escaped."""
+    text = path if isinstance(path, str) else os.fsdecode(path)
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return the lines of a text, each with `printable`: file names in it may hold control characters."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def _escaped(c: str) -> str:
+    """The escape of one character; a surrogate stands for a byte that is not UTF-8, and becomes that byte's escape."""
+    return f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c.encode("unicode_escape").decode()

@@ -1,0 +1,264 @@
+"""A run: a folder of named stages, each done once (runs/folder.py lists the files)."""
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, cast, get_args, get_type_hints
+
+from .. import failpoints
+from ..config import differences, to_json_value
+from ..errors import OwnedError, UsageError, WaitingError, few
+from ..files.atomic import fsync, remove_path
+from ..files.integrity import digest, sha256, write_json
+from ..files.paths import shell_quoted
+from ..files.text import printable
+from ..log import info
+from ..machine import Machine
+from ..signals import stop_if_requested
+from . import owner
+from .folder import LOCK, WORKING, RunFolder, StageFolder
+from .json_files import load_record
+from .records import RunRecord, StageRecord, versions
+from .refusals import refuse_links
+from .stage import A, Result, StageContext, Summary
+from .state import StageState, state_left
+from .verify import verify_stage
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Taken(Summary):
+    """The summary of a stage whose artifact another run has made."""
+
+    taken_from: str
+
+
+class Run:
+    """Does stages in a folder: `stage(name, function, ...)` makes the artifact, or loads it if it is done.
+
+    `only` names the one stage, or group of stages, to do here. `taken` are the stages that come from other runs, with their
+    folders there. `changes` are the options that differ from what the run was begun with, in words.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        machine: Machine,
+        cache: Path,
+        *,
+        cache_gb: float = 8.0,
+        save_every: float = 30.0,
+        only: str | None = None,
+        taken: Mapping[str, Path] | None = None,
+        steal_lock: bool = False,
+        allow_collapse: bool = False,
+        changes: str = "",
+    ):
+        self.folder, self.machine, self.cache = folder, machine, cache
+        self.only, self.taken, self.steal_lock, self.changes = only, dict(taken or {}), steal_lock, changes
+        self.context = StageContext(
+            folder, "", machine, cache, cache_gb=cache_gb, save_every=save_every, allow_collapse=allow_collapse
+        )
+        self.did: list[str] = []
+        self.verified: set[str] = set()  # stages whose files were found as they were written
+        self.reached_only = False
+
+    def stage(
+        self, name: str, do: Callable[Concatenate[StageContext, P], Result[A]], *args: P.args, **kwargs: P.kwargs
+    ) -> A:
+        """Do the stage; or load its artifact, if it was done with the same function, artifacts and recipe."""
+        kind: type[A] = made_by(do)
+        key = _key(do, [*args, *kwargs.values()])
+        if name in self.taken:
+            key = {"taken": kind.load(self.taken[name]).fingerprint}
+        chosen = self.only is None or name == self.only or name.startswith(f"{self.only}/")
+        if self._folder(name).is_done:
+            self._refuse_changes(name, key)
+            self._verify(name)
+            _tidy_left(self._folder(name))
+        elif not chosen:
+            raise WaitingError(
+                f"stage {name} is not done yet; type the same command without --only, or with --only {name}"
+            )
+        else:
+            self._do(name, key, lambda context: self._result(context, kind, do, *args, **kwargs))
+        self.reached_only |= self.only is not None and chosen
+        return kind.load(self._folder(name).path)
+
+    def stages(self, name: str, do: Callable[..., Result[A]], each: Sequence[tuple[Any, ...]]) -> list[A]:
+        """The stages name/0, name/1, ...: independent of one another, so other processes may do some of them."""
+        self._record_group(name, len(each))
+        for i, args in enumerate(each):
+            if self._folder(f"{name}/{i}").is_done:
+                self.stage(f"{name}/{i}", do, *args)  # a changed option is refused before new work begins
+        results, waiting = [], []
+        for i, args in enumerate(each):
+            try:
+                results.append(self.stage(f"{name}/{i}", do, *args))
+            except (WaitingError, OwnedError) as error:
+                if isinstance(error, OwnedError) and self.only == f"{name}/{i}":
+                    raise
+                waiting.append(error)
+        if waiting:
+            raise waiting[0]
+        return results
+
+    def _folder(self, name: str) -> StageFolder:
+        return RunFolder(self.folder).stage(name)
+
+    def _record_group(self, name: str, size: int) -> None:
+        """Write down how many stages a group has: before the clusters are made, nobody knows it."""
+        if not RunFolder(self.folder).is_run or RunRecord.read(self.folder).groups.get(name) == size:
+            return
+        with owner.owned_briefly(self.folder, steal=self.steal_lock):
+            record = RunRecord.read(self.folder)
+            replace(record, groups={**record.groups, name: size}).write(self.folder)
+
+    def _result(
+        self,
+        context: StageContext,
+        kind: type[A],
+        do: Callable[Concatenate[StageContext, P], Result[A]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Summary:
+        """Make the artifact, or take it from another run, and save it."""
+        if context.name in self.taken:
+            source = self.taken[context.name]
+            kind.load(source).save(context.folder)
+            return Taken(printable(source))
+        with self.machine.use():
+            result = do(context, *args, **kwargs)
+            failpoints.at("stage.made")
+            context.check_owner()
+            result.artifact.save(context.folder)
+        return result.summary
+
+    def _do(self, name: str, key: Any, make: Callable[[StageContext], Summary]) -> None:
+        """Own the folder, do the stage, and write stage.json last."""
+        stop_if_requested("nothing was begun")
+        refuse_links(self.folder, [name])
+        folder = self._folder(name)
+        with owner.owned(folder.path, steal=self.steal_lock):
+            if folder.is_done:  # another process was quicker
+                self._refuse_changes(name, key)
+                self._verify(name)
+                return
+            state = StageState(folder, key, self._prepare_folder(name, key))
+            with state.running():
+                failpoints.at("stage.begun")
+                summary = make(self._context(name, state))
+                failpoints.at("stage.saved")
+            state.check_owner()
+            write_json(folder.record, _record(folder, state, summary))
+            failpoints.at("stage.done")
+            _tidy(folder)
+            failpoints.at("stage.tidied")
+        self.verified.add(name)
+        self.did.append(name)
+        info(f"{name}: done in {state.seconds():,.0f} s{summary.in_words()}")
+
+    def _context(self, name: str, state: StageState) -> StageContext:
+        return replace(
+            self.context,
+            folder=state.folder.path,
+            name=name,
+            key_digest=_digest(state.key),
+            check_owner=state.check_owner,
+            write_state=state.write,
+        )
+
+    def _prepare_folder(self, name: str, key: Any) -> float:
+        """Delete remains that can't be used, and return the seconds that were already spent on this same stage. UsageError, if
+        there are checkpoints of other options."""
+        folder = self._folder(name)
+        _clear_half_written(folder.path)
+        state = state_left(folder, key, _digest(key))
+        if state and state.key == key:
+            return state.seconds
+        if state and folder.has_checkpoints():
+            self._refuse(name, "begun", state.key, key)
+        for path in folder.path.iterdir():
+            if path.name != LOCK:
+                failpoints.at("stage.clearing")
+                remove_path(path)
+        return 0.0
+
+    def _refuse_changes(self, name: str, key: Any) -> None:
+        """UsageError, if the finished stage was done with other options."""
+        before = load_record(StageRecord, self._folder(name).record).key
+        if before != key:
+            self._refuse(name, "done", before, key)
+
+    def _verify(self, name: str) -> None:
+        """Check the files of a finished stage once, before anything is built on them."""
+        if name not in self.verified:
+            verify_stage(self.folder, name)
+            self.verified.add(name)
+
+    def _refuse(self, name: str, state: str, before: Any, key: Any) -> None:
+        differ = differences(before, key) if before else [("what its checkpoints belong to", "other options", "these")]
+        what = self.changes or few((f"{where} was {old!r}, is {new!r}" for where, old, new in differ), "; ")
+        raise UsageError(
+            f"stage {name} in {printable(self.folder)} was {state} with other options: {what}. "
+            f"Use another folder (out=...), or type: divcon redo {shell_quoted(self.folder)} {name}"
+        )
+
+
+def made_by(do: Callable[..., Result[A]]) -> type[A]:
+    """The type of the artifact that a stage makes, by its return annotation Result[...]."""
+    (kind,) = get_args(get_type_hints(do)["return"])
+    return cast(type[A], kind)
+
+
+def _key(do: Callable[..., object], args: Sequence[object]) -> dict[str, Any]:
+    """Return what identifies a stage, as JSON: its function, with the version, and its arguments in their order."""
+    return {"do": do.__name__, "version": getattr(do, "version", 1), "args": to_json_value(list(args))}
+
+
+def _digest(key: Any) -> str:
+    return digest(json.dumps(key, sort_keys=True))
+
+
+def _clear_half_written(folder: Path) -> None:
+    """Remove what a killed process was about to write. Only the folder's owner may call it."""
+    owner.clear(folder)
+    for path in folder.glob("*.part"):
+        remove_path(path)
+
+
+def _tidy(folder: StageFolder) -> None:
+    """Remove the files that only a running stage needs."""
+    for name in WORKING:
+        if name != LOCK:
+            with contextlib.suppress(OSError):  # a failure is harmless: the stage is done, and nobody needs these files
+                remove_path(folder.path / name)
+
+
+def _tidy_left(folder: StageFolder) -> None:
+    """Tidy up for a process that was killed once its stage was done."""
+    if folder.has_working_files():
+        with (
+            contextlib.suppress(OwnedError),
+            owner.owned(folder.path),
+        ):  # another process that owns the folder tidies up itself
+            _tidy(folder)
+            _clear_half_written(folder.path)
+
+
+def _record(folder: StageFolder, state: StageState, summary: Summary) -> dict[str, Any]:
+    """Flush the files of the result to the disk, and return the content of stage.json."""
+    files = folder.result()
+    for path in files:
+        fsync(path)
+    hashes = {str(path.relative_to(folder.path)): sha256(path) for path in files}
+    return {
+        "key": state.key,
+        "seconds": state.seconds(),
+        "summary": to_json_value(summary),
+        "versions": versions(),
+        "sha256": hashes,
+    }

@@ -1,0 +1,128 @@
+"""Compare each expert with the base on the expert's own cluster."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .. import failpoints
+from ..clustering.clusters import Clusters
+from ..clustering.kmeans import assign
+from ..data.images import Images
+from ..data.labeled.labeled import Labeled, open_labeled
+from ..data.pixels.pixels import Pixels
+from ..evals.expert_check import ExpertCheck, agreement_on, knn_on
+from ..files.integrity import digest, read_json, write_json
+from ..log import info
+from ..nets.trained import Trained
+from ..runs.folder import EXPERT_SCORES
+from ..runs.json_files import as_record
+from ..runs.recorder import Plan, planned_by
+from ..runs.stage import Result, StageContext
+from ..train.encode import encode
+from .learning import pixels_of, sample
+
+MARGIN = 0.005  # an expert has to gain so much on the base to be called better
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterScores:
+    """The scores of an expert and of the base on one cluster: agreement in 0..1, and 20-NN accuracy where labels were given
+    and some of them fall to the cluster."""
+
+    cluster: int
+    images: int
+    base: float
+    expert: float
+    base_knn: float | None = None
+    expert_knn: float | None = None
+
+    def gain(self) -> float:
+        """The expert's gain on the base: by labels where there are some, else by agreement."""
+        if self.expert_knn is None or self.base_knn is None:
+            return self.expert - self.base
+        return self.expert_knn - self.base_knn
+
+    def in_words(self) -> str:
+        gain = self.gain()
+        better, worse = "knows them better", "knows them less well"
+        verdict = better if gain > MARGIN else worse if gain < -MARGIN else "knows them as well"
+        knn = "" if self.expert_knn is None else f"; 20-NN {self.expert_knn:.1%}, base {self.base_knn:.1%}"
+        scores = f"agreement {self.expert:.3f}, base {self.base:.3f}{knn}"
+        return f"expert {self.cluster} on its {self.images:,} images: {scores}: it {verdict}"
+
+
+class ExpertScores:
+    """The scores of each expert, in the order of clusters: rows for people, not used by any later stage."""
+
+    def __init__(self, rows: Sequence[ClusterScores]):
+        self.rows = rows
+
+    @property
+    def fingerprint(self) -> str:
+        return digest(str(self.rows))
+
+    def save(self, folder: Path) -> None:
+        write_json(folder / EXPERT_SCORES, [asdict(row) for row in self.rows])
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        return cls([as_record(ClusterScores, row, folder / EXPERT_SCORES) for row in read_json(folder / EXPERT_SCORES)])
+
+
+def plan_checks(
+    base: Trained, experts: Sequence[Trained], clusters: Clusters, images: Images, check: ExpertCheck
+) -> Plan[ExpertScores]:
+    """The plan of `check_experts`."""
+    return Plan(ExpertScores([]))
+
+
+@planned_by(plan_checks)
+def check_experts(
+    context: StageContext,
+    base: Trained,
+    experts: Sequence[Trained],
+    clusters: Clusters,
+    images: Images,
+    check: ExpertCheck,
+) -> Result[ExpertScores]:
+    """Score each expert, and the base, on the expert's own cluster. Where the base is as good, dividing has not paid."""
+    pixels = pixels_of(context, images, base.input_spec)
+    labeled = _labeled_by_cluster(context, base, clusters, check)
+    rows = []
+    for k, (expert, members) in enumerate(zip(experts, clusters.members(), strict=True)):
+        positions = members[sample(len(members), check.images, check.seed)]
+        agreement, knn = dict[str, float](), dict[str, float | None]()
+        for name, model in (("base", base), ("expert", expert)):
+            agreement[name] = agreement_on(model, pixels, positions, context.machine, check)
+            for data, its_pixels, by_cluster in labeled:
+                knn[name] = knn_on(model, data, its_pixels, by_cluster[k], context.machine, check)
+        row = ClusterScores(
+            cluster=k,
+            images=len(members),
+            base=agreement["base"],
+            expert=agreement["expert"],
+            base_knn=knn.get("base"),
+            expert_knn=knn.get("expert"),
+        )
+        info(row.in_words())
+        rows.append(row)
+        failpoints.at("compare.some")
+    return Result(ExpertScores(rows))
+
+
+def _labeled_by_cluster(
+    context: StageContext, base: Trained, clusters: Clusters, check: ExpertCheck
+) -> list[tuple[Labeled, Pixels, list[NDArray[np.int64]]]]:
+    """The labeled images, if a folder was named, with their pixels, and the positions that fall to each cluster."""
+    if check.labels is None:
+        return []
+    labeled = open_labeled(check.labels, split=check.split, cache=context.cache, workers=context.machine.workers)
+    pixels = pixels_of(context, labeled.images, base.input_spec)
+    features = encode(base.net, base.input_spec, pixels, context.machine, layer="hidden")
+    nearest, _ = assign(features, torch.from_numpy(clusters.centroids))
+    return [(labeled, pixels, [np.flatnonzero(nearest.numpy() == k) for k in range(clusters.k)])]

@@ -1,0 +1,125 @@
+"""Train a student to predict the features of its teachers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import PositiveInt
+
+from ..clustering.clusters import Clusters
+from ..data.images import Images
+from ..files.integrity import digest
+from ..methods.contract import Method, Share
+from ..methods.distill import Distill
+from ..nets.fast_small_maps import with_fast_small_maps
+from ..nets.fold_batch_norm import fold_batch_norms
+from ..nets.net import Net, width
+from ..nets.teacher import Teacher
+from ..nets.trained import InputSpec, Trained
+from ..runs.folder import TARGETS
+from ..runs.recorder import Plan, planned_by
+from ..runs.stage import Result, StageContext
+from ..train.encode import encode
+from ..train.target_cache import AssignedTeacher, TeacherTargets, cache_targets
+from .learning import NetworkTraining, pixels_of, plan_network, sample, train_network
+
+USUAL = 65536  # images, at most, that the mean and spread of a teacher's features are taken over
+HALF = 2  # bytes of a number in half precision
+TeacherLayer = Literal["projection", "pool"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation(NetworkTraining):
+    """The recipe of the student's training.
+
+    `layer` is the layer at which the student meets its teachers. Teachers see the `same` view as the student, or always the
+    `center` one, and then each image once in all (DnC table 11). `hidden` is the width of the regression heads, `base_share`
+    the base's share of the loss."""
+
+    layer: TeacherLayer = "projection"
+    teacher_view: Literal["same", "center"] = "same"
+    hidden: PositiveInt = 4096
+    base_share: Share = 0.5
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """The base, the experts in the order of their clusters, and the cluster of each image."""
+
+    base: Trained
+    experts: Sequence[Trained]
+    clusters: Clusters
+
+    @property
+    def fingerprint(self) -> str:
+        models = " ".join(model.fingerprint for model in (self.base, *self.experts))
+        return digest(f"{models} {self.clusters.fingerprint}")
+
+    def with_positions(self) -> list[tuple[Trained, NDArray[np.int64]]]:
+        """The base with the positions of all images, and each expert with those of its cluster."""
+        everything = np.arange(len(self.clusters.labels))
+        return [(self.base, everything), *zip(self.experts, self.clusters.members(), strict=True)]
+
+
+def plan_distill(teachers: Teachers, images: Images, recipe: Distillation) -> Plan[Trained]:
+    """The plan of `distill`: targets of two teachers for each image are kept, where the teachers' view never changes."""
+    features = features_at(recipe.layer, teachers.base.net) if recipe.teacher_view == "center" else 0
+    return plan_network(images, recipe, None, extra_bytes=2.0 * len(images) * HALF * features)
+
+
+def features_at(layer: TeacherLayer, net: Net) -> int:
+    """The number of features that a teacher has at the layer."""
+    return net.projector_spec.dim if layer == "projection" else width(net.encoder)
+
+
+@planned_by(plan_distill)
+def distill(context: StageContext, teachers: Teachers, images: Images, recipe: Distillation) -> Result[Trained]:
+    """Train a student to predict the features of its teachers."""
+    labels = torch.tensor(teachers.clusters.labels)
+    assigned = [
+        _assigned_teacher(context, model, images.subset(positions), positions, recipe.layer)
+        for model, positions in teachers.with_positions()
+    ]
+    frozen = [each.teacher for each in assigned]
+    center = recipe.teacher_view == "center"
+    targets = _cached_targets(context, assigned, images, teachers.base.input_spec) if center else None
+
+    def method(encoder: torch.nn.Module) -> Method:
+        return Distill(
+            encoder, len(images), frozen, labels, targets, hidden=recipe.hidden, base_share=recipe.base_share
+        )
+
+    return train_network(context, images, recipe, method, teachers.base)
+
+
+def _assigned_teacher(
+    context: StageContext,
+    model: Trained,
+    images: Images,
+    positions: NDArray[np.int64],
+    layer: TeacherLayer,
+) -> AssignedTeacher:
+    """The model as a teacher of these images; `positions` are theirs in the whole collection."""
+    net = (
+        with_fast_small_maps(fold_batch_norms(model.net, model.input_spec.size))
+        if context.machine.fast_small_maps
+        else model.net
+    )
+    if layer == "projection":
+        return AssignedTeacher(context.machine.to_device(Teacher(net)), positions)
+    pixels, some = pixels_of(context, images, model.input_spec), sample(len(images), USUAL, 0)
+    features = encode(net, model.input_spec, pixels, context.machine, layer=layer, positions=some)
+    teacher = context.machine.to_device(Teacher(net, layer, features))
+    return AssignedTeacher(teacher, positions, features if len(some) == len(positions) else None)
+
+
+def _cached_targets(
+    context: StageContext, assigned: Sequence[AssignedTeacher], images: Images, input_spec: InputSpec
+) -> TeacherTargets:
+    """The features that each teacher gives of the center views of its images, from a file in the stage's folder."""
+    return cache_targets(
+        context.folder / TARGETS, assigned, input_spec, pixels_of(context, images, input_spec), context.machine
+    )

@@ -1,0 +1,166 @@
+"""Train one network: what every stage that trains one has in common."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from .. import dist
+from ..data.images import Images
+from ..data.pixels.pixel_cache import open_pixels
+from ..data.pixels.pixels import Pixels
+from ..data.views.presets import PRESETS
+from ..data.views.view import View
+from ..errors import DataError, UsageError
+from ..log import info
+from ..machine import Machine
+from ..methods.contract import Method
+from ..nets.batch_norm import over_all_ranks
+from ..nets.encoder import EncoderSpec, build
+from ..nets.fast_small_maps import with_fast_small_maps
+from ..nets.net import Net
+from ..nets.recompute import recomputing
+from ..nets.trained import InputSpec, Trained
+from ..rng import seed_for, uniforms
+from ..runs.recorder import Plan
+from ..runs.stage import Result, StageContext
+from ..train.loop import Training, fit
+
+L = TypeVar("L", bound="NetworkTraining")
+Start = Literal["scratch", "base"]
+FEWEST = 16  # images: a batch has at least two, and is at most an eighth of them
+MakeMethod = Callable[[nn.Module], Method]  # around an encoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkTraining(Training):
+    """The recipe of a training: how long and how fast, of which encoder, on which views.
+
+    `views` names a pair of views: byol, mild, simclr, swav, crop. With `start=base` the network begins with the weights of
+    the base. With `recompute` the encoder's blocks run a second time for the gradient, and their outputs are not kept.
+    """
+
+    encoder: EncoderSpec = field(default_factory=EncoderSpec)
+    input_spec: InputSpec = field(default_factory=InputSpec)
+    views: str = "byol"
+    start: Start = "scratch"
+    recompute: bool = False
+
+    def __post_init__(self) -> None:
+        if self.views not in PRESETS:
+            raise UsageError(f"views={self.views}: there is {', '.join(PRESETS)}")
+        if self.batch_size < 2 or self.samples_seen <= 0:
+            raise UsageError(
+                f"batch_size={self.batch_size}, samples_seen={self.samples_seen}: at least 2, and more than 0"
+            )
+
+    def pair(self) -> tuple[View, View]:
+        """The two views of the recipe."""
+        return PRESETS[self.views](self.input_spec.size)
+
+
+class PlannedNetwork(Trained):
+    """Stands for a network that is not trained yet. It is built, with random weights, when its shape is asked for."""
+
+    def __init__(self, spec: EncoderSpec, input_spec: InputSpec, method: MakeMethod | None):
+        self.spec, self.input_spec, self.folder, self.method = spec, input_spec, None, method
+
+    @cached_property
+    def net(self) -> Net:
+        with torch.random.fork_rng(devices=[]):
+            encoder = build(replace(self.spec, init="random"), self.input_spec.size)
+            return self.method(encoder).net if self.method else Net(encoder)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A training that is planned: its recipe, with the batch that it will have, and the number of its images.
+
+    `method` builds its method; None for a student, whose teachers are not there yet: its step is taken to cost what one of
+    the base's does. `extra_bytes` are kept on disk while it runs, besides checkpoints.
+    """
+
+    recipe: Any  # NetworkTraining or Factorization
+    images: int
+    method: MakeMethod | None = None
+    extra_bytes: float = 0.0
+
+
+def train_network(
+    context: StageContext, images: Images, recipe: NetworkTraining, method: MakeMethod, base: Trained | None = None
+) -> Result[Trained]:
+    """Build a network, and the method around it, and train it."""
+    recipe = with_fitting_batch(recipe, len(images), context.name)
+    pixels = pixels_of(context, images, recipe.input_spec)
+    torch.manual_seed(seed_for(recipe.seed, "weights"))
+    trained = method(new_encoder(recipe, context.machine))
+    if recipe.start == "base":
+        _start_from(trained, base, context.name)
+    summary = fit(context, trained, pixels, recipe, recipe.pair(), recipe.input_spec)
+    return Result(Trained(recipe.encoder, recipe.input_spec, trained.net), summary)
+
+
+def plan_network(
+    images: Images, recipe: NetworkTraining, method: MakeMethod | None, extra_bytes: float = 0.0
+) -> Plan[Trained]:
+    """The plan of a stage that trains a network."""
+    fitted = replace(recipe, batch_size=fitting_batch(recipe.batch_size, len(images)))
+    network = PlannedNetwork(recipe.encoder, recipe.input_spec, method)
+    return Plan(network, TrainingPlan(fitted, len(images), method, extra_bytes))
+
+
+def new_encoder(recipe: NetworkTraining, machine: Machine) -> nn.Module:
+    """The encoder of a recipe, in the form in which this machine trains it."""
+    encoder = over_all_ranks(build(recipe.encoder, recipe.input_spec.size))
+    if recipe.recompute:
+        recomputing(encoder, recipe.encoder.name)
+    return with_fast_small_maps(encoder) if machine.fast_small_maps else encoder
+
+
+def _start_from(method: Method, base: Trained | None, name: str) -> None:
+    if base is None:
+        raise UsageError(f"{name}.start=base: only experts and students can start from a base")
+    try:
+        method.start_from(base.net)
+    except RuntimeError as error:
+        raise UsageError(
+            f"{name}: start=base, but this network has another shape than the base's; give both the same encoder, size and options, "
+            "or set expert.start=scratch (student.start=scratch)"
+        ) from error
+
+
+def with_fitting_batch(recipe: L, n: int, name: str) -> L:
+    """The recipe with a batch that is small enough for n images; the learning rate follows the batch."""
+    if n < FEWEST:
+        raise DataError(f"{name}: {n} images are too few to train on; add images, or lower clusters.k")
+    batch = fitting_batch(recipe.batch_size, n)
+    if batch < recipe.batch_size:
+        info(f"{name}: batch {batch}, an eighth of its {n:,} images")
+    return replace(recipe, batch_size=batch)
+
+
+def fitting_batch(batch_size: int, n: int) -> int:
+    """The batch size, or an eighth of n images where that is smaller: at least two, and the same on each rank."""
+    world = dist.world_size()
+    eighth = max(1, n // 8 // world) * world
+    return batch_size if batch_size <= n // 8 else max(2, eighth)
+
+
+def pixels_of(context: StageContext, images: Images, input_spec: InputSpec) -> Pixels:
+    """The images' pixels, with the short side twice that of a view, from the cache that runs share."""
+    return open_pixels(
+        images, input_spec.short_side, cache=context.cache, cache_gb=context.cache_gb, workers=context.machine.workers
+    )
+
+
+def sample(n: int, most: int, seed: int) -> NDArray[np.int64]:
+    """At most `most` of n positions, in order; n and the seed alone decide which."""
+    if n <= most:
+        return np.arange(n)
+    order = np.argsort(uniforms((seed, "sample"), np.arange(n), 1)[:, 0], kind="stable")
+    return np.sort(order[:most])

@@ -1,0 +1,68 @@
+"""From pixels to features."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .. import signals
+from ..data.pixels.pixels import Pixels
+from ..data.views.presets import center
+from ..data.views.render import views_of
+from ..data.views.view import View
+from ..log import progress
+from ..machine import Machine
+from ..nets.net import Layer, Net
+from ..nets.trained import InputSpec
+
+CHUNK = 512  # images per batch: `encode` needs no more memory than their pixels and activations
+
+
+def to_input(pixels: UInt8[np.ndarray, "b h w 3"], input_spec: InputSpec, machine: Machine) -> Float[Tensor, "b 3 h w"]:
+    """Return pixels as a network takes them: normalized, on the machine's device and in its memory format."""
+    return normalized(pixels, input_spec, machine.device).contiguous(memory_format=machine.memory_format)
+
+
+def normalized(
+    pixels: UInt8[np.ndarray, "b h w 3"], input_spec: InputSpec, device: str = "cpu"
+) -> Float[Tensor, "b 3 h w"]:
+    """Return pixels (0..255) minus the mean over the standard deviation of the input specification (0..1)."""
+    x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float()
+    mean, std = (
+        torch.tensor(c, dtype=x.dtype, device=x.device).view(1, 3, 1, 1) * 255
+        for c in (input_spec.mean, input_spec.std)
+    )
+    return (x - mean) / std
+
+
+@torch.no_grad()
+def encode(
+    net: Net,
+    input_spec: InputSpec,
+    pixels: Pixels,
+    machine: Machine,
+    *,
+    layer: Layer = "pool",
+    positions: NDArray[np.int64] | None = None,
+    view: View | None = None,
+    purpose: tuple[int | str, ...] = (),
+) -> Float[Tensor, "n d"]:
+    """Return the features of all images, or of the images at `positions`, in order, in float32 on the CPU.
+
+    `layer` is the layer of the net that gives the features. `view` is the view to encode, by default the center view;
+    its random numbers are a function of `purpose` and of the position. The net keeps its training mode.
+    """
+    positions = np.arange(len(pixels)) if positions is None else positions
+    was_training = net.training
+    machine.to_device(net).eval()
+    parts = []
+    for begin in range(0, len(positions), CHUNK):
+        signals.stop_if_requested("this stage will begin again")
+        chunk = positions[begin : begin + CHUNK]
+        views = views_of(view or center(input_spec.size), *pixels.read(chunk), purpose, chunk, machine.workers)
+        with machine.autocast():
+            parts.append(net(to_input(views, input_spec, machine), layer).float().cpu())
+        progress("encoding", begin + len(chunk), len(positions))
+    net.train(was_training)
+    return torch.cat(parts)

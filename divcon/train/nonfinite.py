@@ -1,0 +1,69 @@
+"""Stop a training before a NaN or an infinite loss or gradient changes the weights."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .. import dist
+from ..errors import FaultError
+from ..methods.contract import Step
+
+
+@dataclass(frozen=True)
+class StepValues:
+    """The loss and the gradient norm of a step, and the positions of its images.
+
+    `fault` is 1 if a value of this step or of an earlier step is not finite on any rank, else 0.
+    """
+
+    fault: Tensor
+    loss: Tensor
+    gradient_norm: Tensor
+    index: Tensor
+    at: Step
+
+
+class NonFiniteGuard:
+    """Stops a training before a value that is not finite moves a weight, on every rank at the same step.
+
+    A flag on the device tells the optimizer to skip this step and all later ones. The CPU reads the flag in the same step.
+    With `late` it reads it one step later, so that the CPU and the GPU do not wait for each other; then the optimizer must
+    read `found_inf`: torch's fused optimizers and our LARS do.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, *, late: bool = False):
+        self.optimizer, self.late = optimizer, late
+        self.last: StepValues | None = None
+
+    def watch(self, loss: Tensor, gradients: list[Tensor], index: Tensor, at: Step) -> None:
+        """Check the values of a step after its backward pass and before the optimizer's step."""
+        before, norm = self.last, torch.stack(torch._foreach_norm(gradients)).sum()
+        fault = dist.all_max((~torch.isfinite(loss.detach() + norm)).float())
+        if before is not None:
+            fault = torch.maximum(fault, before.fault)
+        # Optimizers read this attribute of themselves, which torch.amp.GradScaler sets in the same way: where it is 1, they
+        # leave weights and state unchanged. It is not declared, so the type checker does not know it: hence vars().
+        vars(self.optimizer)["found_inf"] = fault
+        self.last = StepValues(fault, loss.detach(), norm, index, at)
+        check(before if self.late else self.last)
+
+    def check_last_step(self) -> None:
+        """Raise FaultError if the last step had a fault. Call it before the weights are saved."""
+        check(self.last)
+
+
+def check(values: StepValues | None) -> None:
+    """Raise FaultError if the step has a fault."""
+    if values is None or not bool(values.fault):
+        return
+    positions = ", ".join(str(i) for i in values.index[:8].tolist())
+    raise FaultError(
+        f"the loss or a gradient is not finite (loss {float(values.loss):.4g}, gradient {float(values.gradient_norm):.4g}) at step {values.at.step}; the weights "
+        f"were not moved. The batch began with the images at positions {positions}. {_advice(values.at)}"
+    )
+
+
+def _advice(at: Step) -> str:
+    """Return the options to change. Before the first step the learning rate can't be the cause."""
+    return "Set precision=fp32" if at.step == 0 else "Lower the stage's lr, or set precision=fp32"

@@ -1,0 +1,101 @@
+"""The teachers' features of each image's center view, computed once and kept on disk while a student learns from them."""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float16, Int64
+from numpy.lib.format import open_memmap, write_array_header_1_0
+from torch import Tensor
+
+from .. import failpoints
+from ..data.pixels.pixels import Pixels
+from ..files.atomic import atomic_write
+from ..files.integrity import mismatches, sha256, write_json
+from ..log import warning
+from ..machine import Machine
+from ..nets.teacher import Teacher
+from ..nets.trained import InputSpec
+from .encode import encode
+
+CHUNK = 65536  # images whose features are in memory at a time
+
+
+@dataclass(frozen=True)
+class AssignedTeacher:
+    """A teacher and the positions of its images: all images for the base, those of one cluster for an expert.
+
+    `features` are the raw features of these images at the teacher's layer, if they are known already.
+    """
+
+    teacher: Teacher
+    positions: Int64[np.ndarray, "n"]
+    features: Float[Tensor, "n d"] | None = None
+
+
+class TeacherTargets:
+    """The targets of each image on disk: the base's features and those of the image's own expert, as float16."""
+
+    def __init__(self, targets: Float16[np.ndarray, "n 2 d"]):
+        self.targets = targets
+
+    def __call__(self, index: Int64[Tensor, "b"]) -> Float[Tensor, "b 2 d"]:
+        """Return the targets of the images at these positions, in float32 on the device of `index`."""
+        return torch.from_numpy(self.targets[index.cpu().numpy()]).to(index.device).float()
+
+
+def cache_targets(
+    file: Path, teachers: Sequence[AssignedTeacher], input_spec: InputSpec, pixels: Pixels, machine: Machine
+) -> TeacherTargets:
+    """Open the file of targets; compute it first if it is missing or damaged.
+
+    The first teacher is the base, the others are the experts. A JSON file beside it keeps its hash.
+    """
+    manifest = file.with_suffix(".json")
+    damage = mismatches(manifest) if manifest.exists() else []
+    if damage:
+        warning(f"{'; '.join(damage)}. The teachers compute their targets again")
+    if damage or not manifest.exists():
+        with atomic_write(file) as part:
+            targets = allocate(part, (len(pixels), 2, teachers[0].teacher.dim))
+            for number, teacher in enumerate(teachers):
+                _fill(targets[:, min(number, 1)], teacher, input_spec, pixels, machine)
+                failpoints.at("teachers.some")
+            targets.flush()
+        write_json(manifest, {"sha256": {file.name: sha256(file)}})
+    return TeacherTargets(np.load(file, mmap_mode="r"))
+
+
+def allocate(file: Path, shape: tuple[int, ...]) -> "np.memmap[tuple[int, ...], np.dtype[np.float16]]":
+    """Create a memory-mapped float16 array whose disk space is reserved.
+
+    Without the reservation, a disk that fills up later would kill the process at a write to the array.
+    """
+    with file.open("wb") as out:
+        write_array_header_1_0(out, {"descr": "<f2", "fortran_order": False, "shape": shape})
+        out.flush()
+        os.posix_fallocate(out.fileno(), out.tell(), 2 * math.prod(shape))
+    return open_memmap(file, "r+")
+
+
+def _fill(
+    targets: Float16[np.ndarray, "n d"],
+    assigned: AssignedTeacher,
+    input_spec: InputSpec,
+    pixels: Pixels,
+    machine: Machine,
+) -> None:
+    """Write the teacher's features of its own images."""
+    teacher = assigned.teacher
+    for begin in range(0, len(assigned.positions), CHUNK):
+        chunk = slice(begin, begin + CHUNK)
+        positions = assigned.positions[chunk]
+        if assigned.features is None:
+            features = encode(teacher.net, input_spec, pixels, machine, layer=teacher.layer, positions=positions)
+        else:
+            features = assigned.features[chunk]
+        targets[positions] = teacher.normalize(features.to(teacher.mean.device)).cpu().numpy()

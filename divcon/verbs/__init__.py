@@ -1,1 +1,0 @@
-"""What one does with the package: the verbs of the command line, for Python."""
