@@ -216,10 +216,10 @@ print(max(sizes) - before)
 
 
 def test_memory_for_streamed_features_is_that_of_a_block_and_not_of_the_sample(tmp_path: Path) -> None:
-    n, d, block = 120_000, 256, 4000
+    n, d, block = 400_000, 256, 4000
     command = [sys.executable, "-c", STREAMING, str(tmp_path / "sample.npy"), str(n), str(d), str(block)]
     grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert grown < 24 * block * d < n * d  # the file has 2 n d bytes, and a copy in float32 would have twice that
+    assert grown < n * d // 2  # the file has 2 n d bytes, a block 4 MB; what an allocator keeps is less than the rest
     rows = np.load(tmp_path / "sample.npy", mmap_mode="r")
     assert rows.shape == (n, d) and rows.dtype == np.float16
     assert np.array_equal(rows[:, 0], (np.arange(n) % 1000).astype(np.float16))
