@@ -1,13 +1,15 @@
 """Score a model on labeled images."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import machine
+from ..answers import Answer
 from ..config import Gigabytes, Seed, Workers
 from ..data.labeled.labeled import Labeled, open_labeled
 from ..data.labeled.layout import Split
 from ..errors import UsageError
-from ..evals.scores import Probe, Scores
+from ..evals.scores import KnnScores, LinearScores, Probe
 from ..evals.split import train_test_split
 from ..files.caches import cache_folder
 from ..nets.net import Layer
@@ -18,8 +20,12 @@ from .models import Patterns, extract_features, find_model
 TASKS = ("knn", "linear")
 
 
-class EvaluateAnswer(Scores):
-    """The answer of `evaluate`: counts of images and classes, how the images were split, and the scores of each task."""
+@dataclass(frozen=True)
+class EvaluateAnswer(Answer):
+    """The answer of `evaluate`: counts of images and classes, how the images were split, and the scores of each task.
+
+    The scores of a task that was not asked for are None.
+    """
 
     model: str
     images: int
@@ -30,6 +36,8 @@ class EvaluateAnswer(Scores):
     dropped_classes: list[str]
     parts: dict[str, list[str]] | None
     left_out: dict[str, int]
+    knn: KnnScores | None = None
+    linear: LinearScores | None = None
 
 
 @runs_alone
@@ -68,22 +76,22 @@ def evaluate(
     scores = Probe.of(x, data.labels, train, test, data.classes).scores(
         names, seed, machine.choose(folder, workers=workers).precision
     )
-    return {**answer, **scores}
+    return replace(answer, knn=scores.knn, linear=scores.linear)
 
 
 def _counts(name: str, data: Labeled, seed: int, train: int, test: int, dropped: list[int]) -> EvaluateAnswer:
     """The answer without scores; `train` and `test` are numbers of images, `dropped` the classes with one image."""
-    return {
-        "model": name,
-        "images": train + test,
-        "train": train,
-        "test": test,
-        "classes": len(data.classes) - len(dropped),
-        "split_seed": seed,
-        "dropped_classes": [data.classes[i] for i in dropped],
-        "parts": data.layout.as_dict(),
-        "left_out": dict(data.left_out),
-    }
+    return EvaluateAnswer(
+        model=name,
+        images=train + test,
+        train=train,
+        test=test,
+        classes=len(data.classes) - len(dropped),
+        split_seed=seed,
+        dropped_classes=[data.classes[i] for i in dropped],
+        parts=data.layout.as_dict(),
+        left_out=dict(data.left_out),
+    )
 
 
 def _task_names(tasks: str | tuple[str, ...]) -> tuple[str, ...]:
