@@ -19,10 +19,11 @@ from ..evals.split import train_test_split
 from ..files.caches import cache_folder
 from ..files.text import printable
 from ..log import info, warning
+from ..runs.evals import EvaluateAnswer
 from ..runs.folder import SHEET
 from .contact_sheet import draw_clusters
 from .entry import runs_alone
-from .evaluate import EvaluateAnswer, evaluate
+from .evaluate import evaluate
 from .run import run
 
 PACKAGE = "openclipart-png"

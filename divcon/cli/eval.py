@@ -9,7 +9,7 @@ from .arguments import Json, ModelArgument, Words, typed_options
 from .terminal import print_answer
 
 if TYPE_CHECKING:
-    from ..api.evaluate import EvaluateAnswer
+    from ..runs.evals import EvaluateAnswer
 
 
 def eval(

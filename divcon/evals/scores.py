@@ -9,9 +9,9 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..answers import Answer
 from ..errors import DataError
 from ..machine import Precision
+from ..runs.evals import KnnScores, LinearScores
 from .knn import predict_knn
 from .linear import linear
 
@@ -19,35 +19,7 @@ KS = (20, 200)  # neighbors
 
 
 @dataclass(frozen=True)
-class KnnScores(Answer):
-    """Shares of the test images, in 0..1, with the right class by nearest neighbors.
-
-    `k20` and `k200` are of 20 and of 200 neighbors; `top1`, `balanced` (the mean over classes) and `per_class` of 20.
-    """
-
-    k20: float
-    k200: float
-    top1: float
-    balanced: float
-    per_class: dict[str, float | None]
-
-
-@dataclass(frozen=True)
-class LinearScores(Answer):
-    """Shares of the test images, in 0..1, with the right class by a linear classifier with this `penalty`.
-
-    If the images are too few, all of these are None and `reason` says why.
-    """
-
-    top1: float | None
-    balanced: float | None
-    per_class: dict[str, float | None] | None
-    penalty: float | None
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Scores(Answer):
+class Scores:
     """The scores of each task; None for a task that was not asked for."""
 
     knn: KnnScores | None = None

@@ -2,6 +2,7 @@
 
 RUN/run.json                    RunRecord: what was asked for, the machine, the stages
 RUN/images/                     the index of the collection (INDEX and its tables, MANIFEST.json)
+RUN/evals/                      scores of the run's encoders (runs/evals.py)
 RUN/clusters.png                a contact sheet of the clusters, drawn by `divcon demo`
 RUN/STAGE/state.json            StateRecord, until the stage is done
 RUN/STAGE/stage.json            StageRecord, written last: the stage is done
@@ -20,6 +21,7 @@ from pathlib import Path
 from ..files.integrity import sha256
 
 RUN, IMAGES, SHEET = "run.json", "images", "clusters.png"
+EVALS = "evals"
 STAGE, STATE, LOCK, METRICS = "stage.json", "state.json", "lock", "metrics.jsonl"
 CHECKPOINTS, MODEL, OPTIMIZER, FACTORS = "checkpoints", "model.safetensors", "optimizer.safetensors", "step-newest"
 MANIFEST = "MANIFEST.json"
