@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; a verb is found without a line here
+    from .api.compare import compare
     from .api.demo import demo
     from .api.embed import embed
     from .api.eval import eval
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a verb is found without a li
 
 __version__ = "0.1.0"
 __all__ = [
+    "compare",
     "demo",
     "embed",
     "eval",
