@@ -113,27 +113,29 @@ def alone(found: Found, function: Callable[..., None], seconds: float, *argument
     process.start()
     theirs.close()
     try:
-        _receive(ours, found, begin + seconds)
+        if not _received_all(ours, found, begin + seconds):
+            process.kill()
+            found.error = found.error or "its time was over"
     finally:
         process.join(5)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
+        process.kill()
+        process.join()
         found.seconds += time.monotonic() - begin
     return process.exitcode
 
 
-def _receive(pipe: Connection, found: Found, deadline: float) -> None:
+def _received_all(pipe: Connection, found: Found, deadline: float) -> bool:
+    """Take what a child sends until it ends, and return True; False if it has not ended by the deadline."""
     while pipe.poll(max(0.0, deadline - time.monotonic())):
         try:
             name, arguments, figures = pipe.recv()
         except (EOFError, ConnectionResetError):
-            return
+            return True
         if name == "error":
             found.error = arguments[0]
         else:
             getattr(found, name)(*arguments, **figures)
-    found.error = found.error or "its time was over"
+    return False
 
 
 def _call(pipe: Connection, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
