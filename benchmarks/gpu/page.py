@@ -43,7 +43,7 @@ def met(answer: dict[str, Any]) -> str:
 def said(answer: dict[str, Any]) -> str:
     """The first plain figures of a check, or the last line of its error."""
     if answer["error"]:
-        return answer["error"].splitlines()[-1].replace("|", "/")
+        return str(answer["error"]).splitlines()[-1].replace("|", "/")
     plain = {name: value for name, value in answer["figures"].items() if isinstance(value, int | float | str)}
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in [*plain.items()][:SHOWN]).replace("|", "/")
 

@@ -14,6 +14,7 @@ import divcon
 from divcon import failpoints
 from divcon.data.synthetic import make_collection
 from divcon.files.integrity import read_json
+from divcon.runs.evals import EvaluateAnswer
 
 from .checks import Found, Notes, Place, alone
 
@@ -37,17 +38,17 @@ def dnc(place: Place, notes: Notes) -> None:
     photos, out = collection(place, 160 if place.tiny else 2000), place.folder / "dnc"
     asked = options(place, epochs=2 if place.tiny else 20, batch_size=16 if place.tiny else 128)
     planned = timed(notes, "plan", lambda: divcon.plan(photos, out=out, **asked))
-    notes.put(planned={row["stage"]: row["seconds"] for row in planned["stages"]}, machine=planned["machine"])
+    notes.put(planned={row.stage: row.seconds for row in planned.stages}, machine=planned.machine)
     reset_peak(place)
     ran = timed(notes, "run", lambda: divcon.run(photos, out=out, **asked))
     notes.put(did=ran.did, stages=stages(out), gpu_memory_mb=peak_mb(place))
     trained = sum(
         seconds for name, seconds in stages(out).items() if name.split("/")[0] in ("base", "experts", "student")
     )
-    notes.put(planned_over_trained=round(planned["seconds"] / max(trained, 1e-9), 2))
+    notes.put(planned_over_trained=round(planned.seconds / max(trained, 1e-9), 2))
     notes.claim("every stage is done", float(ran.done), at_least=1)
     state = timed(notes, "status", lambda: divcon.status(out, verify=True))
-    notes.claim("damaged files", len(state["damaged"]), at_most=0)
+    notes.claim("damaged files", len(state.damaged), at_most=0)
     embedded = timed(
         notes, "embed", lambda: divcon.embed(out, photos, out=place.folder / "dnc.parquet", cache=place.cache)
     )
@@ -58,8 +59,8 @@ def dnc(place: Place, notes: Notes) -> None:
     notes.put(untrained=top1(untrained))
 
 
-def top1(scores: Any) -> dict[str, float | None]:
-    return {task: scores[task].get("top1") for task in ("knn", "linear") if task in scores}
+def top1(scores: EvaluateAnswer) -> dict[str, float | None]:
+    return {name: task.top1 for name, task in (("knn", scores.knn), ("linear", scores.linear)) if task is not None}
 
 
 def timed(notes: Notes, name: str, work: Callable[[], Any]) -> Any:
@@ -138,7 +139,7 @@ def process(place: Place, photos: Path, name: str, part: str, repeatable: bool, 
 
 def finish_all_but_the_last(photos: Path, out: Path, asked: dict[str, Any]) -> None:
     divcon.run(photos, out=out, only="base", **asked)
-    for stage in [*divcon.status(out)["stages"]][:-1]:
+    for stage in [*divcon.status(out).stages][:-1]:
         divcon.run(photos, out=out, only=stage, **asked)
 
 
@@ -152,4 +153,4 @@ def deterministic() -> None:
     the function that it would do this by does nothing from now on."""
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.set_deterministic_debug_mode = lambda mode: None
+    torch.set_deterministic_debug_mode = lambda debug_mode: None

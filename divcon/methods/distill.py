@@ -101,7 +101,7 @@ class Distill(Method):
         in_order = expert_of.argsort(stable=True)
         numbers = torch.arange(len(self.teachers), device=expert_of.device)
         counts = (expert_of[:, None] == numbers).sum(0).tolist()  # the only place that waits for a GPU
-        for expert, own in zip(self.teachers, in_order.split(counts), strict=True):
+        for expert, own in zip(self.teachers, torch.split(in_order, counts), strict=True):
             if len(own):
                 features[own] = expert(views[own])
         return features

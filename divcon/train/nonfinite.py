@@ -68,8 +68,7 @@ def sent_to_cpu(fault: Tensor) -> Callable[[], bool]:
     if not fault.is_cuda:
         return lambda: bool(fault)
     flag = torch.empty((), dtype=fault.dtype, pin_memory=True).copy_(fault, non_blocking=True)
-    sent = torch.cuda.Event()
-    sent.record()
+    sent = torch.cuda.current_stream(fault.device).record_event()
 
     def read() -> bool:
         sent.synchronize()
