@@ -51,15 +51,17 @@ class Documented:
         case = Case(name="", method="simclr", encoder=of.encoder, size=of.size, picture=0, batch=of.batch)
         self.model, self.batch_size = documented.SimCLR(case).to(place.device).train(), of.batch
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.06)
-        self.rounds = available_cores()  # batches that come at once, because each worker makes whole batches
+        self.rounds = (
+            1 if place.tiny else available_cores()
+        )  # batches that come at once, because each worker makes whole batches
         loader: DataLoader[Any] = DataLoader(
             Files(photos(place), documented.transform(case)),
             batch_size=of.batch,
             shuffle=True,
             drop_last=True,
-            num_workers=0 if place.tiny else self.rounds,
-            persistent_workers=not place.tiny,
-            multiprocessing_context=None if place.tiny else "forkserver",
+            num_workers=self.rounds,
+            persistent_workers=True,
+            multiprocessing_context="forkserver",
         )
         self.batches = endless(loader)
 

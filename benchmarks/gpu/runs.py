@@ -121,10 +121,11 @@ def process(place: Place, photos: Path, name: str, part: str, repeatable: bool, 
     """The whole run, or its base killed at the tenth step, or the rest killed at the fifth step of the student."""
     if repeatable:
         deterministic()
-    out, size = place.folder / name, {} if place.tiny else {"encoder": "resnet18", "batch_size": 32}
-    asked = options(place, epochs=4, save_every=0.05, **size)
-    if place.tiny:
-        asked["batch_size"] = 16
+    out, often = place.folder / name, 0.05 if name == "killed" else 30.0
+    size = (
+        {"batch_size": 16} if place.tiny else {"encoder": "slim10", "batch_size": 32}
+    )  # small: it is saved at each step
+    asked = options(place, epochs=4, save_every=often, **size)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if part == "base":
