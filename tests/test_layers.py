@@ -14,7 +14,7 @@ ROOT = Path(divcon.__file__).parent
 ROWS = """
 __main__
 __main__
-cli
+cli sklearn
 api
 recipes
 pipelines

@@ -24,6 +24,8 @@ def each_picture(images: Picture | Iterable[Picture]) -> Iterator[Picture]:
     """Yield each picture of one picture, a batch [n, h, w, c] or [n, c, h, w], or any iterable of these."""
     if isinstance(images, np.ndarray | Tensor) and images.ndim == 4:
         yield from images
+    elif isinstance(images, np.ndarray) and images.dtype.kind in "OUS":  # an array of paths
+        yield from each_picture(images.tolist())
     elif isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray | Tensor):
         yield images
     elif isinstance(images, Iterable):
@@ -40,14 +42,26 @@ def encoded(image: Picture) -> bytes:
         case bytes() | bytearray() | memoryview():
             return bytes(image)
         case str() | os.PathLike():
-            return _read(expand_home(Path(image)))
+            return _checked(expand_home(Path(image))).read_bytes()
         case Image.Image():
             return _saved(image)
         case Tensor():
             return encoded(_as_array(image))
-        case np.ndarray() if image.dtype == np.uint8 and (image.ndim == 2 or image.shape[2:] in ((3,), (4,))):
-            return _saved(Image.fromarray(image))
+        case np.ndarray() if image.dtype == np.uint8 and (image.ndim == 2 or image.shape[2:] in ((1,), (3,), (4,))):
+            return _saved(Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image))
     raise _no_picture(image)
+
+
+def write_pictures(images: Picture | Iterable[Picture], folder: Path) -> Path:
+    """Write pictures to a new folder, as links to the files of those that are paths, and return the folder."""
+    folder.mkdir(parents=True)
+    for i, image in enumerate(each_picture(images)):
+        file = folder / f"{i:08}"
+        if isinstance(image, str | os.PathLike):
+            file.symlink_to(_checked(expand_home(Path(image))).absolute())
+        else:
+            file.write_bytes(encoded(image))
+    return folder
 
 
 def name_of(image: object) -> str:
@@ -76,7 +90,7 @@ def _as_array(image: Tensor) -> NDArray[np.uint8]:
     if image.dtype != torch.uint8:
         raise _no_picture(image)
     array: NDArray[np.uint8] = image.permute(1, 2, 0).contiguous().numpy()
-    return array[..., 0] if image.shape[0] == 1 else array
+    return array
 
 
 def _no_picture(image: object) -> UsageError:
@@ -86,16 +100,18 @@ def _no_picture(image: object) -> UsageError:
     )
 
 
-def _read(path: Path) -> bytes:
+def _checked(path: Path) -> Path:
+    """The path of a file; UsageError for a folder, InputError for what can't be opened."""
     if path.is_dir():
         raise UsageError(
             f"{printable(path)} is a folder; for all images below it type divcon.embed(MODEL, {shell_quoted(path)}, "
             "out='features.parquet'), or give a list of files"
         )
     try:
-        return path.read_bytes()
+        path.open("rb").close()
     except OSError as error:
         raise InputError(f"{printable(path)} can't be read ({error.strerror}); look at it with `ls -ld`") from error
+    return path
 
 
 def _saved(image: Image.Image) -> bytes:
