@@ -21,10 +21,10 @@ from ..train.encode import to_input
 from ..train.factorization import make_factorizer
 from ..train.loop import train_step
 from ..train.optimizers import make_optimizer
-from ..train.schedules import steps_for
 from .disk_space import disk_bytes, free_bytes
 from .entry import runs_alone
 from .run_plan import RunPlan, prepare_run
+from .work import images_shown
 
 TIMED = 3  # steps, after one that warms up
 
@@ -134,12 +134,11 @@ def _timed(step: Callable[[], object]) -> float:
 
 
 def _row(name: str, plan: TrainingPlan, seconds_an_image: float) -> dict[str, Any]:
-    recipe = plan.recipe
-    steps = steps_for(recipe.samples_seen, recipe.batch_size)
+    shown, batch_size = images_shown(plan), plan.recipe.batch_size
     return {
         "stage": name,
         "images": plan.images,
-        "steps": steps,
-        "batch_size": recipe.batch_size,
-        "seconds": round(steps * recipe.batch_size * seconds_an_image, 1),
+        "steps": shown // batch_size,
+        "batch_size": batch_size,
+        "seconds": round(shown * seconds_an_image, 1),
     }

@@ -21,6 +21,7 @@ from ..pipelines.recipe import Recipe, pipeline_of, stages_of
 from ..recipes import Options
 from ..runs import owner
 from ..runs.folder import RunFolder
+from ..runs.pace import Pace
 from ..runs.recorder import PlannedStage
 from ..runs.records import ARITHMETIC, RunRecord
 from ..runs.refusals import check_common, has_progress, refuse_foreign_folder
@@ -29,6 +30,7 @@ from .behavior import BEHAVIOR, Behavior, behavior_of
 from .disk_space import refuse_without_room
 from .entry import runs_alone
 from .preflight import refuse_what_fails_later
+from .work import plan_work_of, planned_work
 
 UNREAD = 0.01  # of the files: so many may be lost to a disk that fails
 
@@ -107,6 +109,7 @@ def execute(
     _refuse_without_room(run_plan, only)
     for reason in run_plan.reasons:
         info(reason)
+    pace = _pace(run_plan, only)
     run = Run(
         run_plan.folder,
         run_plan.machine,
@@ -118,9 +121,11 @@ def execute(
         steal_lock=steal_lock,
         allow_collapse=allow_collapse,
         changes=_meet_record(run_plan, steal_lock),
+        pace=pace,
     )
     try:
-        pipeline_of(run_plan.recipe)(run, run_plan.images, run_plan.recipe)
+        with pace.shown():
+            pipeline_of(run_plan.recipe)(run, run_plan.images, run_plan.recipe)
     except WaitingError:
         if not run.reached_only:
             raise
@@ -131,6 +136,13 @@ def execute(
     if not run.did:
         info(f"nothing to do: every stage of {printable(run_plan.folder)} is done")
     return run.did, True
+
+
+def _pace(run_plan: RunPlan, only: str | None) -> Pace:
+    """The progress of the run, of which nothing is done yet; with `only`, of the stage or the group of this name."""
+    n = len(run_plan.images)
+    planned = planned_work(run_plan.stages, n)
+    return Pace(planned, chosen=lambda name: only in (None, name, name.split("/")[0]), plan_work=plan_work_of(n))
 
 
 def _open(data: Data, options: Options, cache: Path, workers: int | None) -> Images:
