@@ -30,7 +30,9 @@ data.images
 data.index
 data.sources
 data.decoding data.sampler data.synthetic
+loggers
 runs
+answers
 machine config
 files
 signals

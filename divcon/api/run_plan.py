@@ -1,5 +1,6 @@
 """Prepare a run (read the collection, settle every option, refuse what can't be done), then do it."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,9 +13,10 @@ from ..data.images import Images, open_images
 from ..data.labeled.labeled import open_labeled
 from ..errors import DataError, UsageError, WaitingError, few
 from ..files.caches import cache_folder
-from ..files.paths import Data
+from ..files.paths import Data, absolute_paths
 from ..files.text import printable
 from ..log import info
+from ..loggers.logged import logged
 from ..nets.encoder import check_name
 from ..nets.trained import Trained
 from ..pipelines.recipe import Recipe, pipeline_of, stages_of
@@ -30,6 +32,7 @@ from .behavior import BEHAVIOR, Behavior, behavior_of
 from .disk_space import refuse_without_room
 from .entry import runs_alone
 from .preflight import refuse_what_fails_later
+from .run_summary import named_scores
 from .work import plan_work_of, planned_work
 
 UNREAD = 0.01  # of the files: so many may be lost to a disk that fails
@@ -47,6 +50,7 @@ class RunPlan:
     cache: Path
     cache_gb: float
     save_every: float
+    loggers: list[str]
     base: Path | None
     stages: list[PlannedStage]
     reasons: list[str]
@@ -63,6 +67,7 @@ def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any]) -> RunP
     folder = Path(out)
     refuse_foreign_folder(folder, data)
     behavior = behavior_of(options)
+    loggers = behavior.loggers
     typed = _with_anothers({key: value for key, value in options.items() if key not in BEHAVIOR})
     short, dotted = _sorted_out(typed)
     cache = cache_folder(behavior.cache)
@@ -83,6 +88,7 @@ def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any]) -> RunP
         len(images),
         [stage.name for stage in stages],
         stages[-1].name,
+        data=absolute_paths(data),
     )
     return RunPlan(
         folder,
@@ -93,6 +99,7 @@ def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any]) -> RunP
         cache,
         behavior.cache_gb,
         behavior.save_every,
+        loggers,
         base,
         stages,
         [*reasons, *recipe.changed_by(dotted)],
@@ -124,7 +131,7 @@ def execute(
         pace=pace,
     )
     try:
-        with pace.shown():
+        with pace.shown(), _logged(run_plan):
             pipeline_of(run_plan.recipe)(run, run_plan.images, run_plan.recipe)
     except WaitingError:
         if not run.reached_only:
@@ -136,6 +143,12 @@ def execute(
     if not run.did:
         info(f"nothing to do: every stage of {printable(run_plan.folder)} is done")
     return run.did, True
+
+
+def _logged(run_plan: RunPlan) -> contextlib.AbstractContextManager[None]:
+    """Send the numbers of the run to its loggers."""
+    folder = run_plan.folder
+    return logged(folder, run_plan.loggers, run_plan.record.options, lambda: named_scores(folder))
 
 
 def _pace(run_plan: RunPlan, only: str | None) -> Pace:

@@ -1,23 +1,28 @@
 """The numbers and the places that a user of a run asks for first. Torch is not loaded."""
 
-import contextlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import DamagedError
-from ..files.integrity import read_json
-from ..runs.folder import ENCODER, RunFolder
+from ..answers import Answer
+from ..runs.evals import EvaluateAnswer, kept_scores
+from ..runs.folder import ENCODER, REPORT, RunFolder
 from ..runs.json_files import load_record
 from ..runs.records import RunRecord, StageRecord
 
-REPORT, EVALS = "report.html", "evals"
+
+@dataclass(frozen=True)
+class RunScores:
+    """The accuracies of a stage's encoder on a labeled folder, by task: `knn` of 20 neighbors, and `linear`."""
+
+    stage: str
+    labeled: str
+    top1: dict[str, float]
 
 
 @dataclass(frozen=True)
-class RunSummary:
+class RunSummary(Answer):
     """The images of a run and how many of them its trainings showed; the seconds of all its stages; its encoder and its report,
-    where they are there; and its scores (0..1), by the name of the file in RUN/evals that holds them."""
+    where they are there; and the scores (0..1) of its encoders that it keeps."""
 
     images: int
     images_seen: int
@@ -25,7 +30,7 @@ class RunSummary:
     stages: dict[str, float]
     encoder: str | None
     report: str | None
-    scores: dict[str, dict[str, float]]
+    scores: list[RunScores]
 
 
 def summarize(folder: Path) -> RunSummary:
@@ -44,21 +49,25 @@ def summarize(folder: Path) -> RunSummary:
     )
 
 
-def scores_of(folder: Path) -> dict[str, dict[str, float]]:
-    """Return the scores that RUN/evals keeps: those of the tasks `knn` and `linear`, by the name of the file."""
-    scores = dict[str, dict[str, float]]()
-    for file in sorted((folder / EVALS).glob("*.json")):
-        with contextlib.suppress(OSError, DamagedError):
-            if found := _top1(read_json(file)):
-                scores[file.stem] = found
-    return scores
+def scores_of(folder: Path) -> list[RunScores]:
+    """Return the scores that RUN/evals keeps."""
+    found = [RunScores(kept.stage, kept.folder, _top1(kept.scores)) for kept in kept_scores(folder)]
+    return [scores for scores in found if scores.top1]
 
 
-def _top1(answer: object) -> dict[str, float]:
+def named_scores(folder: Path) -> dict[str, float]:
+    """Return the scores by stage, name of the labeled folder and task: "student/labeled/knn"."""
+    return {
+        f"{scores.stage}/{Path(scores.labeled).name}/{task}": top1
+        for scores in scores_of(folder)
+        for task, top1 in scores.top1.items()
+    }
+
+
+def _top1(answer: EvaluateAnswer) -> dict[str, float]:
     """The accuracies in the answer of an evaluation, by task."""
-    tasks = answer.items() if isinstance(answer, Mapping) else ()
-    top1 = {task: result.get("top1") for task, result in tasks if isinstance(result, Mapping)}
-    return {str(task): float(score) for task, score in top1.items() if isinstance(score, int | float)}
+    tasks = {"knn": answer.knn, "linear": answer.linear}
+    return {task: scores.top1 for task, scores in tasks.items() if scores is not None and scores.top1 is not None}
 
 
 def _if_there(path: Path) -> str | None:

@@ -1,7 +1,6 @@
 """divcon run DATA out=RUN [key=value ...]"""
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +8,9 @@ from .arguments import DataArgument, Json, Words, split_data_and_options, take_o
 from .progress import clock_time
 from .summary import next_commands, summary_text
 from .terminal import print_answer, table
+
+if TYPE_CHECKING:
+    from ..api.plan import PlanAnswer
 
 
 def run(
@@ -36,27 +38,24 @@ def run(
         print_answer(answer, json, _plan_text(answer))
         return
     from ..api import run
-    from ..api.run_summary import summarize
 
     ran = run.run(paths, out=out, only=only, steal_lock=steal_lock, allow_collapse=allow_collapse, **options)
-    summary = summarize(ran.folder)
-    commands = next_commands(paths, summary, ran.folder) if ran.done else []
-    answer = {"run": str(ran.folder), "did": ran.did, "done": ran.done, **asdict(summary), "next": commands}
-    print_answer(answer, json, summary_text(ran, summary, only, commands))
+    commands = next_commands(paths, ran.summary, ran.folder) if ran.done else []
+    print_answer({**ran.as_json(), "next": commands}, json, summary_text(ran, only, commands))
 
 
-def _plan_text(answer: dict[str, Any]) -> str:
+def _plan_text(answer: "PlanAnswer") -> str:
     rows = [
         [
-            stage["stage"],
-            f"{stage['images']:,}",
-            f"{stage['steps']:,}",
-            str(stage["batch_size"]),
-            clock_time(stage["seconds"]),
+            stage.stage,
+            f"{stage.images:,}",
+            f"{stage.steps:,}",
+            str(stage.batch_size),
+            clock_time(stage.seconds),
         ]
-        for stage in answer["stages"]
+        for stage in answer.stages
     ]
     head = table(["stage", "images", "steps", "batch", "time"], rows)
-    disk = f"disk: {answer['disk_mb']:,.0f} MB needed, {answer['free_mb']:,.0f} MB free"
-    total = f"{answer['images']:,} images; {disk}; about {clock_time(answer['seconds'])} in all"
-    return "\n".join([head, total, *answer["why"]])
+    disk = f"disk: {answer.disk_mb:,.0f} MB needed, {answer.free_mb:,.0f} MB free"
+    total = f"{answer.images:,} images; {disk}; about {clock_time(answer.seconds)} in all"
+    return "\n".join([head, total, *answer.why])

@@ -11,23 +11,24 @@ from ..files.text import printable
 from .progress import duration
 
 if TYPE_CHECKING:
-    from ..api.run import Ran
-    from ..api.run_summary import RunSummary
+    from ..api.run import RunAnswer
+    from ..api.run_summary import RunScores, RunSummary
 
 SUGGESTED = 3  # commands
 TASKS = {"knn": "20-NN", "linear": "linear"}
 
 
-def summary_text(ran: "Ran", summary: "RunSummary", only: str | None, commands: list[str]) -> str:
+def summary_text(ran: "RunAnswer", only: str | None, commands: list[str]) -> str:
     """Return the summary of a run in lines."""
+    summary = ran.summary
     head = f"{printable(ran.folder)}: done" if ran.done else f"{printable(ran.folder)}: {only} done; other stages wait"
     nothing = "" if ran.did else "; nothing was left to do"
     rows = [
         ("did", few(ran.did) if ran.did else ""),
         ("images", f"{summary.images:,}; the trainings showed {summary.images_seen:,}"),
-        ("time", f"{duration(summary.seconds)} in {len(summary.stages)} stages"),
+        ("time", f"{duration(summary.seconds)} in {_count(len(summary.stages), 'stage')}"),
         ("encoder", printable(summary.encoder) if summary.encoder else ""),
-        *(("scores", f"{_percents(scores)} ({printable(name)})") for name, scores in summary.scores.items()),
+        *(("scores", _scores(scores)) for scores in summary.scores),
         ("report", printable(summary.report) if summary.report else ""),
     ]
     lines = [f"  {name:<8}{text}" for name, text in rows if text]
@@ -60,5 +61,10 @@ def _as_typed(path: Path) -> str:
     return f"./{text}" if text.startswith("-") or ("=" in text and not path.is_absolute()) else text
 
 
-def _percents(scores: dict[str, float]) -> str:
-    return ", ".join(f"{TASKS.get(task, printable(task))} {score:.1%}" for task, score in scores.items())
+def _scores(scores: "RunScores") -> str:
+    top1 = ", ".join(f"{TASKS[task]} {score:.1%}" for task, score in scores.top1.items())
+    return f"{top1} ({scores.stage} on {printable(scores.labeled)})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

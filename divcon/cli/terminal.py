@@ -8,12 +8,16 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from io import TextIOWrapper
+from typing import TYPE_CHECKING
 
 import typer
 
 from .. import log
 from ..files.text import printable, printable_lines
 from .progress import ProgressBar, ProgressLines, can_draw, seconds_between_lines
+
+if TYPE_CHECKING:
+    from ..answers import Answer
 
 BROKEN_PIPE = 141  # the exit code that a shell gives to a process which SIGPIPE ended
 
@@ -58,19 +62,21 @@ class LineHandler(logging.Handler):
         super().close()
 
 
-def print_answer(answer: Mapping[str, object], as_json: bool, text: str) -> None:
+def print_answer(answer: "Answer | Mapping[str, object]", as_json: bool, text: str) -> None:
     """Print the answer of a verb on stdout, as one JSON object or as text; exit quietly if the reader has gone."""
     if isinstance(log.watch, ProgressBar):
         log.watch.stop()
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # a name that the terminal's encoding lacks is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that its encoding lacks is no reason to fail
     try:
-        typer.echo(json.dumps(answer) if as_json else printable_lines(text))
+        typer.echo(json.dumps(_json(answer)) if as_json else printable_lines(text))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python writes the rest at exit, and fails again
         sys.exit(BROKEN_PIPE)
+
+
+def _json(answer: "Answer | Mapping[str, object]") -> Mapping[str, object]:
+    return answer if isinstance(answer, Mapping) else answer.as_json()
 
 
 def print_names(about: Mapping[str, str], as_json: bool) -> None:
