@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..files.text import printable
 from .contract import LoggedRun
+from .environment import default_environment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -49,11 +50,10 @@ class MLflow:
 
 def open_logger(run: LoggedRun) -> MLflow:
     """Open the store, and the run in it that earlier processes wrote to."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
+    with default_environment(QUIET):
+        from mlflow import MlflowClient
 
-    client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.folder.absolute()}/mlflow.db")
+        client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.folder.absolute()}/mlflow.db")
     experiment = _experiment(client, run)
     for before in _runs_before(client, experiment, run.id):
         client.update_run(before, status="RUNNING")

@@ -10,7 +10,7 @@ from ..config import unknown_name
 from ..errors import InputError, UsageError
 from .contract import LoggerFile
 
-NOT_LOGGERS = {"contract", "logged", "registry", "sent"}  # files of this room that define no logger
+NOT_LOGGERS = {"contract", "environment", "logged", "registry", "sent"}  # files of this room that define no logger
 
 
 def logger_names() -> list[str]:
@@ -26,11 +26,15 @@ def logger_named(name: str) -> LoggerFile:
     return cast(LoggerFile, importlib.import_module(f"divcon.loggers.{name}"))
 
 
+def missing_modules(name: str) -> list[str]:
+    """The modules that a logger needs and that are not installed."""
+    return [module for module in logger_named(name).needs if importlib.util.find_spec(module) is None]
+
+
 def names_in(value: str | Sequence[str]) -> list[str]:
     """The names in the value of `log=`, each once. UsageError for an unknown one, InputError for one that is not installed."""
     names = list(dict.fromkeys(value.split(",") if isinstance(value, str) else value))
     for name in names:
-        missing = [module for module in logger_named(name).needs if importlib.util.find_spec(module) is None]
-        if missing:
+        if missing := missing_modules(name):
             raise InputError(f"log={name} needs {', '.join(missing)}; type: pip install 'divcon[loggers]'")
     return names
