@@ -8,7 +8,7 @@ import re
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,8 @@ from divcon.loggers.registry import logger_named, logger_names, names_in
 
 OPTIONS: dict[str, object] = {"epochs": 60, "base.options.temperature": 0.2, "labels": None, "name": "x" * 2000}
 SCORES = {"student/knn": 0.5}
+LOGGERS_OWN = ("WANDB", "MLFLOW")  # how variables of a user's environment begin that change where numbers go
+Reported = tuple[str, int | None, dict[str, object], str]  # stage, step, values, key
 History = dict[str, list[tuple[int, float]]]  # the steps and values of each name, in the order in which they were kept
 
 # A process that works on a run: `logged` as `divcon run` calls it, with numbers that a training would report.
@@ -48,32 +50,33 @@ def loss(step: int) -> float:
     return 4.0 - step / 8
 
 
-def training(stage: str, first: int, end: int, key: str) -> list[tuple[str, int | None, dict[str, object], str]]:
+def training(stage: str, first: int, end: int, key: str) -> list[Reported]:
     return [(stage, step, {"step": step, "loss": loss(step), "lr": 0.5}, key) for step in range(first, end)]
 
 
-def story(name: str, folder: Path, work: Callable[..., None]) -> None:
+def story(name: str, folder: Path) -> None:
     """A training is killed after step 5, with a checkpoint of step 3; it goes on; another one follows; the first one is done
     again with other options."""
-    summary = ("base", None, {"seconds": 7.0, "sizes": [3, 4], "loss": None}, "k1")
-    work(folder, name, {}, training("base", 0, 6, "k1"), dies=True)
-    work(folder, name, {}, [*training("base", 3, 10, "k1"), summary, *training("experts/0", 0, 2, "e")])
-    work(folder, name, SCORES, [summary, *training("student", 0, 2, "s")])
-    work(folder, name, SCORES, training("base", 0, 3, "k2"))
+    summary: Reported = ("base", None, {"seconds": 7.0, "sizes": [3, 4], "loss": None}, "k1")
+    in_a_process(folder, name, training("base", 0, 6, "k1"), dies=True)
+    here(folder, name, [*training("base", 3, 10, "k1"), summary, *training("experts/0", 0, 2, "e")])
+    here(folder, name, [summary, *training("student", 0, 2, "s"), *training("base", 0, 3, "k2")])
 
 
-def work(
-    folder: Path,
-    name: str,
-    scores: Mapping[str, float],
-    records: list[tuple[str, int | None, dict[str, object], str]],
-    dies: bool = False,
-    env: Mapping[str, str] | None = None,
+def here(folder: Path, name: str, records: Sequence[Reported]) -> None:
+    """Report numbers to a logger."""
+    with logged(folder, [name], OPTIONS, lambda: SCORES):
+        for stage, step, values, key in records:
+            log.record(stage, step, values, key)
+
+
+def in_a_process(
+    folder: Path, name: str, records: Sequence[Reported], dies: bool = False, env: Mapping[str, str] | None = None
 ) -> None:
-    """Do a part of the story in a process of its own."""
-    words = json.dumps([str(folder), name, OPTIONS, scores, records, dies])
-    given = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB", "MLFLOW"))}
-    path = os.pathsep.join(str(Path(divcon.__file__).parent.parent) for _ in range(1))
+    """Report numbers to a logger in a process of its own, that may be killed at the end."""
+    words = json.dumps([str(folder), name, OPTIONS, SCORES, records, dies])
+    given = {key: value for key, value in os.environ.items() if not key.startswith(LOGGERS_OWN)}
+    path = str(Path(divcon.__file__).parent.parent)
     done = subprocess.run(
         [sys.executable, "-c", PROCESS, words],
         env={**given, "PYTHONPATH": path, **(env or {})},
@@ -154,17 +157,22 @@ def records_of(data: bytes) -> Iterator[bytes]:
 
 
 READERS = {"tensorboard": of_tensorboard, "mlflow": of_mlflow, "wandb": of_wandb}
+# MLflow makes a database, and W&B starts a service: each takes half a minute.
+EACH = ["tensorboard", pytest.param("mlflow", marks=pytest.mark.slow), pytest.param("wandb", marks=pytest.mark.slow)]
 
 
-@pytest.fixture(scope="module", params=sorted(READERS))
-def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[History, str]:
+@pytest.fixture(scope="module", params=EACH)
+def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[History, str]]:
     """What a logger kept of the story."""
     for module in logger_named(request.param).needs:
         pytest.importorskip(module)
     folder = tmp_path_factory.mktemp(request.param) / "my run"
     folder.mkdir()
-    story(request.param, folder, work)
-    return READERS[request.param](folder)
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in [name for name in os.environ if name.startswith(LOGGERS_OWN)]:
+            patch.delenv(variable)
+        story(request.param, folder)
+        yield READERS[request.param](folder)
 
 
 def test_a_resumed_run_repeats_no_step_and_never_goes_back(kept: tuple[History, str]) -> None:
@@ -193,7 +201,7 @@ def test_the_options_are_kept(kept: tuple[History, str]) -> None:
     assert "base.options.temperature" in options and "0.2" in options
 
 
-@pytest.mark.parametrize("name", sorted(READERS))
+@pytest.mark.parametrize("name", EACH)
 def test_no_logger_opens_the_network_or_writes_outside_the_run(name: str, tmp_path: Path) -> None:
     """W&B speaks with a process of its own through a socket in the folder of temporary files. urllib3, which MLflow imports,
     binds a socket to this machine's own address (::1, port 0) and closes it, to see if there is IPv6. No other is opened."""
@@ -204,7 +212,7 @@ def test_no_logger_opens_the_network_or_writes_outside_the_run(name: str, tmp_pa
     (tmp_path / "hook" / "sitecustomize.py").write_text(HOOK)
     path = os.pathsep.join([str(tmp_path / "hook"), str(Path(divcon.__file__).parent.parent)])
     env = {"AUDIT_LOG": str(tmp_path / "log"), "HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp")}
-    work(tmp_path / "run", name, SCORES, training("base", 0, 2, "k"), env={**env, "PYTHONPATH": path})
+    in_a_process(tmp_path / "run", name, training("base", 0, 2, "k"), env={**env, "PYTHONPATH": path})
     events = [ast.literal_eval(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert any(event[0] == "open" for event in events)
     reached = [str(event[1]) for event in events if event[0] in ("socket.connect", "socket.bind", "socket.getaddrinfo")]

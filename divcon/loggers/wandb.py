@@ -44,7 +44,10 @@ class WeightsAndBiases:
         if space not in self.spaces:
             self.spaces.add(space)
             self.run.define_metric(f"{space}/*", step_metric=f"{space}/step")
-        self.run.log({**{f"{space}/{name}": value for name, value in values.items()}, f"{space}/step": step}, step=line)
+        named = {f"{space}/{name}": value for name, value in values.items()}
+        self.run.log(
+            {**named, f"{space}/step": step}, step=line, commit=True
+        )  # else it is kept back until the next line
 
     def summarize(self, space: str, values: Mapping[str, float]) -> None:
         self.run.summary.update({f"{space}/summary/{name}": value for name, value in values.items()})

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from .. import log
 
+LOOK = 0.1  # seconds between two estimates: a training may report thousands of steps a second
 Clock = Callable[[], float]  # in seconds, monotonic
 
 
@@ -50,6 +51,7 @@ class Pace:
         self.measured: list[Measured] = []
         self.stage, self.begun = "", clock()  # the stage that is being done
         self.share = 0.0  # of it that is done
+        self.looked: tuple[float, log.RunProgress] | None = None  # the time and the result of the last estimate
         self.first: tuple[float, float] | None = (
             None  # the time and the share of its first report: what is before warms up
         )
@@ -72,7 +74,7 @@ class Pace:
     def begin(self, stage: str) -> None:
         """Note that a stage begins."""
         self.planned.setdefault(stage, Work(0.0, stage))
-        self.stage, self.begun, self.share, self.first = stage, self.clock(), 0.0, None
+        self.stage, self.begun, self.share, self.first, self.looked = stage, self.clock(), 0.0, None, None
         log.progress(stage, 0, 1, "stages")
 
     def finish(self, stage: str, seconds: float | None = None) -> None:
@@ -82,7 +84,7 @@ class Pace:
         if work is not None and work.images and seconds is not None:
             self.measured.append(Measured(stage, work, seconds))
         if stage == self.stage:
-            self.share = 1.0
+            self.share, self.looked = 1.0, None
             log.progress(stage, 1, 1, "stages")
             self.stage = ""
 
@@ -90,12 +92,15 @@ class Pace:
         """Return the progress with its place in the run."""
         if not self.stage:
             return progress
+        now = self.clock()
         if progress.what == self.stage and progress.unit == "steps":
             self.share = progress.done / progress.total
-            self.first = self.first or (self.clock(), self.share)
-        number = list(self.planned).index(self.stage) + 1
-        run = log.RunProgress(self.stage, number, len(self.planned), self._run_share(), self.seconds_left())
-        return replace(progress, run=run)
+            self.first = self.first or (now, self.share)
+        if self.looked is None or now - self.looked[0] >= LOOK or progress.done >= progress.total:
+            number = list(self.planned).index(self.stage) + 1
+            run = log.RunProgress(self.stage, number, len(self.planned), self._run_share(), self.seconds_left())
+            self.looked = now, run
+        return replace(progress, run=self.looked[1])
 
     def seconds_left(self) -> float | None:
         """Return the seconds until the chosen stages are done; None as long as nothing was measured."""
