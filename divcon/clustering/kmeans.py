@@ -107,7 +107,7 @@ def _unlabeled(rows: AnyRows) -> Int64[Tensor, " n"]:
 
 
 def _fit(
-    rows: AnyRows, centroids: Float32[Tensor, "k d"], rounds: int, spherical: bool, restart: tuple[int, int]
+    rows: AnyRows, centroids: Float32[Tensor, "k d"], rounds: int, spherical: bool, restart: tuple[int, int] = (0, 1)
 ) -> KMeans:
     """Do Lloyd's rounds until no label changes, or `rounds` are done; the labels are those of the returned
     centroids. `restart` is the number of this fit and that of all fits, for the progress."""
