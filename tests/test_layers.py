@@ -30,6 +30,7 @@ data.images
 data.index
 data.sources
 data.decoding data.sampler data.synthetic
+loggers
 runs
 answers
 machine config
