@@ -16,6 +16,7 @@ __main__
 __main__
 cli
 api
+exports
 recipes
 pipelines
 stages
