@@ -16,6 +16,7 @@ __main__
 __main__
 cli sklearn
 api
+exports
 recipes
 pipelines
 stages
