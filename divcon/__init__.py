@@ -19,11 +19,12 @@ if TYPE_CHECKING:  # for editors and type checkers; a verb is found without a li
     from .api.look import look
     from .api.plan import plan
     from .api.redo import redo
+    from .api.report import report
     from .api.run import run
     from .api.status import status
 
 __version__ = "0.1.0"
-__all__ = ["demo", "embed", "evaluate", "index", "load", "look", "plan", "redo", "run", "status"]
+__all__ = ["demo", "embed", "evaluate", "index", "load", "look", "plan", "redo", "report", "run", "status"]
 
 
 def __getattr__(name: str) -> object:

@@ -16,6 +16,7 @@ __main__
 __main__
 cli
 api
+reports
 recipes
 pipelines
 stages
