@@ -37,7 +37,9 @@ class Trial:
 
 def try_numbers(x: Float[np.ndarray, "n d"], used: int | None = None, seed: int = 0) -> list[Trial]:
     """Return the evidence for several numbers of clusters of the rows, and for the number that was `used`."""
-    numbers = sorted({k for k in CANDIDATES if k * SMALLEST <= len(x)} | ({used} if used and 2 <= used < len(x) else set()))
+    numbers = sorted(
+        {k for k in CANDIDATES if k * SMALLEST <= len(x)} | ({used} if used and 2 <= used < len(x) else set())
+    )
     rows = torch.from_numpy(x.astype(np.float32))
     unit = torch.nn.functional.normalize(rows, dim=1).numpy()
     shown = np.linspace(0, len(x) - 1, min(SILHOUETTE_ROWS, len(x))).astype(np.int64)

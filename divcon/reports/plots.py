@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
 INK, SOFT, LINE = "#010101", "#020202", "#030303"  # they stand for variables of the style sheet
 SERIES = [f"#0a0a0{i}" for i in range(8)]
-VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", LINE: "var(--line)", **{c: f"var(--c{i})" for i, c in enumerate(SERIES)}}
+VARIABLES = {
+    INK: "var(--ink)",
+    SOFT: "var(--soft)",
+    LINE: "var(--line)",
+    **{c: f"var(--c{i})" for i, c in enumerate(SERIES)},
+}
 DASHES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (1, 1)), (0, (3, 1, 1, 1))]
 HATCHES = ["", "///", "...", "xx"]
 SIZE = (7.0, 2.8)  # inches
-STYLE = {
+STYLE: Any = {  # matplotlib types each name of a setting
     "svg.fonttype": "none", "svg.hashsalt": "divcon", "font.family": "sans-serif", "font.size": 10,
     "text.color": INK, "axes.labelcolor": SOFT, "axes.edgecolor": LINE, "xtick.color": SOFT, "ytick.color": SOFT,
     "axes.facecolor": "none", "figure.facecolor": "none", "grid.color": LINE, "axes.grid": True, "axes.grid.axis": "y",
@@ -46,7 +51,15 @@ def lines(name: str, title: str, series: Sequence[Series], x: str, y: str, *, lo
     def draw(axes: "Axes") -> None:
         for i, line in enumerate(series):
             marker = "o" if len(line.x) < 20 else ""
-            axes.plot(line.x, line.y, color=SERIES[i % 8], linestyle=DASHES[i % 8], marker=marker, markersize=4, label=line.name)
+            axes.plot(
+                line.x,
+                line.y,
+                color=SERIES[i % 8],
+                linestyle=DASHES[i % 8],
+                marker=marker,
+                markersize=4,
+                label=line.name,
+            )
         if log:
             axes.set_yscale("log")
         axes.set_xlabel(x)
@@ -87,7 +100,9 @@ def _svg(name: str, title: str, draw: Callable[["Axes"], None], *, legend: bool)
         if legend:
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        figure.savefig(
+            file, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        )
     return _for_page(file.getvalue(), name, title)
 
 
@@ -100,4 +115,6 @@ def _for_page(svg: str, name: str, title: str) -> Markup:
         svg = svg.replace(color, variable)
     svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" HEAD>', svg, count=1)
     head = 'role="img" aria-labelledby="{0}-title" xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return Markup(svg.replace("HEAD>", f'{head.format(name)}><title id="{name}-title">{escape(title)}</title>', 1).strip())
+    return Markup(
+        svg.replace("HEAD>", f'{head.format(name)}><title id="{name}-title">{escape(title)}</title>', 1).strip()
+    )
