@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float16, Int32, Int64
 
 from ..rng import uniforms
 
@@ -14,19 +14,21 @@ SIZE = 4000  # images at most
 class Sample:
     """Some images of a collection of `collection` images.
 
-    `features` are whitened and have length one, so a dot product is a cosine; None if no encoder was there. `clusters` are
-    the numbers of the clusters of the images, in 0 .. k - 1, and `names` [k] has a name of each cluster. `paths` are printable
-    text. `thumbnails` are WebP files, or b"" for an image that could not be read; None if the images were not there.
+    `features` are as the encoder gives them; `Features.of(features)` compares them. They are None if no encoder was there.
+    `clusters` are the numbers of the clusters of the images, in 0 .. k - 1, and `names` [k] has a name of each cluster.
+    `paths` are printable text, and `sizes` the bytes of the files. `thumbnails` are WebP files, with a longer side of at
+    most 64 pixels; None if the images were not there.
     """
 
     collection: int
     positions: Int64[np.ndarray, " m"]
-    features: Float32[np.ndarray, "m c"] | None
+    features: Float16[np.ndarray, "m d"] | None
     clusters: Int64[np.ndarray, " m"]
     names: list[str]
     paths: list[str]
     widths: Int32[np.ndarray, " m"]
     heights: Int32[np.ndarray, " m"]
+    sizes: Int64[np.ndarray, " m"]
     thumbnails: list[bytes] | None
 
     def __len__(self) -> int:
