@@ -9,9 +9,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..files.text import printable
+from .map import ImageMap
 from .sample import Sample
 
-SCRIPTS = ("map.js",)  # in divcon/reports/templates; the scripts of the page
+STYLES = "page.css", "map.css"  # in divcon/reports/templates
+SCRIPTS = "map_view.js", "map_draw.js", "map_panel.js", "map_input.js"  # each uses what those before it define
 
 
 @dataclass(frozen=True)
@@ -20,17 +22,20 @@ class Page:
 
     title: str
     sample: Sample | None
-    map_data: dict[str, object] | None = None
+    map: ImageMap | None = None
 
 
 def render(page: Page) -> str:
     """Return the HTML of a page. Every variable is escaped, and control characters in it are shown as escapes."""
-    script = Markup("\n".join(_source(name) for name in SCRIPTS))
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(page=page, script=script, style=Markup(_source("page.css")), script_hash=content_hash(script))
-    )
+    script = _script() if page.map is not None else Markup("")
+    style = Markup("\n".join(_source(name) for name in STYLES))
+    template = _environment().get_template("page.html")
+    return template.render(page=page, script=script, style=style, script_hash=content_hash(script))
+
+
+def _script() -> Markup:
+    """Return the scripts as one function, whose names no other script sees."""
+    return Markup('(() => {{\n"use strict";\n{}\n}})();').format(Markup("\n".join(map(_source, SCRIPTS))))
 
 
 def content_hash(script: str) -> str:
@@ -40,7 +45,7 @@ def content_hash(script: str) -> str:
 
 def _source(name: str) -> str:
     file = files(__package__) / "templates" / name
-    return file.read_text(encoding="utf-8") if file.is_file() else ""
+    return file.read_text(encoding="utf-8")
 
 
 def _environment() -> Environment:
