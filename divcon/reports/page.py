@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -9,28 +10,30 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..files.text import printable
+from .parts import Line, Section
 from .sample import Sample
 
 SCRIPTS = ("map.js",)  # in divcon/reports/templates; the scripts of the page
+STYLES = ("page.css", "map.css")
 
 
 @dataclass(frozen=True)
 class Page:
-    """All that the templates show. `title` is the name of the run."""
+    """All that the templates show. `title` is the name of the run, and `notices` say what is missing on the page."""
 
     title: str
+    notices: Sequence[str]
+    lines: Sequence[Line]
+    sections: Sequence[Section]
     sample: Sample | None
-    map_data: dict[str, object] | None = None
 
 
 def render(page: Page) -> str:
     """Return the HTML of a page. Every variable is escaped, and control characters in it are shown as escapes."""
     script = Markup("\n".join(_source(name) for name in SCRIPTS))
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(page=page, script=script, style=Markup(_source("page.css")), script_hash=content_hash(script))
-    )
+    style = Markup("\n".join(_source(name) for name in STYLES))
+    template = _environment().get_template("page.html")
+    return template.render(page=page, script=script, style=style, script_hash=content_hash(script))
 
 
 def content_hash(script: str) -> str:
@@ -53,6 +56,7 @@ def _environment() -> Environment:
         finalize=_printable,
     )
     environment.filters["thousands"] = lambda number: f"{number:,}"
+    environment.tests["whole"] = lambda value: isinstance(value, int)
     return environment
 
 
