@@ -10,5 +10,5 @@ def report(run: RunArgument, words: Words = None, json: Json = False) -> None:
     from ..api import report
     from ..config import validate_arguments
 
-    made = report.report(run, **validate_arguments(report.report, options))
-    print_answer({"file": str(made.file), "bytes": made.bytes}, json, f"{made.file}: {made.bytes / 1e6:.1f} MB")
+    answer = report.report(run, **validate_arguments(report.report, options))
+    print_answer(answer, json, f"{answer.file}: {answer.bytes / 1e6:.1f} MB, to open in a browser")

@@ -1,6 +1,6 @@
 """The clusters: sizes, names, galleries, and the evidence for their number."""
 
-from ...clustering.number_of_clusters import SEEDS, STABLE, suggested
+from ...clustering.number_of_clusters import NEAR, SEEDS, STABLE, suggested
 from ..facts import RunFacts
 from ..kept import Kept, ShownGallery
 from ..parts import Cell, Gallery, Picture, Plot, Section, Table, capped, counted
@@ -8,7 +8,6 @@ from ..plots import Series, bars, lines
 
 MOST_ROWS = 200
 MOST_BARS = 40
-NEAR = 0.02  # of silhouette: a difference that says nothing
 
 
 def clusters_section(facts: RunFacts, kept: Kept) -> Section:
@@ -61,9 +60,10 @@ def _evidence(kept: Kept) -> list[str]:
         return [
             f"The evidence speaks for K={used}, which was used: no other number has clusters that are clearly further apart.{stability}"
         ]
+    against = f", against {now.silhouette:.2f} with K={used}" if now else ""
     return [
-        f"The evidence speaks for K={best.k}: of the numbers that {SEEDS} seeds find again (agreement of {STABLE} or more), its clusters "
-        f"are furthest apart (silhouette {best.silhouette:.2f}{f', against {now.silhouette:.2f} with K={used}' if now else ''}).{stability}"
+        f"The evidence speaks for K={best.k}: of the numbers that {SEEDS} seeds find again (agreement of {STABLE} or more), it is the "
+        f"smallest whose clusters are as far apart as any (silhouette {best.silhouette:.2f}{against}).{stability}"
     ]
 
 
@@ -96,7 +96,7 @@ def _trial_plot(kept: Kept) -> Plot:
     ]
     about = f"Lines of the silhouette and of the stability for {ks[0]} to {ks[-1]} clusters; larger is better."
     table = Table(title, ["K", "silhouette", "stability", "images of the smallest"], rows)
-    return Plot(title, about, lines("trials", title, series, "number of clusters K", "score"), table)
+    return Plot(title, about, lines("trials", title, series, "number of clusters K", "score", ticks=ks), table)
 
 
 def _group(kept: Kept, cluster: int) -> Section:

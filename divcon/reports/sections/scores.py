@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ...errors import DamagedError
 from ...files.integrity import read_json
+from ...runs.evals import kept_scores
 from ...runs.folder import EXPERT_SCORES
 from ...runs.json_files import as_record
 from ..facts import RunFacts
@@ -67,7 +68,17 @@ def expert_rows(facts: RunFacts) -> list[ExpertRow]:
 
 def kept_rows(facts: RunFacts) -> list[ScoreRow]:
     """Return the scores of `divcon eval`, as far as the run keeps them."""
-    return []
+    return [
+        ScoreRow(
+            kept.stage,
+            kept.folder,
+            kept.scores.images,
+            kept.scores.classes,
+            kept.scores.knn.top1 if kept.scores.knn is not None else None,
+            kept.scores.linear.top1 if kept.scores.linear is not None else None,
+        )
+        for kept in kept_scores(facts.folder)
+    ]
 
 
 def _experts_in_words(rows: list[ExpertRow]) -> str:

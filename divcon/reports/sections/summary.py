@@ -104,5 +104,5 @@ def _quality(facts: RunFacts, kept: Kept | None) -> Line:
         )
     little = quality.rank < LITTLE_RANK * min(quality.dimensions, quality.images)
     rank = f"The features of {kept.record.encoder} have effective rank {quality.rank:.1f} of {quality.dimensions:,}"
-    hint = "" if best else " `divcon eval` scores it on labeled images."
+    hint = "" if best else " The command divcon eval scores it on labeled images."
     return Line(LOOK if little else GOOD, "Quality", f"{scored}{rank}{', which is little' if little else ''}.{hint}")
