@@ -6,9 +6,9 @@ from .terminal import print_answer
 
 def report(run: RunArgument, words: Words = None, json: Json = False) -> None:
     """Write a report of a run to look at in a browser: RUN/report.html. data=FOLDER says where the images lie now."""
-    options = typed_options(words, "data")
+    options = typed_options(words, "data", "cache", "cache_gb", "workers")
     from ..api import report
     from ..config import validate_arguments
 
-    made = report.report(run, **validate_arguments(report.report, options))
-    print_answer({"file": str(made.file), "bytes": made.bytes}, json, f"{made.file}: {made.bytes / 1e6:.1f} MB")
+    answer = report.report(run, **validate_arguments(report.report, options))
+    print_answer(answer, json, f"{answer.file}: {answer.bytes / 1e6:.1f} MB, to open in a browser")

@@ -17,6 +17,7 @@ SEEDS = 3  # divisions of each number
 ROUNDS = 20
 SMALLEST = 30  # rows of the sample that a cluster should have on average
 SILHOUETTE_ROWS = 1500  # at most, for their distances are all in memory
+NEAR = 0.02  # of silhouette: a difference that says nothing
 STABLE = 0.6  # adjusted Rand index over seeds, from which a division counts as found again
 
 
@@ -47,8 +48,11 @@ def try_numbers(x: Float[np.ndarray, "n d"], used: int | None = None, seed: int 
 
 
 def suggested(trials: Sequence[Trial]) -> Trial | None:
-    """Return the trial with the largest silhouette of those that other seeds find again; None if there are none."""
-    return max((trial for trial in trials if trial.is_stable), key=lambda trial: trial.silhouette, default=None)
+    """Return the fewest clusters, of the numbers that other seeds find again, whose silhouette is the largest or NEAR it; None
+    if no number is found again."""
+    stable = [trial for trial in trials if trial.is_stable]
+    most = max((trial.silhouette for trial in stable), default=0.0)
+    return next((trial for trial in stable if trial.silhouette >= most - NEAR), None)
 
 
 def _try(

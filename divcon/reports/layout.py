@@ -9,12 +9,13 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Float64
+from numpy.typing import NDArray
 
 from ..clustering.kernels.compiling import Doubles, Integers, compiled
 from ..clustering.neighbors import nearest
 
 NEIGHBORS = 15  # of an image, that UMAP keeps near it
-FEWEST = 50  # images: the graph of fewer has too few edges, and PCA draws them
+FEWEST = 200  # images: PCA draws fewer as well, and at once
 WIDTH = 10.0  # of the coordinates that UMAP begins with
 FILLED = 0.5  # of the rectangle around the images: the part that they take when they are spread
 STEPS = 300  # of spreading
@@ -25,21 +26,24 @@ SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The coordinates of m images, from 0 to 1, and the method that found them."""
+    """The coordinates of m images, from 0 to 1; the method that found them, and why it was not UMAP."""
 
     method: Literal["UMAP", "PCA"]
     xy: Float32[np.ndarray, "m 2"]
+    why: str = ""
 
 
 def lay_out(whitened: Float[np.ndarray, "m c"], features: Float[np.ndarray, "m d"]) -> Layout:
-    """Return the coordinates of m images by UMAP; by PCA where umap-learn is not installed, or for less than 50 images.
+    """Return the coordinates of m images by UMAP; by PCA where umap-learn is not installed, or for less than FEWEST images.
 
     UMAP compares whitened features, and begins with the principal components of the features. It runs in one thread with
     a fixed seed. Images that lie on one another are pushed apart at the end.
     """
     start = principal_components(features)
-    if len(features) < FEWEST or find_spec("umap") is None:
-        return Layout("PCA", spread(scaled(start)))
+    if len(features) < FEWEST:
+        return Layout("PCA", spread(scaled(start)), f"UMAP needs {FEWEST} images")
+    if find_spec("umap") is None:
+        return Layout("PCA", spread(scaled(start)), "pip install 'divcon[report]' brings UMAP")
     return Layout("UMAP", spread(scaled(principal_components(_umap(whitened, start)))))
 
 
@@ -64,7 +68,8 @@ def principal_components(x: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m 2"
     directions = torch.linalg.eigh(centered.T @ centered).eigenvectors.flip(1)[:, :2]
     largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
     found = centered @ (directions * largest.sign())
-    return np.asarray(torch.nn.functional.pad(found, (0, 2 - found.shape[1])).numpy())
+    padded: NDArray[np.float64] = torch.nn.functional.pad(found, (0, 2 - found.shape[1])).numpy()
+    return padded
 
 
 def scaled(xy: Float[np.ndarray, "m 2"]) -> Float32[np.ndarray, "m 2"]:

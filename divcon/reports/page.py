@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -10,7 +11,7 @@ from markupsafe import Markup
 
 from ..files.text import printable
 from .map import ImageMap
-from .sample import Sample
+from .parts import Line, Section
 
 STYLES = "page.css", "map.css"  # in divcon/reports/templates
 SCRIPTS = "map_view.js", "map_draw.js", "map_panel.js", "map_input.js"  # each uses what those before it define
@@ -18,11 +19,13 @@ SCRIPTS = "map_view.js", "map_draw.js", "map_panel.js", "map_input.js"  # each u
 
 @dataclass(frozen=True)
 class Page:
-    """All that the templates show. `title` is the name of the run."""
+    """All that the templates show. `title` is the name of the run, and `notices` say what is missing on the page."""
 
     title: str
-    sample: Sample | None
-    map: ImageMap | None = None
+    notices: Sequence[str]
+    lines: Sequence[Line]
+    sections: Sequence[Section]
+    map: ImageMap | None
 
 
 def render(page: Page) -> str:
@@ -58,6 +61,7 @@ def _environment() -> Environment:
         finalize=_printable,
     )
     environment.filters["thousands"] = lambda number: f"{number:,}"
+    environment.tests["whole"] = lambda value: isinstance(value, int)
     return environment
 
 

@@ -45,8 +45,10 @@ class Series:
     y: Sequence[float]
 
 
-def lines(name: str, title: str, series: Sequence[Series], x: str, y: str, *, log: bool = False) -> Markup | None:
-    """Return a plot of lines; each has a color and a dash pattern. `name` makes the ids of the plot its own."""
+def lines(
+    name: str, title: str, series: Sequence[Series], x: str, y: str, *, ticks: Sequence[float] = ()
+) -> Markup | None:
+    """Return a plot of lines; each has a color and a dash pattern. `ticks` are those of x. `name` makes the ids of the plot its own."""
 
     def draw(axes: "Axes") -> None:
         for i, line in enumerate(series):
@@ -60,8 +62,8 @@ def lines(name: str, title: str, series: Sequence[Series], x: str, y: str, *, lo
                 markersize=4,
                 label=line.name,
             )
-        if log:
-            axes.set_yscale("log")
+        if ticks:
+            axes.set_xticks(ticks)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
 
@@ -76,7 +78,9 @@ def bars(name: str, title: str, groups: Sequence[str], series: Sequence[Series],
         for i, row in enumerate(series):
             at = [g + (i - (len(series) - 1) / 2) * width for g in range(len(groups))]
             axes.bar(at, row.y, width * 0.92, color=SERIES[i % 8], hatch=HATCHES[i % 4], label=row.name)
-        axes.set_xticks(range(len(groups)), list(groups), rotation=90 if len(groups) > 12 else 0)
+        axes.set_xticks(
+            range(len(groups)), list(groups), rotation=90 if len(groups) > 12 or len("".join(groups)) > 60 else 0
+        )
         axes.set_ylabel(y)
 
     return _svg(name, title, draw, legend=len(series) > 1)

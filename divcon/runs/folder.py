@@ -2,10 +2,10 @@
 
 RUN/run.json                    RunRecord: what was asked for, the machine, the stages
 RUN/images/                     the index of the collection (INDEX and its tables, MANIFEST.json)
+RUN/evals/                      scores of the run's encoders (runs/evals.py)
 RUN/clusters.png                a contact sheet of the clusters, drawn by `divcon demo`
 RUN/report.html                 the report, and RUN/report/ with the sample of images that it shows
 RUN/features/                   the final encoder's features of all images (FEATURES_FILE, WHITENING, MANIFEST.json), made when first needed
-RUN/evals/                      the scores of `divcon eval`, a file for each labeled folder and model
 RUN/STAGE/state.json            StateRecord, until the stage is done
 RUN/STAGE/stage.json            StageRecord, written last: the stage is done
 RUN/STAGE/lock                  its owner (runs/owner.py)

@@ -31,7 +31,7 @@ function draw() {
 function readColors() {
   const style = getComputedStyle(canvas);
   const read = (name) => style.getPropertyValue(name).trim();
-  const [ink, paper] = [read("--ink"), read("--surface")];
+  const [ink, paper] = [read("--ink"), read("--page")];
   const clusters = data.clusters.map((cluster) => read(`--color-${cluster.color}`));
   return { ink, paper, clusters, markers: clusters.map((color, c) => drawnMarker(color, data.clusters[c].shape, paper)) };
 }
