@@ -71,8 +71,8 @@ def test_planted_odd_pictures_are_the_only_odd_ones() -> None:
     rng = np.random.default_rng(0)
     small = Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8))
     plain = np.asarray(small.resize((112, 112), Image.Resampling.NEAREST))
-    blurred = np.asarray(Image.fromarray(plain).filter(ImageFilter.GaussianBlur(12)))
-    pictures = [plain, plain // 10, (plain // 64) + 120, blurred]
+    blurred = np.asarray(Image.fromarray(plain).filter(ImageFilter.GaussianBlur(4)))
+    pictures = [plain, plain // 6, (plain // 64) + 120, blurred]
     found = {oddity.title: odd_ones(map(measure, pictures), oddity) for oddity in ODDITIES}
     assert found == {"Dark": [1], "Nearly blank": [2], "Blurred": [3]}
 
