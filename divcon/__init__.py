@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a verb is found without a li
     from .api.look import look
     from .api.plan import plan
     from .api.redo import redo
+    from .api.report import report
     from .api.run import run
     from .api.status import status
 
@@ -44,6 +45,7 @@ __all__ = [
     "look",
     "plan",
     "redo",
+    "report",
     "run",
     "status",
 ]

@@ -16,7 +16,7 @@ __main__
 __main__
 cli sklearn
 api
-exports
+exports reports
 recipes
 pipelines
 stages
