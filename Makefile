@@ -41,7 +41,7 @@ check: setup
 
 docs: setup  # the site, in site/; it can be opened from a disk
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 dist: setup  # a wheel and a source distribution, in dist/
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
