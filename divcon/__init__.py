@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # for editors and type checkers; a verb is found without a line here
     from .api.demo import demo
     from .api.embed import embed
+    from .api.eval import eval
     from .api.evaluate import evaluate
     from .api.index import index
+    from .api.list_encoders import list_encoders
+    from .api.list_methods import list_methods
+    from .api.list_recipes import list_recipes
     from .api.load import load
     from .api.look import look
     from .api.plan import plan
@@ -23,7 +27,22 @@ if TYPE_CHECKING:  # for editors and type checkers; a verb is found without a li
     from .api.status import status
 
 __version__ = "0.1.0"
-__all__ = ["demo", "embed", "evaluate", "index", "load", "look", "plan", "redo", "run", "status"]
+__all__ = [
+    "demo",
+    "embed",
+    "eval",
+    "evaluate",
+    "index",
+    "list_encoders",
+    "list_methods",
+    "list_recipes",
+    "load",
+    "look",
+    "plan",
+    "redo",
+    "run",
+    "status",
+]
 
 
 def __getattr__(name: str) -> object:

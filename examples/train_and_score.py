@@ -18,9 +18,9 @@ def main(folder: str, labeled: str, runs: str, *words: str) -> None:
     for recipe in ("dnc", "moclr"):
         ran = divcon.run(folder, out=Path(runs) / recipe, recipe=recipe, **parse_options(words))
         scores = divcon.evaluate(ran.model, labeled)
-        linear = scores["linear"]["top1"]  # None if there are too few images
+        linear = scores.linear.top1  # None if there are too few images
         linear_text = f", linear {linear:.1%}" if linear is not None else ""
-        sys.stdout.write(f"{recipe}: 20-NN {scores['knn']['k20']:.1%}{linear_text}\n")
+        sys.stdout.write(f"{recipe}: 20-NN {scores.knn.k20:.1%}{linear_text}\n")
     encoder = divcon.load(ran.folder)
     weights = sum(tensor.numel() for tensor in encoder.parameters())
     sys.stdout.write(f"an encoder has {weights:,} weights and gives {encoder.num_features} features\n")

@@ -64,7 +64,7 @@ class Walk:
         """Go on to the end, and look at every file."""
         found = self._finish(run)
         left = [path for name in ("*.part", "lock*", "checkpoints", "state.json") for path in run.rglob(name)]
-        if found != self.expected or left or divcon.status(run, verify=True)["damaged"]:
+        if found != self.expected or left or divcon.status(run, verify=True).damaged:
             self.say(
                 f"{run.name}: DIFFERS: {[name for name in found if found[name] != self.expected.get(name)]} {left}"
             )
@@ -108,7 +108,7 @@ class Walk:
 def where(run: Path) -> str:
     """The stage that was at work, as the run's folder tells it."""
     try:
-        states = {name: stage["state"] for name, stage in divcon.status(run)["stages"].items()}
+        states = {name: stage.state for name, stage in divcon.status(run).stages.items()}
     except Error:
         return "before the first stage"
     return next((name for name, state in states.items() if state == "interrupted"), "between stages")

@@ -49,20 +49,17 @@ def test_a_pipeline_spends_the_budget_as_planned_is_used_like_any_other_and_can_
 ) -> None:
     planned = plan.cost_of(run_plan.prepare_run(photos, tmp_path / "run", asked(recipe, photos)))
     run = ran(recipe, photos, tmp_path / "run")
-    stages = divcon.status(run)["stages"]
-    assert list(stages) == STAGES[recipe] and all(stage["state"] == "done" for stage in stages.values())
-    notes = {
-        row["stage"]: json.loads((run / row["stage"] / "stage.json").read_text())["summary"]
-        for row in planned["stages"]
-    }
-    for row in planned["stages"]:
-        assert (row["steps"], row["batch_size"]) == tuple(notes[row["stage"]][name] for name in ("steps", "batch_size"))
+    stages = divcon.status(run).stages
+    assert list(stages) == STAGES[recipe] and all(stage.state == "done" for stage in stages.values())
+    notes = {row.stage: json.loads((run / row.stage / "stage.json").read_text())["summary"] for row in planned.stages}
+    for row in planned.stages:
+        assert (row.steps, row.batch_size) == tuple(notes[row.stage][name] for name in ("steps", "batch_size"))
     assert sum(note["images_seen"] for note in notes.values()) == pytest.approx(2 * 160, abs=16)
-    assert 0 <= divcon.evaluate(run, photos, tasks="knn")["knn"]["top1"] <= 1
+    assert 0 <= divcon.evaluate(run, photos, tasks="knn").knn.top1 <= 1
     assert divcon.embed(f"random:{run}", photos, out=tmp_path / "some.parquet").files == 160
     again = divcon.run(photos, out=tmp_path / "again", recipe=str(run), only="base")
     assert again.did == ["base"] and (again.folder / CODED).read_bytes() == (run / CODED).read_bytes()
-    assert divcon.redo(run, STAGES[recipe][-1]) == STAGES[recipe][-1:]
+    assert divcon.redo(run, STAGES[recipe][-1]).removed == STAGES[recipe][-1:]
 
 
 def stop_when_saved(recipe: str, photos: Path, out: Path, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +81,7 @@ def test_a_stage_that_is_stopped_in_the_middle_ends_in_the_bytes_of_one_that_was
 ) -> None:
     whole = ran(recipe, photos, tmp_path / "whole")
     stop_when_saved(recipe, photos, tmp_path / "run", stage, monkeypatch)
-    assert divcon.status(tmp_path / "run")["stages"][stage]["state"] == "interrupted"
+    assert divcon.status(tmp_path / "run").stages[stage].state == "interrupted"
     run = ran(recipe, photos, tmp_path / "run", save_every=0)
     its = Path(stage) / "encoder.safetensors"
     assert (run / its).read_bytes() == (whole / its).read_bytes()
@@ -99,7 +96,7 @@ def test_factors_whose_checkpoint_is_damaged_begin_anew_and_end_in_the_same_byte
     data = bytearray(saved.read_bytes())
     data[-100] ^= 1
     saved.write_bytes(data)
-    (said,) = divcon.status(tmp_path / "run", verify=True)["damaged"]
+    (said,) = divcon.status(tmp_path / "run", verify=True).damaged
     assert str(saved) in said and "expected sha256" in said
     run = ran("nmf", photos, tmp_path / "run")
     assert "step-newest is damaged" in caplog.text and "begins again" in caplog.text
@@ -127,8 +124,8 @@ def test_clusters_too_many_for_the_images_are_not_planned(photos: Path, tmp_path
         "epochs": 2,
     }
     planned = plan.cost_of(run_plan.prepare_run(photos, tmp_path / "run", some))
-    assert [row["stage"] for row in planned["stages"]] == ["base", "experts/0", "experts/1", "student"]
-    assert any("not known yet; 2 of 5 can have 60 images" in why for why in planned["why"])
+    assert [row.stage for row in planned.stages] == ["base", "experts/0", "experts/1", "student"]
+    assert any("not known yet; 2 of 5 can have 60 images" in why for why in planned.why)
 
 
 # NMF

@@ -242,6 +242,6 @@ def test_a_full_disk_has_its_code_and_the_run_goes_on_once_there_is_room(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert code == 74 and "make room, then type the same command again" in line
-    assert divcon.status(tmp_path / "run")["stages"]["base"]["state"] == "failed"
+    assert divcon.status(tmp_path / "run").stages["base"].state == "failed"
     assert typed(words) == 0
     assert (tmp_path / "run/base/encoder.safetensors").read_bytes() == expected["base/encoder.safetensors"]

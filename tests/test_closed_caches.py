@@ -55,10 +55,8 @@ def all_verbs(photos: Path, where: Path, cache: Path) -> list[Any]:
     options = {**TINY, "precision": "auto", "epochs": 1, "cache": str(cache)}
     answers: list[Any] = [divcon.look(photos, cache=cache)]
     answers.append(divcon.evaluate("random:slim10_w8", photos, tasks="knn", cache=cache))
-    answers.append(divcon.embed("random:slim10_w8", photos, out=where / "e.parquet", cache=cache))
-    answers.append(
-        [row["stage"] for row in plan.cost_of(run_plan.prepare_run(photos, where / "run", options))["stages"]]
-    )
+    answers.append(divcon.embed("random:slim10_w8", photos, out=where / "e.parquet", cache=cache).pictures)
+    answers.append([row.stage for row in plan.cost_of(run_plan.prepare_run(photos, where / "run", options)).stages])
     answers.append(divcon.run(photos, out=where / "run", **options).did)
     return [
         *answers,
@@ -89,7 +87,8 @@ def test_what_a_closed_cache_holds_is_used(
     before = {path: path.read_bytes() for path in files(tmp_path / "cache")}
     close(tmp_path / "cache", errno.EROFS)
     monkeypatch.setattr(pixels, "decode_shrunk", None)  # nothing is decoded again
-    assert divcon.embed("random:slim10_w8", photos, out=tmp_path / "e.parquet", cache=tmp_path / "cache") == expected[2]
+    answer = divcon.embed("random:slim10_w8", photos, out=tmp_path / "e.parquet", cache=tmp_path / "cache")
+    assert answer.pictures == expected[2]
     assert "can't be written" not in caplog.text
     assert {path: path.read_bytes() for path in files(tmp_path / "cache")} == before
 

@@ -147,8 +147,8 @@ def test_a_command_is_stopped_says_so_in_its_status_and_goes_on_with_the_flag(
         *(f"{k}={v}" for k, v in options.items()),
     ]
     assert typed(words) == typed(words) == 70
-    base = divcon.status(tmp_path / "run")["stages"]["base"]
-    assert base["state"] == "failed" and "nearly the same for all images" in base["why"]
+    base = divcon.status(tmp_path / "run").stages["base"]
+    assert base.state == "failed" and "nearly the same for all images" in base.why
     assert typed([*words, "--allow-collapse"]) == 0
     assert "going on from step " in capsys.readouterr().err
     assert typed(words) == 0  # it is done, and was done with the same options

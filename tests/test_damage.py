@@ -86,12 +86,12 @@ def test_damage_in_a_finished_run_is_found_and_named_with_what_was_expected(
     for bad in spoilt(good, FILES.index(name)):
         (run / name).write_bytes(bad)
         try:
-            said = "; ".join(divcon.status(run, verify=True)["damaged"])
+            said = "; ".join(divcon.status(run, verify=True).damaged)
         except DamagedError as error:
             said = str(error)
         assert str(run / name) in said and TOLD.search(said), (len(bad), said)
     (run / name).write_bytes(good)
-    assert divcon.status(run, verify=True)["damaged"] == []
+    assert divcon.status(run, verify=True).damaged == []
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.split("/")[0] in ("base", "clusters", "experts")])
@@ -149,7 +149,7 @@ def test_damage_in_an_unfinished_stage_is_found_wherever_it_is(
     for content in spoilt(good, UNFINISHED.index(name)):
         bad.write_bytes(content)
         caplog.clear()
-        said = "; ".join(divcon.status(run, verify=True)["damaged"]) + caplog.text
+        said = "; ".join(divcon.status(run, verify=True).damaged) + caplog.text
         cut = name == "metrics.jsonl" and good.startswith(content)  # what a kill leaves is no damage
         assert cut or (str(bad) in said and TOLD.search(said)), (len(content), said)
         assert len(read_lines(run / "student/metrics.jsonl")) < whole or name != "metrics.jsonl"

@@ -163,7 +163,7 @@ def test_the_room_that_is_asked_for_is_what_a_run_takes_at_its_most(
         **TINY,
         "student.teacher_view": "center" if center else "same",
     }
-    asked = cost_of(prepare_run(photos, folder, {name: str(value) for name, value in options.items()}))["disk_mb"] * 1e6
+    asked = cost_of(prepare_run(photos, folder, {name: str(value) for name, value in options.items()})).disk_mb * 1e6
     monkeypatch.setattr(failpoints, "at", measure)
     divcon.run(photos, out=folder, save_every=0, **options)
     assert most[0] <= asked * 1.02 and asked < 1.6 * most[0], (asked, most)

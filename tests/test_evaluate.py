@@ -41,16 +41,14 @@ def test_an_evaluation_says_what_it_scored_and_how_well(photos: Path, capsys: py
     assert account["knn"]["top1"] == account["knn"]["k20"]
     for score in (account["knn"]["k20"], account["knn"]["k200"], account["linear"]["top1"]):
         assert 0 <= score <= 1
-    assert divcon.evaluate(run, photos, seed=3, tasks="knn")["knn"] == account["knn"]
-    assert "linear" not in divcon.evaluate(run, photos, tasks="knn")
+    assert divcon.evaluate(run, photos, seed=3, tasks="knn").knn.as_json() == account["knn"]
+    assert "linear" not in divcon.evaluate(run, photos, tasks="knn").as_json()
 
 
 def test_a_trained_model_knows_more_than_the_commonest_class(photos: Path) -> None:
     sizes = [len(list(kind.iterdir())) for kind in photos.iterdir()]
     commonest = max(sizes) / sum(sizes)
-    scores = [
-        divcon.evaluate(finished(photos), photos, seed=seed, tasks="linear")["linear"]["top1"] for seed in range(3)
-    ]
+    scores = [divcon.evaluate(finished(photos), photos, seed=seed, tasks="linear").linear.top1 for seed in range(3)]
     assert np.mean(scores) > commonest + 0.05
 
 
@@ -60,8 +58,8 @@ def test_a_class_of_one_image_is_dropped_and_counted(photos: Path, tmp_path: Pat
     picture = next((labeled / "disc").iterdir())
     picture.rename(labeled / "lonely" / picture.name)
     account = divcon.evaluate(finished(photos), labeled, tasks="knn")
-    assert account["dropped_classes"] == ["lonely"]
-    assert (account["images"], account["classes"]) == (159, len(list(photos.iterdir())))
+    assert account.dropped_classes == ["lonely"]
+    assert (account.images, account.classes) == (159, len(list(photos.iterdir())))
 
 
 def test_an_image_without_a_folder_has_no_class(photos: Path, cache: Path, tmp_path: Path) -> None:
@@ -93,7 +91,7 @@ def test_a_folder_with_train_and_test_is_split_by_them(photos: Path, cache: Path
     }
     assert data.classes == sorted(kind.name for kind in photos.iterdir())
     account = divcon.evaluate(finished(photos), divided, tasks="knn")
-    assert (account["train"], account["test"]) == (
+    assert (account.train, account.test) == (
         len(list(divided.glob("train/*/*/*"))),
         len(list(divided.glob("test/*/*/*"))),
     )
@@ -115,7 +113,7 @@ def test_random_of_a_run_is_its_architecture_untrained(photos: Path) -> None:
 def test_random_of_a_name_is_that_encoder(photos: Path) -> None:
     encoder = divcon.load("random:slim10")
     assert isinstance(encoder, nn.Module) and encoder.num_features == 128
-    assert 0 <= divcon.evaluate("random:slim10", photos, tasks="knn")["knn"]["top1"] <= 1
+    assert 0 <= divcon.evaluate("random:slim10", photos, tasks="knn").knn.top1 <= 1
 
 
 def test_a_loaded_encoder_is_a_module_in_eval_mode(photos: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_checkpoint_in_the_place_of_another_is_named_and_not_gone_on_from(
     if planted is copied_on:
         assert any(
             f"{bad}/MANIFEST.json: expected step 8, found step {step}" in line
-            for line in divcon.status(run, verify=True)["damaged"]
+            for line in divcon.status(run, verify=True).damaged
         )
     caplog.clear()
     assert divcon.run(photos, out=run, **OPTIONS).done
@@ -64,7 +64,7 @@ def test_a_finished_run_with_a_stage_of_another_run_is_not_called_done(
     run = shutil.copytree(finished(photos), tmp_path / "run")
     shutil.rmtree(run / stage)
     shutil.copytree(of_another_seed(photos) / stage, run / stage)
-    (line,) = divcon.status(run, verify=True)["damaged"]
+    (line,) = divcon.status(run, verify=True).damaged
     assert (
         f"{run / stage / 'stage.json'}: expected sha256" in line
         and "not the one that the run was finished with" in line
@@ -76,11 +76,11 @@ def test_a_finished_run_with_a_stage_of_another_run_is_not_called_done(
 def test_what_is_done_anew_is_no_exchange(photos: Path, tmp_path: Path) -> None:
     run = shutil.copytree(finished(photos), tmp_path / "run")
     divcon.redo(run, "clusters")
-    assert divcon.status(run, verify=True)["damaged"] == []
+    assert divcon.status(run, verify=True).damaged == []
     divcon.run(photos, out=run, only="clusters", epochs=EPOCHS, **TINY)
-    assert divcon.status(run, verify=True)["damaged"] == []
+    assert divcon.status(run, verify=True).damaged == []
     assert divcon.run(photos, out=run, epochs=EPOCHS, **TINY).did == ["experts/0", "experts/1", "checks", "student"]
-    assert divcon.status(run, verify=True)["damaged"] == [] and stable(run) == stable(finished(photos))
+    assert divcon.status(run, verify=True).damaged == [] and stable(run) == stable(finished(photos))
     assert divcon.run(photos, out=run, epochs=EPOCHS, **TINY).did == []
 
 
@@ -89,11 +89,11 @@ def test_a_stage_done_alone_finishes_the_run_as_well(photos: Path, tmp_path: Pat
     for forget in (lambda: divcon.redo(run, "student"), lambda: shutil.rmtree(run / "student")):
         forget()
         assert divcon.run(photos, out=run, only="student", epochs=EPOCHS, **TINY).did == ["student"]
-        assert divcon.status(run, verify=True)["damaged"] == []
+        assert divcon.status(run, verify=True).damaged == []
         base = run / "base/stage.json"
         good = base.read_bytes()
         base.write_bytes((of_another_seed(photos) / "base/stage.json").read_bytes())
-        assert any("finished with" in line for line in divcon.status(run, verify=True)["damaged"])
+        assert any("finished with" in line for line in divcon.status(run, verify=True).damaged)
         base.write_bytes(good)
 
 

@@ -45,12 +45,12 @@ def test_a_failure_of_one_expert_loses_nothing_of_a_finished_one(
 ) -> None:
     run = shutil.copytree(finished(photos), tmp_path / "run")
     stage, other = f"experts/{number}", f"experts/{1 - number}"
-    assert divcon.redo(run, stage) == [stage, "checks", "student"]
+    assert divcon.redo(run, stage).removed == [stage, "checks", "student"]
     before = marks(run / other)
     for _ in range(2):  # as often as one likes
         fail(stage, how, photos, run)
         assert marks(run / other) == before
-        states = {name: account["state"] for name, account in divcon.status(run)["stages"].items()}
+        states = {name: account.state for name, account in divcon.status(run).stages.items()}
         assert states[other] == "done" and states[stage] in ("failed", "interrupted")
     ran = divcon.run(photos, out=run, epochs=EPOCHS, **TINY)
     assert ran.did == [stage, "checks", "student"] and marks(run / other) == before

@@ -91,7 +91,7 @@ def walk_of(expected: Path, options: dict[str, Any], point: str, photos: Path, f
     code, said = processes.done(words)
     assert code == 0, said
     assert stable(run) == stable(expected)
-    assert divcon.status(run, verify=True)["damaged"] == []
+    assert divcon.status(run, verify=True).damaged == []
     assert [path for left in LEFT for place in (run, folder / "cache") for path in place.rglob(left)] == []
 
 

@@ -204,7 +204,7 @@ def test_ctrl_c_ends_a_sweep_that_goes_on_after_every_exception(
                 begun.append(-1)
     assert begun == [0] and isinstance(caught.value, InterruptError)
     assert list((tmp_path / "run0/base/checkpoints").glob("step-*"))
-    assert divcon.status(tmp_path / "run0")["stages"]["base"]["state"] == "interrupted"
+    assert divcon.status(tmp_path / "run0").stages["base"].state == "interrupted"
 
 
 def test_sigterm_is_an_error_that_says_what_is_saved(

@@ -67,7 +67,7 @@ def test_what_a_refusal_says_to_name_can_be_opened(tmp_path: Path, cache: Path) 
 def test_none_is_none_from_python_too(tmp_path: Path) -> None:
     folder = filled(tmp_path / "pile", "plane", "car", "train", each=8)
     scores = divcon.evaluate("random:slim10", folder, tasks="knn", split="none", workers=1)
-    assert scores["classes"] == 3
+    assert scores.classes == 3
     for option in ({"split": "none"}, {"split": "None"}, {"checks.split": "none"}):
         order = run_plan.prepare_run(folder, tmp_path / "run", asked("dnc", folder) | option)
         assert order.record.options["checks.split"] is None

@@ -255,7 +255,7 @@ def test_an_evaluation_takes_patterns_of_paths(tmp_path: Path) -> None:
     folder = filled(tmp_path, *CLASSES, "noise")
     without = divcon.evaluate("random:slim10", folder, tasks="knn", exclude="noise/*", workers=1)
     only = divcon.evaluate("random:slim10", folder, tasks="knn", include=("cat/*", "dog/*"), workers=1)
-    assert (without["classes"], only["classes"]) == (3, 2)
+    assert (without.classes, only.classes) == (3, 2)
 
 
 # few labels

@@ -31,6 +31,7 @@ data.index
 data.sources
 data.decoding data.sampler data.synthetic
 runs
+answers
 machine config
 files
 signals

@@ -428,7 +428,7 @@ def test_18_the_product_is_the_students_encoder_at_the_pool(ran: Ran, photos: Pa
     assert find_model(ran.folder).fingerprint == student.fingerprint != ran.base.fingerprint
     assert not any("head" in name or "teacher" in name for name in student.net.state_dict())
     pool = evaluate(ran.folder, photos, tasks="knn", cache=cache, workers=1)
-    assert pool["knn"] == evaluate(ran.folder / "student", photos, tasks="knn", layer="pool", workers=1)["knn"]
+    assert pool.knn == evaluate(ran.folder / "student", photos, tasks="knn", layer="pool", workers=1).knn
 
 
 def test_19_lars_leaves_biases_and_norms_alone_and_applies_the_rate_after_the_momentum() -> None:
@@ -594,7 +594,7 @@ def test_25_no_label_comes_near_the_training(ran: Ran, photos: Path, cache: Path
     assert not any("label" in str(key) for key in before)
     scores = evaluate(ran.folder, photos, cache=cache, workers=1)
     assert (
-        set(scores["knn"]) == {"k20", "k200", "top1", "balanced", "per_class"}
-        and scores["knn"]["top1"] == scores["knn"]["k20"]
+        set(scores.knn.as_json()) == {"k20", "k200", "top1", "balanced", "per_class"}
+        and scores.knn.top1 == scores.knn.k20
     )
-    assert scores["train"] + scores["test"] == scores["images"] and 0 <= scores["linear"]["top1"] <= 1
+    assert scores.train + scores.test == scores.images and 0 <= scores.linear.top1 <= 1

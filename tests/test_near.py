@@ -174,8 +174,8 @@ def test_a_limit_counts_after_dropping(photos: Path, cache: Path) -> None:
 
 def test_look_says_how_many_there_are(photos: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     account = divcon.look(photos, cache=cache)
-    assert (account["near_duplicates"], account["used"]) == (8, 48)
-    assert divcon.look(photos, near_duplicates="drop", cache=cache)["used"] == 40
+    assert (account.near_duplicates, account.used) == (8, 48)
+    assert divcon.look(photos, near_duplicates="drop", cache=cache).used == 40
     assert typed(["look", str(photos), f"cache={cache}"]) == 0
     assert "8 look like another" in capsys.readouterr().out
 
@@ -184,6 +184,6 @@ def test_dropping_them_is_part_of_what_a_run_is(photos: Path, tmp_path: Path, ca
     options: dict[str, Any] = {**TINY, "epochs": 1, "recipe": "simclr", "batch_size": 5, "cache": str(cache)}
     options = {key: value for key, value in options.items() if not key.startswith("clusters.")}
     divcon.run(photos, out=tmp_path / "run", near_duplicates="drop", **options)
-    assert divcon.status(tmp_path / "run")["images"] == 40
+    assert divcon.status(tmp_path / "run").images == 40
     with pytest.raises(UsageError, match="near_duplicates was drop, is keep"):
         divcon.run(photos, out=tmp_path / "run", **options)

@@ -36,7 +36,7 @@ def groups() -> dict[str, set[str]]:
 
 def listed() -> dict[str, tuple[str, set[str]]]:
     """Return the license, and the extras, of each package in the table of docs/dependencies.md."""
-    rows = ROW.findall(TABLE)
+    rows = ROW.findall(TABLE.rpartition("---|")[2])
     return {canonicalize_name(name): (license, set(extras.split(", "))) for name, license, extras in rows}
 
 

@@ -58,8 +58,8 @@ def test_a_tilde_is_home_in_whatever_is_typed(home: Path, capsys: pytest.Capture
 def test_a_tilde_is_home_in_python_too(home: Path) -> None:
     options: dict[str, Any] = {**STEPS, "epochs": 0.1, "cache": Path("~/cache")}
     assert divcon.run("~/photos", out=Path("~/run"), **options).done
-    assert divcon.embed(Path("~/run"), "~/photos", out="~/e.parquet").pictures == divcon.look("~/photos")["used"]
-    assert divcon.load("random:~/run") is not None and divcon.status("~/run")["stages"]["base"]["state"] == "done"
+    assert divcon.embed(Path("~/run"), "~/photos", out="~/e.parquet").pictures == divcon.look("~/photos").used
+    assert divcon.load("random:~/run") is not None and divcon.status("~/run").stages["base"].state == "done"
     assert found(home) >= {"run", "e.parquet", "cache"} and found(Path.cwd()) == set()
 
 
@@ -67,7 +67,7 @@ def test_shards_below_home_are_found(home: Path) -> None:
     with tarfile.open(home / "a0.tar", "w") as tar:
         for path in sorted((home / "photos").glob("*/*"))[:3]:
             tar.add(path, path.name)
-    assert divcon.look("~/a{0..0}.tar")["used"] == divcon.look("~/a*.tar")["used"] == 3
+    assert divcon.look("~/a{0..0}.tar").used == divcon.look("~/a*.tar").used == 3
 
 
 def test_a_folder_that_is_called_tilde_can_be_named(home: Path) -> None:
@@ -136,4 +136,4 @@ def test_a_cache_that_is_no_folder_is_named(home: Path, named: str) -> None:
 
 
 def test_look_answers_where_no_cache_can_be_made(home: Path) -> None:
-    assert divcon.look("~/photos", cache="/proc/divcon")["used"] > 0
+    assert divcon.look("~/photos", cache="/proc/divcon").used > 0

@@ -100,7 +100,7 @@ def test_a_run_killed_in_three_stages_ends_in_the_bytes_of_one_never_killed(
     for stage, moment in (("base", training), ("experts/1", at_work), ("student", training)):
         code, said = hit(words, moment(run / stage), signal.SIGKILL)
         assert code == -signal.SIGKILL, said
-        assert divcon.status(run)["stages"][stage]["state"] == "interrupted"
+        assert divcon.status(run).stages[stage].state == "interrupted"
     assert typed(words) == 0
     assert re.search(r"student: .* going on from step \d+\n", capsys.readouterr().err)
     assert stable(run) == stable(finished(photos))
@@ -122,8 +122,8 @@ def test_twenty_kills_across_all_stages_change_no_byte(photos: Path, tmp_path: P
             moment = at_work(*(run / stage for stage in list(plan)[i:]))
             code, said = hit(words, moment, signal.SIGKILL, after=rng.uniform(0, most))
             assert code == -signal.SIGKILL, said
-            for stage, account in divcon.status(run)["stages"].items():
-                killed[stage] += account["state"] == "interrupted"
+            for stage, account in divcon.status(run).stages.items():
+                killed[stage] += account.state == "interrupted"
     assert sum(count for count, _ in plan.values()) == 20
     assert all(killed.values()), killed
     assert started(words).wait(timeout=200) == 0
@@ -139,7 +139,7 @@ def test_ctrl_c_and_sigterm_save_and_end_with_their_codes(photos: Path, tmp_path
         step = int(saved.name.removeprefix("step-"))
         assert f"stopped by {number.name}: {stage} is saved at step {step}" in said
         assert "Traceback" not in said and "type the same command again" in said
-        assert divcon.status(run)["stages"][stage]["state"] == "interrupted"
+        assert divcon.status(run).stages[stage].state == "interrupted"
     assert typed(words) == 0
     assert stable(run) == stable(finished(photos))
 
@@ -219,7 +219,7 @@ def test_images_that_came_before_any_stage_was_finished_are_used(photos: Path, t
     Image.linear_gradient("L").resize((40, 40)).save(more / "new.png")
     assert typed(command(more, run, "--only", "base", epochs=1)) == 0
     assert typed(command(more, run, "--only", "clusters", epochs=1)) == 0
-    assert divcon.status(run)["images"] == 161
+    assert divcon.status(run).images == 161
 
 
 @pytest.mark.parametrize("recipe", ["moclr", "simclr"])
@@ -228,7 +228,7 @@ def test_a_baseline_is_one_stage_at_the_same_budget(photos: Path, tmp_path: Path
         photos, out=tmp_path / "run", recipe=recipe, epochs=2, **{k: v for k, v in TINY.items() if "." not in k}
     )
     assert ran.done and ran.did == ["base"]
-    assert divcon.status(ran.folder)["stages"]["base"]["images_seen"] == 2 * 160
+    assert divcon.status(ran.folder).stages["base"].images_seen == 2 * 160
 
 
 def test_a_plan_is_what_the_run_then_does(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,13 +81,13 @@ def test_a_pipeline_in_one_file_is_listed_planned_and_done(
     assert "twice" in recipes.names() and recipes.named("twice").about == "one method, twice"
     planned = divcon.plan(photos, out=tmp_path / "run", **options)
     stages = ["base", "halves/0", "halves/1", "again"]
-    assert [row["stage"] for row in planned["stages"]] == stages
+    assert [row.stage for row in planned.stages] == stages
     assert divcon.run(photos, out=tmp_path / "run", **options).did == stages
-    status = divcon.status(tmp_path / "run")["stages"]
-    for row in planned["stages"]:
-        done = json.loads((tmp_path / "run" / row["stage"] / "stage.json").read_text())["summary"]
-        assert (done["steps"], done["batch_size"]) == (row["steps"], row["batch_size"])
-    assert [stage["state"] for stage in status.values()] == ["done"] * 4
+    status = divcon.status(tmp_path / "run").stages
+    for row in planned.stages:
+        done = json.loads((tmp_path / "run" / row.stage / "stage.json").read_text())["summary"]
+        assert (done["steps"], done["batch_size"]) == (row.steps, row.batch_size)
+    assert [stage.state for stage in status.values()] == ["done"] * 4
     assert divcon.load(tmp_path / "run").num_features > 0
 
 
@@ -96,7 +96,7 @@ def test_a_stage_of_a_new_pipeline_is_chosen_by_name_and_a_typo_in_it_is_refused
 ) -> None:
     assert divcon.run(photos, out=tmp_path / "run", only="base", **options).did == ["base"]
     assert divcon.run(photos, out=tmp_path / "run", only="halves/1", **options).did == ["halves/1"]
-    assert [row["stage"] for row in divcon.plan(photos, out=tmp_path / "run", only="halves", **options)["stages"]] == [
+    assert [row.stage for row in divcon.plan(photos, out=tmp_path / "run", only="halves", **options).stages] == [
         "halves/0",
         "halves/1",
     ]
@@ -121,7 +121,7 @@ def test_the_command_line_runs_a_new_pipeline(
     with pytest.raises(SystemExit) as end:
         main()
     assert not end.value.code
-    assert [row["stage"] for row in json.loads(capsys.readouterr().out)["stages"]][-1] == "again"
+    assert [row.stage for row in json.loads(capsys.readouterr().out)["stages"]][-1] == "again"
 
 
 def test_a_recorder_does_nothing_and_finds_the_stages_that_the_run_does(photos: Path, tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_after_a_power_cut_at_any_moment_a_run_goes_on_and_ends_as_it_would_have
         did = two_stages(run).did
         assert did == [] or not moment.done
         assert {name: Text.load(run / name).text for name in wanted} == wanted
-        assert divcon.status(run, verify=True)["damaged"] == []
+        assert divcon.status(run, verify=True).damaged == []
     assert len(cuts) > 40
 
 

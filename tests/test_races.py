@@ -80,7 +80,7 @@ def test_of_two_that_begin_a_run_at_once_one_is_written_down_and_goes_on(
     (won,) = [more for more, process in codes.items() if process.returncode == 0]
     (other,) = codes.keys() - {won}
     assert codes[other].returncode in (64, 65, 73)
-    used = divcon.status(tmp_path / "run")["images"]
+    used = divcon.status(tmp_path / "run").images
     assert used == (120 if won else 160)
     again = begun(
         "from divcon import cli; import sys; sys.argv[0] = 'divcon'; cli.main()",

@@ -170,7 +170,7 @@ def test_a_papers_recipe_trains(photos: Path, tmp_path: Path) -> None:
     small = {"encoder": "slim10_w8", "size": 16, "batch_size": 16, "hidden": 32, "dim": 16, "precision": "fp32"}
     ran = divcon.run(photos, out=tmp_path / "run", recipe="dnc_3000", epochs=1, **small, **{"clusters.k": 2})
     assert ran.done and ran.did == ["base", "clusters", "experts/0", "experts/1", "checks", "student"]
-    seen = {name: stage["images_seen"] for name, stage in divcon.status(ran.folder)["stages"].items()}
+    seen = {name: stage.images_seen for name, stage in divcon.status(ran.folder).stages.items()}
     assert seen["base"] == 48 and seen["student"] == 32  # a third, a sixth of 160, in steps of 16
 
 
@@ -211,7 +211,7 @@ def test_a_papers_recipe_takes_two_steps_at_a_small_size(name: str, photos: Path
     small = {"encoder": "slim10_w8", "size": 16, "batch_size": 16, "hidden": 32, "dim": 16, "precision": "fp32"}
     given = {"labels": photos} if name in NEEDS else {}
     ran = divcon.run(photos, out=tmp_path / "run", recipe=name, epochs=0.2, **small, **given)
-    seen = sum(stage["images_seen"] or 0 for stage in divcon.status(ran.folder)["stages"].values())
+    seen = sum(stage.images_seen or 0 for stage in divcon.status(ran.folder).stages.values())
     assert ran.done and 28 <= seen <= 40 and (tmp_path / "run" / ran.did[-1] / "encoder.safetensors").is_file()
 
 

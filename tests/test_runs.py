@@ -95,8 +95,7 @@ def whole(folder: Path, recipe: Recipe = Recipe(), **how: Any) -> Run:
 
 
 def state(folder: Path, stage: str) -> dict[str, Any]:
-    account: dict[str, Any] = divcon.status(folder)["stages"][stage]
-    return account
+    return divcon.status(folder).stages[stage].as_json()
 
 
 def test_a_stage_is_done_once_and_then_read_back(tmp_path: Path) -> None:
@@ -185,10 +184,10 @@ def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path: Path)
 
 def test_redo_removes_a_stage_and_what_follows_and_no_sibling(tmp_path: Path) -> None:
     whole(tmp_path)
-    assert divcon.redo(tmp_path, "experts/1") == ["experts/1", "student"]
+    assert divcon.redo(tmp_path, "experts/1").removed == ["experts/1", "student"]
     assert whole(tmp_path).did == ["experts/1", "student"]
-    assert divcon.redo(tmp_path, "experts") == ["experts/0", "experts/1", "student"]
-    assert divcon.redo(tmp_path, "base") == ["base"]
+    assert divcon.redo(tmp_path, "experts").removed == ["experts/0", "experts/1", "student"]
+    assert divcon.redo(tmp_path, "base").removed == ["base"]
     with pytest.raises(UsageError, match="bsae"):
         divcon.redo(tmp_path, "bsae")
 
@@ -360,19 +359,19 @@ def test_seconds_of_an_interrupted_stage_are_counted_on(tmp_path: Path) -> None:
 
 def test_every_trained_stage_says_what_it_saw_and_how_fast(photos: Path) -> None:
     account = divcon.status(finished(photos))
-    stages = account["stages"]
-    assert account["images"] == 160
+    stages = account.stages
+    assert account.images == 160
     assert list(stages) == ["base", "clusters", "experts/0", "experts/1", "checks", "student"]
     for name in ("base", "experts/0", "experts/1", "student"):
-        assert stages[name]["images_per_second"] > 0 and 0 <= stages[name]["data_wait"] <= 1
-        assert stages[name]["peak_rss_mb"] > 50 and stages[name]["seconds"] > 0
-    seen = sum(stage["images_seen"] or 0 for stage in stages.values())
+        assert stages[name].images_per_second > 0 and 0 <= stages[name].data_wait <= 1
+        assert stages[name].peak_rss_mb > 50 and stages[name].seconds > 0
+    seen = sum(stage.images_seen or 0 for stage in stages.values())
     assert abs(seen - EPOCHS * 160) <= 4 * 16  # epochs times images, to a batch a stage
 
 
 def test_a_flipped_byte_in_any_stage_is_found_and_named(photos: Path, tmp_path: Path) -> None:
     run = shutil.copytree(finished(photos), tmp_path / "run")
-    assert divcon.status(run, verify=True)["damaged"] == []
+    assert divcon.status(run, verify=True).damaged == []
     results = [
         run / json_file.parent / name
         for json_file in run.rglob("stage.json")
@@ -382,11 +381,11 @@ def test_a_flipped_byte_in_any_stage_is_found_and_named(photos: Path, tmp_path: 
     for path in results:
         good = path.read_bytes()
         path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-        (damage,) = divcon.status(run, verify=True)["damaged"]
+        (damage,) = divcon.status(run, verify=True).damaged
         assert str(path) in damage and "expected sha256" in damage
         path.write_bytes(good)
     results[0].unlink()
-    assert "no file" in divcon.status(run, verify=True)["damaged"][0]
+    assert "no file" in divcon.status(run, verify=True).damaged[0]
 
 
 def test_a_base_is_taken_from_another_run(photos: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:

@@ -60,7 +60,7 @@ def test_a_second_ctrl_c_ends_it_at_once_and_what_was_saved_before_is_kept(photo
     assert code == 130 and "Traceback" not in said, said
     (*_, newest) = sorted((tmp_path / "run/base/checkpoints").glob("step-????????"))
     assert mismatches(newest / "MANIFEST.json") == []
-    assert divcon.status(tmp_path / "run")["stages"]["base"]["state"] == "interrupted"
+    assert divcon.status(tmp_path / "run").stages["base"].state == "interrupted"
 
 
 def test_two_runs_in_one_folder_the_second_names_the_owner_and_the_first_is_not_disturbed(
@@ -269,7 +269,7 @@ def test_a_run_whose_reader_hangs_ends_with_its_code_and_leaves_no_lock(photos: 
     ), ended.stderr
     assert "Check that its disk or network answers" in ended.stderr and "Traceback" not in ended.stderr
     assert not list((tmp_path / "run").rglob("lock*"))
-    assert divcon.status(tmp_path / "run")["stages"]["base"]["state"] == "failed"
+    assert divcon.status(tmp_path / "run").stages["base"].state == "failed"
 
 
 def test_a_fifo_in_the_place_of_an_image_is_named_and_not_waited_for(photos: Path, tmp_path: Path, cache: Path) -> None:

@@ -15,7 +15,7 @@ from test_labels import picture
 from test_pipeline import typed
 
 import divcon
-from divcon.api.embed import Embedded
+from divcon.api.embed import EmbedAnswer
 from divcon.clustering.clusters import Clusters
 from divcon.data.images import open_images
 
@@ -110,7 +110,7 @@ def test_files_and_pictures_are_counted(tmp_path: Path, cache: Path, capsys: pyt
         picture(folder / f"{i}.png", i)
     shutil.copy(folder / "0.png", folder / "again.png")
     out = tmp_path / "e.parquet"
-    assert divcon.embed("random:slim10_w8", folder, out=out) == Embedded(files=4, pictures=3)
+    assert divcon.embed("random:slim10_w8", folder, out=out) == EmbedAnswer(str(out), files=4, pictures=3)
     line = ["embed", "random:slim10_w8", str(folder), f"out={out}"]
     assert typed(line) == 0
     assert "4 files, 1 of them copies, 3 pictures" in capsys.readouterr().out

@@ -21,14 +21,16 @@ from divcon.recipes import Options, named
 API = '''
 """Name the largest stages of a run."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
+from ..answers import Answer
 from .entry import runs_concurrently
 from .status import run_record
 
 
-class LargestAnswer(TypedDict):
+@dataclass(frozen=True)
+class LargestAnswer(Answer):
     """Bytes of each stage, the largest first."""
 
     stages: dict[str, int]
@@ -40,7 +42,7 @@ def largest(run: str | Path, *, n: int = 3) -> LargestAnswer:
     run_record(Path(run))
     files = Path(run).rglob("encoder.safetensors")
     sizes = {str(file.parent.relative_to(run)): file.stat().st_size for file in files}
-    return {"stages": dict(sorted(sizes.items(), key=lambda item: -item[1])[:n])}
+    return LargestAnswer(dict(sorted(sizes.items(), key=lambda item: -item[1])[:n]))
 '''
 CLI = '''
 """divcon largest RUN [n=3]"""
@@ -56,7 +58,7 @@ def largest(run: RunArgument, words: Words = None, json: Json = False) -> None:
     from ..config import validate_arguments
 
     answer = largest.largest(run, **validate_arguments(largest.largest, options))
-    print_answer(answer, json, table(["stage", "bytes"], [[name, f"{size:,}"] for name, size in answer["stages"].items()]))
+    print_answer(answer, json, table(["stage", "bytes"], [[name, f"{size:,}"] for name, size in answer.stages.items()]))
 '''
 
 
@@ -78,9 +80,9 @@ def test_a_verb_in_two_files_can_be_typed_and_called(
 ) -> None:
     run = finished(photos)
     answer = divcon.largest(run, n=1)
-    assert len(answer["stages"]) == 1 and set(answer["stages"]) < set(divcon.status(run)["stages"])
+    assert len(answer.stages) == 1 and set(answer.stages) < set(divcon.status(run).stages)
     assert typed(["largest", str(run), "n=1", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == answer
+    assert json.loads(capsys.readouterr().out) == answer.as_json()
     assert typed(["largest", str(run)]) == 0
     assert capsys.readouterr().out.splitlines()[0].split() == ["stage", "bytes"]
     assert typed(["--help"]) == 0 and "\n  largest " in capsys.readouterr().out

@@ -84,14 +84,14 @@ def test_below_the_counts_stand_some_names_of_each_reason(phone: Path, capsys: p
         "not_an_image",
         "empty_file",
     }
-    assert divcon.look(phone)["rejected_sample"] == sample
+    assert divcon.look(phone).as_json()["rejected_sample"] == sample
 
 
 def test_a_rejected_name_is_the_files_own(phone: Path) -> None:
     noise(phone / "good.png", 1)
     strange = b"caf\xe9 \xe2\x80\xae.jpg"
     (phone / Path(strange.decode("utf-8", "surrogateescape"))).write_bytes(b"no picture")
-    names = [row["path"] for row in divcon.look(phone)["rejected_sample"]]
+    names = [row.path for row in divcon.look(phone).rejected_sample]
     assert json.loads(json.dumps(names)) == names
     assert all((phone / name).is_file() for name in names) and any("\udce9" in name for name in names)
 
@@ -126,7 +126,7 @@ def test_every_verb_that_takes_data_takes_several_shards(shards: Path, capsys: p
     assert typed(["run", *words, "out=run", *options]) == 0
     assert typed(["embed", "run", *words, "out=e.parquet"]) == 0
     assert typed(["index", *words]) == 0
-    assert divcon.look(words)["used"] == 30 and divcon.run(words, out="run", **{**STEPS, "epochs": 0.5}).did == []
+    assert divcon.look(words).used == 30 and divcon.run(words, out="run", **{**STEPS, "epochs": 0.5}).did == []
     capsys.readouterr()
     code, line = told(["eval", "run", *words], capsys)
     assert code == 64 and "a path too many for this command" in line

@@ -215,9 +215,9 @@ class Named(os.PathLike[str]):
 @pytest.mark.parametrize("kind", [Named, os.fsencode, PurePosixPath, os.fspath])
 def test_a_path_of_any_kind_is_a_path(kind: Any, photos: Path, tmp_path: Path, cache: Path) -> None:
     assert as_paths(kind(photos)) == as_paths([kind(photos)]) == [photos]
-    used = divcon.look(photos, cache=cache)["used"]
-    assert divcon.look(kind(photos), cache=kind(cache), sheet=kind(tmp_path / "sheet.png"))["used"] == used
-    assert divcon.look([kind(photos)], cache=cache)["used"] == used
+    used = divcon.look(photos, cache=cache).used
+    assert divcon.look(kind(photos), cache=kind(cache), sheet=kind(tmp_path / "sheet.png")).used == used
+    assert divcon.look([kind(photos)], cache=cache).used == used
     divcon.embed("random:slim10_w8", kind(photos), out=kind(tmp_path / "e.parquet"), cache=cache)
     assert (tmp_path / "sheet.png").exists() and (tmp_path / "e.parquet").exists()
 

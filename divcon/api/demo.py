@@ -3,11 +3,13 @@
 import shutil
 import subprocess
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 
+from ..answers import Answer
 from ..clustering.clusters import Clusters
 from ..data.images import open_images
 from ..data.labeled.labeled import Labeled, open_labeled
@@ -17,10 +19,11 @@ from ..evals.split import train_test_split
 from ..files.caches import cache_folder
 from ..files.text import printable
 from ..log import info, warning
+from ..runs.evals import EvaluateAnswer
 from ..runs.folder import SHEET
 from .contact_sheet import draw_clusters
 from .entry import runs_alone
-from .evaluate import EvaluateAnswer, evaluate
+from .evaluate import evaluate
 from .run import run
 
 PACKAGE = "openclipart-png"
@@ -30,14 +33,16 @@ TIMEOUT = 600  # seconds for each command of the package manager
 FOLDERS = 4  # of a cluster, in the answer
 
 
-class ClusterContents(TypedDict):
+@dataclass(frozen=True)
+class ClusterContents(Answer):
     """The number of images in a cluster, and the shares of its most frequent folders, by their names."""
 
     images: int
     folders: dict[str, float]
 
 
-class DemoAnswer(TypedDict):
+@dataclass(frozen=True)
+class DemoAnswer(Answer):
     """The answer of `demo`; `scores` has the keys untrained, base and student."""
 
     run: str
@@ -68,15 +73,15 @@ def demo(*, out: str | Path | None = None, data: str | Path | None = None, seed:
     scores = {name: evaluate(model, labeled, cache=cache) for name, model in _models(ran.folder).items()}
     clusters = Clusters.load(out / "clusters")
     draw_clusters(open_images(folder, cache=cache), clusters, out / SHEET)
-    return {
-        "run": str(out),
-        "data": str(folder),
-        "pretrained_on": "every image, those of the test half too, without any label",
-        "train": len(train),
-        "test": len(test),
-        "scores": scores,
-        "clusters": cluster_contents(clusters, labeled),
-    }
+    return DemoAnswer(
+        run=str(out),
+        data=str(folder),
+        pretrained_on="every image, those of the test half too, without any label",
+        train=len(train),
+        test=len(test),
+        scores=scores,
+        clusters=cluster_contents(clusters, labeled),
+    )
 
 
 def _models(run_folder: Path) -> dict[str, str]:
@@ -149,5 +154,5 @@ def cluster_contents(clusters: Clusters, labeled: Labeled) -> list[ClusterConten
         names = clusters.names(members)
         counts = Counter(labeled.classes[folder_of[name]] for name in names if name in folder_of)
         shares = {name: round(count / len(members), 3) for name, count in counts.most_common(FOLDERS)}
-        contents.append({"images": len(members), "folders": shares})
+        contents.append(ClusterContents(len(members), shares))
     return contents

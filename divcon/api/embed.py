@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..answers import Answer
 from ..config import Gigabytes, Workers
 from ..data.images import open_images
 from ..data.index.files import Files
@@ -23,9 +24,10 @@ ROWS = 2**16  # of the table in memory at a time
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """The answer of `embed`: the number of rows (one for each file), and of different pictures among them."""
+class EmbedAnswer(Answer):
+    """The answer of `embed`: the file, the number of its rows (one for each image file), and of different pictures."""
 
+    out: str
     files: int
     pictures: int
 
@@ -42,7 +44,7 @@ def embed(
     cache: str | Path | None = None,
     cache_gb: Gigabytes = 8.0,
     workers: Workers | None = None,
-) -> Embedded:
+) -> EmbedAnswer:
     """Write the model's features of each image to the parquet file `out`, a row for each file that can be read.
 
     Columns: `path` (null if the name is not UTF-8), `path_bytes`, `picture` (copies have the same number), `embedding`
@@ -56,7 +58,7 @@ def embed(
     x = extract_features(find_model(model), images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
     files = Files.of(images.index)
     _write_embeddings(Path(out), files, x.numpy())
-    return Embedded(len(files.paths), len(images))
+    return EmbedAnswer(str(out), len(files.paths), len(images))
 
 
 def _write_embeddings(out: Path, files: Files, x: NDArray[np.float32]) -> None:

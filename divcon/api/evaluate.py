@@ -2,34 +2,16 @@
 
 from pathlib import Path
 
-from .. import machine
 from ..config import Gigabytes, Seed, Workers
 from ..data.labeled.labeled import Labeled, open_labeled
 from ..data.labeled.layout import Split
-from ..errors import UsageError
-from ..evals.scores import Probe, Scores
-from ..evals.split import train_test_split
 from ..files.caches import cache_folder
 from ..nets.net import Layer
 from ..nets.trained import Trained
+from ..runs.evals import EvaluateAnswer
 from .entry import runs_alone
-from .models import Patterns, extract_features, find_model
-
-TASKS = ("knn", "linear")
-
-
-class EvaluateAnswer(Scores):
-    """The answer of `evaluate`: counts of images and classes, how the images were split, and the scores of each task."""
-
-    model: str
-    images: int
-    train: int
-    test: int
-    classes: int
-    split_seed: int
-    dropped_classes: list[str]
-    parts: dict[str, list[str]] | None
-    left_out: dict[str, int]
+from .models import Patterns, find_model
+from .scoring import TASKS, Scoring, task_names
 
 
 @runs_alone
@@ -50,45 +32,18 @@ def evaluate(
     """Return the kNN and linear accuracy, in 0..1, of a model's frozen features on a labeled folder.
 
     Penalties are chosen on held-out training images; the test images are used once. `split` is the layout of the folder, if
-    its names don't show it: None if each subfolder is a class, or "train,val". `seed` splits a folder without parts.
-    Raises DataError if the images can't be split, or are too few.
+    its names don't show it: None if each subfolder is a class, or "train,val". `seed` splits a folder without parts. The
+    scores of a run's stage are kept in RUN/evals. Raises DataError if the images can't be split, or are too few.
     """
-    names = _task_names(tasks)
+    names = task_names(tasks)
     folder = cache_folder(cache)
     data = (
         labeled
         if isinstance(labeled, Labeled)
         else open_labeled(labeled, split=split, include=include, exclude=exclude, cache=folder, workers=workers)
     )
-    train, test, dropped = train_test_split(data, seed)
-    trained = model if isinstance(model, Trained) else find_model(model)
-    x = extract_features(trained, data.images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
-    name = trained.fingerprint if isinstance(model, Trained) else str(model)
-    answer = _counts(name, data, seed, len(train), len(test), dropped)
-    scores = Probe.of(x, data.labels, train, test, data.classes).scores(
-        names, seed, machine.choose(folder, workers=workers).precision
-    )
-    return {**answer, **scores}
-
-
-def _counts(name: str, data: Labeled, seed: int, train: int, test: int, dropped: list[int]) -> EvaluateAnswer:
-    """The answer without scores; `train` and `test` are numbers of images, `dropped` the classes with one image."""
-    return {
-        "model": name,
-        "images": train + test,
-        "train": train,
-        "test": test,
-        "classes": len(data.classes) - len(dropped),
-        "split_seed": seed,
-        "dropped_classes": [data.classes[i] for i in dropped],
-        "parts": data.layout.as_dict(),
-        "left_out": dict(data.left_out),
-    }
-
-
-def _task_names(tasks: str | tuple[str, ...]) -> tuple[str, ...]:
-    """The names of the tasks; UsageError for an unknown one."""
-    names = tuple(tasks.split(",")) if isinstance(tasks, str) else tuple(tasks)
-    if set(names) - set(TASKS):
-        raise UsageError(f"tasks={','.join(names)}: there is {', '.join(TASKS)}")
-    return names
+    scoring = Scoring(data=data, tasks=names, seed=seed, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
+    scoring.split  # noqa: B018 - images that can't be split are refused before the model is read
+    if isinstance(model, Trained):
+        return scoring.scores(model, model.fingerprint)
+    return scoring.scores(find_model(model), str(model))

@@ -1,8 +1,9 @@
 """Index a collection of images."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
+from ..answers import Answer
 from ..config import Workers
 from ..data.images import open_images
 from ..data.index.table import NearDuplicates
@@ -11,7 +12,8 @@ from ..files.paths import Data
 from .entry import runs_alone
 
 
-class IndexAnswer(TypedDict):
+@dataclass(frozen=True)
+class IndexAnswer(Answer):
     """The answer of `index`: the number of used images, and the fingerprint of the collection."""
 
     used: int
@@ -43,4 +45,4 @@ def index(
     ).index
     if out is not None:
         built.save(Path(out))
-    return {"used": built.used, "fingerprint": built.fingerprint}
+    return IndexAnswer(built.used, built.fingerprint)

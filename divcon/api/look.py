@@ -1,10 +1,11 @@
 """Count what a collection of images holds."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 
+from ..answers import Answer
 from ..config import Workers
 from ..data.images import Images, refuse_none, scan_images
 from ..data.index.rejected import sample_rejected
@@ -19,7 +20,8 @@ from .entry import runs_alone
 MAX_NAMED = 10  # rejected files in the answer
 
 
-class RejectedFile(TypedDict):
+@dataclass(frozen=True)
+class RejectedFile(Answer):
     """A rejected file: its path below the collection's folder, a reason in one word, and details."""
 
     path: str
@@ -27,14 +29,16 @@ class RejectedFile(TypedDict):
     detail: str
 
 
-class PixelSize(TypedDict):
+@dataclass(frozen=True)
+class PixelSize(Answer):
     """A size in pixels."""
 
     width: int
     height: int
 
 
-class LookAnswer(TypedDict):
+@dataclass(frozen=True)
+class LookAnswer(Answer):
     """The answer of `look`. `reasons` and `warnings` map a word to the number of rejected and of used files it applies to."""
 
     found: int
@@ -99,17 +103,15 @@ def _output(option: str, path: str | Path | None, suffix: str) -> Path | None:
 
 def _answer(images: Images) -> LookAnswer:
     index = images.index
-    return {
-        "found": index.found,
-        "used": index.used,
-        "duplicates": index.duplicates,
-        "rejected": index.rejected,
-        "near_duplicates": index.near_duplicates,
-        "reasons": dict(index.reasons),
-        "rejected_sample": [
-            {"path": file.path, "reason": file.reason, "detail": file.detail}
-            for file in sample_rejected(index, MAX_NAMED)
-        ],
-        "warnings": dict(index.image_warnings),
-        "median": {"width": int(np.median(images.widths)), "height": int(np.median(images.heights))},
-    }
+    sample = sample_rejected(index, MAX_NAMED)
+    return LookAnswer(
+        found=index.found,
+        used=index.used,
+        duplicates=index.duplicates,
+        rejected=index.rejected,
+        near_duplicates=index.near_duplicates,
+        reasons=dict(index.reasons),
+        rejected_sample=[RejectedFile(file.path, file.reason, file.detail) for file in sample],
+        warnings=dict(index.image_warnings),
+        median=PixelSize(int(np.median(images.widths)), int(np.median(images.heights))),
+    )

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..config import unknown_name
+from ..answers import Answer
+from ..config import Json, unknown_name
 from ..errors import UsageError
 from ..files.paths import Data
 from ..machine import Machine
@@ -29,14 +31,39 @@ from .run_plan import RunPlan, prepare_run
 TIMED = 3  # steps, after one that warms up
 
 
+@dataclass(frozen=True)
+class PlannedTraining(Answer):
+    """A training of a plan; `seconds` are expected ones."""
+
+    stage: str
+    images: int
+    steps: int
+    batch_size: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PlanAnswer(Answer):
+    """The answer of `plan`: the images, each training, the seconds of all, the disk space that is needed and free, the reasons
+    for options that were chosen, and the machine."""
+
+    images: int
+    stages: list[PlannedTraining]
+    seconds: float
+    disk_mb: float
+    free_mb: float
+    why: list[str]
+    machine: dict[str, Json]
+
+
 @runs_alone
-def plan(data: Data, *, out: str | Path, only: str | None = None, **options: Any) -> dict[str, Any]:
+def plan(data: Data, *, out: str | Path, only: str | None = None, **options: Any) -> PlanAnswer:
     """Return what `run` with these arguments would do: its images, and for each training (or for the stage `only`) the
     images, steps, batch size and expected seconds; the disk space that is needed and free. Nothing is written."""
     return cost_of(prepare_run(data, out, options), only)
 
 
-def cost_of(run_plan: RunPlan, only: str | None = None) -> dict[str, Any]:
+def cost_of(run_plan: RunPlan, only: str | None = None) -> PlanAnswer:
     """The answer of `plan` for a prepared run."""
     _refuse_unknown(run_plan, only)
     chosen = [stage for stage in run_plan.stages if only in (None, stage.name, stage.group)]
@@ -44,15 +71,15 @@ def cost_of(run_plan: RunPlan, only: str | None = None) -> dict[str, Any]:
     seconds = _seconds_an_image(run_plan, {type(plan.recipe) for plan in plans.values()})
     rows = [_row(name, plan, seconds[type(plan.recipe)]) for name, plan in plans.items()]
     disk = disk_bytes(chosen, run_plan.images, run_plan.recipe.base.input_spec, run_plan.cache_gb) / 1e6
-    return {
-        "images": len(run_plan.images),
-        "stages": rows,
-        "seconds": round(sum(row["seconds"] for row in rows), 1),
-        "disk_mb": round(disk, 1),
-        "free_mb": round(free_bytes(run_plan.folder) / 1e6, 1),
-        "why": [*run_plan.reasons, *_assumptions(run_plan)],
-        "machine": run_plan.record.machine,
-    }
+    return PlanAnswer(
+        images=len(run_plan.images),
+        stages=rows,
+        seconds=round(sum(row.seconds for row in rows), 1),
+        disk_mb=round(disk, 1),
+        free_mb=round(free_bytes(run_plan.folder) / 1e6, 1),
+        why=[*run_plan.reasons, *_assumptions(run_plan)],
+        machine=run_plan.record.machine,
+    )
 
 
 def _refuse_unknown(run_plan: RunPlan, only: str | None) -> None:
@@ -133,13 +160,8 @@ def _timed(step: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def _row(name: str, plan: TrainingPlan, seconds_an_image: float) -> dict[str, Any]:
+def _row(name: str, plan: TrainingPlan, seconds_an_image: float) -> PlannedTraining:
     recipe = plan.recipe
     steps = steps_for(recipe.samples_seen, recipe.batch_size)
-    return {
-        "stage": name,
-        "images": plan.images,
-        "steps": steps,
-        "batch_size": recipe.batch_size,
-        "seconds": round(steps * recipe.batch_size * seconds_an_image, 1),
-    }
+    seconds = round(steps * recipe.batch_size * seconds_an_image, 1)
+    return PlannedTraining(name, plan.images, steps, recipe.batch_size, seconds)

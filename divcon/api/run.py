@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import signals
-from ..config import to_json_value, validate_json_types
+from ..answers import Answer
+from ..config import Json, to_json_value, validate_json_types
 from ..files.caches import cache_folder
 from ..files.paths import Data
 from ..files.text import printable
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Ran:
+class RunAnswer(Answer):
     """The answer of `run`: the stages that this call did, and True if all are done; `model` is that of the last stage."""
 
     folder: Path
     did: list[str]
     done: bool
+
+    def as_json(self) -> dict[str, Json]:
+        return {"run": str(self.folder), "did": [*self.did], "done": self.done}
 
     @cached_property
     def model(self) -> "Trained":
@@ -46,7 +50,7 @@ def run(
     steal_lock: bool = False,
     allow_collapse: bool = False,
     **options: Any,
-) -> Ran:
+) -> RunAnswer:
     """Train an encoder on a collection of images; stages that are done in `out` are not done again.
 
     Options are those of the command line: `epochs=60`, `recipe="moclr"`, `**{"clusters.k": 10}`. `only` names a stage, or a
@@ -60,12 +64,12 @@ def run(
         refuse_foreign_folder(folder, data)
         if only is None and finished(data, folder, options):
             info(f"nothing to do: every stage of {printable(folder)} is done")
-            return Ran(folder, [], True)
+            return RunAnswer(folder, [], True)
         from . import run_plan
 
         order = run_plan.prepare_run(data, folder, options)
         did, done = run_plan.execute(order, only=only, steal_lock=steal_lock, allow_collapse=allow_collapse)
-        return Ran(folder, did, done)
+        return RunAnswer(folder, did, done)
 
 
 def finished(data: Data, folder: Path, options: dict[str, Any]) -> bool:

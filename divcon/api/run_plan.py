@@ -12,7 +12,7 @@ from ..data.images import Images, open_images
 from ..data.labeled.labeled import open_labeled
 from ..errors import DataError, UsageError, WaitingError, few
 from ..files.caches import cache_folder
-from ..files.paths import Data
+from ..files.paths import Data, absolute_paths
 from ..files.text import printable
 from ..log import info
 from ..nets.encoder import check_name
@@ -81,6 +81,7 @@ def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any]) -> RunP
         len(images),
         [stage.name for stage in stages],
         stages[-1].name,
+        data=absolute_paths(data),
     )
     return RunPlan(
         folder,

@@ -21,17 +21,17 @@ def demo(words: Words = None, json: Json = False) -> None:
 
 def _text(answer: "DemoAnswer") -> str:
     lines = [f"{'':<12}{'20-NN':>8}{'linear':>8}"]
-    for name, score in answer["scores"].items():
-        linear = score["linear"]["top1"]
-        lines.append(f"{name:<12}{score['knn']['top1']:>8.1%}{'-' if linear is None else f'{linear:.1%}':>8}")
+    for name, score in answer.scores.items():
+        cells = [score.knn and score.knn.top1, score.linear and score.linear.top1]
+        lines.append(f"{name:<12}" + "".join(f"{'-' if top1 is None else f'{top1:.1%}':>8}" for top1 in cells))
     lines += [
         "",
-        f"Trained on {answer['pretrained_on']}.",
-        f"Scored by top-level folder: {answer['train']:,} images to learn from, {answer['test']:,} to be tested on.",
+        f"Trained on {answer.pretrained_on}.",
+        f"Scored by top-level folder: {answer.train:,} images to learn from, {answer.test:,} to be tested on.",
         "",
     ]
-    for k, cluster in enumerate(answer["clusters"]):
-        folders = ", ".join(f"{printable(name)} {share:.0%}" for name, share in cluster["folders"].items())
-        lines.append(f"cluster {k}: {cluster['images']:,} images; {folders}")
-    lines += ["", f"Everything is in {answer['run']}; clusters.png there shows a row of pictures for each cluster."]
+    for k, cluster in enumerate(answer.clusters):
+        folders = ", ".join(f"{printable(name)} {share:.0%}" for name, share in cluster.folders.items())
+        lines.append(f"cluster {k}: {cluster.images:,} images; {folders}")
+    lines += ["", f"Everything is in {answer.run}; clusters.png there shows a row of pictures for each cluster."]
     return "\n".join(lines)

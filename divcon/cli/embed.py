@@ -15,4 +15,4 @@ def embed(model: ModelArgument, data: DataArgument, words: Words = None, json: J
     done = embed.embed(model, paths, out=out, **validate_arguments(embed.embed, options))
     copies = f", {done.files - done.pictures:,} of them copies" if done.files > done.pictures else ""
     text = f"{out}: {done.files:,} files{copies}, {done.pictures:,} pictures"
-    print_answer({"out": out, "files": done.files, "pictures": done.pictures}, json, text)
+    print_answer(done, json, text)

@@ -6,6 +6,6 @@ from .terminal import print_names
 
 def encoders(json: Json = False) -> None:
     """List the encoders that encoder= takes. They are divcon's slim ones, and all of timm's."""
-    from ..nets.encoder import SLIM, names
+    from ..api.list_encoders import list_encoders
 
-    print_names({name: "a slim ResNet-10" if name in SLIM else "timm" for name in names()}, json)
+    print_names(list_encoders(), json)

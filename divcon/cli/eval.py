@@ -9,7 +9,7 @@ from .arguments import Json, ModelArgument, Words, typed_options
 from .terminal import print_answer
 
 if TYPE_CHECKING:
-    from ..api.evaluate import EvaluateAnswer
+    from ..runs.evals import EvaluateAnswer
 
 
 def eval(
@@ -32,20 +32,20 @@ def eval(
 
 
 def _text(answer: "EvaluateAnswer") -> str:
-    dropped = f"; left out, for want of images: {few(answer['dropped_classes'])}" if answer["dropped_classes"] else ""
-    counts = f"({answer['images']:,} images, {answer['classes']} classes{dropped}{_parts(answer['parts'])})"
+    dropped = f"; left out, for want of images: {few(answer.dropped_classes)}" if answer.dropped_classes else ""
+    counts = f"({answer.images:,} images, {answer.classes} classes{dropped}{_parts(answer.parts)})"
     return f"{', '.join(_scores(answer))} {counts}{_reason(answer)}"
 
 
 def _scores(answer: "EvaluateAnswer") -> list[str]:
-    knn, linear = answer.get("knn"), answer.get("linear")
-    scores = [f"20-NN {knn['k20']:.1%}, 200-NN {knn['k200']:.1%}"] if knn else []
-    return scores + ([f"linear {linear['top1']:.1%}"] if linear and linear["top1"] is not None else [])
+    knn, linear = answer.knn, answer.linear
+    scores = [f"20-NN {knn.k20:.1%}, 200-NN {knn.k200:.1%}"] if knn else []
+    return scores + ([f"linear {linear.top1:.1%}"] if linear and linear.top1 is not None else [])
 
 
 def _reason(answer: "EvaluateAnswer") -> str:
-    linear = answer.get("linear")
-    return f"\nlinear: not scored: {linear['reason']}" if linear and "reason" in linear else ""
+    linear = answer.linear
+    return f"\nlinear: not scored: {linear.reason}" if linear and linear.reason else ""
 
 
 def _parts(parts: dict[str, list[str]] | None) -> str:

@@ -12,4 +12,4 @@ def index(data: DataArgument, words: Words = None, json: Json = False) -> None:
     from ..config import validate_arguments
 
     answer = index.index(paths, **validate_arguments(index.index, options))
-    print_answer(answer, json, f"{answer['used']:,} images, fingerprint {answer['fingerprint']}")
+    print_answer(answer, json, f"{answer.used:,} images, fingerprint {answer.fingerprint}")

@@ -23,24 +23,24 @@ def look(data: DataArgument, words: Words = None, json: Json = False) -> None:
 
 
 def _text(answer: "LookAnswer") -> str:
-    reasons = "".join(f"\n  {count:,} {reason}" for reason, count in answer["reasons"].items())
-    counts = f"used {answer['used']:,}, duplicates {answer['duplicates']:,}, rejected {answer['rejected']:,}"
-    near = f"; {answer['near_duplicates']:,} look like another" if answer["near_duplicates"] else ""
-    size = f"{answer['median']['width']} x {answer['median']['height']} pixels in the middle"
-    return f"found {answer['found']:,}: {counts}{near}; {size}{reasons}{_warnings(answer)}{_rejected(answer)}"
+    reasons = "".join(f"\n  {count:,} {reason}" for reason, count in answer.reasons.items())
+    counts = f"used {answer.used:,}, duplicates {answer.duplicates:,}, rejected {answer.rejected:,}"
+    near = f"; {answer.near_duplicates:,} look like another" if answer.near_duplicates else ""
+    size = f"{answer.median.width} x {answer.median.height} pixels in the middle"
+    return f"found {answer.found:,}: {counts}{near}; {size}{reasons}{_warnings(answer)}{_rejected(answer)}"
 
 
 def _warnings(answer: "LookAnswer") -> str:
     """The line of warnings about used images; docs/formats.md explains each."""
-    warnings = ", ".join(f"{name} {count:,}" for name, count in answer["warnings"].items())
+    warnings = ", ".join(f"{name} {count:,}" for name, count in answer.warnings.items())
     return f"\nof the used: {warnings}" if warnings else ""
 
 
 def _rejected(answer: "LookAnswer") -> str:
     """The table of some rejected files; nothing if there are none."""
-    rows = [[printable(file["path"]), file["reason"], printable(file["detail"])] for file in answer["rejected_sample"]]
+    rows = [[printable(file.path), file.reason, printable(file.detail)] for file in answer.rejected_sample]
     if not rows:
         return ""
-    more = answer["rejected"] - len(rows)
+    more = answer.rejected - len(rows)
     rest = f"\nand {more:,} more: rejected=FILE.csv lists them all" if more else ""
     return f"\n\n{table(['rejected', 'reason', ''], rows)}{rest}"

@@ -6,6 +6,6 @@ from .terminal import print_names
 
 def methods(json: Json = False) -> None:
     """List the methods that method= takes."""
-    from ..methods.registry import method_named, method_names
+    from ..api.list_methods import list_methods
 
-    print_names({name: method_named(name).about for name in method_names()}, json)
+    print_names(list_methods(), json)

@@ -12,10 +12,11 @@ def recipes(
     name: Annotated[str | None, typer.Argument(help="A recipe, to read all about it.")] = None, json: Json = False
 ) -> None:
     """List the recipes; or, with a NAME, show its command, its expected time and score, and its notes."""
-    from ..recipes import named, names
+    from ..api.list_recipes import list_recipes
+    from ..recipes import named
 
     if name is None:
-        print_names({each: named(each).about for each in names()}, json)
+        print_names(list_recipes(), json)
     else:
         recipe = named(name)
         print_answer({"name": name, "about": recipe.about, "doc": recipe.doc}, json, recipe.doc.strip())

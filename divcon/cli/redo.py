@@ -17,6 +17,6 @@ def redo(
     """Remove a stage and the stages after it. The next `divcon run` does them again."""
     from ..api import redo
 
-    removed = redo.redo(run, stage)
-    text = f"removed {few(removed)}" if removed else "nothing was there to remove"
-    print_answer({"removed": removed}, json, text)
+    answer = redo.redo(run, stage)
+    text = f"removed {few(answer.removed)}" if answer.removed else "nothing was there to remove"
+    print_answer(answer, json, text)

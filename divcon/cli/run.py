@@ -1,11 +1,14 @@
 """divcon run DATA out=RUN [key=value ...]"""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .arguments import DataArgument, Json, Words, split_data_and_options, take_output, typed_options
 from .terminal import print_answer, table
+
+if TYPE_CHECKING:
+    from ..api.plan import PlanAnswer
 
 
 def run(
@@ -37,24 +40,24 @@ def run(
     ran = run.run(paths, out=out, only=only, steal_lock=steal_lock, allow_collapse=allow_collapse, **options)
     text = f"{ran.folder}: done" if ran.done else f"{ran.folder}: {only} done; other stages are waiting"
     nothing = "" if ran.did else "; nothing was left to do"
-    print_answer({"run": str(ran.folder), "did": ran.did, "done": ran.done}, json, f"{text}{nothing}")
+    print_answer(ran, json, f"{text}{nothing}")
 
 
-def _plan_text(answer: dict[str, Any]) -> str:
+def _plan_text(answer: "PlanAnswer") -> str:
     rows = [
         [
-            stage["stage"],
-            f"{stage['images']:,}",
-            f"{stage['steps']:,}",
-            str(stage["batch_size"]),
-            _clock(stage["seconds"]),
+            stage.stage,
+            f"{stage.images:,}",
+            f"{stage.steps:,}",
+            str(stage.batch_size),
+            _clock(stage.seconds),
         ]
-        for stage in answer["stages"]
+        for stage in answer.stages
     ]
     head = table(["stage", "images", "steps", "batch", "time"], rows)
-    disk = f"disk: {answer['disk_mb']:,.0f} MB needed, {answer['free_mb']:,.0f} MB free"
-    total = f"{answer['images']:,} images; {disk}; about {_clock(answer['seconds'])} in all"
-    return "\n".join([head, total, *answer["why"]])
+    disk = f"disk: {answer.disk_mb:,.0f} MB needed, {answer.free_mb:,.0f} MB free"
+    total = f"{answer.images:,} images; {disk}; about {_clock(answer.seconds)} in all"
+    return "\n".join([head, total, *answer.why])
 
 
 def _clock(seconds: float) -> str:

@@ -1,9 +1,12 @@
 """divcon status RUN [verify=true]"""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .arguments import Json, RunArgument, Words, typed_options
 from .terminal import print_answer, table
+
+if TYPE_CHECKING:
+    from ..api.status import StatusAnswer
 
 
 def status(run: RunArgument, words: Words = None, json: Json = False) -> None:
@@ -17,22 +20,21 @@ def status(run: RunArgument, words: Words = None, json: Json = False) -> None:
 
     answer = status.status(run, **validate_arguments(status.status, options))
     print_answer(answer, json, _text(answer))
-    if answer.get("damaged"):
-        raise DataError(f"{few(answer['damaged'], '; ')}. Make it again: divcon redo {shell_quoted(run)} STAGE")
+    if answer.damaged:
+        raise DataError(f"{few(answer.damaged, '; ')}. Make it again: divcon redo {shell_quoted(run)} STAGE")
 
 
-def _text(answer: dict[str, Any]) -> str:
+def _text(answer: "StatusAnswer") -> str:
     rows = [
         [
             name,
-            stage["state"],
-            f"{stage['progress']:.0%}",
-            f"{stage['seconds']:.0f} s",
-            f"{stage['eta']:.0f} s" if stage["eta"] else "",
-            f"{stage['images_per_second']:,.0f}" if stage["images_per_second"] else "",
+            stage.state,
+            f"{stage.progress:.0%}",
+            f"{stage.seconds:.0f} s",
+            f"{stage.eta:.0f} s" if stage.eta else "",
+            f"{stage.images_per_second:,.0f}" if stage.images_per_second else "",
         ]
-        for name, stage in answer["stages"].items()
+        for name, stage in answer.stages.items()
     ]
-    damaged = answer.get("damaged")
-    hashes = "\nevery hash is right" if damaged == [] else "".join(f"\n{message}" for message in damaged or [])
+    hashes = "\nevery hash is right" if answer.damaged == [] else "".join(f"\n{each}" for each in answer.damaged or [])
     return table(["stage", "state", "done", "took", "left", "images/s"], rows) + hashes

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
+    from ..answers import Answer
+
 BROKEN_PIPE = 141  # the exit code that a shell gives to a process which SIGPIPE ended
 
 
@@ -102,13 +104,17 @@ def _bar() -> "Bar":
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
-def print_answer(answer: Mapping[str, object], as_json: bool, text: str) -> None:
+def print_answer(answer: "Answer | Mapping[str, object]", as_json: bool, text: str) -> None:
     """Print the answer of a verb on stdout, as one JSON object or as text; exit quietly if the reader has gone."""
     try:
-        typer.echo(json.dumps(answer) if as_json else printable_lines(text))
+        typer.echo(json.dumps(_json(answer)) if as_json else printable_lines(text))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python writes the rest at exit, and fails again
         sys.exit(BROKEN_PIPE)
+
+
+def _json(answer: "Answer | Mapping[str, object]") -> Mapping[str, object]:
+    return answer if isinstance(answer, Mapping) else answer.as_json()
 
 
 def print_names(about: Mapping[str, str], as_json: bool) -> None:

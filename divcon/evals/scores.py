@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -12,43 +11,19 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..machine import Precision
+from ..runs.evals import KnnScores, LinearScores
 from .knn import predict_knn
 from .linear import linear
 
 KS = (20, 200)  # neighbors
 
 
-class KnnScores(TypedDict):
-    """Shares of the test images, in 0..1, with the right class by nearest neighbors.
+@dataclass(frozen=True)
+class Scores:
+    """The scores of each task; None for a task that was not asked for."""
 
-    `k20` and `k200` are of 20 and of 200 neighbors; `top1`, `balanced` (the mean over classes) and `per_class` of 20.
-    """
-
-    k20: float
-    k200: float
-    top1: float
-    balanced: float
-    per_class: dict[str, float | None]
-
-
-class LinearScores(TypedDict):
-    """Shares of the test images, in 0..1, with the right class by a linear classifier with this `penalty`.
-
-    If the images are too few, all of these are None and `reason` says why.
-    """
-
-    top1: float | None
-    balanced: float | None
-    per_class: dict[str, float | None] | None
-    penalty: float | None
-    reason: NotRequired[str]
-
-
-class Scores(TypedDict):
-    """The scores of each task."""
-
-    knn: NotRequired[KnnScores]
-    linear: NotRequired[LinearScores]
+    knn: KnnScores | None = None
+    linear: LinearScores | None = None
 
 
 @dataclass(frozen=True)
@@ -105,37 +80,26 @@ class Probe:
         """Return the scores of 20 nearest neighbors, and the accuracies of 20 (`k20`) and of 200 (`k200`)."""
         predicted = predict_knn(self.train_x, self.train_y, self.test_x, ks=KS, precision=precision)
         k20, k200 = (Accuracy.of(predicted[k], self.test_y, len(self.names)) for k in KS)
-        return {
-            "k20": k20.top1,
-            "k200": k200.top1,
-            "top1": k20.top1,
-            "balanced": k20.balanced,
-            "per_class": k20.by_name(self.names),
-        }
+        return KnnScores(k20.top1, k200.top1, k20.top1, k20.balanced, k20.by_name(self.names))
 
     def linear(self, seed: int, precision: Precision) -> LinearScores:
         """Return the scores of a linear classifier, and its penalty. Raises DataError if there are too few images."""
         score = linear(self.train_x, self.train_y, self.test_x, self.test_y, seed=seed, precision=precision)
         accuracy = Accuracy.of(score.predictions, self.test_y, len(self.names))
-        return {
-            "top1": accuracy.top1,
-            "balanced": accuracy.balanced,
-            "per_class": accuracy.by_name(self.names),
-            "penalty": score.penalty,
-        }
+        return LinearScores(accuracy.top1, accuracy.balanced, accuracy.by_name(self.names), score.penalty)
 
     def scores(self, tasks: Sequence[str], seed: int, precision: Precision) -> Scores:
         """Return the scores of each task, "knn" or "linear".
 
         If a linear classifier has too few images, its scores are None with a reason, unless it is the only task.
         """
-        scores: Scores = {"knn": self.knn(precision)} if "knn" in tasks else {}
-        if "linear" in tasks:
-            try:
-                scores["linear"] = self.linear(seed, precision)
-            except DataError as error:
-                if not scores:
-                    raise
-                reason = str(error)
-                scores["linear"] = LinearScores(top1=None, balanced=None, per_class=None, penalty=None, reason=reason)
-        return scores
+        knn = self.knn(precision) if "knn" in tasks else None
+        return Scores(knn, self._linear_or_reason(seed, precision, knn is not None) if "linear" in tasks else None)
+
+    def _linear_or_reason(self, seed: int, precision: Precision, has_others: bool) -> LinearScores:
+        try:
+            return self.linear(seed, precision)
+        except DataError as error:
+            if not has_others:
+                raise
+            return LinearScores(top1=None, balanced=None, per_class=None, penalty=None, reason=str(error))

@@ -20,6 +20,12 @@ def as_paths(data: Data) -> list[Path]:
     return [Path(os.fsdecode(name)) for name in names]
 
 
+def absolute_paths(data: Data) -> list[str]:
+    """Return the absolute paths of DATA, for a record; none if one of them is not UTF-8, because JSON can't hold it."""
+    paths = [os.fspath(path.absolute()) for path in as_paths(data)]
+    return paths if all(path.encode("utf-8", "replace").decode() == path for path in paths) else []
+
+
 def expand_home(path: StrOrPath) -> StrOrPath:
     """Return the path with a leading `~` or `~user` replaced by that home; `./~` stays an ordinary name.
 

@@ -2,7 +2,10 @@
 
 RUN/run.json                    RunRecord: what was asked for, the machine, the stages
 RUN/images/                     the index of the collection (INDEX and its tables, MANIFEST.json)
+RUN/evals/                      scores of the run's encoders (runs/evals.py)
 RUN/clusters.png                a contact sheet of the clusters, drawn by `divcon demo`
+RUN/report.html                 the report, and RUN/report/ with the sample of images that it shows
+RUN/features/                   the final encoder's features of all images (FEATURES_FILE, WHITENING, MANIFEST.json), made when first needed
 RUN/STAGE/state.json            StateRecord, until the stage is done
 RUN/STAGE/stage.json            StageRecord, written last: the stage is done
 RUN/STAGE/lock                  its owner (runs/owner.py)
@@ -20,6 +23,8 @@ from pathlib import Path
 from ..files.integrity import sha256
 
 RUN, IMAGES, SHEET = "run.json", "images", "clusters.png"
+REPORT, REPORT_FOLDER, EVALS = "report.html", "report", "evals"
+FEATURES, FEATURES_FILE, WHITENING = "features", "features.npy", "whitening.safetensors"
 STAGE, STATE, LOCK, METRICS = "stage.json", "state.json", "lock", "metrics.jsonl"
 CHECKPOINTS, MODEL, OPTIMIZER, FACTORS = "checkpoints", "model.safetensors", "optimizer.safetensors", "step-newest"
 MANIFEST = "MANIFEST.json"
@@ -95,6 +100,10 @@ class RunFolder:
     @property
     def images(self) -> Path:
         return self.path / IMAGES
+
+    @property
+    def features(self) -> Path:
+        return self.path / FEATURES
 
     @property
     def is_run(self) -> bool:

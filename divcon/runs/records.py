@@ -74,8 +74,8 @@ class MetricsLine(Throughput):
 class RunRecord:
     """run.json: the options as typed, and each with the value it came out with; the machine; the stages.
 
-    `images` is the fingerprint of the collection and `used` the number of its images. A run does not say where they lie: a
-    verb that needs them takes DATA, and compares fingerprints.
+    `images` is the fingerprint of the collection, `used` the number of its images, and `data` the absolute paths that named it
+    when the run was begun or finished. It may have moved since: `open_run_images` (api/collection.py) compares fingerprints.
     `groups` has the number of stages in a group (`experts`), once it is known; `done` has the SHA-256 of each stage.json,
     once all stages are done.
     """
@@ -90,6 +90,7 @@ class RunRecord:
     groups: dict[str, GroupSize] = field(default_factory=dict)
     done: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=versions)
+    data: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, folder: Path) -> "RunRecord":

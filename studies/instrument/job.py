@@ -109,9 +109,9 @@ def _trained(run: Run, order: RunPlan, place: Place, folder: Path) -> Trainings:
 
 def _spent(out: Path) -> tuple[dict[str, int], dict[str, float]]:
     """Images shown and seconds, by stage, of what was done in a run's own folder."""
-    stages = status.status(out)["stages"]
-    shown = {name: int(stage["images_seen"] or 0) for name, stage in stages.items()}
-    return shown, {name: float(stage["seconds"]) for name, stage in stages.items()}
+    stages = status.status(out).stages
+    shown = {name: int(stage.images_seen or 0) for name, stage in stages.items()}
+    return shown, {name: float(stage.seconds) for name, stage in stages.items()}
 
 
 def _encoders(out: Path) -> dict[str, Trained]:
@@ -154,12 +154,12 @@ def _key(order: RunPlan) -> dict[str, Any]:
 def _share(base: Path) -> tuple[dict[str, Any], tuple[watch.Account, float]]:
     """The cost of a base, and the company in which it was trained, which is known only of a study's own."""
     stage = status.stage_status(StageFolder(base))
-    if not stage["images_seen"]:
+    if not stage.images_seen:
         raise UsageError(
             f"base={printable(base)}: it was not trained there, so its budget is not known; name the run it is from"
         )
     account = watch.Account.read(base.parents[1] / "beside.json")
-    cost = {"images": int(stage["images_seen"]), "seconds": float(stage["seconds"])}
+    cost = {"images": int(stage.images_seen), "seconds": float(stage.seconds)}
     return {"base": Trained.load(base).fingerprint, **cost, "first_for": account.first_for}, (account, cost["seconds"])
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from divcon.api.models import extract_features
+from divcon.clustering.whitening import Whitening
 from divcon.data.images import Images
 from divcon.evals.knn import predict_knn
 from divcon.evals.linear import linear
@@ -24,7 +25,6 @@ from divcon.nets.trained import Trained
 
 from .piles import ClassOf, Labels, Pile, labeled
 from .table import TEST
-from .whitening import Whitening
 
 LEARN = 0.7  # of the images: to learn from rather than to be tested on, and once more of these
 SPLIT = 0  # the split's seed, the same for every run of every study

@@ -1,0 +1,148 @@
+"""The features of a run's images by its final encoder, computed once; and those of other pictures."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float16, Float32, Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .. import machine
+from ..clustering.features import Features
+from ..clustering.whitening import Whitening
+from ..config import Gigabytes, Workers
+from ..data.pixels.pixel_cache import open_pixels
+from ..errors import DamagedError
+from ..files.atomic import atomic_write
+from ..files.integrity import mismatches, sha256, write_json
+from ..files.paths import Data
+from ..files.text import printable
+from ..log import info, warning
+from ..nets.trained import Trained
+from ..runs.folder import FEATURES_FILE, MANIFEST, WHITENING, RunFolder
+from ..runs.json_files import load_record
+from ..runs.records import run_record
+from ..stages.cluster import stream_features
+from ..train.encode import encode, to_input
+from ..train.loaded_encoder import Picture, Preprocess
+from .collection import open_run_images
+from .encoder_check import check_input_size
+from .models import find_model
+
+Positions = Int64[np.ndarray, " m"]
+FeaturesAt = Callable[[Positions], Float32[Tensor, "m d"]]
+BATCH = 64  # pictures
+
+
+@dataclass(frozen=True)
+class FeaturesRecord:
+    """MANIFEST.json of a run's features: the fingerprints of the encoder and of the images, and the hash of the file."""
+
+    encoder: str
+    images: str
+    sha256: dict[str, str]
+
+
+def run_features(
+    run: Path,
+    data: Data | None = None,
+    *,
+    cache: Path,
+    cache_gb: Gigabytes = 8.0,
+    workers: Workers | None = None,
+) -> Features:
+    """Return the pooled features of all images of a run by its final encoder, in the order of their positions.
+
+    They are computed once and kept in RUN/features, in float16. The images are read only if they are not there yet, or
+    belong to another encoder.
+    """
+    folder, model = RunFolder(run).features, find_model(run)
+    if not _are_kept(folder, model.fingerprint, run_record(run).images):
+        features_at, n = encoder_of(run, data, cache=cache, cache_gb=cache_gb, workers=workers)
+        info(f"computing the features of {n:,} images, once; they are kept in {printable(folder)}")
+        (folder / MANIFEST).unlink(missing_ok=True)
+        stream_features(folder / FEATURES_FILE, np.arange(n), features_at)
+        _save_whitening(folder)
+        hashes = {name: sha256(folder / name) for name in (FEATURES_FILE, WHITENING)}
+        record = FeaturesRecord(model.fingerprint, run_record(run).images, hashes)
+        write_json(folder / MANIFEST, asdict(record))
+    return Features(_load(folder), Whitening.load(folder / WHITENING))
+
+
+def sample_features(
+    run: Path,
+    positions: Positions,
+    data: Data | None = None,
+    *,
+    cache: Path,
+    cache_gb: Gigabytes = 8.0,
+    workers: Workers | None = None,
+) -> Features:
+    """Return the features of the images at some positions; the whitening is fitted on these alone."""
+    features_at, _ = encoder_of(run, data, cache=cache, cache_gb=cache_gb, workers=workers)
+    return Features.of(features_at(positions).numpy().astype(np.float16))
+
+
+def encoder_of(
+    run: Path, data: Data | None, *, cache: Path, cache_gb: Gigabytes, workers: Workers | None
+) -> tuple[FeaturesAt, int]:
+    """Return a function from positions to the features of a run's images, and the number of these images."""
+    model, chosen = find_model(run), machine.choose(cache, workers=workers)
+    images = open_run_images(run, data, cache=cache, workers=workers)
+    with chosen.use():
+        check_input_size(model)
+    pixels = open_pixels(images, model.input_spec.short_side, cache=cache, cache_gb=cache_gb, workers=chosen.workers)
+
+    def features_at(positions: Positions) -> Float32[Tensor, "m d"]:
+        with chosen.use():
+            return encode(model.net, model.input_spec, pixels, chosen, positions=positions)
+
+    return features_at, len(images)
+
+
+@torch.no_grad()
+def features_of_pictures(
+    model: Trained, pictures: Sequence[Picture], *, cache: Path, workers: Workers | None = None
+) -> Float32[Tensor, "m d"]:
+    """Return the pooled features of single pictures, prepared and computed as those of a collection are.
+
+    Raises InputError for a file that `divcon look` would reject.
+    """
+    chosen, preprocess = machine.choose(cache, workers=workers), Preprocess(model.input_spec)
+    parts = []
+    with chosen.use():
+        check_input_size(model)
+        net = chosen.to_device(model.net).eval()
+        for begin in range(0, len(pictures), BATCH):
+            views = np.stack([preprocess.view(picture) for picture in pictures[begin : begin + BATCH]])
+            with chosen.autocast():
+                parts.append(net(to_input(views, model.input_spec, chosen), "pool").float().cpu())
+    return torch.cat(parts)
+
+
+def _are_kept(folder: Path, encoder: str, images: str) -> bool:
+    """True if the folder has the features of these images by this encoder; a damaged file is computed again."""
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        return False
+    try:
+        record = load_record(FeaturesRecord, manifest)
+        damage = mismatches(manifest)
+    except DamagedError as error:
+        record, damage = None, [str(error)]
+    if damage:
+        warning(f"{'; '.join(damage)}. The features are computed again")
+    return not damage and record is not None and (record.encoder, record.images) == (encoder, images)
+
+
+def _load(folder: Path) -> Float16[np.ndarray, "n d"]:
+    features: NDArray[np.float16] = np.load(folder / FEATURES_FILE, mmap_mode="r")
+    return features
+
+
+def _save_whitening(folder: Path) -> None:
+    with atomic_write(folder / WHITENING) as part:
+        Features.of(_load(folder)).whitening.save(part)

@@ -1,0 +1,145 @@
+"""The scores of a run's encoders: RUN/evals/NAME.json, one file for each stage, labeled folder and settings.
+
+Scores are kept for readers (the report, the model card, `divcon compare`) and no result depends on them: a file that is damaged,
+or of an encoder that is not there any more, is ignored.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..answers import Answer, fields_of
+from ..errors import DamagedError, DiskError, OwnedError
+from ..files.integrity import digest, sha256, write_json
+from ..files.text import printable
+from ..log import info, warning
+from .folder import ENCODER_SETTINGS, EVALS, RunFolder
+from .json_files import load_record
+from .records import STAGE_NAME, versions
+from .refusals import refuse_links
+
+
+@dataclass(frozen=True)
+class KnnScores(Answer):
+    """Shares of the test images, in 0..1, with the right class by nearest neighbors.
+
+    `k20` and `k200` are of 20 and of 200 neighbors; `top1`, `balanced` (the mean over classes) and `per_class` of 20.
+    """
+
+    k20: float
+    k200: float
+    top1: float
+    balanced: float
+    per_class: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class LinearScores(Answer):
+    """Shares of the test images, in 0..1, with the right class by a linear classifier with this `penalty`.
+
+    If the images are too few, all of these are None and `reason` says why.
+    """
+
+    top1: float | None
+    balanced: float | None
+    per_class: dict[str, float | None] | None
+    penalty: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class EvaluateAnswer(Answer):
+    """The answer of `evaluate`: counts of images and classes, how the images were split, and the scores of each task.
+
+    The scores of a task that was not asked for are None.
+    """
+
+    model: str
+    images: int
+    train: int
+    test: int
+    classes: int
+    split_seed: int
+    dropped_classes: list[str]
+    parts: dict[str, list[str]] | None
+    left_out: dict[str, int]
+    knn: KnnScores | None = None
+    linear: LinearScores | None = None
+
+
+@dataclass(frozen=True)
+class EvalKey:
+    """What scores depend on besides the encoder: the images with their classes and their split, as a fingerprint, and
+    the settings."""
+
+    labeled: str
+    tasks: list[str]
+    seed: int
+    layer: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class KeptScores:
+    """The scores of the encoder of a stage. `encoder` is the SHA-256 of its encoder.json, and `folder` is where the labeled
+    images lay."""
+
+    stage: str
+    encoder: str
+    folder: str
+    key: EvalKey
+    scores: EvaluateAnswer
+    versions: dict[str, str] = field(default_factory=versions)
+
+
+def kept_scores(run: Path) -> list[KeptScores]:
+    """Return the scores that are kept in a run and belong to the encoders that it has now, in the order of their names."""
+    return [kept for file in sorted((run / EVALS).glob("*.json")) for kept in _read(run, file)]
+
+
+def find_scores(run: Path, stage: str, key: EvalKey) -> EvaluateAnswer | None:
+    """Return the scores of the stage's encoder for this key, or None if they are not kept."""
+    return next((kept.scores for kept in _read(run, _file(run, stage, key)) if kept.key == key), None)
+
+
+def keep_scores(run: Path, stage: str, folder: str, key: EvalKey, scores: EvaluateAnswer) -> None:
+    """Write the scores of a stage's encoder into its run; log a warning where the run can't be written to."""
+    shown = replace(scores, model=printable(scores.model))  # a name that is not UTF-8 could not be read back
+    kept = KeptScores(stage, _encoder(run, stage), folder, key, shown)
+    try:
+        refuse_links(run, [EVALS])
+        write_json(_file(run, stage, key), fields_of(kept))
+    except (DiskError, OwnedError) as error:
+        warning(f"the scores are not kept in the run: {error}")
+
+
+def stage_of(folder: Path) -> tuple[Path, str] | None:
+    """Return the run and the name of the stage whose folder this is, or None if it is in no run."""
+    folder = folder.absolute()
+    for run in folder.parents[:2]:
+        name = str(folder.relative_to(run))
+        if RunFolder(run).is_run and STAGE_NAME.fullmatch(name):
+            return run, name
+    return None
+
+
+def _file(run: Path, stage: str, key: EvalKey) -> Path:
+    return run / EVALS / f"{stage.replace('/', '-')}-{digest(json.dumps(fields_of(key), sort_keys=True))}.json"
+
+
+def _read(run: Path, file: Path) -> Iterator[KeptScores]:
+    """Yield the scores in a file, if it is there, is not damaged, and is about an encoder that the run has."""
+    try:
+        kept = load_record(KeptScores, file)
+        if STAGE_NAME.fullmatch(kept.stage) and kept.encoder == _encoder(run, kept.stage):
+            yield kept
+    except FileNotFoundError:
+        return
+    except (DamagedError, OSError) as error:
+        info(f"{printable(file)} is ignored: {error}")
+
+
+def _encoder(run: Path, stage: str) -> str:
+    """The SHA-256 of a stage's encoder.json, which has that of the weights."""
+    return sha256(RunFolder(run).stage(stage).path / ENCODER_SETTINGS)

@@ -1,0 +1,122 @@
+"""The features of a run: computed once, equal to those of `embed`, and compared whitened."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import divcon
+from divcon.api.collection import open_run_images
+from divcon.api.features import features_of_pictures, run_features, sample_features
+from divcon.api.models import find_model
+from divcon.clustering.features import Features
+from divcon.errors import DataError, FaultError, InputError
+from divcon.files.caches import cache_folder
+from divcon.runs.folder import FEATURES_FILE, RunFolder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a collection in images/ and a run of it in run/."""
+    from divcon.data.synthetic import make_collection
+
+    folder = tmp_path_factory.mktemp("finished")
+    make_collection(folder / "images", 60)
+    divcon.run(folder / "images", out=folder / "run", recipe="simclr", epochs=1, size=16)
+    return folder
+
+
+@pytest.fixture
+def work(finished: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(finished, tmp_path / "work")
+
+
+def features(run: Path, data: Path | None = None) -> Features:
+    return run_features(run, data, cache=cache_folder())
+
+
+def test_features_of_a_run_are_those_of_embed(work: Path) -> None:
+    divcon.embed(work / "run", work / "images", out=work / "e.parquet")
+    rows = pq.read_table(work / "e.parquet")
+    _, first = np.unique(rows["picture"].to_numpy(), return_index=True)
+    embedded = np.stack(rows["embedding"].to_numpy()[first])
+    kept = features(work / "run", work / "images").x
+    assert np.array_equal(kept, embedded.astype(np.float16))
+
+
+def test_features_are_computed_once(work: Path) -> None:
+    before = features(work / "run", work / "images")
+    shutil.rmtree(work / "images")
+    again = features(work / "run")
+    assert np.array_equal(before.x, again.x)
+    assert torch.equal(before.whitened(), again.whitened())
+
+
+def test_damaged_features_are_computed_again(work: Path) -> None:
+    before = np.array(features(work / "run", work / "images").x)
+    file = RunFolder(work / "run").features / FEATURES_FILE
+    data = bytearray(file.read_bytes())
+    data[-3] ^= 1
+    file.write_bytes(data)
+    assert np.array_equal(before, features(work / "run", work / "images").x)
+
+
+def test_features_of_another_encoder_are_not_used(work: Path) -> None:
+    before = np.array(features(work / "run", work / "images").x)
+    divcon.run(work / "images", out=work / "other", recipe="simclr", epochs=1, size=16, seed=1)
+    shutil.copytree(RunFolder(work / "run").features, RunFolder(work / "other").features)
+    assert not np.array_equal(before, features(work / "other").x)
+
+
+def test_images_that_moved_are_asked_for(work: Path) -> None:
+    (work / "images").rename(work / "moved")
+    divcon.run(work / "moved", out=work / "run", recipe="simclr", epochs=1, size=16)
+    divcon.run(work / "moved", out=work / "new", recipe="simclr", epochs=1, size=16)
+    assert len(open_run_images(work / "new", cache=cache_folder())) == len(
+        open_run_images(work / "run", work / "moved", cache=cache_folder())
+    )
+    shutil.move(work / "moved", work / "again")
+    with pytest.raises(InputError, match="type data=FOLDER"):
+        open_run_images(work / "new", cache=cache_folder())
+
+
+def test_other_images_are_refused(work: Path) -> None:
+    next((work / "images").rglob("*.png")).unlink()
+    with pytest.raises(DataError, match="does not hold the images of"):
+        open_run_images(work / "run", work / "images", cache=cache_folder())
+
+
+def test_a_sample_has_the_features_of_its_positions(work: Path) -> None:
+    at = np.array([3, 17, 40, 41])
+    sample = sample_features(work / "run", at, work / "images", cache=cache_folder())
+    whole = features(work / "run", work / "images").x[at]
+    assert np.allclose(
+        sample.x.astype(np.float32), whole.astype(np.float32), rtol=0.02, atol=0.02 * np.abs(whole).max()
+    )
+
+
+def test_a_single_picture_has_the_features_that_it_has_in_the_collection(work: Path) -> None:
+    images = open_run_images(work / "run", work / "images", cache=cache_folder())
+    name = images.names(np.array([7]))[0].decode()
+    one = features_of_pictures(find_model(work / "run"), [work / "images" / name], cache=cache_folder())
+    kept = features(work / "run", work / "images")
+    cosines = kept.comparable(one) @ kept.whitened().T
+    assert int(cosines.argmax()) == 7 and float(cosines.max()) > 0.99
+
+
+def test_whitened_features_have_length_one_and_no_preferred_direction() -> None:
+    x = np.random.default_rng(0).normal(size=(4000, 6)) * [9, 5, 5, 3, 3, 3] + 5
+    white = Features.of(x.astype(np.float16)).whitened().numpy()
+    assert np.allclose(np.linalg.norm(white, axis=1), 1, atol=1e-5)
+    variances = np.linalg.eigvalsh(np.cov(white.T))
+    assert variances.max() / variances.min() < 1.3
+
+
+def test_features_beyond_float16_are_refused() -> None:
+    x = np.ones((9, 2), np.float16)
+    x[4, 1] = np.inf
+    with pytest.raises(FaultError, match="not finite"):
+        Features.of(x)
