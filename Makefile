@@ -39,12 +39,10 @@ check: setup
 	$(BIN)/ruff format --check divcon tests benchmarks studies examples docs
 	$(BIN)/mypy
 
-docs: setup  # the site, in site/; it can be opened from a disk
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+docs: setup  # the site, in site/; it can be opened from a disk. Neither this nor `dist` needs a network once there is a .venv
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 dist: setup  # a wheel and a source distribution, in dist/
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
 	$(BIN)/python -m build --no-isolation --outdir dist
 
 SECONDS ?= 20

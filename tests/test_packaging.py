@@ -104,6 +104,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     templates = folder / "source/divcon/planted/templates"
     templates.mkdir(parents=True)
     (templates / "a.html").write_text("a file that is no module")
+    (folder / "source/divcon/__pycache__").mkdir()
+    (folder / "source/divcon/__pycache__/kernel.nbi").write_text("compiled code of this machine")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(folder / "source")]
     subprocess.run(command, check=True, capture_output=True)
     return folder
