@@ -18,6 +18,9 @@ ROOT = DOCS.parent
 PROJECT = "project"
 PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "LOG.md")  # outside docs/, with a place in the navigation
 LINK = re.compile(r"\]\((?!\w+:|#)([^)\s#]+)")
+NESTED = re.compile(
+    r"^ {2,3}(?=- |\d+\. )", re.MULTILINE
+)  # an item of a list in a list; on the site it needs four blanks
 VERBS = "<!-- each verb -->"
 
 Nav = list[object] | dict[str, object] | str
@@ -56,7 +59,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         target = (source.parent / link[1]).resolve()
         return f"]({os.path.relpath(_on_site(target), here or '.')}" if target.is_file() else link[0]
 
-    return LINK.sub(moved, markdown).replace(VERBS, "\n\n".join(f"::: divcon.{verb}" for verb in divcon.__all__))
+    verbs = "\n\n".join(f"::: divcon.{verb}" for verb in divcon.__all__)
+    return NESTED.sub(" " * 4, LINK.sub(moved, markdown)).replace(VERBS, verbs)
 
 
 def _on_site(path: Path) -> str:

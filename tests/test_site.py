@@ -146,6 +146,11 @@ def test_the_python_page_has_every_verb_with_its_docstring(pages: dict[Path, Pag
     assert all(first_line(getattr(divcon, verb)) in text for verb in ("redo", "index"))
 
 
+def test_a_list_in_a_list_stays_one(site: Path) -> None:
+    promises = re.sub(r"\s+", " ", (site / "promises.html").read_text())
+    assert re.search(r"<li>Promise 1:\s*<ul> <li><code>test_", promises)
+
+
 def first_line(verb: object) -> str:
     return str(verb.__doc__).split(".")[0].split(";")[0]
 
