@@ -33,7 +33,8 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 ADD_A_METHOD = ROOT / "docs/add-a-method.md"  # its method is not in the package
 
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+# A block is run, or a comment before it says why it can't be: <!-- illustration: the reason -->
+BLOCK = re.compile(r"(?:<!-- illustration: ([^\n]+) -->\n+)?^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
 PATH = re.compile(r"`((?:divcon|docs|tests|examples|benchmarks|\.ci)/[\w./-]*)`")
 
@@ -41,14 +42,19 @@ Parsed = Callable[[str], None]
 
 
 def blocks(document: Path, *languages: str) -> list[str]:
-    return [text for language, text in BLOCK.findall(document.read_text()) if language in languages]
+    found = BLOCK.findall(document.read_text())
+    return [text for reason, language, text in found if language in languages and not reason]
+
+
+def command_lines(document: Path) -> list[str]:
+    """The command lines of a document's blocks, without their comments."""
+    lines = "\n".join(blocks(document, "", "bash", "console")).replace("\\\n", " ").splitlines()
+    return [shlex.join(shlex.split(line.removeprefix("$ "), comments=True)) for line in lines if line.strip()]
 
 
 def commands(document: Path) -> list[str]:
-    """The command lines of a document's blocks, without their comments."""
-    lines = "\n".join(blocks(document, "", "bash", "console")).replace("\\\n", " ").splitlines()
-    lines = [line.removeprefix("$ ").strip() for line in lines]
-    return [shlex.join(shlex.split(line, comments=True)) for line in lines if line.startswith("divcon ")]
+    """Those command lines of a document that are verbs."""
+    return [line for line in command_lines(document) if line.startswith("divcon ") and not line.startswith("divcon -")]
 
 
 COMMANDS = sorted({line for document in DOCUMENTS for line in commands(document)})

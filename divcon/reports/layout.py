@@ -77,7 +77,8 @@ def scaled(xy: Float[np.ndarray, "m 2"]) -> Float32[np.ndarray, "m 2"]:
     centered."""
     low, high = xy.min(0), xy.max(0)
     side = float((high - low).max()) or 1.0
-    return ((xy - (low + high) / 2) / side + 0.5).astype(np.float32)
+    shifted: NDArray[np.float32] = ((xy - (low + high) / 2) / side + 0.5).astype(np.float32)
+    return shifted
 
 
 def spread(xy: Float32[np.ndarray, "m 2"]) -> Float32[np.ndarray, "m 2"]:
