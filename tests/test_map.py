@@ -151,7 +151,9 @@ def test_each_cell_of_an_atlas_has_the_pixels_of_its_picture() -> None:
         assert (width, height) == expected.size
         shown = np.asarray(images[atlas].crop((x, y, x + width, y + height)), int)
         difference = np.abs(shown - np.asarray(expected, int))
-        assert np.median(difference) <= 8 and difference.mean() <= 12  # at an edge, WebP mixes the colors of two cells
+        assert difference[1:-1, 1:-1].max(initial=0) <= 20  # at the edge of a cell, WebP mixes in the next one
+        colors = [np.asarray(thumbnail(picture, 1)).reshape(3).astype(int) for picture in PICTURES]
+        assert np.abs(colors - shown.mean((0, 1))).sum(1).argmin() == i % len(PICTURES)
 
 
 def test_thumbnails_keep_the_shape_of_a_picture_and_are_never_enlarged() -> None:

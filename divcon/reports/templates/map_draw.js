@@ -1,9 +1,9 @@
 // Drawing: markers from far away, thumbnails from near. A frame is drawn only after a change.
 
-const SMALLEST = 15; // pixels of a thumbnail
+const SMALLEST = 14; // pixels of a thumbnail
 const LARGEST = 96;
 const SELECTED = 84; // pixels of the thumbnail of the selected image
-const MARKED = 36; // pixels of a thumbnail that has a marker in its corner
+const MARKED = 44; // pixels of a thumbnail that has a marker in its corner
 const MARKER = 12; // pixels of the box that a shape is drawn in
 const atlases = [...document.querySelectorAll("[data-atlas]")];
 const shapes = data.shapes.map((shape) => new Path2D(shape));
@@ -84,7 +84,7 @@ function drawThumbnail(i, size) {
   context.lineWidth = 1.5;
   context.strokeStyle = colors.clusters[data.cluster[i]];
   context.strokeRect(x - w / 2 - 0.75, y - h / 2 - 0.75, w + 1.5, h + 1.5);
-  if (size >= MARKED) drawMarker(i, MARKER * 1.2, [x - w / 2 + 2, y + h / 2 - 2]);
+  if (size >= MARKED) drawMarker(i, MARKER * 1.2, [x - w / 2 + 6, y + h / 2 - 6]);
 }
 
 // Paints a thumbnail with its middle at (x, y), its longer side `size` pixels, and returns its width and height; a marker
