@@ -1,5 +1,7 @@
 """Write the report of a run: one HTML file."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,16 +57,22 @@ def report(
 
 
 def report_at_end(folder: Path, images: Images, chosen: machine.Machine, cache: Path, cache_gb: float) -> None:
-    """Write the report of a run that was just done. If that fails, log a warning: the run is done all the same."""
-    try:
+    """Write the report of a run that was just done; a failure is a warning."""
+    with warn_of_failure(folder):
         facts = read_run(folder)
-        kept = _kept(facts) or _collect(facts, Encoding(images, chosen, cache, cache_gb))
-        answer = _write(facts, kept)
+        answer = _write(facts, _kept(facts) or _collect(facts, Encoding(images, chosen, cache, cache_gb)))
         info(f"report: {printable(answer.file)}, to open in a browser")
+
+
+@contextlib.contextmanager
+def warn_of_failure(run: Path) -> Iterator[None]:
+    """Log a warning in place of any exception of the block, which makes a report: the run is done all the same."""
+    try:
+        yield
     except Exception as error:  # whatever it is, nothing of the run is lost
         why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         warning(
-            f"the report could not be made ({printable(why)}); to try again type: divcon report {shell_quoted(folder)}"
+            f"the report could not be made ({printable(why)}); to try again type: divcon report {shell_quoted(run)}"
         )
 
 

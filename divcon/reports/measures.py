@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 LUMA = np.array([0.299, 0.587, 0.114])
 DARK = 40.0  # mean brightness of 255, below which a picture is dark
 BLANK = 6.0  # standard deviation of the brightness, below which a picture is nearly blank
-BLURRED = 0.004  # sharpness below which a picture is blurred
+BLURRED = 0.01  # sharpness below which a picture is blurred
 
 
 class Measures(NamedTuple):
