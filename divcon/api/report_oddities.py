@@ -1,6 +1,6 @@
 """Odd images and duplicates of a collection, for the report."""
 
-from collections import defaultdict
+import bisect
 from collections.abc import Callable
 
 import numpy as np
@@ -47,32 +47,29 @@ def far_gallery(positions: Rows, features: Features, shown: Shown) -> list[Shown
 
 def duplicate_galleries(index: Index) -> list[ShownGallery]:
     """Return groups of files with the same bytes, and groups that look alike; each begins with the image that is used."""
-    table = index.table
-    row_of = pc.index_in(table["duplicate_of"], table["hash"].slice(0, index.used).combine_chunks())
-    rows = np.flatnonzero(pc.is_valid(row_of).to_numpy())
-    originals = row_of.filter(pc.is_valid(row_of)).to_numpy()
-    same = pc.equal(table["hash"], table["duplicate_of"]).take(pa.array(rows)).to_numpy()
+    original = index.table["duplicate_of"]
+    rows = np.flatnonzero(pc.is_valid(original).to_numpy())
+    hashes = index.table.select(["hash", "duplicate_of"]).take(pa.array(rows))
+    same = pc.equal(hashes["hash"], hashes["duplicate_of"]).to_numpy()
+    originals = hashes["duplicate_of"]
     return [
-        *_groups("copy", "The same bytes", rows[same], originals[same], table, same_picture=True),
-        *_groups("near", "Alike", rows[~same], originals[~same], table, same_picture=False),
+        *_groups("copy", "The same bytes", rows[same], originals.filter(pa.array(same)), index),
+        *_groups("near", "Alike", rows[~same], originals.filter(pa.array(~same)), index),
     ]
 
 
-def _groups(
-    kind: str, title: str, rows: Rows, originals: Rows, table: pa.Table, *, same_picture: bool
-) -> list[ShownGallery]:
-    """Return the first groups of a kind. Copies show the picture of the image that is used."""
-    first, groups = set(np.unique(originals)[:GROUPS].tolist()), defaultdict(list)
-    for row, original in zip(rows.tolist(), originals.tolist()):
-        if original in first:
-            groups[original].append(row)
+def _groups(kind: str, title: str, rows: Rows, originals: pa.ChunkedArray, index: Index) -> list[ShownGallery]:
+    """Return the first groups of a kind, by the hash of the original. Copies show the picture of the image that is used."""
     galleries = []
-    for original in sorted(groups):
-        members = [original, *groups[original]]
-        shown = table.take(pa.array(members[:COPIES]))
+    for digest in sorted(pc.unique(originals).to_pylist())[:GROUPS]:
+        original = bisect.bisect_left(
+            index.hashes, digest, key=lambda row: bytes(row)
+        )  # used images are in the order of hashes
+        members = [original, *rows[pc.equal(originals, digest).to_numpy()].tolist()]
+        shown = index.table.take(pa.array(members[:COPIES]))
         entries = zip(members, shown["path_bytes"].to_pylist(), shown["status"].to_pylist())
         images = [
-            ShownImage(original if same_picture else row, printable(path), status) for row, path, status in entries
+            ShownImage(original if kind == "copy" else row, printable(path), status) for row, path, status in entries
         ]
         galleries.append(ShownGallery(kind, title, images, of=len(members)))
     return galleries
