@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a verb is found without a li
     from .api.embed import embed
     from .api.eval import eval
     from .api.evaluate import evaluate
+    from .api.export import export
     from .api.index import index
     from .api.list_encoders import list_encoders
     from .api.list_methods import list_methods
@@ -34,6 +35,7 @@ __all__ = [
     "embed",
     "eval",
     "evaluate",
+    "export",
     "index",
     "list_encoders",
     "list_methods",

@@ -16,6 +16,7 @@ __main__
 __main__
 cli sklearn
 api
+exports
 recipes
 pipelines
 stages
@@ -30,6 +31,7 @@ data.images
 data.index
 data.sources
 data.decoding data.sampler data.synthetic
+loggers
 runs
 answers
 machine config

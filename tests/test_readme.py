@@ -19,11 +19,12 @@ from test_layers import ROWS
 
 import divcon
 from divcon import cli, recipes
-from divcon.api import compare, demo, embed, evaluate, index, look, models, plan, redo, run_plan, status
+from divcon.api import compare, demo, embed, evaluate, export, index, look, models, plan, redo, run_plan, status
 from divcon.cli import encoders as list_encoders
 from divcon.cli import methods as list_methods
 from divcon.cli import recipes as list_recipes
 from divcon.data.index.index import Index
+from divcon.loggers import registry as loggers
 from divcon.machine import Machine
 from divcon.methods import registry
 from divcon.runs.records import RunRecord
@@ -108,6 +109,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
         evaluate: ("open_labeled", "find_model"),
         embed: ("open_images",),
         compare: ("run_record",),
+        export: ("find_model",),
         run_plan: ("execute",),
         plan: ("cost_of",),
         list_recipes: ("print_names",),
@@ -117,6 +119,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
     for module, names in begins.items():
         for name in names:
             monkeypatch.setattr(module, name, reached)
+    monkeypatch.setattr(loggers, "missing_modules", lambda name: [])
     monkeypatch.setattr(run_plan, "open_images", lambda *_, **__: Found())
     monkeypatch.setattr(run_plan, "_machine", lambda *_: Machine())
     monkeypatch.setattr(run_plan, "_base", lambda *_: None)

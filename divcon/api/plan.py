@@ -23,10 +23,10 @@ from ..train.encode import to_input
 from ..train.factorization import make_factorizer
 from ..train.loop import train_step
 from ..train.optimizers import make_optimizer
-from ..train.schedules import steps_for
 from .disk_space import disk_bytes, free_bytes
 from .entry import runs_alone
 from .run_plan import RunPlan, prepare_run
+from .work import images_shown
 
 TIMED = 3  # steps, after one that warms up
 
@@ -162,7 +162,5 @@ def _timed(step: Callable[[], object]) -> float:
 
 
 def _row(name: str, plan: TrainingPlan, seconds_an_image: float) -> PlannedTraining:
-    recipe = plan.recipe
-    steps = steps_for(recipe.samples_seen, recipe.batch_size)
-    seconds = round(steps * recipe.batch_size * seconds_an_image, 1)
-    return PlannedTraining(name, plan.images, steps, recipe.batch_size, seconds)
+    shown, batch_size = images_shown(plan), plan.recipe.batch_size
+    return PlannedTraining(name, plan.images, shown // batch_size, batch_size, round(shown * seconds_an_image, 1))

@@ -10,7 +10,9 @@ from ..files.paths import expand_home
 
 DATA_HELP = "A folder of images, of any nesting, or tar shards: 'shards/{000..123}.tar'."
 DataArgument = Annotated[str, typer.Argument(help=DATA_HELP)]
-ModelArgument = Annotated[str, typer.Argument(help="A run, a stage's folder, random:RUN, or random:NAME.")]
+ModelArgument = Annotated[
+    str, typer.Argument(help="A run, a stage's folder, an export as safetensors, random:RUN, or random:NAME.")
+]
 RunArgument = Annotated[str, typer.Argument(help="A run folder.")]
 Words = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Options, typed key=value.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; all else on stderr.")]

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from ..errors import DataError
-from ..log import info, warning
+from ..log import info, progress, warning
 from ..machine import Precision
 from ..rng import uniforms
 from ..signals import stop_if_requested
@@ -73,7 +73,10 @@ def kmeans(
     """
     assert k >= 1 and rounds >= 1 and restarts >= 1
     rows = _rows(x, spherical, precision, spherical, copy_bytes)
-    fits = (_fit(rows, _seeds(rows, k, (seed, start), sample), rounds, spherical) for start in range(restarts))
+    fits = (
+        _fit(rows, _seeds(rows, k, (seed, start), sample), rounds, spherical, (start, restarts))
+        for start in range(restarts)
+    )
     best = min(fits, key=lambda fit: (bool((fit.sizes == 0).any()), fit.inertia))
     _check_sizes(best.sizes)
     return best
@@ -103,9 +106,11 @@ def _unlabeled(rows: AnyRows) -> Int64[Tensor, " n"]:
     return torch.full((len(rows),), -1, device=rows.device)
 
 
-def _fit(rows: AnyRows, centroids: Float32[Tensor, "k d"], rounds: int, spherical: bool) -> KMeans:
+def _fit(
+    rows: AnyRows, centroids: Float32[Tensor, "k d"], rounds: int, spherical: bool, restart: tuple[int, int] = (0, 1)
+) -> KMeans:
     """Do Lloyd's rounds until no label changes, or `rounds` are done; the labels are those of the returned
-    centroids."""
+    centroids. `restart` is the number of this fit and that of all fits, for the progress."""
     k, labels, done, repaired = len(centroids), _unlabeled(rows), 0, 0
     total = torch.zeros(centroids.shape, dtype=torch.int64, device=rows.device)
     moved, sizes = rows.relabel(centroids, labels, total), torch.bincount(labels, minlength=k)
@@ -115,6 +120,7 @@ def _fit(rows: AnyRows, centroids: Float32[Tensor, "k d"], rounds: int, spherica
         repaired += int((sizes == 0).sum())
         moved, sizes = rows.relabel(centroids, labels, total), torch.bincount(labels, minlength=k)
         done += 1
+        progress("k-means", restart[0] * rounds + min(done, rounds), restart[1] * rounds, "rounds")
         stop_if_requested("this stage will begin again")
     if repaired:
         info(f"k-means: {repaired} times a cluster was empty, and got the image furthest from its centroid")

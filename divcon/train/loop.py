@@ -82,6 +82,7 @@ def fit(
         failpoints.at("train.stepped")
         if metrics.is_logged(step):
             _log(metrics, monitor, outcome, at, optimizer.param_groups[0]["lr"])
+        metrics.report(step)
         checkpointer.after_step(step)
     return metrics.summary()
 
