@@ -287,8 +287,9 @@ def test_a_comparison_is_refused_with_what_to_type(
     for words, code, says in cases:
         found, said = told(["compare", *words], capsys)
         assert found == code and says in said
-    with pytest.raises(UsageError, match="name the runs"):
-        divcon.compare([], labels=photos)
+    for runs_ in ([], run):
+        with pytest.raises(UsageError, match="give a list of runs"):
+            divcon.compare(runs_, labels=photos)
     shutil.copytree(runs[0], tmp_path / "undone")
     divcon.redo(tmp_path / "undone", "student")
     with pytest.raises(InputError, match="is not done"):

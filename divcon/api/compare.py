@@ -1,6 +1,6 @@
 """Compare finished runs on labeled images, at the cost of each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..config import Gigabytes, Seed, Workers
@@ -12,7 +12,8 @@ from ..files.disk_errors import refuse_unwritable
 from ..files.text import printable
 from ..log import warning
 from ..nets.trained import Trained
-from ..runs.records import run_record
+from ..runs.evals import EvaluateAnswer
+from ..runs.records import RunRecord, run_record
 from .comparison import CompareAnswer, ComparedRecipe, ComparedRun, recipe_names, unfairness
 from .comparison_files import PLOTS, TABLES, draw_plot, refuse_without_matplotlib, write_table
 from .entry import runs_alone
@@ -43,41 +44,46 @@ def compare(
     table, picture = _output("out", out, TABLES), _output("plot", plot, PLOTS)
     if picture is not None:
         refuse_without_matplotlib()
-    records = {Path(run): run_record(Path(run)) for run in ([runs] if isinstance(runs, str | Path) else runs)}
-    if not records:
-        raise UsageError("name the runs to compare, like divcon.compare(['runs/a', 'runs/b'], labels=FOLDER)")
-    models, names = {run: find_model(run) for run in records}, recipe_names(records)
+    records = _records(runs)
+    models = {run: find_model(run) for run in records}  # a run that is not finished is refused first
     folder = cache_folder(cache)
     data = open_labeled(labels, split=split, cache=folder, workers=workers)
     scoring = Scoring(data=data, seed=seed, cache=folder, cache_gb=cache_gb, workers=workers)
-    counter = CostCounter()
+    answer = _compared(str(labels), records, models, scoring)
+    _report(answer, table, picture)
+    return answer
+
+
+def _records(runs: Sequence[str | Path]) -> dict[Path, RunRecord]:
+    """The records of the runs; UsageError if there are none."""
+    if not runs or isinstance(runs, str | Path):
+        raise UsageError("give a list of runs, like divcon.compare(['runs/a', 'runs/b'], labels=FOLDER)")
+    return {Path(run): run_record(Path(run)) for run in runs}
+
+
+def _compared(
+    labels: str, records: Mapping[Path, RunRecord], models: Mapping[Path, Trained], scoring: Scoring
+) -> CompareAnswer:
+    names, counter = recipe_names(records), CostCounter()
     costs = {run: counter.cost_of(run) for run in records}
     rows = [
-        _row(run, names[run], records[run].options.get("seed"), scoring, models[run], costs[run]) for run in records
+        _row(run, names[run], record, scoring.kept_or_new(models[run], str(run)), costs[run])
+        for run, record in records.items()
     ]
     recipes = [
         ComparedRecipe.of(name, [row for row in rows if row.recipe == name]) for name in dict.fromkeys(names.values())
     ]
     unknown = [f"a cost is not known: {each}" for cost in costs.values() for each in cost.unknown]
     _, test, dropped = scoring.split
-    answer = CompareAnswer(
-        str(labels),
-        len(test),
-        len(data.classes) - len(dropped),
-        recipes,
-        rows,
-        [*unfairness(recipes, records), *unknown],
-    )
-    _report(answer, table, picture)
-    return answer
+    classes = len(scoring.data.classes) - len(dropped)
+    return CompareAnswer(labels, len(test), classes, recipes, rows, [*unfairness(recipes, records), *unknown])
 
 
-def _row(run: Path, recipe: str, seed: object, scoring: Scoring, model: Trained, cost: Cost) -> ComparedRun:
-    scores = scoring.kept_or_new(model, str(run))
+def _row(run: Path, recipe: str, record: RunRecord, scores: EvaluateAnswer, cost: Cost) -> ComparedRun:
     return ComparedRun(
         str(run),
         recipe,
-        seed if isinstance(seed, int) else 0,
+        int(record.options.get("seed", 0)),
         scores.knn.top1 if scores.knn else None,
         scores.linear.top1 if scores.linear else None,
         cost.images_seen,
