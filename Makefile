@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder  # tests/conftest.py decides the order of the files
 
-.PHONY: setup demo test test-all test-cpus kills disks fuzz audit encoders check bench results study clean
+.PHONY: setup demo test test-all test-cpus kills disks fuzz audit encoders check bench gpu results study clean
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
@@ -54,6 +54,11 @@ encoders: setup  # takes a night: trains one network of each family of timm for 
 bench: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks
+
+# What only a GPU can show, in under eight minutes, with no internet and no .venv: make gpu OPTIONS="only=environment,float32".
+# It begins with the packages that are missing, and how to bring them.
+gpu:
+	PYTHONPATH=.:$$PYTHONPATH $(PYTHON) -m benchmarks.gpu $(OPTIONS)
 
 # The table of all methods (docs/results.md), in about two hours; an interrupted one goes on.
 results: setup

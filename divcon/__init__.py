@@ -11,10 +11,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; a verb is found without a line here
+    from .api.compare import compare
     from .api.demo import demo
     from .api.embed import embed
     from .api.eval import eval
     from .api.evaluate import evaluate
+    from .api.export import export
     from .api.index import index
     from .api.list_encoders import list_encoders
     from .api.list_methods import list_methods
@@ -23,15 +25,18 @@ if TYPE_CHECKING:  # for editors and type checkers; a verb is found without a li
     from .api.look import look
     from .api.plan import plan
     from .api.redo import redo
+    from .api.report import report
     from .api.run import run
     from .api.status import status
 
 __version__ = "0.1.0"
 __all__ = [
+    "compare",
     "demo",
     "embed",
     "eval",
     "evaluate",
+    "export",
     "index",
     "list_encoders",
     "list_methods",
@@ -40,6 +45,7 @@ __all__ = [
     "look",
     "plan",
     "redo",
+    "report",
     "run",
     "status",
 ]

@@ -14,8 +14,9 @@ ROOT = Path(divcon.__file__).parent
 ROWS = """
 __main__
 __main__
-cli
+cli sklearn
 api
+exports reports
 recipes
 pipelines
 stages

@@ -19,7 +19,7 @@ from test_layers import ROWS
 
 import divcon
 from divcon import cli, recipes
-from divcon.api import demo, embed, evaluate, index, look, models, plan, redo, run_plan, status
+from divcon.api import compare, demo, embed, evaluate, export, index, look, models, plan, redo, report, run_plan, status
 from divcon.cli import encoders as list_encoders
 from divcon.cli import methods as list_methods
 from divcon.cli import recipes as list_recipes
@@ -105,9 +105,12 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
         index: ("open_images",),
         status: ("run_record",),
         redo: ("run_record",),
+        report: ("run_record",),
         models: ("find_model",),
         evaluate: ("open_labeled", "find_model"),
         embed: ("open_images",),
+        compare: ("run_record",),
+        export: ("find_model",),
         run_plan: ("execute",),
         plan: ("cost_of",),
         list_recipes: ("print_names",),

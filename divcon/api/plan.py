@@ -131,12 +131,13 @@ def _training_step(plan: TrainingPlan, build_method: Callable[..., Method], mach
     recipe = plan.recipe
     method = build_method(new_encoder(recipe, machine))
     machine.to_device(method).train()
-    batch = _noise(recipe, method, machine)
+    batch = noise_batch(recipe, method, machine)
     optimizer = make_optimizer(recipe.optimizer, method, recipe.weight_decay)
     return lambda: _step(method, optimizer, batch, machine)
 
 
-def _noise(recipe: NetworkTraining, method: Method, machine: Machine) -> Batch:
+def noise_batch(recipe: NetworkTraining, method: Method, machine: Machine) -> Batch:
+    """Return a batch of noise in the views that a training shows."""
     rng = np.random.default_rng(0)
     views = [
         to_input(

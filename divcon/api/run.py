@@ -17,7 +17,7 @@ from ..runs.folder import RunFolder
 from ..runs.records import RunRecord
 from ..runs.refusals import refuse_foreign_folder
 from ..runs.verify import verify_stage
-from .behavior import BEHAVIOR, behavior_of
+from .behavior import BEHAVIOR, behavior_of, wants_report
 from .entry import runs_alone
 from .run_summary import RunSummary, named_scores, summarize
 
@@ -77,6 +77,10 @@ def run(
 
         order = run_plan.prepare_run(data, folder, options)
         did, done = run_plan.execute(order, only=only, steal_lock=steal_lock, allow_collapse=allow_collapse)
+        if done and did and wants_report(behavior_of(options)):
+            from .report import report_at_end
+
+            report_at_end(folder, order.images, order.machine, order.cache, order.cache_gb)
         return RunAnswer(folder, did, done)
 
 
