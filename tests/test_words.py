@@ -245,6 +245,7 @@ TEXTS = {
     "recipe",
     "encoder",
     "method",
+    "log",
     "views",
     "device",
     "include",
