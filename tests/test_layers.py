@@ -19,7 +19,7 @@ api
 recipes
 pipelines
 stages
-evals
+evals curation
 train
 methods
 clustering
