@@ -215,7 +215,9 @@ def copies(run: str, data: str) -> None:
 
 def _opened(data: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(data)).convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    flat = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    flat.thumbnail((256, 256))  # eight times what the encoder sees: changes of large pictures take long
+    return flat
 
 
 # A million rows

@@ -265,9 +265,9 @@ def test_the_beginning_of_a_balanced_pick_is_balanced() -> None:
     assert np.bincount(picks.clusters[:40], minlength=4).tolist() == [10] * 4
 
 
-def test_levels_fall_by_eight_down_to_32() -> None:
+def test_levels_fall_by_eight_down_to_24() -> None:
     assert level_sizes(1_000_000) == [8192, 1024, 128]
-    assert level_sizes(6882) == [430, 53] and level_sizes(100) == [6]
+    assert level_sizes(6882) == [860, 107] and level_sizes(100) == [12]
 
 
 # Duplicates

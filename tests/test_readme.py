@@ -19,7 +19,7 @@ from test_layers import ROWS
 
 import divcon
 from divcon import cli, recipes
-from divcon.api import demo, embed, evaluate, index, look, models, plan, redo, run_plan, status
+from divcon.api import demo, duplicates, embed, evaluate, index, look, models, neighbors, pick, plan, redo, run_plan, status
 from divcon.cli import encoders as list_encoders
 from divcon.cli import methods as list_methods
 from divcon.cli import recipes as list_recipes
@@ -107,6 +107,9 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
         models: ("find_model",),
         evaluate: ("open_labeled", "find_model"),
         embed: ("open_images",),
+        neighbors: ("_hash",),
+        pick: ("see_images",),
+        duplicates: ("see_images",),
         run_plan: ("execute",),
         plan: ("cost_of",),
         list_recipes: ("print_names",),

@@ -78,7 +78,7 @@ def duplicates(
     """Return the groups of images of a run whose whitened features have a cosine of `threshold` or more.
 
     A group holds all images that such pairs connect. `out` is a CSV file with a row for each image of a group, `sheet` a
-    PNG file with the largest groups, a row for each.
+    PNG file with the largest groups, a row for each; it is not written if there is no group.
     """
     _check_outputs(Path(run), out, sheet, data)
     seen = see_images(Path(run), data, cache=cache_folder(cache), cache_gb=cache_gb, workers=workers)
@@ -88,6 +88,7 @@ def duplicates(
     answers = [_answer(group, seen) for group in groups]
     if out is not None:
         write_csv(Path(out), COLUMNS, _table(answers))
+    sheet = sheet if groups else None
     if sheet is not None:
         _draw(Path(sheet), seen, groups, data)
     others = sum(len(group.others) for group in answers)

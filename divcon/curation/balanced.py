@@ -13,10 +13,10 @@ from ..machine import Precision
 from ..rng import uniforms
 from .picks import Picks, Whitened
 
-IMAGES = 16  # on average in a cluster of the lowest level
+IMAGES = 8  # on average in a cluster of the lowest level
 LARGEST = 8192  # clusters of the lowest level
 FACTOR = 8  # between the numbers of clusters of two levels
-SMALLEST = 32  # clusters of the highest level, at least
+SMALLEST = 24  # clusters of the highest level, at least
 
 
 def balanced(x: Whitened, n: int, *, seed: int, precision: Precision = "fp32", sizes: list[int] | None = None) -> Picks:
