@@ -20,7 +20,7 @@ exports reports
 recipes
 pipelines
 stages
-evals
+evals curation
 train
 methods
 clustering

@@ -19,7 +19,24 @@ from test_layers import ROWS
 
 import divcon
 from divcon import cli, recipes
-from divcon.api import compare, demo, embed, evaluate, export, index, look, models, plan, redo, report, run_plan, status
+from divcon.api import (
+    compare,
+    demo,
+    duplicates,
+    embed,
+    evaluate,
+    export,
+    index,
+    look,
+    models,
+    neighbors,
+    pick,
+    plan,
+    redo,
+    report,
+    run_plan,
+    status,
+)
 from divcon.cli import encoders as list_encoders
 from divcon.cli import methods as list_methods
 from divcon.cli import recipes as list_recipes
@@ -117,6 +134,9 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
         embed: ("open_images",),
         compare: ("run_record",),
         export: ("find_model",),
+        neighbors: ("_hash",),
+        pick: ("see_images",),
+        duplicates: ("see_images",),
         run_plan: ("execute",),
         plan: ("cost_of",),
         list_recipes: ("print_names",),
