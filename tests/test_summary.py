@@ -68,7 +68,10 @@ def test_the_numbers_are_those_of_the_stages(photos: Path) -> None:
         ("<b>&'\"", "写真", ["写真", "<b>&'\"", "out=写真.parquet"]),
     ],
 )
-def test_a_command_is_one_word_a_path_for_a_shell(data: str | list[str], run: str, words: Sequence[str]) -> None:
+def test_a_command_is_one_word_a_path_for_a_shell(
+    data: str | list[str], run: str, words: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("divcon.cli.summary.SUGGESTED", 10)
     embed = next(line for line in next_commands(data, SUMMARY, Path(run)) if line.startswith("divcon embed "))
     assert shlex.split(embed)[2:] == list(words)
 

@@ -45,7 +45,7 @@ def next_commands(data: str | list[str], summary: "RunSummary", run: Path) -> li
     commands = {
         "report": [] if summary.report else [folder],
         "pick": [folder, "n=1000", "how=diverse", f"out={out}-pick.csv"],
-        "export": [folder, f"out={out}-timm", "format=timm"],
+        "export": [folder, f"out={out}-export", "format=safetensors"],
         "embed": [folder, *images, f"out={out}.parquet"],
         "status": [folder, "verify=true"],
         "look": images,
