@@ -270,7 +270,7 @@ def tamper(folder: Path, format: str) -> None:
     save_file(weights, folder / "model.safetensors")
 
 
-@pytest.mark.parametrize(("name", "size"), [("slim10_w8", 32), ("resnet18", 64)])
+@pytest.mark.parametrize(("name", "size"), [("slim10_w8", 32), pytest.param("resnet18", 64, marks=pytest.mark.slow)])
 def test_the_comparison_notices_any_tensor_that_is_a_hundredth_off(name: str, size: int, model_at: ModelAt) -> None:
     model = Trained.load(model_at(name, size))
     pixels = normalize(made_pictures(size), MEAN, STD)

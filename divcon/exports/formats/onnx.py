@@ -103,8 +103,12 @@ def _program(model: Trained) -> Any:  # torch.onnx.ONNXProgram, which mypy can't
             dynamo=True,
             verbose=False,
         )
+    except ImportError as error:
+        raise UsageError(
+            f"format=onnx: this torch needs another onnxscript ({printable(str(error))}); type pip install -U onnxscript"
+        ) from error
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-        why = printable(str(error).strip().splitlines()[0][:200])
+        why = printable((str(error).strip() or type(error).__name__).splitlines()[0][:200])
         raise UsageError(
             f"format=onnx: torch can't export {model.spec.name} ({why}); format=safetensors would work"
         ) from error
