@@ -19,7 +19,21 @@ from test_layers import ROWS
 
 import divcon
 from divcon import cli, recipes
-from divcon.api import demo, duplicates, embed, evaluate, index, look, models, neighbors, pick, plan, redo, run_plan, status
+from divcon.api import (
+    demo,
+    duplicates,
+    embed,
+    evaluate,
+    index,
+    look,
+    models,
+    neighbors,
+    pick,
+    plan,
+    redo,
+    run_plan,
+    status,
+)
 from divcon.cli import encoders as list_encoders
 from divcon.cli import methods as list_methods
 from divcon.cli import recipes as list_recipes
