@@ -193,24 +193,26 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "gray": lambda image: image.convert("L").convert("RGB"),
     "mirrored": ImageOps.mirror,
 }
+COPIED = 150  # images
 THRESHOLDS = 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95
 
 
 def copies(run: str, data: str) -> None:
-    """Show how many copies of 300 images have at least each cosine to their original, and how many pairs of different
+    """Show how many copies of COPIED images have at least each cosine to their original, and how many pairs of different
     images of the collection have."""
     images, features = seen(run, data)
-    model, chosen = find_model(run), np.linspace(0, len(images) - 1, min(300, len(images))).astype(int)
+    model, chosen = find_model(run), np.linspace(0, len(images) - 1, min(COPIED, len(images))).astype(int)
     pictures = [_opened(file) for file in images.read(chosen)]
-    own = features.whitened(chosen)
-    show("copy", *THRESHOLDS)
-    for name, change in COPIES.items():
-        x = features_of_pictures(model, [change(picture) for picture in pictures], cache=cache_folder())
-        cosines = (features.comparable(x) * own).sum(1)
-        show(name, *(f"{float((cosines >= t).float().mean()):.0%}" for t in THRESHOLDS))
     x = whitened_rows(features, cache_folder()).astype(np.float32)
-    cosines = np.concatenate([(x[i] @ x[i + 1 :].T) for i in range(len(x) - 1)])
+    cosines = np.concatenate([x[i] @ x[i + 1 :].T for i in range(len(x) - 1)])
+    show("copy", *THRESHOLDS)
     show("pairs in the collection", *(f"{int((cosines >= t).sum()):,}" for t in THRESHOLDS))
+    for name, change in COPIES.items():
+        changed = {i: change(picture) for i, picture in zip(chosen, pictures)}
+        shown = [i for i, picture in changed.items() if any(low < high for low, high in picture.getextrema())]
+        copied = features_of_pictures(model, [changed[i] for i in shown], cache=cache_folder())
+        alike = (features.comparable(copied) * features.whitened(np.array(shown))).sum(1)
+        show(name, *(f"{float((alike >= t).float().mean()):.0%}" for t in THRESHOLDS))
 
 
 def _opened(data: bytes) -> Image.Image:

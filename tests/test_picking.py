@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small.resize((2 * small.width, 2 * small.height), Image.Resampling.NEAREST).save(folder / "images" / "large.png")
     for name, file in zip(HOSTILE, files[1:]):
         file.rename(folder / "images" / os.fsdecode(name))
-    divcon.run(folder / "images", out=folder / "run", recipe="simclr", epochs=1, size=16)
+    divcon.run(folder / "images", out=folder / "run", recipe="simclr", epochs=1, size=16, precision="fp32")
     return folder
 
 

@@ -27,6 +27,7 @@ PATH_ARGUMENTS = {
     "out",
     "model",
     "labeled",
+    "image",
     "run",
     "runs",
     "cache",
