@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder  # tests/conftest.py decides the order of the files
 
-.PHONY: setup demo test test-all test-cpus kills disks fuzz audit encoders check bench results study clean
+.PHONY: setup demo test test-all test-cpus kills disks fuzz audit encoders browser check bench results study clean
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
@@ -47,6 +47,11 @@ fuzz: setup  # each parser for SECONDS, on inputs that libFuzzer makes; findings
 audit: setup  # lists what the pipeline opens, starts and connects to, as seen by Python and by the kernel
 	$(BIN)/python tests/audited.py
 	$(BIN)/python tests/audited.py strace
+
+browser: setup  # opens reports in Chromium and uses them; needs node and npm, and root to install Chromium
+	cd tests/browser && npm ci --no-audit --no-fund
+	test -x "$${CHROMIUM:-/usr/bin/chromium}" || apt-get install -y --no-install-recommends chromium
+	$(BIN)/pytest tests/test_browser.py
 
 encoders: setup  # takes a night: trains one network of each family of timm for a step; draws docs/encoders.md
 	$(BIN)/python -m benchmarks.encoders

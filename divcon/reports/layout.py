@@ -26,10 +26,14 @@ SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The coordinates of m images, from 0 to 1; the method that found them, and why it was not UMAP."""
+    """The coordinates of m images, from 0 to 1; the method that found them, and why it was not UMAP.
+
+    `spacing` is the usual distance of an image from the nearest other one.
+    """
 
     method: Literal["UMAP", "PCA"]
     xy: Float32[np.ndarray, "m 2"]
+    spacing: float
     why: str = ""
 
 
@@ -41,10 +45,15 @@ def lay_out(whitened: Float[np.ndarray, "m c"], features: Float[np.ndarray, "m d
     """
     start = principal_components(features)
     if len(features) < FEWEST:
-        return Layout("PCA", spread(scaled(start)), f"UMAP needs {FEWEST} images")
+        return _layout("PCA", start, f"UMAP needs {FEWEST} images")
     if find_spec("umap") is None:
-        return Layout("PCA", spread(scaled(start)), "pip install 'divcon[report]' brings UMAP")
-    return Layout("UMAP", spread(scaled(principal_components(_umap(whitened, start)))))
+        return _layout("PCA", start, "pip install 'divcon[report]' brings UMAP")
+    return _layout("UMAP", principal_components(_umap(whitened, start)))
+
+
+def _layout(method: Literal["UMAP", "PCA"], xy: Float[np.ndarray, "m 2"], why: str = "") -> Layout:
+    spaced = spread(scaled(xy))
+    return Layout(method, spaced, float(np.median(nearest_distances(spaced))), why)
 
 
 def _umap(whitened: Float[np.ndarray, "m c"], start: Float[np.ndarray, "m 2"]) -> Float32[np.ndarray, "m 2"]:
@@ -77,7 +86,7 @@ def scaled(xy: Float[np.ndarray, "m 2"]) -> Float32[np.ndarray, "m 2"]:
     centered."""
     low, high = xy.min(0), xy.max(0)
     side = float((high - low).max()) or 1.0
-    return ((xy - (low + high) / 2) / side + 0.5).astype(np.float32)
+    return np.asarray((xy - (low + high) / 2) / side + 0.5, np.float32)
 
 
 def spread(xy: Float32[np.ndarray, "m 2"]) -> Float32[np.ndarray, "m 2"]:
@@ -92,7 +101,7 @@ def spread(xy: Float32[np.ndarray, "m 2"]) -> Float32[np.ndarray, "m 2"]:
         moves = np.zeros_like(spaced)
         sum_pushes(spaced, np.argsort(spaced[:, 0], kind="stable"), distance, moves)
         length = np.hypot(moves[:, 0], moves[:, 1])
-        spaced += SPEED * moves * (distance / np.maximum(length, distance))[:, None]
+        spaced += SPEED * moves * (distance / np.maximum(length, distance or 1.0))[:, None]
     return scaled(spaced)
 
 
@@ -113,6 +122,14 @@ def sum_pushes(xy: Doubles, order: Integers, distance: float, moves: Doubles) ->
                 moves[i, 1] -= push * dy
                 moves[j, 0] += push * dx
                 moves[j, 1] += push * dy
+
+
+def nearest_distances(xy: Float32[np.ndarray, "m 2"]) -> Float32[np.ndarray, " m"]:
+    """Return the distance of each point from the nearest other one; 1 for a single point."""
+    points = torch.from_numpy(xy)
+    distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(1.0)
+    nearest_ones: NDArray[np.float32] = distances.amin(1).numpy()
+    return nearest_ones
 
 
 def _sunflower(m: int) -> Float64[np.ndarray, "m 2"]:

@@ -69,6 +69,7 @@ class ImageMap:
             "x": x,
             "y": y,
             "unit": UNIT,
+            "spacing": round(self.layout.spacing, 6),
             "neighbors": self.neighbors.tolist(),
             "clusters": [{"name": c.name, "color": c.marker.color, "shape": c.marker.shape} for c in self.clusters],
             "shapes": SHAPES,

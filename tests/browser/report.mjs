@@ -1,4 +1,4 @@
-// Opens a report in Chromium, uses it, and draws it: node report.mjs REPORT.html FOLDER
+// Opens a report in Chromium, uses it, and draws it: node report.mjs REPORT.html FOLDER [phone|laptop|print] [light|dark]
 // Writes screenshots and findings.json into FOLDER; ends with status 1 if there is a fault.
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -12,7 +12,9 @@ const SIZES = { phone: { width: 390, height: 844 }, laptop: { width: 1366, heigh
 const SCHEMES = ["light", "dark"];
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-const [file, folder] = process.argv.slice(2).map((name) => resolve(name));
+const [file, folder] = process.argv.slice(2, 4).map((name) => resolve(name));
+const words = process.argv.slice(4); // without them: each size in each scheme
+const wanted = (names) => (names.some((name) => words.includes(name)) ? names.filter((name) => words.includes(name)) : names);
 const address = pathToFileURL(file).href;
 const faults = [];
 const findings = { faults, firstDraw: {}, accessibility: {} };
@@ -76,21 +78,23 @@ async function onPaper(browser, scheme) {
   await page.emulateMedia({ media: "print" });
   await page.waitForTimeout(100);
   await draw(page, `print-${scheme}`);
+  return page;
+}
+
+async function useAndCheck(page, name, touch) {
+  if (!(await page.locator("#map-app").count())) return;
+  const picture = (part) => draw(page, `${name}-${part}`);
+  await useMap(page, { touch, picture }).catch((error) => faults.push(`${name}: ${error.stack}`));
+  await checkAccessibility(page, `${name}-used`);
 }
 
 async function everything(browser) {
-  for (const scheme of SCHEMES) {
-    for (const size of Object.keys(SIZES)) {
-      const page = await onScreen(browser, size, scheme);
-      if (await page.locator("#map-app").count()) {
-        const tell = (text) => faults.push(`${size}-${scheme}: ${text}`);
-        await useMap(page, { touch: size === "phone", picture: (part) => draw(page, `${size}-${scheme}-${part}`) }).catch((error) => tell(error.stack));
-        await checkAccessibility(page, `${size}-${scheme}-used`);
-      }
+  for (const scheme of wanted(SCHEMES))
+    for (const size of wanted([...Object.keys(SIZES), "print"])) {
+      const page = await (size === "print" ? onPaper(browser, scheme) : onScreen(browser, size, scheme));
+      if (size !== "print") await useAndCheck(page, `${size}-${scheme}`, size === "phone");
       await page.context().close();
     }
-    await onPaper(browser, scheme);
-  }
 }
 
 mkdirSync(folder, { recursive: true });

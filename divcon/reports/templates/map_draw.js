@@ -1,13 +1,15 @@
 // Drawing: markers from far away, thumbnails from near. A frame is drawn only after a change.
 
-const PICTURES = data.thumbnails ? 1.5 : Infinity; // the zoom from which thumbnails are drawn
+const SMALLEST = 14; // pixels of a thumbnail
+const LARGEST = 96;
+const SELECTED = 84; // pixels of the thumbnail of the selected image
+const MARKED = 44; // pixels of a thumbnail that has a marker in its corner
 const MARKER = 12; // pixels of the box that a shape is drawn in
 const atlases = [...document.querySelectorAll("[data-atlas]")];
 const shapes = data.shapes.map((shape) => new Path2D(shape));
 const centers = data.clusters.map((_, c) => centerOf(c));
 let frame = 0;
 let colors = null; // of the theme, and the markers in these colors
-let apart = { key: "", images: [] };
 
 function redraw() {
   frame ||= requestAnimationFrame(draw);
@@ -19,12 +21,10 @@ function draw() {
   const sharpness = canvas.width / Math.max(width, 1);
   context.setTransform(sharpness, 0, 0, sharpness, 0, 0);
   context.clearRect(0, 0, width, height);
-  const pictures = print.matches || view.zoom < PICTURES ? [] : thumbnailsApart();
-  drawMarkers();
-  pictures.forEach((i) => drawThumbnail(i, thumbnailSize(view.zoom)));
+  drawImages();
   drawNames();
   if (!print.matches) drawChosen();
-  Object.assign(canvas.dataset, { zoom: view.zoom.toFixed(3), pictures: pictures.length, selected });
+  Object.assign(canvas.dataset, { zoom: view.zoom.toFixed(3), pictures: showsPictures(), selected });
   performance.mark("map-drawn");
 }
 
@@ -49,64 +49,43 @@ function drawnMarker(color, shape, edge) {
   return picture;
 }
 
-function markerSize() {
-  const few = Math.min(Math.max(Math.sqrt(1200 / count), 0.75), 1.6);
-  return MARKER * Math.min(few * (0.75 + 0.25 * Math.log2(1 + view.zoom)), 1.5);
-}
-
-function drawMarkers() {
-  const size = markerSize();
+function drawImages() {
+  const pictures = showsPictures();
+  const size = pictures ? thumbnailSize() : Math.min(Math.max(data.spacing * fit() * view.zoom, 5), MARKER);
   for (const matching of [0, 1]) {
-    context.globalAlpha = matching ? 0.9 : 0.12;
-    for (let i = 0; i < count; i++) if (shown[i] && found[i] === matching) drawMarker(i, ...place(i), size);
+    context.globalAlpha = matching ? 1 : 0.12;
+    for (let i = 0; i < count; i++)
+      if (shown[i] && found[i] === matching && isInSight(i, size)) (pictures ? drawThumbnail : drawMarker)(i, size);
   }
   context.globalAlpha = 1;
 }
 
-function drawMarker(i, x, y, size) {
-  if (x < -size || y < -size || x > width + size || y > height + size) return;
+function isInSight(i, size) {
+  const [x, y] = place(i);
+  return x > -size && y > -size && x < width + size && y < height + size;
+}
+
+function drawMarker(i, size, [x, y] = place(i)) {
   context.drawImage(colors.markers[data.cluster[i]], x - size / 2, y - size / 2, size, size);
 }
 
-function thumbnailSize(zoom) {
-  return Math.min(72, 26 * zoom ** 0.45);
+// The images are spread: thumbnails as long as the distance between two of them have room side by side.
+function thumbnailSize() {
+  return Math.min(data.spacing * fit() * view.zoom * 0.96, LARGEST);
 }
 
-// The images whose thumbnails do not overlap. They stay the same while the map is moved, and change at steps of the zoom.
-function thumbnailsApart() {
-  const zoom = 2 ** (Math.floor(2 * Math.log2(view.zoom)) / 2);
-  const key = [zoom, version, width, height].join();
-  if (apart.key !== key) apart = { key, images: keptApart((thumbnailSize(zoom * 1.42) + 6) / (fit() * zoom)) };
-  return apart.images;
-}
-
-function keptApart(distance) {
-  const taken = new Map();
-  const cell = (column, row) => column * 1e6 + row;
-  const isFree = (i, column, row) => {
-    for (let c = column - 1; c <= column + 1; c++)
-      for (let r = row - 1; r <= row + 1; r++) {
-        const j = taken.get(cell(c, r));
-        if (j !== undefined && Math.max(Math.abs(xs[i] - xs[j]), Math.abs(ys[i] - ys[j])) < distance) return false;
-      }
-    return true;
-  };
-  return remaining().filter((i) => {
-    const [column, row] = [Math.floor(xs[i] / distance), Math.floor(ys[i] / distance)];
-    if (!isFree(i, column, row)) return false;
-    taken.set(cell(column, row), i);
-    return true;
-  });
+function showsPictures() {
+  return data.thumbnails !== null && thumbnailSize() >= SMALLEST && !print.matches;
 }
 
 function drawThumbnail(i, size) {
   const [x, y] = place(i);
-  if (x < -size || y < -size || x > width + size || y > height + size) return;
-  const [w, h] = paintThumbnail(context, i, x, y, size);
+  const [w, h] = paintThumbnail(context, i, x, y, size - 3);
+  if (!data.thumbnails) return;
   context.lineWidth = 1.5;
   context.strokeStyle = colors.clusters[data.cluster[i]];
   context.strokeRect(x - w / 2 - 0.75, y - h / 2 - 0.75, w + 1.5, h + 1.5);
-  drawMarker(i, x - w / 2, y + h / 2, MARKER * 1.1);
+  if (size >= MARKED) drawMarker(i, MARKER * 1.2, [x - w / 2 + 6, y + h / 2 - 6]);
 }
 
 // Paints a thumbnail with its middle at (x, y), its longer side `size` pixels, and returns its width and height; a marker
@@ -180,11 +159,11 @@ function drawChosen() {
     context.strokeStyle = colors.ink;
     context.lineWidth = 1;
     data.neighbors[selected].forEach((i) => drawLine(place(selected), place(i)));
-    data.neighbors[selected].forEach((i) => drawThumbnail(i, 36));
-    drawFramed(selected, 72);
+    data.neighbors[selected].forEach((i) => drawThumbnail(i, Math.max(thumbnailSize(), 40)));
+    drawFramed(selected, SELECTED);
   }
   const marked = byKeyboard ? imageInMiddle() : hovered;
-  if (marked >= 0 && marked !== selected) drawFramed(marked, 52);
+  if (marked >= 0 && marked !== selected) drawFramed(marked, Math.max(thumbnailSize() * 1.2, 56));
 }
 
 function drawLine([x, y], [u, v]) {
@@ -197,7 +176,7 @@ function drawLine([x, y], [u, v]) {
 function drawFramed(i, size) {
   drawThumbnail(i, size);
   const [x, y] = place(i);
-  const [w, h] = drawnSize(i, size);
+  const [w, h] = drawnSize(i, size - 3);
   context.lineWidth = 2;
   context.strokeStyle = colors.ink;
   context.strokeRect(x - w / 2 - 3, y - h / 2 - 3, w + 6, h + 6);

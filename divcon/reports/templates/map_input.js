@@ -11,18 +11,20 @@ function spot(event) {
 }
 
 function imageAt(px, py, reach) {
-  const pictures = view.zoom < PICTURES ? [] : apart.images;
-  return pictures.find((i) => isInside(i, px, py)) ?? nearestMarker(px, py, reach);
+  if (selected >= 0 && isInside(selected, px, py, SELECTED)) return selected; // it is drawn above all others
+  const i = nearestImage(px, py);
+  if (i < 0 || (showsPictures() && isInside(i, px, py, thumbnailSize()))) return i;
+  return Math.hypot(place(i)[0] - px, place(i)[1] - py) <= reach ? i : -1;
 }
 
-function isInside(i, px, py) {
+function isInside(i, px, py, size) {
   const [x, y] = place(i);
-  const [w, h] = drawnSize(i, thumbnailSize(view.zoom));
+  const [w, h] = drawnSize(i, size);
   return Math.abs(x - px) <= w / 2 && Math.abs(y - py) <= h / 2;
 }
 
-function nearestMarker(px, py, reach) {
-  let [best, closest] = [-1, reach * reach];
+function nearestImage(px, py) {
+  let [best, closest] = [-1, Infinity];
   for (let i = 0; i < count; i++) {
     if (!shown[i] || !found[i]) continue;
     const [x, y] = place(i);
@@ -33,7 +35,7 @@ function nearestMarker(px, py, reach) {
 }
 
 function imageInMiddle() {
-  return nearestMarker(width / 2, height / 2, Infinity);
+  return nearestImage(width / 2, height / 2);
 }
 
 function pointerDown(event) {

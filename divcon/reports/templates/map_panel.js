@@ -57,7 +57,7 @@ function neighborButton(i) {
 // Selects an image and brings it into the middle.
 function open(i, options) {
   select(i, options);
-  flyTo({ x: xs[i], y: ys[i], zoom: Math.max(view.zoom, 4) });
+  flyTo({ x: xs[i], y: ys[i], zoom: Math.max(view.zoom, (48 / (data.spacing * fit()))) });
 }
 
 function filterClusters() {

@@ -8,7 +8,7 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 const print = matchMedia("print");
 
 const MARGIN = 36; // pixels around the whole map
-const CLOSEST = 60;
+const CLOSEST = Math.max(4, 0.2 / data.spacing); // zoom
 const FLIGHT = 260; // milliseconds
 
 const xs = Float32Array.from(data.x, (x) => x / data.unit);
