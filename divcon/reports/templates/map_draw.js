@@ -81,6 +81,7 @@ function showsPictures() {
 function drawThumbnail(i, size) {
   const [x, y] = place(i);
   const [w, h] = paintThumbnail(context, i, x, y, size - 3);
+  if (!data.thumbnails) return;
   context.lineWidth = 1.5;
   context.strokeStyle = colors.clusters[data.cluster[i]];
   context.strokeRect(x - w / 2 - 0.75, y - h / 2 - 0.75, w + 1.5, h + 1.5);
