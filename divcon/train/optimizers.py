@@ -60,7 +60,9 @@ class LARS(torch.optim.Optimizer):
         for fault, buffer, step in zip(faults, buffers, steps, strict=True):
             buffer.copy_(torch.where(fault, buffer, step))
         torch._foreach_mul_(steps, options["lr"])
-        torch._foreach_sub_(parameters, [torch.where(fault, 0, step) for fault, step in zip(faults, steps, strict=True)])
+        torch._foreach_sub_(
+            parameters, [torch.where(fault, 0, step) for fault, step in zip(faults, steps, strict=True)]
+        )
 
     def _momentum_buffer(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]
