@@ -13,6 +13,7 @@ from typing import Any, Protocol
 PROCESSES = multiprocessing.get_context("forkserver")
 # None of these may start CUDA: a process that is forked afterwards could not use it.
 PRELOADED = ["torch", "timm", "divcon.api.run_plan", "divcon.api.models", "divcon.data.views.kernel", "numba"]
+ROOT = Path(__file__).parents[2]
 LINES = 12  # of a traceback that are kept
 
 Claim = dict[str, Any]
@@ -146,7 +147,8 @@ def _call(pipe: Connection, function: Callable[..., None], arguments: tuple[Any,
 
 
 def last_lines(text: str) -> str:
-    return "\n".join(text.strip().splitlines()[-LINES:])
+    """The end of a traceback, with the paths of the project's files from the project on."""
+    return "\n".join(text.strip().replace(f"{ROOT}/", "").splitlines()[-LINES:])
 
 
 def run(check: Check, place: Place, notes: Notes) -> None:

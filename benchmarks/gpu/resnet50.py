@@ -9,9 +9,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from .checks import Notes, Place
-from .training import Training, machine_of, steps_of
+from .training import Training, machine_of, smaller, steps_of
 
 TOP = 12
+FEWER = (8, 4)  # threads that decode: each one takes turns with the thread that begins the operations of the GPU
 WAIT = 0.05  # of the time of a step, at most, is spent on waiting for data
 
 
@@ -26,6 +27,9 @@ def resnet50(place: Place, notes: Notes) -> None:
         notes.claim("ResNet-50 from JPEG files: share of time waiting for data", files["data_wait"], at_most=WAIT)
     notes.put(synchronizations=synchronizations(training, place))
     notes.put(profile=largest(training, place))
+    for workers in FEWER:
+        training.use_workers(workers)
+        notes.put(**{f"files_{workers}_workers": training.timed(steps_of(place, 16))})
     training.prepare_batch()
     notes.put(ready=training.timed(steps_of(place, 20)))
     del training
@@ -47,11 +51,12 @@ def slower(place: Place, notes: Notes) -> None:
 
 
 def compiled(place: Place, notes: Notes) -> None:
-    """The same with torch.compile, on tensors that lie ready; the first steps compile."""
-    training = Training(place, machine_of(place, compiled=True))
-    training.prepare_batch()
-    notes.put(first_steps=training.timed(1, warmup=0))
-    notes.put(then=training.timed(steps_of(place, 20), warmup=3))
+    """A smaller network with and without torch.compile, on tensors that lie ready; the first step compiles."""
+    for name, on in (("eager", False), ("compiled", True)):
+        training = Training(place, machine_of(place, compiled=on), "simclr", case=smaller(place))
+        training.prepare_batch()
+        notes.put(**{f"{name}_first_step": training.timed(1, warmup=0)["seconds_per_step"]})
+        notes.put(**{name: training.timed(steps_of(place, 20), warmup=3)})
 
 
 def synchronizations(training: Training, place: Place) -> dict[str, int]:

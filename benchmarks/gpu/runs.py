@@ -1,7 +1,9 @@
 """A DnC run whole, what reads it afterwards, its plan, and runs that are killed."""
 
+import cProfile
 import hashlib
 import os
+import pstats
 import time
 import warnings
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from divcon.runs.evals import EvaluateAnswer
 from .checks import Found, Notes, Place, alone
 
 KILLED = -9
+LONGEST = 30  # functions of a profile
 Alone = Callable[..., int | None]
 
 
@@ -53,10 +56,24 @@ def dnc(place: Place, notes: Notes) -> None:
         notes, "embed", lambda: divcon.embed(out, photos, out=place.folder / "dnc.parquet", cache=place.cache)
     )
     notes.claim("images embedded", embedded.pictures, at_least=len(list(photos.rglob("*.*"))) * 0.95)
-    scores = timed(notes, "evaluate", lambda: divcon.evaluate(out, photos, cache=place.cache))
+    profiled = cProfile.Profile()
+    scores = timed(notes, "evaluate", lambda: profiled.runcall(divcon.evaluate, out, photos, cache=place.cache))
+    notes.put(evaluate_profile=longest(profiled))
     notes.put(scores=top1(scores))
     untrained = divcon.evaluate(f"random:{out}", photos, cache=place.cache, tasks="knn")
     notes.put(untrained=top1(untrained))
+
+
+def longest(profiled: cProfile.Profile) -> dict[str, float]:
+    """The seconds of the functions that take longest, the functions that they call included, and not included."""
+    functions = pstats.Stats(profiled).get_stats_profile().func_profiles.items()
+    with_calls, without = (
+        sorted(functions, key=lambda item: -getattr(item[1], of))[:LONGEST] for of in ("cumtime", "tottime")
+    )
+    return {
+        **{f"{name} with its calls": found.cumtime for name, found in with_calls},
+        **{f"{name} {found.ncalls}": found.tottime for name, found in without},
+    }
 
 
 def top1(scores: EvaluateAnswer) -> dict[str, float | None]:
@@ -139,8 +156,8 @@ def process(place: Place, photos: Path, name: str, part: str, repeatable: bool, 
 
 
 def finish_all_but_the_last(photos: Path, out: Path, asked: dict[str, Any]) -> None:
-    divcon.run(photos, out=out, only="base", **asked)
-    for stage in [*divcon.status(out).stages][:-1]:
+    """Do the stages before the student in the order in which the pipeline comes to them."""
+    for stage in ("base", "clusters", "experts", "checks"):
         divcon.run(photos, out=out, only=stage, **asked)
 
 

@@ -7,9 +7,10 @@ import torch
 
 from divcon.data.images import open_images
 from divcon.data.pixels.pixel_cache import open_pixels
+from divcon.data.pixels.pixels import DecodedPixels
 from divcon.data.sampler import Sampler
 from divcon.data.views.presets import PRESETS
-from divcon.machine import Machine, available_cores
+from divcon.machine import Machine, available_cores, default_workers
 from divcon.methods.contract import Batch, Step
 from divcon.methods.registry import method_named
 from divcon.nets.encoder import EncoderSpec, build
@@ -36,9 +37,14 @@ def setting(place: Place) -> Setting:
     return Setting("slim10_w8", 32, 8) if place.tiny else Setting("resnet50", 224, 256)
 
 
+def smaller(place: Place) -> Setting:
+    """A network that is compiled in a minute."""
+    return setting(place) if place.tiny else Setting("resnet18", 128, 256)
+
+
 def machine_of(place: Place, precision: str = "bf16", *, channels_last: bool = True, compiled: bool = False) -> Machine:
-    cores = available_cores()
-    machine = Machine(place.device, "fp32", channels_last, cores, cores, compiled=compiled)
+    threads, workers = available_cores(), default_workers(place.device)
+    machine = Machine(place.device, "fp32", channels_last, threads, workers, compiled=compiled)
     return replace(machine, precision="bf16") if precision == "bf16" else machine
 
 
@@ -48,11 +54,18 @@ class Training:
     `cache_gb=0` decodes each file again and again, as for a collection that is larger than the cache.
     """
 
-    def __init__(self, place: Place, machine: Machine, method: str = "moclr", cache_gb: float = 0.0):
-        self.machine, case = machine, setting(place)
+    def __init__(
+        self,
+        place: Place,
+        machine: Machine,
+        method: str = "moclr",
+        cache_gb: float = 0.0,
+        case: Setting | None = None,
+    ):
+        self.machine, case = machine, case or setting(place)
         self.spec, self.batch_size, self.at = InputSpec(case.size), case.batch, 0
         images = open_images(photos(place), cache=place.cache, workers=machine.workers)
-        pixels = open_pixels(
+        self.pixels = pixels = open_pixels(
             images, self.spec.short_side, cache=place.cache, cache_gb=cache_gb, workers=machine.workers
         )
         torch.manual_seed(0)
@@ -95,6 +108,11 @@ class Training:
     def prepare_batch(self) -> None:
         """From now on each step has the same tensors, so that no data is waited for."""
         self.ready = loop.as_batch(self.loader.batch(self.at), self.spec, self.machine)
+
+    def use_workers(self, workers: int) -> None:
+        """Decode and make views by so many threads from now on."""
+        assert isinstance(self.pixels, DecodedPixels)
+        self.pixels.workers = self.loader.workers = workers
 
     def _synchronize(self) -> None:
         if self.machine.device.startswith("cuda"):

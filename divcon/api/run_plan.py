@@ -242,16 +242,14 @@ def _close_record(run_plan: RunPlan, steal_lock: bool) -> None:
 
 def _machine(folder: Path, cache: Path, options: Options, behavior: Behavior) -> machine.Machine:
     """The machine with the arithmetic that the run began with; for a new run, the one that is chosen now."""
-    now: dict[str, Any] = {
-        "workers": behavior.workers or machine.available_cores(),
-        "keep_memory": behavior.keep_memory,
-    }
     if RunFolder(folder).is_run:
         record = RunRecord.read(folder)
         begun = validate_fields(machine.Machine, record.machine)
         if all(getattr(options, name) == record.options.get(name) for name in ARITHMETIC):
-            return dataclasses.replace(begun, **now)
-    return machine.choose(cache, **now, **{name: getattr(options, name) for name in ARITHMETIC})
+            workers = behavior.workers or machine.default_workers(begun.device)
+            return dataclasses.replace(begun, workers=workers, keep_memory=behavior.keep_memory)
+    arithmetic = {name: getattr(options, name) for name in ARITHMETIC}
+    return machine.choose(cache, workers=behavior.workers, keep_memory=behavior.keep_memory, **arithmetic)
 
 
 def _sorted_out(typed: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
