@@ -11,7 +11,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; a verb is found without a line here
+    from .api.compare import compare
     from .api.demo import demo
+    from .api.duplicates import duplicates
     from .api.embed import embed
     from .api.eval import eval
     from .api.evaluate import evaluate
@@ -22,14 +24,19 @@ if TYPE_CHECKING:  # for editors and type checkers; a verb is found without a li
     from .api.list_recipes import list_recipes
     from .api.load import load
     from .api.look import look
+    from .api.neighbors import neighbors
+    from .api.pick import pick
     from .api.plan import plan
     from .api.redo import redo
+    from .api.report import report
     from .api.run import run
     from .api.status import status
 
 __version__ = "0.1.0"
 __all__ = [
+    "compare",
     "demo",
+    "duplicates",
     "embed",
     "eval",
     "evaluate",
@@ -40,8 +47,11 @@ __all__ = [
     "list_recipes",
     "load",
     "look",
+    "neighbors",
+    "pick",
     "plan",
     "redo",
+    "report",
     "run",
     "status",
 ]

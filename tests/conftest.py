@@ -17,6 +17,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts 
 # Power cuts have tests of their own (test_power.py); in the others a disk would only be waited for, ten thousand times.
 os.fsync = lambda handle: None
 
+os.environ["DIVCON_REPORT"] = "0"  # hundreds of tiny runs need none; the tests of reports ask for one
+
 TINY = {
     "encoder": "slim10_w8", "size": 16, "batch_size": 16, "clusters.k": 2, "clusters.smallest": 16,
     "hidden": 32, "dim": 16, "precision": "fp32",

@@ -86,6 +86,16 @@ def test_what_is_not_clearly_faster_is_not_chosen(seconds: dict[ComputeFormat, f
     assert fastest(seconds) == way
 
 
+H200 = {("fp32", True): 4.46, ("fp32", False): 5.31, ("bf16", True): 3.5, ("bf16", False): 4.55}
+SLOWER = {**H200, ("bf16", True): 4.4, ("bf16", False): 4.5}
+
+
+@pytest.mark.parametrize(("seconds", "precision"), [(H200, "bf16"), (SLOWER, "fp32"), (NO_UNIT, "fp32")])
+def test_a_gpu_needs_a_smaller_gain_to_compute_in_bf16(seconds: dict[ComputeFormat, float], precision: str) -> None:
+    assert fastest(seconds, "cuda:0") == (precision, True)
+    assert fastest(seconds, "cpu")[0] == "fp32"
+
+
 @pytest.mark.parametrize("busy", [range(2, 7), range(5), range(0, 7, 2)], ids=["late", "early", "now and then"])
 def test_other_work_while_a_machine_is_measured_decides_nothing(monkeypatch: pytest.MonkeyPatch, busy: range) -> None:
     """A disturbance that makes every measurement ten times slower while it lasts."""

@@ -21,9 +21,11 @@ from ..files.text import printable
 from ..log import info, warning
 from ..runs.evals import EvaluateAnswer
 from ..runs.folder import SHEET
+from .behavior import behavior_of, wants_report
 from .contact_sheet import draw_clusters
 from .entry import runs_alone
 from .evaluate import evaluate
+from .report import report, warn_of_failure
 from .run import run
 
 PACKAGE = "openclipart-png"
@@ -73,6 +75,9 @@ def demo(*, out: str | Path | None = None, data: str | Path | None = None, seed:
     scores = {name: evaluate(model, labeled, cache=cache) for name, model in _models(ran.folder).items()}
     clusters = Clusters.load(out / "clusters")
     draw_clusters(open_images(folder, cache=cache), clusters, out / SHEET)
+    if wants_report(behavior_of(options)):
+        with warn_of_failure(out):
+            report(out, cache=cache)  # again, with the scores
     return DemoAnswer(
         run=str(out),
         data=str(folder),

@@ -40,10 +40,20 @@ def split_data_and_options(data: str, words: list[str] | None) -> tuple[str | li
     return [data, *files] if files else data, [word for word in words or [] if word not in files]
 
 
+def split_runs_and_options(run: str, words: list[str] | None) -> tuple[list[str], list[str]]:
+    """Return the RUNs and the options; a word is a RUN if it has no key."""
+    runs = [word for word in words or [] if not _has_key(word)]
+    return [run, *runs], [word for word in words or [] if _has_key(word)]
+
+
+def _has_key(word: str) -> bool:
+    key, equals, _ = word.partition("=")
+    return bool(equals) and "/" not in key
+
+
 def _is_path(word: str) -> bool:
     """True for the name of a file or folder that exists; a key has no slash in it."""
-    key, equals, _ = word.partition("=")
-    return (not equals or "/" in key) and os.path.lexists(expand_home(word))
+    return not _has_key(word) and os.path.lexists(expand_home(word))
 
 
 def take_output(options: dict[str, Any], key: str, example: str) -> str:

@@ -5,6 +5,7 @@ get smaller during the search, and so do their rounding errors. So steps may be 
 hides the gradient. The last steps, and the final gradient, are in float32.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ TOLERANCE = 1e-6  # the largest entry of the gradient at the end of the search
 BF16_TOLERANCE = 1e-5  # the same for the steps in bfloat16
 STEPS = 300  # at most
 SAMPLE = 8192  # rows that the initial Hessian is estimated from
+SMALL = 2**24  # products of a number with a weight: one thread does them before others have begun
+UNSHARED = 2**15  # numbers that torch sums on one thread, however many it may use
 HESSIAN_PARTS = 4  # parts of these rows, each multiplied on one thread
 
 
@@ -112,15 +115,21 @@ class Problem:
     def _descend(self, state: State, hessian: InverseHessian, penalty: float, x: Tensor, tolerance: float) -> State:
         """Return the state after steps whose products use x, until the gradient is within the tolerance or no step
         lowers the loss."""
-        for _ in range(STEPS):
-            if state.max_gradient <= tolerance:
-                break
-            after = self._step(state, hessian.newton_step(state.gradient), penalty, x)
-            if after is None:
-                break
-            hessian.update(after.theta - state.theta, after.gradient - state.gradient)
-            state = after
+        with one_thread() if self._is_small(state.theta) else contextlib.nullcontext():
+            for _ in range(STEPS):
+                if state.max_gradient <= tolerance:
+                    break
+                after = self._step(state, hessian.newton_step(state.gradient), penalty, x)
+                if after is None:
+                    break
+                hessian.update(after.theta - state.theta, after.gradient - state.gradient)
+                state = after
         return state
+
+    def _is_small(self, theta: Tensor) -> bool:
+        """Return True if several threads would take longer to begin a step than one takes to do it, and one thread gives the
+        same bits."""
+        return self.x.numel() * self.classes < SMALL and theta.numel() < UNSHARED
 
     def _step(self, state: State, step: Tensor, penalty: float, x: Tensor) -> State | None:
         """Return the state after the step, or a part of it, that lowers the loss as far as rounding shows; None if none

@@ -1,4 +1,4 @@
-"""A measure of an encoder that needs no labels."""
+"""Measures of an encoder that need no labels."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -28,3 +28,12 @@ def _neighbors(x: Tensor, k: int, precision: Precision) -> Int64[Tensor, "n k"]:
     # the row itself is sorted last and cut off; if k copies of it came first, the furthest copy is cut off instead
     order = is_itself.to(torch.uint8).argsort(dim=1, stable=True)
     return index.gather(1, order)[:, :k]
+
+
+def rankme(x: Float[Tensor, "n d"]) -> float:
+    """Return the effective rank of features: exp of the entropy of their singular values, as shares of their sum (RankMe,
+    arXiv 2210.02885). It is between 1 and min(n, d); an encoder that uses more of its dimensions has more."""
+    gram = x.double().T @ x.double() if x.shape[1] <= x.shape[0] else x.double() @ x.double().T
+    values = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+    shares = values / values.sum().clamp(min=1e-300)
+    return float(torch.exp(-torch.xlogy(shares, shares).sum()))

@@ -6,23 +6,25 @@ from pathlib import Path
 from .. import failpoints
 from ..config import list_names
 from ..errors import OwnedError, UsageError, few
-from ..files.atomic import remove_folder
+from ..files.atomic import remove_folder, remove_path
 from ..files.text import printable
 from ..log import info
 from . import owner
-from .folder import STAGE, RunFolder
+from .folder import REPORT, REPORT_FOLDER, STAGE, RunFolder
 from .records import RunRecord, position_of
 from .refusals import refuse_links
 
 
 def forget_stages(folder: Path, name: str) -> list[str]:
-    """Remove a stage and those that follow from it; return the names of what was removed. Other stages of its group stay."""
+    """Remove a stage, those that follow from it, and the report; return the names of what was removed. Other stages of its group stay."""
     record, name = RunRecord.read(folder), name.rstrip("/")
     gone = _following(record, RunFolder(folder), name)
     _refuse_owned(folder, gone)
     refuse_links(folder, gone)
     with owner.owned_briefly(folder):
         _forget(RunRecord.read(folder), gone[0]).write(folder)
+    for name in (REPORT, REPORT_FOLDER):  # of stages that are not there any more
+        remove_path(folder / name)
     removed = [stage for stage in gone if (folder / stage).exists()]
     for stage in reversed(removed):
         remove_folder(folder / stage, STAGE)
