@@ -1,5 +1,6 @@
 """The pixels of an export's preprocessing beside those of divcon: python -m benchmarks.export_views FOLDER [SIZE ...]"""
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from timm.data import create_transform
 
+from divcon.errors import InputError
 from divcon.exports.preprocessing import timm_share
 from divcon.nets.trained import InputSpec
 from divcon.train.loaded_encoder import Preprocess
@@ -38,12 +40,17 @@ def differences(file: Path, size: int) -> tuple[float, float]:
     return float(min(resized)), float(min(fitted))
 
 
+def _unless_rejected(file: Path, size: int) -> Iterator[tuple[float, float]]:
+    with contextlib.suppress(InputError):
+        yield differences(file, size)
+
+
 def lines(folder: Path, sizes: list[int]) -> Iterator[str]:
     """Yield a line for each size: medians and 95th percentiles over a sample of the folder's images."""
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
     sample = np.random.default_rng(SEED).permutation(len(files))[:IMAGES]
     for size in sizes:
-        found = np.array([differences(files[i], size) for i in sample])
+        found = np.array([pair for i in sample for pair in _unless_rejected(files[i], size)])
         (timm, fit), (timm_95, fit_95) = np.median(found, 0), np.percentile(found, 95, axis=0)
         yield f"{size:4} {len(found)} images: timm {timm:.2f} ({timm_95:.2f}), ImageOps.fit {fit:.2f} ({fit_95:.2f})"
 
