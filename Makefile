@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder  # tests/conftest.py decides the order of the files
 
-.PHONY: setup demo test test-all test-cpus kills disks fuzz audit encoders browser check bench results study clean
+.PHONY: setup demo test test-all test-cpus kills disks fuzz audit encoders browser check docs dist bench gpu results study clean
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
@@ -35,9 +35,15 @@ disks: setup  # needs root, or a system where each user may be root in a user na
 	$(BIN)/python tests/disks.py
 
 check: setup
-	$(BIN)/ruff check divcon tests benchmarks studies examples
-	$(BIN)/ruff format --check divcon tests benchmarks studies examples
+	$(BIN)/ruff check divcon tests benchmarks studies examples docs
+	$(BIN)/ruff format --check divcon tests benchmarks studies examples docs
 	$(BIN)/mypy
+
+docs: setup  # the site, in site/; it can be opened from a disk. Neither this nor `dist` needs a network once there is a .venv
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+dist: setup  # a wheel and a source distribution, in dist/
+	$(BIN)/python -m build --no-isolation --outdir dist
 
 SECONDS ?= 20
 fuzz: setup  # each parser for SECONDS, on inputs that libFuzzer makes; findings and corpora are in .fuzz/
@@ -59,6 +65,11 @@ encoders: setup  # takes a night: trains one network of each family of timm for 
 bench: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks
+
+# What only a GPU can show, in under eight minutes, with no internet and no .venv: make gpu OPTIONS="only=environment,float32".
+# It begins with the packages that are missing, and how to bring them.
+gpu:
+	PYTHONPATH=.:$$PYTHONPATH $(PYTHON) -m benchmarks.gpu $(OPTIONS)
 
 # The table of all methods (docs/results.md), in about two hours; an interrupted one goes on.
 results: setup

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .gpu import page as gpu
 from .pairs import RESULTS, Row, met
 
 ROOT = Path(__file__).parent.parent
@@ -39,7 +40,8 @@ make bench
 
 def newest(folder: Path = RESULTS) -> list[Result]:
     """The last result of each bench, in the order of the page."""
-    found = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
+    files = [file for file in sorted(folder.glob("*.json")) if file.name != gpu.RESULT.name]
+    found = [json.loads(file.read_text()) for file in files]
     last = {result["what"]: result for result in sorted(found, key=lambda result: result["date"])}
     return sorted(last.values(), key=lambda result: (place(result["what"]), result["what"]))
 
@@ -50,7 +52,7 @@ def place(what: str) -> int:
 
 def page(results: list[Result]) -> str:
     parts = [HEAD, missed(results), "![Ratios and aims](pictures/performance.svg)\n"]
-    return "\n".join([*parts, *[section(result) for result in results]])
+    return "\n".join([*parts, *[section(result) for result in results], gpu.section()])
 
 
 def missed(results: list[Result]) -> str:

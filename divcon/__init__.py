@@ -11,16 +11,21 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; a verb is found without a line here
+    from .api.compare import compare
     from .api.demo import demo
+    from .api.duplicates import duplicates
     from .api.embed import embed
     from .api.eval import eval
     from .api.evaluate import evaluate
+    from .api.export import export
     from .api.index import index
     from .api.list_encoders import list_encoders
     from .api.list_methods import list_methods
     from .api.list_recipes import list_recipes
     from .api.load import load
     from .api.look import look
+    from .api.neighbors import neighbors
+    from .api.pick import pick
     from .api.plan import plan
     from .api.redo import redo
     from .api.report import report
@@ -29,16 +34,21 @@ if TYPE_CHECKING:  # for editors and type checkers; a verb is found without a li
 
 __version__ = "0.1.0"
 __all__ = [
+    "compare",
     "demo",
+    "duplicates",
     "embed",
     "eval",
     "evaluate",
+    "export",
     "index",
     "list_encoders",
     "list_methods",
     "list_recipes",
     "load",
     "look",
+    "neighbors",
+    "pick",
     "plan",
     "redo",
     "report",

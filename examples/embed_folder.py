@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 
 import divcon
 from divcon.errors import Error
@@ -33,9 +32,7 @@ def embeddings(model: str, folder: str) -> tuple[list[str], np.ndarray]:
 
 def embedding(model: str, picture: str) -> np.ndarray:
     """The vector of one picture, [d], of length one; the picture is prepared as `embed` prepares those of a folder."""
-    encoder = divcon.load(model)
-    with torch.no_grad():
-        vector = encoder(encoder.preprocess(picture)[None])[0].numpy()
+    vector = divcon.load(model).embed(picture)[0].numpy()
     return vector / np.linalg.norm(vector)
 
 

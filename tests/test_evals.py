@@ -288,10 +288,10 @@ def test_both_scores_have_shares_by_class(digits: Labeled) -> None:
     x, y = (torch.cat(pair) for pair in (digits[::2], digits[1::2]))
     probe = Probe.of(x, y.numpy(), np.arange(400), np.arange(400, 600), [f"digit {i}" for i in range(10)])
     scores = probe.scores(("knn", "linear"), 0, "fp32")
-    for score in scores.values():
-        assert list(score["per_class"]) == [f"digit {i}" for i in range(10)]
-        assert score["balanced"] == pytest.approx(np.mean(list(score["per_class"].values())))
-    assert scores["knn"]["top1"] == knn(x[:400], y[:400], x[400:600], y[400:600])[20]
+    for score in (scores.knn, scores.linear):
+        assert list(score.per_class) == [f"digit {i}" for i in range(10)]
+        assert score.balanced == pytest.approx(np.mean(list(score.per_class.values())))
+    assert scores.knn.top1 == knn(x[:400], y[:400], x[400:600], y[400:600])[20]
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 1)])
@@ -301,7 +301,7 @@ def test_where_the_linear_score_can_not_be_had_neighbors_have_theirs(sizes: tupl
         normal(2 * len(y), 3), np.tile(y, 2), np.arange(len(y)), len(y) + np.arange(len(y)), "abc"[: len(sizes)]
     )
     scores = probe.scores(("knn", "linear"), 0, "fp32")
-    assert 0 <= scores["knn"]["top1"] <= 1
-    assert scores["linear"]["top1"] is None and "no class has two training images" in scores["linear"]["reason"]
+    assert 0 <= scores.knn.top1 <= 1
+    assert scores.linear.top1 is None and "no class has two training images" in scores.linear.reason
     with pytest.raises(DataError, match="no class has two"):
         probe.scores(("linear",), 0, "fp32")

@@ -14,13 +14,13 @@ ROOT = Path(divcon.__file__).parent
 ROWS = """
 __main__
 __main__
-cli
+cli sklearn
 api
-reports
+exports reports
 recipes
 pipelines
 stages
-evals
+evals curation
 train
 methods
 clustering
@@ -31,6 +31,7 @@ data.images
 data.index
 data.sources
 data.decoding data.sampler data.synthetic
+loggers
 runs
 answers
 machine config

@@ -121,7 +121,7 @@ def test_the_command_line_runs_a_new_pipeline(
     with pytest.raises(SystemExit) as end:
         main()
     assert not end.value.code
-    assert [row.stage for row in json.loads(capsys.readouterr().out)["stages"]][-1] == "again"
+    assert [row["stage"] for row in json.loads(capsys.readouterr().out)["stages"]][-1] == "again"
 
 
 def test_a_recorder_does_nothing_and_finds_the_stages_that_the_run_does(photos: Path, tmp_path: Path) -> None:

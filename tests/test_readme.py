@@ -19,11 +19,29 @@ from test_layers import ROWS
 
 import divcon
 from divcon import cli, recipes
-from divcon.api import demo, embed, evaluate, index, look, models, plan, redo, report, run_plan, status
+from divcon.api import (
+    compare,
+    demo,
+    duplicates,
+    embed,
+    evaluate,
+    export,
+    index,
+    look,
+    models,
+    neighbors,
+    pick,
+    plan,
+    redo,
+    report,
+    run_plan,
+    status,
+)
 from divcon.cli import encoders as list_encoders
 from divcon.cli import methods as list_methods
 from divcon.cli import recipes as list_recipes
 from divcon.data.index.index import Index
+from divcon.loggers import registry as loggers
 from divcon.machine import Machine
 from divcon.methods import registry
 from divcon.runs.records import RunRecord
@@ -32,7 +50,8 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 ADD_A_METHOD = ROOT / "docs/add-a-method.md"  # its method is not in the package
 
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+# A block is run, or a comment before it says why it can't be: <!-- illustration: the reason -->
+BLOCK = re.compile(r"(?:<!-- illustration: ([^\n]+) -->\n+)?^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
 PATH = re.compile(r"`((?:divcon|docs|tests|examples|benchmarks|\.ci)/[\w./-]*)`")
 
@@ -40,14 +59,19 @@ Parsed = Callable[[str], None]
 
 
 def blocks(document: Path, *languages: str) -> list[str]:
-    return [text for language, text in BLOCK.findall(document.read_text()) if language in languages]
+    found = BLOCK.findall(document.read_text())
+    return [text for reason, language, text in found if language in languages and not reason]
+
+
+def command_lines(document: Path) -> list[str]:
+    """The command lines of a document's blocks, without their comments."""
+    lines = "\n".join(blocks(document, "", "bash", "console")).replace("\\\n", " ").splitlines()
+    return [shlex.join(shlex.split(line.removeprefix("$ "), comments=True)) for line in lines if line.strip()]
 
 
 def commands(document: Path) -> list[str]:
-    """The command lines of a document's blocks, without their comments."""
-    lines = "\n".join(blocks(document, "", "bash", "console")).replace("\\\n", " ").splitlines()
-    lines = [line.removeprefix("$ ").strip() for line in lines]
-    return [shlex.join(shlex.split(line, comments=True)) for line in lines if line.startswith("divcon ")]
+    """Those command lines of a document that are verbs."""
+    return [line for line in command_lines(document) if line.startswith("divcon ") and not line.startswith("divcon -")]
 
 
 COMMANDS = sorted({line for document in DOCUMENTS for line in commands(document)})
@@ -108,6 +132,11 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
         models: ("find_model",),
         evaluate: ("open_labeled", "find_model"),
         embed: ("open_images",),
+        compare: ("run_record",),
+        export: ("find_model",),
+        neighbors: ("_hash",),
+        pick: ("see_images",),
+        duplicates: ("see_images",),
         run_plan: ("execute",),
         plan: ("cost_of",),
         list_recipes: ("print_names",),
@@ -117,6 +146,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
     for module, names in begins.items():
         for name in names:
             monkeypatch.setattr(module, name, reached)
+    monkeypatch.setattr(loggers, "missing_modules", lambda name: [])
     monkeypatch.setattr(run_plan, "open_images", lambda *_, **__: Found())
     monkeypatch.setattr(run_plan, "_machine", lambda *_: Machine())
     monkeypatch.setattr(run_plan, "_base", lambda *_: None)

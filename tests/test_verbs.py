@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -106,6 +107,17 @@ def test_python_m_divcon_is_the_command_line() -> None:
     done = subprocess.run([sys.executable, "-m", "divcon", "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"divcon {divcon.__version__}\n")
     assert subprocess.run([sys.executable, "-m", "divcon", "lok"], capture_output=True).returncode == 64
+
+
+def test_the_tab_key_completes_verbs_and_flags() -> None:
+    def completed(words: str) -> list[str]:
+        typed_so_far = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+        environment = {**os.environ, **typed_so_far, "_DIVCON_COMPLETE": "complete_bash"}
+        command = [sys.executable, "-c", "import sys; sys.argv = ['divcon']; from divcon.cli import main; main()"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True).stdout.split()
+
+    assert completed("divcon sta") == ["status"]
+    assert completed("divcon run photos/ --ste") == ["--steal-lock"]
 
 
 def test_methods_lists_every_method_that_a_recipe_takes_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:

@@ -245,6 +245,7 @@ TEXTS = {
     "recipe",
     "encoder",
     "method",
+    "log",
     "views",
     "device",
     "include",
@@ -282,8 +283,9 @@ def test_every_argument_of_a_verb_that_may_be_a_path_is_converted_as_one() -> No
         return image, out, name
 
     assert look("~/a.png", out=Path("~/b")) == (str(Path("~/a.png").expanduser()), Path("~/b").expanduser(), "~")
+    lists = (divcon.list_encoders, divcon.list_methods, divcon.list_recipes)  # they take no argument
     for verb in (*VERBS, index.index, models.find_model, run_plan.prepare_run):
-        assert path_arguments(verb) or verb in (divcon.demo,), verb
+        assert path_arguments(verb) or verb in (divcon.demo, *lists), verb
 
 
 def test_every_option_that_may_be_any_text_is_known_to_be_a_path_or_none() -> None:

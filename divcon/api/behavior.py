@@ -9,12 +9,14 @@ from typing import Any
 from pydantic import NonNegativeFloat
 
 from ..config import Gigabytes, Workers, option_names, validate_fields
+from ..loggers.registry import names_in
 
 
 @dataclass(frozen=True, kw_only=True)
 class Behavior:
     """The cache and its largest size in gigabytes; the threads that decode and make views; the seconds between checkpoints;
-    `keep_memory` lets the C library keep memory that was freed; `report` writes a report when a run is done."""
+    `keep_memory` lets the C library keep memory that was freed; `report` writes a report when a run is done. `log` names the
+    loggers that get the numbers of a run."""
 
     cache: Path | None = None
     cache_gb: Gigabytes = 8.0
@@ -22,6 +24,12 @@ class Behavior:
     save_every: NonNegativeFloat = 30.0
     keep_memory: bool = True
     report: bool | None = None
+    log: str | tuple[str, ...] = ()
+
+    @property
+    def loggers(self) -> list[str]:
+        """The names of the loggers. Raises UsageError for an unknown one, and InputError for one that is not installed."""
+        return names_in(self.log)
 
 
 REPORT = "DIVCON_REPORT"  # the variable that switches reports off where report= is not typed

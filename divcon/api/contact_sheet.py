@@ -1,9 +1,10 @@
 """Contact sheets: small pictures of a collection, or of its clusters, on one page."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -36,12 +37,33 @@ def evenly_spaced(positions: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     return positions[np.linspace(0, len(positions) - 1, min(n, len(positions))).astype(np.int64)]
 
 
+def draw_positions(images: Images, rows: Sequence[NDArray[np.int64]], path: Path) -> None:
+    """Write a PNG file with the pictures at these positions, a row for each array; a long one goes on in the next row."""
+    _draw(images, _lines(rows), path)
+
+
+def draw_beside(
+    images: Images, firsts: Sequence[UInt8[np.ndarray, "h w 3"]], rows: Sequence[NDArray[np.int64]], path: Path
+) -> None:
+    """Write a PNG file with a row for each array of positions, and another picture before each."""
+    shown = [row[: COLUMNS - 1] for row in rows]
+    _draw_pictures([[first, *decode_images(images, row, SIDE)] for first, row in zip(firsts, shown, strict=True)], path)
+
+
+def _lines(rows: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    return [row[i : i + COLUMNS] for row in rows for i in range(0, len(row), COLUMNS)]
+
+
 def _draw(images: Images, rows: Sequence[NDArray[np.int64]], path: Path) -> None:
+    _draw_pictures([decode_images(images, row, SIDE) for row in rows], path)
+
+
+def _draw_pictures(rows: Sequence[Iterable[UInt8[np.ndarray, "h w 3"]]], path: Path) -> None:
     if path.suffix != ".png":
         raise UsageError(f"{path}: a contact sheet is a picture; let the name end in .png")
     sheet = Image.new("RGB", (COLUMNS * SIDE, len(rows) * SIDE), "white")
     for y, row in enumerate(rows):
-        for x, pixels in enumerate(decode_images(images, row, SIDE)):
+        for x, pixels in enumerate(row):
             picture = Image.fromarray(pixels)
             picture.thumbnail((SIDE - 2 * MARGIN, SIDE - 2 * MARGIN))
             sheet.paste(picture, (x * SIDE + MARGIN, y * SIDE + MARGIN))

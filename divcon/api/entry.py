@@ -28,6 +28,7 @@ PATH_ARGUMENTS = {
     "model",
     "labeled",
     "run",
+    "runs",
     "cache",
     "sheet",
     "rejected",
@@ -36,7 +37,7 @@ PATH_ARGUMENTS = {
     "init",
     "recipe",
 }
-OUTPUT_ARGUMENTS = {"out", "sheet", "rejected", "cache"}
+OUTPUT_ARGUMENTS = {"out", "plot", "sheet", "rejected", "cache"}
 URL = re.compile(r"[a-z][a-z0-9+.-]*:/{1,2}[^/]|file:/", re.IGNORECASE)  # pathlib joins two slashes to one
 UNTRAINED = "random:"  # the prefix of a model that is a run's, or a named, architecture with random weights
 

@@ -27,7 +27,8 @@ from ..runs.json_files import load_record
 from ..runs.records import run_record
 from ..stages.cluster import stream_features
 from ..train.encode import encode, to_input
-from ..train.loaded_encoder import Picture, Preprocess
+from ..train.loaded_encoder import Preprocess
+from ..train.pictures import Picture
 from .collection import open_run_images
 from .encoder_check import check_input_size
 from .models import find_model

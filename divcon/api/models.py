@@ -14,7 +14,7 @@ from ..nets.encoder import SLIM, EncoderSpec, check_spec
 from ..nets.net import Layer
 from ..nets.timm_models import default_size
 from ..nets.trained import InputSpec, Trained, untrained
-from ..runs.folder import ENCODER_SETTINGS, RunFolder, StageFolder
+from ..runs.folder import ENCODER, ENCODER_SETTINGS, RunFolder, StageFolder
 from ..runs.records import RunRecord
 from ..train.encode import encode
 from .encoder_check import check_input_size
@@ -25,7 +25,8 @@ Patterns = str | tuple[str, ...]  # patterns of paths, for include= and exclude=
 
 @runs_alone
 def find_model(model: str | Path) -> Trained:
-    """Return the model that MODEL names: a run folder (its final stage), a stage folder, "random:RUN" or "random:NAME".
+    """Return the model that MODEL names: a run folder (its final stage), a stage folder, an export as safetensors (its folder or
+    its file), "random:RUN" or "random:NAME".
 
     Raises InputError if the run or stage is not finished.
     """
@@ -33,6 +34,7 @@ def find_model(model: str | Path) -> Trained:
     if text.startswith(UNTRAINED):
         return _untrained(text.removeprefix(UNTRAINED))
     folder = Path(model)
+    folder = folder.parent if folder.name == ENCODER and folder.is_file() else folder
     if not RunFolder(folder).is_run:
         return Trained.load(folder)
     final = folder / RunRecord.read(folder).final

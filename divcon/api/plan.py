@@ -23,10 +23,10 @@ from ..train.encode import to_input
 from ..train.factorization import make_factorizer
 from ..train.loop import train_step
 from ..train.optimizers import make_optimizer
-from ..train.schedules import steps_for
 from .disk_space import disk_bytes, free_bytes
 from .entry import runs_alone
 from .run_plan import RunPlan, prepare_run
+from .work import images_shown
 
 TIMED = 3  # steps, after one that warms up
 
@@ -131,12 +131,13 @@ def _training_step(plan: TrainingPlan, build_method: Callable[..., Method], mach
     recipe = plan.recipe
     method = build_method(new_encoder(recipe, machine))
     machine.to_device(method).train()
-    batch = _noise(recipe, method, machine)
+    batch = noise_batch(recipe, method, machine)
     optimizer = make_optimizer(recipe.optimizer, method, recipe.weight_decay)
     return lambda: _step(method, optimizer, batch, machine)
 
 
-def _noise(recipe: NetworkTraining, method: Method, machine: Machine) -> Batch:
+def noise_batch(recipe: NetworkTraining, method: Method, machine: Machine) -> Batch:
+    """Return a batch of noise in the views that a training shows."""
     rng = np.random.default_rng(0)
     views = [
         to_input(
@@ -161,7 +162,5 @@ def _timed(step: Callable[[], object]) -> float:
 
 
 def _row(name: str, plan: TrainingPlan, seconds_an_image: float) -> PlannedTraining:
-    recipe = plan.recipe
-    steps = steps_for(recipe.samples_seen, recipe.batch_size)
-    seconds = round(steps * recipe.batch_size * seconds_an_image, 1)
-    return PlannedTraining(name, plan.images, steps, recipe.batch_size, seconds)
+    shown, batch_size = images_shown(plan), plan.recipe.batch_size
+    return PlannedTraining(name, plan.images, shown // batch_size, batch_size, round(shown * seconds_an_image, 1))

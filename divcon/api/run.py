@@ -12,12 +12,14 @@ from ..files.caches import cache_folder
 from ..files.paths import Data
 from ..files.text import printable
 from ..log import info
+from ..loggers.logged import logged
 from ..runs.folder import RunFolder
 from ..runs.records import RunRecord
 from ..runs.refusals import refuse_foreign_folder
 from ..runs.verify import verify_stage
 from .behavior import BEHAVIOR, behavior_of, wants_report
 from .entry import runs_alone
+from .run_summary import RunSummary, named_scores, summarize
 
 if TYPE_CHECKING:
     from ..nets.trained import Trained
@@ -32,7 +34,12 @@ class RunAnswer(Answer):
     done: bool
 
     def as_json(self) -> dict[str, Json]:
-        return {"run": str(self.folder), "did": [*self.did], "done": self.done}
+        return {"run": str(self.folder), "did": [*self.did], "done": self.done, **self.summary.as_json()}
+
+    @cached_property
+    def summary(self) -> RunSummary:
+        """The numbers and the places that a user of the run asks for first."""
+        return summarize(self.folder)
 
     @cached_property
     def model(self) -> "Trained":
@@ -64,6 +71,7 @@ def run(
         refuse_foreign_folder(folder, data)
         if only is None and finished(data, folder, options):
             info(f"nothing to do: every stage of {printable(folder)} is done")
+            _log_scores(folder, behavior_of(options).loggers)
             return RunAnswer(folder, [], True)
         from . import run_plan
 
@@ -74,6 +82,12 @@ def run(
 
             report_at_end(folder, order.images, order.machine, order.cache, order.cache_gb)
         return RunAnswer(folder, did, done)
+
+
+def _log_scores(folder: Path, loggers: list[str]) -> None:
+    """Send the scores of a finished run to its loggers: they may have come after it."""
+    with logged(folder, loggers, RunRecord.read(folder).options, lambda: named_scores(folder)):
+        pass
 
 
 def finished(data: Data, folder: Path, options: dict[str, Any]) -> bool:

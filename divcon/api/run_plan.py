@@ -1,5 +1,6 @@
 """Prepare a run (read the collection, settle every option, refuse what can't be done), then do it."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,12 +16,14 @@ from ..files.caches import cache_folder
 from ..files.paths import Data, absolute_paths
 from ..files.text import printable
 from ..log import info
+from ..loggers.logged import logged
 from ..nets.encoder import check_name
 from ..nets.trained import Trained
 from ..pipelines.recipe import Recipe, pipeline_of, stages_of
 from ..recipes import Options
 from ..runs import owner
 from ..runs.folder import RunFolder
+from ..runs.pace import Pace
 from ..runs.recorder import PlannedStage
 from ..runs.records import ARITHMETIC, RunRecord
 from ..runs.refusals import check_common, has_progress, refuse_foreign_folder
@@ -29,6 +32,8 @@ from .behavior import BEHAVIOR, Behavior, behavior_of
 from .disk_space import refuse_without_room
 from .entry import runs_alone
 from .preflight import refuse_what_fails_later
+from .run_summary import named_scores
+from .work import plan_work_of, planned_work
 
 UNREAD = 0.01  # of the files: so many may be lost to a disk that fails
 
@@ -45,6 +50,7 @@ class RunPlan:
     cache: Path
     cache_gb: float
     save_every: float
+    loggers: list[str]
     base: Path | None
     stages: list[PlannedStage]
     reasons: list[str]
@@ -61,6 +67,7 @@ def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any]) -> RunP
     folder = Path(out)
     refuse_foreign_folder(folder, data)
     behavior = behavior_of(options)
+    loggers = behavior.loggers
     typed = _with_anothers({key: value for key, value in options.items() if key not in BEHAVIOR})
     short, dotted = _sorted_out(typed)
     cache = cache_folder(behavior.cache)
@@ -92,6 +99,7 @@ def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any]) -> RunP
         cache,
         behavior.cache_gb,
         behavior.save_every,
+        loggers,
         base,
         stages,
         [*reasons, *recipe.changed_by(dotted)],
@@ -108,6 +116,7 @@ def execute(
     _refuse_without_room(run_plan, only)
     for reason in run_plan.reasons:
         info(reason)
+    pace = _pace(run_plan, only)
     run = Run(
         run_plan.folder,
         run_plan.machine,
@@ -119,9 +128,11 @@ def execute(
         steal_lock=steal_lock,
         allow_collapse=allow_collapse,
         changes=_meet_record(run_plan, steal_lock),
+        pace=pace,
     )
     try:
-        pipeline_of(run_plan.recipe)(run, run_plan.images, run_plan.recipe)
+        with pace.shown(), _logged(run_plan):
+            pipeline_of(run_plan.recipe)(run, run_plan.images, run_plan.recipe)
     except WaitingError:
         if not run.reached_only:
             raise
@@ -132,6 +143,19 @@ def execute(
     if not run.did:
         info(f"nothing to do: every stage of {printable(run_plan.folder)} is done")
     return run.did, True
+
+
+def _logged(run_plan: RunPlan) -> contextlib.AbstractContextManager[None]:
+    """Send the numbers of the run to its loggers."""
+    folder = run_plan.folder
+    return logged(folder, run_plan.loggers, run_plan.record.options, lambda: named_scores(folder))
+
+
+def _pace(run_plan: RunPlan, only: str | None) -> Pace:
+    """The progress of the run, of which nothing is done yet; with `only`, of the stage or the group of this name."""
+    n = len(run_plan.images)
+    planned = planned_work(run_plan.stages, n)
+    return Pace(planned, chosen=lambda name: only in (None, name, name.split("/")[0]), plan_work=plan_work_of(n))
 
 
 def _open(data: Data, options: Options, cache: Path, workers: int | None) -> Images:

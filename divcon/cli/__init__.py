@@ -42,7 +42,6 @@ def command_line() -> typer.Typer:
     app = typer.Typer(
         name="divcon",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         help="Divide and Contrast: one good image encoder from images nobody curated. Options are typed key=value; "

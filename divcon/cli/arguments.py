@@ -10,7 +10,9 @@ from ..files.paths import expand_home
 
 DATA_HELP = "A folder of images, of any nesting, or tar shards: 'shards/{000..123}.tar'."
 DataArgument = Annotated[str, typer.Argument(help=DATA_HELP)]
-ModelArgument = Annotated[str, typer.Argument(help="A run, a stage's folder, random:RUN, or random:NAME.")]
+ModelArgument = Annotated[
+    str, typer.Argument(help="A run, a stage's folder, an export as safetensors, random:RUN, or random:NAME.")
+]
 RunArgument = Annotated[str, typer.Argument(help="A run folder.")]
 Words = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Options, typed key=value.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; all else on stderr.")]
@@ -38,10 +40,20 @@ def split_data_and_options(data: str, words: list[str] | None) -> tuple[str | li
     return [data, *files] if files else data, [word for word in words or [] if word not in files]
 
 
+def split_runs_and_options(run: str, words: list[str] | None) -> tuple[list[str], list[str]]:
+    """Return the RUNs and the options; a word is a RUN if it has no key."""
+    runs = [word for word in words or [] if not _has_key(word)]
+    return [run, *runs], [word for word in words or [] if _has_key(word)]
+
+
+def _has_key(word: str) -> bool:
+    key, equals, _ = word.partition("=")
+    return bool(equals) and "/" not in key
+
+
 def _is_path(word: str) -> bool:
     """True for the name of a file or folder that exists; a key has no slash in it."""
-    key, equals, _ = word.partition("=")
-    return (not equals or "/" in key) and os.path.lexists(expand_home(word))
+    return not _has_key(word) and os.path.lexists(expand_home(word))
 
 
 def take_output(options: dict[str, Any], key: str, example: str) -> str:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .arguments import DataArgument, Json, Words, split_data_and_options, take_output, typed_options
+from .progress import clock_time
+from .summary import next_commands, summary_text
 from .terminal import print_answer, table
 
 if TYPE_CHECKING:
@@ -38,9 +40,8 @@ def run(
     from ..api import run
 
     ran = run.run(paths, out=out, only=only, steal_lock=steal_lock, allow_collapse=allow_collapse, **options)
-    text = f"{ran.folder}: done" if ran.done else f"{ran.folder}: {only} done; other stages are waiting"
-    nothing = "" if ran.did else "; nothing was left to do"
-    print_answer(ran, json, f"{text}{nothing}")
+    commands = next_commands(paths, ran.summary, ran.folder) if ran.done else []
+    print_answer({**ran.as_json(), "next": commands}, json, summary_text(ran, only, commands))
 
 
 def _plan_text(answer: "PlanAnswer") -> str:
@@ -50,17 +51,11 @@ def _plan_text(answer: "PlanAnswer") -> str:
             f"{stage.images:,}",
             f"{stage.steps:,}",
             str(stage.batch_size),
-            _clock(stage.seconds),
+            clock_time(stage.seconds),
         ]
         for stage in answer.stages
     ]
     head = table(["stage", "images", "steps", "batch", "time"], rows)
     disk = f"disk: {answer.disk_mb:,.0f} MB needed, {answer.free_mb:,.0f} MB free"
-    total = f"{answer.images:,} images; {disk}; about {_clock(answer.seconds)} in all"
+    total = f"{answer.images:,} images; {disk}; about {clock_time(answer.seconds)} in all"
     return "\n".join([head, total, *answer.why])
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

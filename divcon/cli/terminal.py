@@ -1,4 +1,4 @@
-"""The terminal: the log and a progress bar on stderr, answers on stdout."""
+"""The terminal: the log and the progress on stderr, answers on stdout."""
 
 import contextlib
 import json
@@ -7,17 +7,16 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 import typer
 
 from .. import log
 from ..files.text import printable, printable_lines
+from .progress import ProgressBar, ProgressLines, can_draw, seconds_between_lines
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-    from rich.progress import TaskID
-
     from ..answers import Answer
 
 BROKEN_PIPE = 141  # the exit code that a shell gives to a process which SIGPIPE ended
@@ -25,13 +24,13 @@ BROKEN_PIPE = 141  # the exit code that a shell gives to a process which SIGPIPE
 
 @contextlib.contextmanager
 def show_log() -> Iterator[None]:
-    """Show the library's log on stderr while the block runs, and its progress as a bar if stderr is a terminal."""
-    handler = LineHandler()
+    """Show the library's log and its progress on stderr while the block runs: a bar on a terminal, else lines."""
+    bar = ProgressBar() if can_draw() else None
+    handler = LineHandler(bar)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # the scan has reported the faults of pictures
     log.logger.addHandler(handler)
     log.logger.setLevel(logging.INFO)
-    if sys.stderr.isatty():
-        log.watch = ProgressBar(handler)
+    log.watch = bar or ProgressLines(log.info, seconds_between_lines())
     try:
         yield
     finally:
@@ -43,15 +42,17 @@ def show_log() -> Iterator[None]:
 class LineHandler(logging.Handler):
     """Write each log record as one line with printable characters only, above the bar if there is one."""
 
-    bar: "Bar | None" = None
+    def __init__(self, bar: ProgressBar | None):
+        super().__init__()
+        self.bar = bar
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "warning: " if record.levelno >= logging.WARNING else ""
         line = printable(f"{level}{record.getMessage()}")
-        if self.bar:
-            self.bar.console.print(line, markup=False, highlight=False)
-        else:
-            with contextlib.suppress(OSError):  # a log on a full disk is no reason to stop
+        with contextlib.suppress(OSError):  # a log on a full disk is no reason to stop
+            if self.bar:
+                self.bar.print(line)
+            else:
                 sys.stderr.write(f"{line}\n")
                 sys.stderr.flush()
 
@@ -61,51 +62,12 @@ class LineHandler(logging.Handler):
         super().close()
 
 
-class ProgressBar:
-    """Draw the progress of one piece of work at a time: the value of `divcon.log.watch` on a terminal."""
-
-    def __init__(self, handler: LineHandler):
-        self.handler, self.what = handler, ""
-        self.task: TaskID | None = None
-
-    def __call__(self, progress: log.Progress) -> None:
-        bar = self._started()
-        if self.task is None or progress.what != self.what:
-            self._remove(bar)
-            self.what = progress.what
-            self.task = bar.add_task(printable(progress.what), total=progress.total, note="")
-        bar.update(self.task, completed=progress.done, total=progress.total, note=progress.note)
-        if progress.done >= progress.total:
-            self._remove(bar)
-
-    def _started(self) -> "Bar":
-        if self.handler.bar is None:
-            self.handler.bar = _bar()
-            self.handler.bar.start()
-        return self.handler.bar
-
-    def _remove(self, bar: "Bar") -> None:
-        if self.task is not None:
-            bar.remove_task(self.task)
-        self.what, self.task = "", None
-
-
-def _bar() -> "Bar":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-    )
-    return Progress(*columns, console=Console(stderr=True), transient=True)
-
-
 def print_answer(answer: "Answer | Mapping[str, object]", as_json: bool, text: str) -> None:
     """Print the answer of a verb on stdout, as one JSON object or as text; exit quietly if the reader has gone."""
+    if isinstance(log.watch, ProgressBar):
+        log.watch.stop()
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that its encoding lacks is no reason to fail
     try:
         typer.echo(json.dumps(_json(answer)) if as_json else printable_lines(text))
     except BrokenPipeError:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from ..errors import DataError
-from ..log import info, warning
+from ..log import info, progress, warning
 from ..machine import Precision
 from ..rng import uniforms
 from ..signals import stop_if_requested
@@ -27,8 +27,18 @@ from .rows import COPY_BYTES, SCALE, Features, Rows
 SAME = 2.0**-40  # unit rows with a smaller squared distance count as equal
 EXTRA_ROUNDS = 20  # after the last round, while a cluster is empty
 SAMPLE = 8192  # rows that seeds are drawn from, or 32 a cluster if that is more
+SINGLY = 512  # up to this many seeds are drawn one by one; more of them in about PASSES passes over the sample
+PASSES = 64
 
 AnyRows = Rows | DeviceRows
+
+
+class TooFewRowsError(DataError):
+    """There are fewer different rows than clusters; `clusters` is a number of clusters that is possible."""
+
+    def __init__(self, message: str, clusters: int) -> None:
+        super().__init__(message)
+        self.clusters = clusters
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +83,10 @@ def kmeans(
     """
     assert k >= 1 and rounds >= 1 and restarts >= 1
     rows = _rows(x, spherical, precision, spherical, copy_bytes)
-    fits = (_fit(rows, _seeds(rows, k, (seed, start), sample), rounds, spherical) for start in range(restarts))
+    fits = (
+        _fit(rows, _seeds(rows, k, (seed, start), sample), rounds, spherical, (start, restarts))
+        for start in range(restarts)
+    )
     best = min(fits, key=lambda fit: (bool((fit.sizes == 0).any()), fit.inertia))
     _check_sizes(best.sizes)
     return best
@@ -103,9 +116,11 @@ def _unlabeled(rows: AnyRows) -> Int64[Tensor, " n"]:
     return torch.full((len(rows),), -1, device=rows.device)
 
 
-def _fit(rows: AnyRows, centroids: Float32[Tensor, "k d"], rounds: int, spherical: bool) -> KMeans:
+def _fit(
+    rows: AnyRows, centroids: Float32[Tensor, "k d"], rounds: int, spherical: bool, restart: tuple[int, int] = (0, 1)
+) -> KMeans:
     """Do Lloyd's rounds until no label changes, or `rounds` are done; the labels are those of the returned
-    centroids."""
+    centroids. `restart` is the number of this fit and that of all fits, for the progress."""
     k, labels, done, repaired = len(centroids), _unlabeled(rows), 0, 0
     total = torch.zeros(centroids.shape, dtype=torch.int64, device=rows.device)
     moved, sizes = rows.relabel(centroids, labels, total), torch.bincount(labels, minlength=k)
@@ -115,6 +130,7 @@ def _fit(rows: AnyRows, centroids: Float32[Tensor, "k d"], rounds: int, spherica
         repaired += int((sizes == 0).sum())
         moved, sizes = rows.relabel(centroids, labels, total), torch.bincount(labels, minlength=k)
         done += 1
+        progress("k-means", restart[0] * rounds + min(done, rounds), restart[1] * rounds, "rounds")
         stop_if_requested("this stage will begin again")
     if repaired:
         info(f"k-means: {repaired} times a cluster was empty, and got the image furthest from its centroid")
@@ -140,7 +156,7 @@ def _repaired(rows: AnyRows, centroids: Tensor, labels: Tensor, empty: Bool[Tens
     centroids, distances = centroids.clone(), rows.squared_distances(centroids, labels)
     for cluster in empty.nonzero().flatten().tolist():
         centroids[cluster] = _row(rows, int(distances.argmax()))
-        distances = torch.minimum(distances, _distances_from(rows, centroids[cluster]))
+        distances = torch.minimum(distances, _distances_from(rows, centroids[cluster][None]))
     return centroids
 
 
@@ -148,8 +164,12 @@ def _row(rows: AnyRows, position: int) -> Float32[Tensor, " d"]:
     return rows.take(np.array([position]))[0]
 
 
-def _distances_from(rows: AnyRows, point: Float32[Tensor, " d"]) -> Float[Tensor, " n"]:
-    return rows.squared_distances(point[None], torch.zeros(len(rows), dtype=torch.int64, device=rows.device))
+def _distances_from(rows: AnyRows, points: Float32[Tensor, "m d"]) -> Float[Tensor, " n"]:
+    """Return the squared distance of each row from the nearest of the points."""
+    labels = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+    if len(points) > 1:
+        rows.relabel(points, labels)
+    return rows.squared_distances(points, labels)
 
 
 def _distances(rows: AnyRows, centroids: Tensor, labels: Tensor, spherical: bool) -> Float[Tensor, " n"]:
@@ -169,32 +189,49 @@ def _seeds(rows: AnyRows, k: int, seed: tuple[int, int], sample: int = SAMPLE) -
     seeds = seeds if len(seeds) == k else _plus_plus(rows, seeds, k, draws)
     if len(seeds) < k:
         found = len(seeds)
-        raise DataError(
+        raise TooFewRowsError(
             f"asked for {k:,} clusters, but there are {found:,} distinct images among {n:,}; "
-            f"type clusters.k={found} or less"
+            f"type clusters.k={found} or less",
+            found,
         )
     return seeds
 
 
 def _plus_plus(rows: AnyRows, seeds: Tensor, k: int, draws: list[float]) -> Float32[Tensor, "m d"]:
     """Return `seeds` and more rows, until there are k or every row equals one of them. Each is drawn with a probability
-    in proportion to its squared distance from the nearest seed."""
-    same = SAME * rows.longest**2
-    distances = torch.stack([_distances_from(rows, seed) for seed in seeds]).amin(0)
-    for draw in draws[len(seeds) : k]:
+    in proportion to its squared distance from the nearest seed.
+
+    For more than SINGLY seeds, the distances are brought up to date after every k // PASSES draws.
+    """
+    same, at_once = SAME * rows.longest**2, 1 if k <= SINGLY else k // PASSES
+    distances = _distances_from(rows, seeds)
+    while len(seeds) < k:
         weights = torch.where(distances > same, distances, 0).cpu().cumsum(0)
         if weights[-1] == 0:
             break
-        row = _row(rows, int(torch.searchsorted(weights, draw * weights[-1], right=True)))
-        seeds = torch.cat([seeds, row[None]])
-        distances = torch.minimum(distances, _distances_from(rows, row))
+        new = draws[len(seeds) : min(k, len(seeds) + at_once)]
+        places = torch.searchsorted(weights, torch.tensor(new, dtype=weights.dtype) * weights[-1], right=True)
+        drawn = _distinct(rows.take(np.unique(places.cpu().numpy())), same)
+        seeds = torch.cat([seeds, drawn])
+        distances = torch.minimum(distances, _distances_from(rows, drawn))
     return seeds
+
+
+def _distinct(points: Float32[Tensor, "m d"], same: float) -> Float32[Tensor, "r d"]:
+    """Return the points without those that equal one before them."""
+    if len(points) == 1:
+        return points
+    exact = points.double()
+    equal = torch.stack([(exact - point).square().sum(1) <= same for point in exact])
+    return points[~equal.tril(-1).any(1)]
 
 
 def _check_sizes(sizes: Int64[Tensor, " k"]) -> None:
     """Raise DataError if a cluster is empty, and warn if one cluster holds nearly all images."""
     if (sizes == 0).any():
         filled = int((sizes > 0).sum())
-        raise DataError(f"{len(sizes) - filled} of {len(sizes)} clusters stayed empty; type clusters.k={filled}")
+        raise TooFewRowsError(
+            f"{len(sizes) - filled} of {len(sizes)} clusters stayed empty; type clusters.k={filled}", filled
+        )
     if len(sizes) > 1 and (share := float(sizes.max() / sizes.sum())) > 0.9:
         warning(f"one cluster of {len(sizes)} holds {share:.0%} of the images")

@@ -28,7 +28,8 @@ class ViewBatch:
 class Loader:
     """Makes the view batches of a training.
 
-    `ahead` makes the next batch in the background: good with a GPU, bad where the model and the views share cores."""
+    `ahead` makes the next batch in the background: good with a GPU, bad where the model and the views share cores. `pinned`
+    puts batches into memory from which a GPU copies while the CPU goes on."""
 
     def __init__(
         self,
@@ -41,9 +42,10 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         ahead: bool = False,
+        pinned: bool = False,
     ):
         self.pixels, self.sampler, self.views, self.seed, self.workers = pixels, sampler, views, seed, workers
-        self.rank, self.world = rank, world
+        self.rank, self.world, self.pinned = rank, world, pinned
         self.waited = 0.0  # seconds that the model waited for its batches; making the views counts
         self._background = ThreadPoolExecutor(1) if ahead else None
         self._next: tuple[int, Future[ViewBatch]] | None = None
@@ -86,4 +88,13 @@ class Loader:
             views_of(view, packed, rows, (self.seed, "view", i), samples, self.workers)
             for i, view in enumerate(self.views)
         ]
-        return ViewBatch(views, positions)
+        batch = ViewBatch(views, positions)
+        return pinned(batch) if self.pinned else batch
+
+
+def pinned(batch: ViewBatch) -> ViewBatch:
+    """Return the batch in pinned memory. torch uses a block again only when no copy from it is on its way."""
+    from torch import from_numpy  # here, so that the module does not need torch
+
+    views = [from_numpy(view).pin_memory().numpy() for view in batch.views]
+    return ViewBatch(views, from_numpy(batch.positions).pin_memory().numpy())

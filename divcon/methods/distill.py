@@ -98,8 +98,10 @@ class Distill(Method):
     def _own_expert(self, views: Tensor, expert_of: Tensor) -> Float[Tensor, "vb d"]:
         """The features of each image by its own expert. An expert runs on the images of its cluster only."""
         features = views.new_empty(len(views), self.teachers[0].dim)
-        for number, expert in enumerate(self.teachers):
-            own = (expert_of == number).nonzero()[:, 0]
+        in_order = expert_of.argsort(stable=True)
+        numbers = torch.arange(len(self.teachers), device=expert_of.device)
+        counts = (expert_of[:, None] == numbers).sum(0).tolist()  # the only place that waits for a GPU
+        for expert, own in zip(self.teachers, torch.split(in_order, counts), strict=True):
             if len(own):
                 features[own] = expert(views[own])
         return features

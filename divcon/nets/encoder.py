@@ -42,7 +42,7 @@ def build(spec: EncoderSpec, size: int) -> nn.Module:
     torch's seed decides the random weights. Raises UsageError for options that
     the encoder does not take, InputError for weights that can't be read.
     """
-    small = spec.stem == "small" or (spec.stem == "auto" and size < SMALL_SIZE)
+    small = wants_small_stem(spec, size)
     if spec.name == FACTORS:
         return Factors(size, **spec.options)
     if spec.name in SLIM:
@@ -56,6 +56,11 @@ def build(spec: EncoderSpec, size: int) -> nn.Module:
     if spec.init not in ("random", "timm"):
         load_weights(encoder, Path(spec.init))
     return encoder
+
+
+def wants_small_stem(spec: EncoderSpec, size: int) -> bool:
+    """Return True if the stem keeps the size of images of `size` pixels; of timm's networks, ResNets can have such a stem."""
+    return spec.stem == "small" or (spec.stem == "auto" and size < SMALL_SIZE)
 
 
 def names() -> list[str]:

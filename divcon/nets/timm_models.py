@@ -63,17 +63,33 @@ def create(name: str, options: Mapping[str, object], size: int, channels: int, *
     A network of a fixed image size (as most with windows or learned positions) is built for `size`, and for other sizes
     too if its family can.
     """
+    encoder, _ = _create_for_size(name, options, size, channels, pretrained=pretrained)
+    return encoder
+
+
+def model_args(name: str, options: Mapping[str, object], size: int) -> dict[str, object]:
+    """Return the arguments, besides the number of classes, with which `timm.create_model` builds the network of `create`."""
+    _, args = _create_for_size(name, options, size, 3, pretrained=False)
+    return args
+
+
+def _create_for_size(
+    name: str, options: Mapping[str, object], size: int, channels: int, *, pretrained: bool
+) -> tuple[nn.Module, dict[str, object]]:
+    """Return the network, and the arguments about its size and its options that its family has taken."""
     *optional, last = _size_options(name, size)
     common = {"pretrained": pretrained, "num_classes": 0, "in_chans": channels}
     state = torch.get_rng_state()
     for size_options in optional:
+        args = {**size_options, **options}
         try:
-            return _create(name, {**common, **size_options, **options})
+            return _create(name, {**common, **args}), args
         except TypeError as error:
             if not any(option in str(error) for option in size_options):
                 raise
             torch.set_rng_state(state)
-    return _create(name, {**common, **last, **options})
+    args = {**last, **options}
+    return _create(name, {**common, **args}), args
 
 
 def _create(name: str, options: Mapping[str, object]) -> nn.Module:
@@ -132,7 +148,7 @@ def replace_stem(encoder: nn.Module, name: str, *, required: bool, pretrained: b
 
     Other networks keep their stem; if the small one is `required`, they raise UsageError.
     """
-    if not _is_resnet(encoder):
+    if not is_resnet(encoder):
         if required:
             raise UsageError(f"encoder.stem=small: known for ResNets only, not for {name}; leave it at auto")
         return
@@ -146,7 +162,8 @@ def replace_stem(encoder: nn.Module, name: str, *, required: bool, pretrained: b
         warning(f"init=timm: the small stem of {name} begins at random; base.encoder.stem=own keeps timm's")
 
 
-def _is_resnet(encoder: nn.Module) -> bool:
+def is_resnet(encoder: nn.Module) -> bool:
+    """Return True for a network of timm's class ResNet."""
     import timm
 
     return isinstance(encoder, timm.models.resnet.ResNet)

@@ -3,6 +3,7 @@
 RUN/run.json                    RunRecord: what was asked for, the machine, the stages
 RUN/images/                     the index of the collection (INDEX and its tables, MANIFEST.json)
 RUN/evals/                      scores of the run's encoders (runs/evals.py)
+RUN/loggers/                    what each logger of `log=` has got (loggers/sent.py); their own files are beside it
 RUN/clusters.png                a contact sheet of the clusters, drawn by `divcon demo`
 RUN/report.html                 the report, and RUN/report/ with the sample of images that it shows
 RUN/features/                   the final encoder's features of all images (FEATURES_FILE, WHITENING, MANIFEST.json), made when first needed
@@ -23,7 +24,7 @@ from pathlib import Path
 from ..files.integrity import sha256
 
 RUN, IMAGES, SHEET = "run.json", "images", "clusters.png"
-REPORT, REPORT_FOLDER, EVALS = "report.html", "report", "evals"
+REPORT, REPORT_FOLDER, EVALS, LOGGERS = "report.html", "report", "evals", "loggers"
 FEATURES, FEATURES_FILE, WHITENING = "features", "features.npy", "whitening.safetensors"
 STAGE, STATE, LOCK, METRICS = "stage.json", "state.json", "lock", "metrics.jsonl"
 CHECKPOINTS, MODEL, OPTIMIZER, FACTORS = "checkpoints", "model.safetensors", "optimizer.safetensors", "step-newest"

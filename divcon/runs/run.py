@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, cast, get_args, get_type_hints
 
-from .. import failpoints
+from .. import failpoints, log
 from ..config import differences, to_json_value
 from ..errors import OwnedError, UsageError, WaitingError, few
 from ..files.atomic import fsync, remove_path
@@ -20,6 +20,7 @@ from ..signals import stop_if_requested
 from . import owner
 from .folder import LOCK, WORKING, RunFolder, StageFolder
 from .json_files import load_record
+from .pace import Pace
 from .records import RunRecord, StageRecord, versions
 from .refusals import refuse_links
 from .stage import A, Result, StageContext, Summary
@@ -40,7 +41,7 @@ class Run:
     """Does stages in a folder: `stage(name, function, ...)` makes the artifact, or loads it if it is done.
 
     `only` names the one stage, or group of stages, to do here. `taken` are the stages that come from other runs, with their
-    folders there. `changes` are the options that differ from what the run was begun with, in words.
+    folders there. `changes` are the options that differ from what the run was begun with, in words. `pace` is told of each stage.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class Run:
         steal_lock: bool = False,
         allow_collapse: bool = False,
         changes: str = "",
+        pace: Pace | None = None,
     ):
         self.folder, self.machine, self.cache = folder, machine, cache
         self.only, self.taken, self.steal_lock, self.changes = only, dict(taken or {}), steal_lock, changes
         self.context = StageContext(
             folder, "", machine, cache, cache_gb=cache_gb, save_every=save_every, allow_collapse=allow_collapse
         )
+        self.pace = pace or Pace({})
         self.did: list[str] = []
         self.verified: set[str] = set()  # stages whose files were found as they were written
         self.reached_only = False
@@ -79,6 +82,7 @@ class Run:
             self._refuse_changes(name, key)
             self._verify(name)
             _tidy_left(self._folder(name))
+            self.pace.finish(name, self._seconds_taken(name))
         elif not chosen:
             raise WaitingError(
                 f"stage {name} is not done yet; type the same command without --only, or with --only {name}"
@@ -91,6 +95,7 @@ class Run:
     def stages(self, name: str, do: Callable[..., Result[A]], each: Sequence[tuple[Any, ...]]) -> list[A]:
         """The stages name/0, name/1, ...: independent of one another, so other processes may do some of them."""
         self._record_group(name, len(each))
+        self.pace.plan_group(name, do, each)
         for i, args in enumerate(each):
             if self._folder(f"{name}/{i}").is_done:
                 self.stage(f"{name}/{i}", do, *args)  # a changed option is refused before new work begins
@@ -147,6 +152,7 @@ class Run:
                 self._refuse_changes(name, key)
                 self._verify(name)
                 return
+            self.pace.begin(name)
             state = StageState(folder, key, self._prepare_folder(name, key))
             with state.running():
                 failpoints.at("stage.begun")
@@ -159,7 +165,13 @@ class Run:
             failpoints.at("stage.tidied")
         self.verified.add(name)
         self.did.append(name)
+        self.pace.finish(name, None if name in self.taken else state.seconds())
+        log.record(name, None, {"seconds": state.seconds(), **to_json_value(summary)}, _digest(key))
         info(f"{name}: done in {state.seconds():,.0f} s{summary.in_words()}")
+
+    def _seconds_taken(self, name: str) -> float | None:
+        """The seconds that a finished stage took; None for one that another run has made."""
+        return None if name in self.taken else load_record(StageRecord, self._folder(name).record).seconds
 
     def _context(self, name: str, state: StageState) -> StageContext:
         return replace(

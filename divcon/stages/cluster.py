@@ -17,6 +17,7 @@ from ..clustering.kmeans import assign, kmeans
 from ..data.images import Images
 from ..errors import UsageError
 from ..files.atomic import atomic_write
+from ..log import part_of
 from ..nets.net import Layer
 from ..nets.trained import Trained
 from ..runs.folder import SAMPLE
@@ -93,7 +94,8 @@ def divide(context: StageContext, base: Trained, images: Images, recipe: Divide)
     labels, distances = np.empty(len(images), np.int64), np.empty(len(images), np.float32)
     for begin in range(0, len(images), BLOCK):
         at = np.arange(begin, min(begin + BLOCK, len(images)))
-        block = features[at] if len(positions) == len(images) else features_at(at)
+        with part_of(begin, len(images)):
+            block = features[at] if len(positions) == len(images) else features_at(at)
         nearest, distance = assign(block, fitted.centroids, precision=precision)
         labels[at], distances[at] = nearest.numpy(), distance.numpy()
     failpoints.at("divide.assigned")
@@ -114,7 +116,8 @@ def stream_features(
     rows: np.memmap[Any, np.dtype[np.float16]] | None = None
     with atomic_write(file) as part:
         for begin in range(0, len(positions), BLOCK):
-            block = features_at(positions[begin : begin + BLOCK])
+            with part_of(begin, len(positions)):
+                block = features_at(positions[begin : begin + BLOCK])
             rows = allocate(part, (len(positions), block.shape[1])) if rows is None else rows
             rows[begin : begin + len(block)] = block.numpy()
         assert rows is not None, "no images"

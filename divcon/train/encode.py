@@ -1,5 +1,7 @@
 """From pixels to features."""
 
+import functools
+
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -27,13 +29,20 @@ def to_input(pixels: UInt8[np.ndarray, "b h w 3"], input_spec: InputSpec, machin
 def normalized(
     pixels: UInt8[np.ndarray, "b h w 3"], input_spec: InputSpec, device: str = "cpu"
 ) -> Float[Tensor, "b 3 h w"]:
-    """Return pixels (0..255) minus the mean over the standard deviation of the input specification (0..1)."""
-    x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float()
-    mean, std = (
-        torch.tensor(c, dtype=x.dtype, device=x.device).view(1, 3, 1, 1) * 255
-        for c in (input_spec.mean, input_spec.std)
-    )
+    """Return pixels (0..255) minus the mean over the standard deviation of the input specification (0..1).
+
+    The CPU does not wait until pixels in pinned memory are on the device.
+    """
+    x = torch.from_numpy(pixels).to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+    mean, std = (_per_channel(values, device) for values in (input_spec.mean, input_spec.std))
     return (x - mean) / std
+
+
+@functools.cache
+def _per_channel(values: tuple[float, float, float], device: str) -> Float[Tensor, "1 3 1 1"]:
+    """The values times 255, on the device. They stay there: to send them again would make the CPU wait for the device."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1) * 255
 
 
 @torch.no_grad()

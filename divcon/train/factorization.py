@@ -84,6 +84,7 @@ def factorize_pixels(
         if metrics.is_logged(step):
             error = _squared_error(factors, rows)
             metrics.log(step, error, {}, f"squared error {error:.4f}")
+        metrics.report(step)
         checkpointer.after_step(step)
     return metrics.summary()
 

@@ -1,15 +1,16 @@
 """A trained encoder for use in other programs, with the preprocessing that it was trained with."""
 
-import io
-import os
+import contextlib
+import itertools
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
 from .. import host_settings
@@ -19,15 +20,15 @@ from ..data.pixels.packed import PackedImages
 from ..data.views.presets import center
 from ..data.views.render import views_of
 from ..errors import InputError, UsageError
-from ..files.paths import expand_home
 from ..files.text import printable
+from ..machine import available_cores
 from ..nets.net import width
 from ..nets.trained import InputSpec
 from .encode import normalized
+from .pictures import Picture, each_picture, encoded, name_of
 
-Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
-PNG_MODES = {"1", "L", "LA", "I;16", "P", "RGB", "RGBA"}  # modes that PNG stores without loss; TIFF stores the others
 FIRST = np.zeros(1, np.int64)  # the position of the only image
+Pictures = Picture | Iterable[Picture]
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,10 @@ class Preprocess:
     def __call__(self, image: Picture) -> Float[Tensor, "3 size size"]:
         """Return the normalized center view of an image.
 
-        `image` is a path, the bytes of a file, an image of Pillow, or an array of uint8: [h, w] (gray), [h, w, 3] (RGB)
-        or [h, w, 4] (RGBA). For a path or bytes the pixels are those of `embed`, bit for bit. Raises InputError for a
-        file that `embed` rejects, UsageError for anything that is no image.
+        `image` is a path, the bytes of a file, an image of Pillow, an array of uint8: [h, w] (gray), [h, w, 3] (RGB)
+        or [h, w, 4] (RGBA), or a tensor [c, h, w] of uint8, or of floating point numbers in 0..1. For a path or bytes the
+        pixels are those of `embed`, bit for bit. Raises InputError for a file that `embed` rejects, UsageError for anything
+        that is no image.
         """
         return normalized(self.view(image)[None], self.input_spec)[0]
 
@@ -52,11 +54,11 @@ class Preprocess:
         """Return the center view before it is normalized."""
         try:
             with host_settings.pillow_defaults():
-                data = _encoded(image)
+                data = encoded(image)
                 decode(data)  # raises Rejected for a file that is damaged or not complete
                 picture = decode_shrunk(data, self.input_spec.short_side)
         except Rejected as error:
-            raise InputError(f"{_named(image)} can't be shown to a network ({printable(str(error))})") from error
+            raise InputError(f"{name_of(image)} can't be shown to a network ({printable(str(error))})") from error
         view: NDArray[np.uint8] = views_of(
             center(self.input_spec.size), PackedImages.from_arrays([picture]), FIRST, (), FIRST
         )[0]
@@ -64,7 +66,8 @@ class Preprocess:
 
 
 class Encoder(nn.Module):
-    """Turns normalized images into features [B, num_features]; `preprocess` turns an image into a normalized one.
+    """Turns normalized images into features [B, num_features]; `preprocess` turns an image into a normalized one, and `embed`
+    does both for any number of images.
 
     The names of its weights are those of `encoder`, the network of timm or of nets/slim.py.
     """
@@ -82,6 +85,49 @@ class Encoder(nn.Module):
         features: Tensor = self.encoder(images)
         return features
 
+    @torch.no_grad()
+    def embed(
+        self,
+        images: Pictures,
+        *,
+        batch_size: int = 64,
+        device: str | torch.device | None = None,
+        workers: int | None = None,
+    ) -> Float[Tensor, "n d"]:
+        """Return the features of pictures, in their order, in float32 on the CPU: those of `divcon embed` but for rounding.
+
+        `images` is one picture, a batch of arrays [n, h, w, c] or tensors [n, c, h, w], or an iterable of any of these, which
+        may be a generator; `Preprocess` says what a picture is. The network computes in eval mode and in the type of its
+        weights, where `divcon embed` may choose bfloat16. With `device` it is moved there. `workers` threads read and decode.
+        """
+        if batch_size < 1:
+            raise UsageError(f"batch_size={batch_size}: it is at least 1")
+        if device is not None:
+            self.to(device)
+        pictures = each_picture(images)
+        with _eval_mode(self), ThreadPoolExecutor(workers or available_cores()) as threads:
+            parts = [torch.zeros(0, self.num_features, dtype=torch.float32)]
+            while batch := list(itertools.islice(pictures, batch_size)):
+                parts.append(self._features(np.stack([*threads.map(self.preprocess.view, batch)])))
+        return torch.cat(parts)
+
+    def _features(self, views: UInt8[np.ndarray, "b size size 3"]) -> Float[Tensor, "b d"]:
+        weight = next(self.parameters())
+        x = normalized(views, self.preprocess.input_spec, str(weight.device)).to(weight.dtype)
+        return self(x).float().cpu()  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def _eval_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module into eval mode while the block runs; each part returns to its own mode."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
 
 def _remove_prefix(module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: object) -> None:
     """Remove the "encoder." that torch puts before the names of a submodule."""
@@ -93,49 +139,3 @@ def _remove_prefix(module: nn.Module, state: dict[str, Tensor], prefix: str, met
 def _add_prefix(module: nn.Module, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
     for name in [name for name in state if name.startswith(prefix)]:
         state[f"{prefix}encoder.{name.removeprefix(prefix)}"] = state.pop(name)
-
-
-def _encoded(image: Picture) -> bytes:
-    """Return the bytes of a file with the image."""
-    match image:
-        case bytes() | bytearray() | memoryview():
-            return bytes(image)
-        case str() | os.PathLike():
-            return _read(expand_home(Path(image)))
-        case Image.Image():
-            return _saved(image)
-        case np.ndarray() if image.dtype == np.uint8 and (image.ndim == 2 or image.shape[2:] in ((3,), (4,))):
-            return _saved(Image.fromarray(image))
-    raise UsageError(
-        f"an image must be a path, the bytes of a file, an image of Pillow, or an array of uint8 [h, w], [h, w, 3] or "
-        f"[h, w, 4]; not {_named(image)}"
-    )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{printable(path)} can't be read ({error.strerror}); look at it with `ls -ld`") from error
-
-
-def _saved(image: Image.Image) -> bytes:
-    """Save an image of Pillow without loss, its EXIF orientation included, and return the bytes."""
-    file = io.BytesIO()
-    format = "PNG" if image.mode in PNG_MODES else "TIFF"
-    try:
-        image.save(file, format, exif=image.getexif(), compress_level=1)  # PNG's; TIFF ignores it
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(
-            f"an image of mode {image.mode} can't be encoded ({printable(str(error))}); give image.convert('RGB')"
-        ) from error
-    return file.getvalue()
-
-
-def _named(image: object) -> str:
-    """Return a name for error messages: the path itself, or the type of any other object."""
-    if isinstance(image, str | os.PathLike):
-        return printable(os.fspath(image))
-    if isinstance(image, np.ndarray):
-        return f"an array of {image.dtype} {list(image.shape)}"
-    return f"an object of {type(image).__name__}"

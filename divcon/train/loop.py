@@ -82,6 +82,7 @@ def fit(
         failpoints.at("train.stepped")
         if metrics.is_logged(step):
             _log(metrics, monitor, outcome, at, optimizer.param_groups[0]["lr"])
+        metrics.report(step)
         checkpointer.after_step(step)
     return metrics.summary()
 
@@ -95,8 +96,17 @@ def _check_batch(name: str, images: int, batch_size: int) -> None:
 
 def _make_loader(pixels: Pixels, sampler: Sampler, views: tuple[View, ...], seed: int, machine: Machine) -> Loader:
     ahead = machine.device != "cpu"  # on a CPU the views would take cores from the training step
-    rank, world = dist.rank(), dist.world_size()
-    return Loader(pixels, sampler, views, seed=seed, workers=machine.workers, rank=rank, world=world, ahead=ahead)
+    return Loader(
+        pixels,
+        sampler,
+        views,
+        seed=seed,
+        workers=machine.workers,
+        rank=dist.rank(),
+        world=dist.world_size(),
+        ahead=ahead,
+        pinned=machine.device.startswith("cuda"),
+    )
 
 
 def _prepare(method: Method, training: Training, machine: Machine) -> torch.optim.Optimizer:
@@ -161,7 +171,7 @@ def train_step(
 def as_batch(shown: ViewBatch, input_spec: InputSpec, machine: Machine) -> Batch:
     """Return a batch of the loader as normalized tensors on the device of the machine."""
     views = [to_input(view, input_spec, machine) for view in shown.views]
-    return Batch(views, torch.from_numpy(shown.positions).to(machine.device))
+    return Batch(views, torch.from_numpy(shown.positions).to(machine.device, non_blocking=True))
 
 
 def _learning_rate(training: Training, at: Step) -> float:

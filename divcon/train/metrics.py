@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .. import dist, failpoints
 from ..data.loader import Loader
-from ..log import info, progress
+from ..log import info, progress, record
 from ..runs.folder import StageFolder
 from ..runs.metrics_file import MetricsFile
 from ..runs.stage import StageContext, Summary
@@ -52,6 +52,7 @@ class Metrics:
         self.first, self.steps, self.batch_size = first, steps, batch_size
         self.file = MetricsFile(StageFolder(context.folder).metrics, first)
         self.loss: float | None = self.file.last.get("loss")
+        self.note = "" if self.loss is None else f"loss {self.loss:.3f}"
         self.begin = time.monotonic()
         info(f"{context.name}: {steps:,} steps of {batch_size}" + (f", going on from step {first:,}" if first else ""))
 
@@ -60,16 +61,21 @@ class Metrics:
         return step % max(1, self.steps // LINES) == 0 or step + 1 == self.steps
 
     def log(self, step: int, loss: float, values: Mapping[str, float], note: str = "") -> None:
-        """Write the line of a step, and report the progress. `note` replaces the loss in the progress report."""
-        self.loss, rates = loss, self._rates(step + 1)
+        """Write the line of a step. `note` replaces the loss in the reports of progress that follow."""
+        self.loss, self.note = loss, note or f"loss {loss:.3f}"
+        line = {"step": step, "loss": loss, **self._rates(step + 1), **values}
         if dist.rank() == 0:
             self.context.check_owner()
-            self.file.write(
-                {"step": step, "loss": loss, **rates, **values, "steps": self.steps, "batch_size": self.batch_size}
-            )
+            self.file.write({**line, "steps": self.steps, "batch_size": self.batch_size})
             failpoints.at("train.logged")
+            record(self.context.name, step, line, self.context.key_digest)
+
+    def report(self, step: int) -> None:
+        """Report the progress after a step, with the loss of the last logged one: that of each step would have to be waited for."""
+        rates = self._rates(step + 1)
         speed = f"{rates['images_per_second']:,.0f} images/s, {rates['data_wait']:.1%} waiting for data"
-        progress(self.context.name, step + 1, self.steps, "steps", f"{note or f'loss {loss:.3f}'}, {speed}")
+        note = f"{self.note}, {speed}"
+        progress(self.context.name, step + 1, self.steps, "steps", note, **rates, loss=self.loss)
 
     def summary(self) -> TrainingSummary:
         """Return the summary of the finished training."""

@@ -1,5 +1,6 @@
 """Stop a training before a NaN or an infinite loss or gradient changes the weights."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +36,7 @@ class NonFiniteGuard:
     def __init__(self, optimizer: torch.optim.Optimizer, *, late: bool = False):
         self.optimizer, self.late = optimizer, late
         self.last: StepValues | None = None
+        self._last_had_fault: Callable[[], bool] | None = None
 
     def watch(self, loss: Tensor, gradients: list[Tensor], index: Tensor, at: Step) -> None:
         """Check the values of a step after its backward pass and before the optimizer's step."""
@@ -45,12 +47,34 @@ class NonFiniteGuard:
         # Optimizers read this attribute of themselves, which torch.amp.GradScaler sets in the same way: where it is 1, they
         # leave weights and state unchanged. It is not declared, so the type checker does not know it: hence vars().
         vars(self.optimizer)["found_inf"] = fault
-        self.last = StepValues(fault, loss.detach(), norm, index, at)
-        check(before if self.late else self.last)
+        self.last, had_fault = StepValues(fault, loss.detach(), norm, index, at), self._last_had_fault
+        self._last_had_fault = sent_to_cpu(fault) if self.late else None
+        if not self.late:
+            check(self.last)
+        elif had_fault is not None and had_fault():
+            check(before)
 
     def check_last_step(self) -> None:
         """Raise FaultError if the last step had a fault. Call it before the weights are saved."""
         check(self.last)
+
+
+def sent_to_cpu(fault: Tensor) -> Callable[[], bool]:
+    """Send a flag to the CPU, and return a function that reads it there.
+
+    Reading the flag itself would wait for all that a GPU was given since: the copy would be its last task. This one is done
+    when the flag is known, and the function waits for that alone.
+    """
+    if not fault.is_cuda:
+        return lambda: bool(fault)
+    flag = torch.empty((), dtype=fault.dtype, pin_memory=True).copy_(fault, non_blocking=True)
+    sent = torch.cuda.current_stream(fault.device).record_event()
+
+    def read() -> bool:
+        sent.synchronize()
+        return bool(flag)
+
+    return read
 
 
 def check(values: StepValues | None) -> None:

@@ -16,7 +16,7 @@ from .. import failpoints
 from ..data.pixels.pixels import Pixels
 from ..files.atomic import atomic_write
 from ..files.integrity import mismatches, sha256, write_json
-from ..log import warning
+from ..log import part_of, warning
 from ..machine import Machine
 from ..nets.teacher import Teacher
 from ..nets.trained import InputSpec
@@ -95,7 +95,8 @@ def _fill(
         chunk = slice(begin, begin + CHUNK)
         positions = assigned.positions[chunk]
         if assigned.features is None:
-            features = encode(teacher.net, input_spec, pixels, machine, layer=teacher.layer, positions=positions)
+            with part_of(begin, len(assigned.positions)):
+                features = encode(teacher.net, input_spec, pixels, machine, layer=teacher.layer, positions=positions)
         else:
             features = assigned.features[chunk]
         targets[positions] = teacher.normalize(features.to(teacher.mean.device)).cpu().numpy()

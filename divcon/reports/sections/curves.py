@@ -41,11 +41,13 @@ def _group(name: str, stages: Sequence[StageFacts]) -> Section:
 def _plot(name: str, quantity: str, stages: Sequence[StageFacts]) -> Plot:
     series = [Series(stage.name, *_numbers(_thinned(stage.lines, MOST_POINTS), quantity)) for stage in stages]
     title = f"{name}: {ABOUT[quantity]}"
-    ends = "; ".join(f"{line.name} from {decimals(line.y[0])} to {decimals(line.y[-1])}" for line in series if line.y)
+    ends = "; ".join(
+        f"{line.name} from {_shown(line.y[0], quantity)} to {_shown(line.y[-1], quantity)}" for line in series if line.y
+    )
     rows: list[list[Cell]] = []
     for stage in stages:
         for line in _thinned(stage.lines, max(2, MOST_ROWS // len(stages))):
-            rows.append([stage.name, line["step"], decimals(line.get(quantity), 5 if quantity == "lr" else 3)])
+            rows.append([stage.name, line["step"], _shown(line.get(quantity), quantity)])
     table = Table(
         title,
         ["stage", "step", ABOUT[quantity]],
@@ -68,3 +70,7 @@ def _numbers(lines: Sequence[Mapping[str, Any]], quantity: str) -> tuple[list[fl
 def _thinned(lines: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
     """At most so many of the lines, evenly spaced, the first and the last among them."""
     return [lines[i] for i in np.linspace(0, len(lines) - 1, min(most, len(lines))).astype(int)]
+
+
+def _shown(value: object, quantity: str) -> str:
+    return decimals(value, 6 if quantity == "lr" else 3)

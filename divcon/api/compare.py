@@ -1,0 +1,112 @@
+"""Compare finished runs on labeled images, at the cost of each."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..config import Gigabytes, Seed, Workers
+from ..data.labeled.labeled import open_labeled
+from ..data.labeled.layout import Split
+from ..errors import UsageError
+from ..files.caches import cache_folder
+from ..files.disk_errors import refuse_unwritable
+from ..files.text import printable
+from ..log import warning
+from ..nets.trained import Trained
+from ..runs.evals import EvaluateAnswer
+from ..runs.records import RunRecord, run_record
+from .comparison import CompareAnswer, ComparedRecipe, ComparedRun, recipe_names, unfairness
+from .comparison_files import PLOTS, TABLES, draw_plot, refuse_without_matplotlib, write_table
+from .entry import runs_alone
+from .models import find_model
+from .run_cost import Cost, CostCounter
+from .scoring import Scoring
+
+
+@runs_alone
+def compare(
+    runs: Sequence[str | Path],
+    *,
+    labels: str | Path,
+    seed: Seed = 0,
+    split: Split = "auto",
+    out: str | Path | None = None,
+    plot: str | Path | None = None,
+    cache: str | Path | None = None,
+    cache_gb: Gigabytes = 8.0,
+    workers: Workers | None = None,
+) -> CompareAnswer:
+    """Score the final encoders of finished runs on a labeled folder, and count what each run cost.
+
+    Runs that differ in their seeds only are a recipe. The scores that a run keeps for this folder are used again; `split` and
+    `seed` are those of `evaluate`. `out` is a .csv or .json file for the table, `plot` an .svg, .png or .pdf file for accuracy
+    against cost. Warns if the recipes have not seen equally many images, or not the same ones.
+    """
+    table, picture = _output("out", out, TABLES), _output("plot", plot, PLOTS)
+    if picture is not None:
+        refuse_without_matplotlib()
+    records = _records(runs)
+    models = {run: find_model(run) for run in records}  # a run that is not finished is refused first
+    folder = cache_folder(cache)
+    data = open_labeled(labels, split=split, cache=folder, workers=workers)
+    scoring = Scoring(data=data, seed=seed, cache=folder, cache_gb=cache_gb, workers=workers)
+    answer = _compared(str(labels), records, models, scoring)
+    _report(answer, table, picture)
+    return answer
+
+
+def _records(runs: Sequence[str | Path]) -> dict[Path, RunRecord]:
+    """The records of the runs; UsageError if there are none."""
+    if not runs or isinstance(runs, str | Path):
+        raise UsageError("give a list of runs, like divcon.compare(['runs/a', 'runs/b'], labels=FOLDER)")
+    return {Path(run): run_record(Path(run)) for run in runs}
+
+
+def _compared(
+    labels: str, records: Mapping[Path, RunRecord], models: Mapping[Path, Trained], scoring: Scoring
+) -> CompareAnswer:
+    names, counter = recipe_names(records), CostCounter()
+    costs = {run: counter.cost_of(run) for run in records}
+    rows = [
+        _row(run, names[run], record, scoring.kept_or_new(models[run], str(run)), costs[run])
+        for run, record in records.items()
+    ]
+    recipes = [
+        ComparedRecipe.of(name, [row for row in rows if row.recipe == name]) for name in dict.fromkeys(names.values())
+    ]
+    unknown = [f"a cost is not known: {each}" for cost in costs.values() for each in cost.unknown]
+    _, test, dropped = scoring.split
+    classes = len(scoring.data.classes) - len(dropped)
+    return CompareAnswer(labels, len(test), classes, recipes, rows, [*unfairness(recipes, records), *unknown])
+
+
+def _row(run: Path, recipe: str, record: RunRecord, scores: EvaluateAnswer, cost: Cost) -> ComparedRun:
+    return ComparedRun(
+        str(run),
+        recipe,
+        int(record.options.get("seed", 0)),
+        scores.knn.top1 if scores.knn else None,
+        scores.linear.top1 if scores.linear else None,
+        cost.images_seen,
+        cost.flops,
+        cost.seconds,
+    )
+
+
+def _report(answer: CompareAnswer, table: Path | None, picture: Path | None) -> None:
+    """Log the warnings, and write the files that were asked for."""
+    for message in answer.warnings:
+        warning(message)
+    if table is not None:
+        write_table(answer, table)
+    if picture is not None:
+        draw_plot(answer, picture)
+
+
+def _output(option: str, path: str | Path | None, suffixes: Sequence[str]) -> Path | None:
+    """The path of a file to write; UsageError for a wrong suffix, DiskError if it can't be written."""
+    if path is None:
+        return None
+    if Path(path).suffix not in suffixes:
+        raise UsageError(f"{option}={printable(path)}: let the name end in {' or '.join(suffixes)}")
+    refuse_unwritable(Path(path))
+    return Path(path)

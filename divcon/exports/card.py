@@ -1,0 +1,74 @@
+"""The model card of an export: README.md, with the metadata of the Hugging Face Hub."""
+
+import re
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from .. import __version__
+from ..files.text import printable
+from ..nets.trained import Trained
+from .contract import Format
+from .origin import Origin
+from .preprocessing import crop_share
+
+MARKUP = re.compile(r"([!-/:-@\[-`{-~])")  # the characters that Markdown lets one escape
+TAGS = ("divcon", "self-supervised-learning", "feature-extraction")
+
+
+def model_card(
+    name: str, format: Format, model: Trained, origin: Origin | None, difference: float, license: str
+) -> str:
+    """Return the text of the model card of an export in the format `name`."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("divcon", "exports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"plain": plain_text, "percent": _percent}
+    return environment.get_template("card.md.jinja").render(
+        format=name,
+        library=format.library,
+        license=license,
+        tags=(*TAGS, name),
+        encoder=model.spec.name,
+        features=model.net.encoder.num_features,
+        input_spec=asdict(model.input_spec),
+        share=crop_share(),
+        origin=origin,
+        supervised=origin is not None and str(origin.record.options.get("recipe")).startswith("supervised"),
+        scores=_score_rows(origin) if origin else [],
+        usage=format.usage(model),
+        notes=format.notes(model),
+        difference=difference,
+        tolerance=format.tolerance,
+        versions={"divcon": __version__, **{package: version(package) for package in ("torch", *format.packages)}},
+    )
+
+
+def plain_text(text: object) -> str:
+    """Return a text from a stranger as Markdown that shows the text itself, on one line."""
+    from markupsafe import Markup  # which jinja2 brings along
+
+    return Markup(MARKUP.sub(r"\\\1", printable(str(text))))
+
+
+def _score_rows(origin: Origin) -> list[dict[str, object]]:
+    """Return the scores in rows: the labeled folder, the number of its images, and the accuracies."""
+    return [
+        {
+            "folder": Path(kept.folder).name,
+            "images": kept.scores.images,
+            "classes": kept.scores.classes,
+            "knn": kept.scores.knn.k20 if kept.scores.knn else None,
+            "linear": kept.scores.linear.top1 if kept.scores.linear else None,
+        }
+        for kept in origin.scores
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
