@@ -74,6 +74,7 @@ async function openFirstNeighbor(page) {
     await page.keyboard.press("Enter");
   }
   const neighbor = page.locator("#map-neighbors button").first();
+  if (!(await neighbor.count())) return; // a map of one image
   const name = await neighbor.getAttribute("aria-label");
   await neighbor.click();
   await frames(page);

@@ -128,7 +128,7 @@ function drawNames() {
   const boxes = [];
   data.clusters.forEach((cluster, c) => {
     if (hidden.has(c)) return;
-    const name = shortened(cluster.name, 24);
+    const name = width < 600 ? shortened(cluster.name.split(":")[0], 16) : shortened(cluster.name, 24);
     const [x, y] = place(centers[c]);
     const box = [x, y, context.measureText(name).width + 16];
     if (boxes.some((b) => Math.abs(b[0] - x) < (b[2] + box[2]) / 2 && Math.abs(b[1] - y) < 24)) return;
