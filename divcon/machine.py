@@ -143,10 +143,8 @@ def choose(
     _check_device(device)
     if compiled:
         _check_compile(device)
-    if precision == "auto":
-        fastest_here = _stored_measurement(cache, device)
-    else:
-        fastest_here = {"precision": precision, "channels_last": True}
+    asked: Measurement | None = None if precision == "auto" else {"precision": precision, "channels_last": True}
+    fastest_here = asked or _stored_measurement(cache, device)
     return Machine(
         device,
         fastest_here["precision"],

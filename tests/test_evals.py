@@ -12,8 +12,11 @@ from sklearn.metrics import balanced_accuracy_score, recall_score
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
+from divcon.clustering import blocks
 from divcon.errors import DataError
+from divcon.evals import logistic
 from divcon.evals.knn import knn
+from divcon.evals.lbfgs import InverseHessian
 from divcon.evals.linear import PATH_TOLERANCE, accuracy, fit_logistic, linear
 from divcon.evals.logistic import Problem
 from divcon.evals.scores import Accuracy, Probe
@@ -145,12 +148,26 @@ def test_steps_in_low_precision_end_at_a_zero_gradient_in_float32(digits: Labele
         assert accuracy(plain, test_x / 6.6, test_y) == pytest.approx(accuracy(quick, test_x / 6.6, test_y), abs=2e-3)
 
 
-def test_the_number_of_threads_changes_no_weight(digits: Labeled) -> None:
+def test_the_number_of_threads_changes_no_weight(digits: Labeled, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither does the choice of one thread for a small problem."""
     x, y, found = digits[0] / 6.6, digits[1], []
-    for threads in (1, 3):
+    for threads, small in ((1, 0), (3, 0), (3, logistic.SMALL)):
+        monkeypatch.setattr(logistic, "SMALL", small)
         torch.set_num_threads(threads)
         found.append(fit_logistic(x, y, 10, 0.01)[0])
-    assert torch.equal(*found)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
+def test_a_small_problem_begins_no_threads(digits: Labeled, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, begun = digits[0] / 6.6, digits[1], list[int]()
+    torch.set_num_threads(3)
+    problem = Problem(x, y, 10)
+    state, hessian = problem.state_at(problem._theta(None), 0.01), InverseHessian(torch.clone)
+    monkeypatch.setattr(blocks, "_on_threads", lambda work, threads: (begun.append(threads), work()))
+    for small in (logistic.SMALL, 0):
+        monkeypatch.setattr(logistic, "SMALL", small)
+        problem._descend(state, hessian, 0.01, problem.x, 1e-2)
+        assert bool(begun) == (small == 0)
 
 
 def test_features_that_are_nearly_equal_can_be_fitted() -> None:

@@ -90,6 +90,20 @@ def test_the_answers_are_kept_after_each_check(tmp_path: Path, monkeypatch: pyte
     assert "not begun" in kept["checks"]["bf16"]["error"] and "bf16" in page.section(out)
 
 
+def test_answers_of_checks_that_are_not_done_again_are_kept_with_their_dates(tmp_path: Path, cache: Path) -> None:
+    old, out = tmp_path / "old.json", tmp_path / "gpu.json"
+    common = "seconds=0", "device=cpu", "size=tiny"
+    command.main("only=environment,bf16", *common, f"out={old}")
+    before = json.loads(old.read_text())
+    for answer in before["checks"].values():
+        answer["date"] = "2001-02-03"
+    old.write_text(json.dumps(before))
+    assert command.main("only=bf16", *common, f"out={out}", f"old={old}") == 1
+    dates = {name: answer["date"] for name, answer in json.loads(out.read_text())["checks"].items()}
+    assert dates["environment"] == "2001-02-03" < dates["bf16"]
+    assert [*command.begin_answers(old, "cuda", False)["checks"]] == []  # a GPU's answers and a CPU's are not mixed
+
+
 def test_without_results_the_page_says_that_nothing_ran(tmp_path: Path) -> None:
     assert "not run yet" in page.section(tmp_path / "none.json")
 
