@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -294,11 +293,3 @@ def test_a_comparison_is_refused_with_what_to_type(
     divcon.redo(tmp_path / "undone", "student")
     with pytest.raises(InputError, match="is not done"):
         divcon.compare([tmp_path / "undone"], labels=photos)
-
-
-def test_a_plot_without_matplotlib_is_refused_before_any_work(
-    photos: Path, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match=r"pip install 'divcon\[report\]'"):
-        divcon.compare(runs, labels=photos, plot=tmp_path / "a.svg")

@@ -15,7 +15,7 @@ from ..nets.trained import Trained
 from ..runs.evals import EvaluateAnswer
 from ..runs.records import RunRecord, run_record
 from .comparison import CompareAnswer, ComparedRecipe, ComparedRun, recipe_names, unfairness
-from .comparison_files import PLOTS, TABLES, draw_plot, refuse_without_matplotlib, write_table
+from .comparison_files import PLOTS, TABLES, draw_plot, write_table
 from .entry import runs_alone
 from .models import find_model
 from .run_cost import Cost, CostCounter
@@ -42,8 +42,6 @@ def compare(
     against cost. Warns if the recipes have not seen equally many images, or not the same ones.
     """
     table, picture = _output("out", out, TABLES), _output("plot", plot, PLOTS)
-    if picture is not None:
-        refuse_without_matplotlib()
     records = _records(runs)
     models = {run: find_model(run) for run in records}  # a run that is not finished is refused first
     folder = cache_folder(cache)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.index.csv_table import write_csv
-from ..errors import UsageError
 from ..files.atomic import atomic_write, write_text
 from .comparison import CompareAnswer, ComparedRecipe
 
@@ -31,14 +30,6 @@ def write_table(answer: CompareAnswer, path: Path) -> None:
 
 def _cell(value: object) -> str:
     return "" if value is None else str(value)
-
-
-def refuse_without_matplotlib() -> None:
-    """Raise UsageError, before any work, if no plot can be drawn."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UsageError("plot= needs matplotlib: type pip install 'divcon[report]'") from error
 
 
 def draw_plot(answer: CompareAnswer, path: Path) -> None:

@@ -21,11 +21,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot with its numbers. `about` is read to those who can't see it; `svg` is None where matplotlib is not installed."""
+    """A plot with its numbers. `about` is read to those who can't see it."""
 
     title: str
     about: str
-    svg: Markup | None
+    svg: Markup
     table: Table
 
 

@@ -1,10 +1,8 @@
 """Plots as SVG that follows the colors of the page: text stays text, and every color is a variable of the style sheet.
 
-matplotlib writes the same bytes for the same numbers: no date, and names of parts by a fixed salt. Without matplotlib there is
-no plot; the table with its numbers is always there.
+matplotlib writes the same bytes for the same numbers: no date, and names of parts by a fixed salt.
 """
 
-import importlib.util
 import io
 import re
 from collections.abc import Callable, Sequence
@@ -45,9 +43,7 @@ class Series:
     y: Sequence[float]
 
 
-def lines(
-    name: str, title: str, series: Sequence[Series], x: str, y: str, *, ticks: Sequence[float] = ()
-) -> Markup | None:
+def lines(name: str, title: str, series: Sequence[Series], x: str, y: str, *, ticks: Sequence[float] = ()) -> Markup:
     """Return a plot of lines; each has a color and a dash pattern. `ticks` are those of x. `name` makes the ids of the plot its own."""
 
     def draw(axes: "Axes") -> None:
@@ -70,7 +66,7 @@ def lines(
     return _svg(name, title, draw, legend=len(series) > 1)
 
 
-def bars(name: str, title: str, groups: Sequence[str], series: Sequence[Series], y: str) -> Markup | None:
+def bars(name: str, title: str, groups: Sequence[str], series: Sequence[Series], y: str) -> Markup:
     """Return a plot of bars: for each group a bar of each series, with a color and a hatch."""
 
     def draw(axes: "Axes") -> None:
@@ -86,14 +82,7 @@ def bars(name: str, title: str, groups: Sequence[str], series: Sequence[Series],
     return _svg(name, title, draw, legend=len(series) > 1)
 
 
-def has_matplotlib() -> bool:
-    """True where plots can be drawn."""
-    return importlib.util.find_spec("matplotlib") is not None
-
-
-def _svg(name: str, title: str, draw: Callable[["Axes"], None], *, legend: bool) -> Markup | None:
-    if not has_matplotlib():
-        return None
+def _svg(name: str, title: str, draw: Callable[["Axes"], None], *, legend: bool) -> Markup:
     import matplotlib
     from matplotlib.figure import Figure
 

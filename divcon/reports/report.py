@@ -6,7 +6,6 @@ from .kept import Kept
 from .map import ImageMap, draw_map
 from .page import Page, render
 from .parts import Section
-from .plots import has_matplotlib
 from .sections.clusters import clusters_section
 from .sections.collection import collection_section
 from .sections.cost import cost_section
@@ -55,8 +54,4 @@ def _notices(facts: RunFacts, kept: Kept | None) -> list[str]:
         )
     elif kept.record.missing:
         notices.append(f"There are no pictures on this page: {kept.record.missing}.")
-    if not has_matplotlib():
-        notices.append(
-            "There are no plots on this page, only their numbers: pip install 'divcon[report]' brings matplotlib."
-        )
     return notices
