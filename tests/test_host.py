@@ -151,7 +151,7 @@ def test_an_encoder_that_is_loaded_where_no_gradients_are_kept_can_be_trained() 
 
 SAME = """
 import logging, os, random, signal, sys, warnings, importlib, pkgutil
-import jaxtyping, numba, numpy, pyarrow.parquet, PIL.Image, PIL.ImageFile, pydantic, safetensors.torch, simplejpeg, timm, torch, typer
+import jaxtyping, numba, numpy, pyarrow.parquet, PIL.Image, PIL.ImageFile, pydantic, safetensors.torch, simplejpeg, sklearn.base, timm, torch, typer
 
 def state():
     return {

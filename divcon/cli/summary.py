@@ -44,7 +44,7 @@ def next_commands(data: str | list[str], summary: "RunSummary", run: Path) -> li
     out = folder if run.name else str(run.absolute())
     commands = {
         "report": [] if summary.report else [folder],
-        "pick": [folder, "n=1000", "how=diverse", f"out={out}-pick.csv"],
+        "pick": [folder, f"n={min(1000, summary.images)}", "how=diverse", f"out={out}-pick.csv"],
         "export": [folder, f"out={out}-export", "format=safetensors"],
         "embed": [folder, *images, f"out={out}.parquet"],
         "status": [folder, "verify=true"],

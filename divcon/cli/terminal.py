@@ -7,7 +7,6 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 import typer
@@ -66,13 +65,17 @@ def print_answer(answer: "Answer | Mapping[str, object]", as_json: bool, text: s
     """Print the answer of a verb on stdout, as one JSON object or as text; exit quietly if the reader has gone."""
     if isinstance(log.watch, ProgressBar):
         log.watch.stop()
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name that its encoding lacks is no reason to fail
     try:
-        typer.echo(json.dumps(_json(answer)) if as_json else printable_lines(text))
+        typer.echo(json.dumps(_json(answer)) if as_json else _encodable(printable_lines(text)))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python writes the rest at exit, and fails again
         sys.exit(BROKEN_PIPE)
+
+
+def _encodable(text: str) -> str:
+    """Return the text with escapes for letters that the encoding of stdout lacks: a name with one is no reason to fail."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _json(answer: "Answer | Mapping[str, object]") -> Mapping[str, object]:
