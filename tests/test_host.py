@@ -297,7 +297,7 @@ def test_two_verbs_in_two_threads_do_not_mix_their_random_numbers() -> None:
 def test_one_can_ask_how_a_run_goes_while_it_is_at_work_in_another_thread(photos: Path, tmp_path: Path) -> None:
     divcon.run(photos, out=tmp_path / "run", **STEPS)
     with ThreadPoolExecutor(1) as pool, host_settings.set_aside():
-        assert pool.submit(divcon.status, tmp_path / "run").result(timeout=60)["images"] == 160
+        assert pool.submit(divcon.status, tmp_path / "run").result(timeout=60).images == 160
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP"])
