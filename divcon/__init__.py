@@ -57,6 +57,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> object:
     """Return the verb `name`: the function of that name in divcon/api/NAME.py."""
     module = f"{__name__}.api.{name}"

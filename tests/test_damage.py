@@ -113,6 +113,19 @@ def test_a_finished_run_that_is_damaged_is_not_called_done(photos: Path, tmp_pat
         divcon.run(photos, out=run, epochs=EPOCHS, **TINY)
 
 
+@pytest.mark.parametrize("name", ["index.arrow", "duplicates.csv", "MANIFEST.json"])
+def test_a_damaged_index_of_a_finished_run_is_written_again_by_the_same_command(
+    photos: Path, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = shutil.copytree(finished(photos), tmp_path / "run")
+    file = run / "images" / name
+    good = file.read_bytes()
+    file.write_bytes(flipped(good, 0.5))
+    assert divcon.run(photos, out=run, epochs=EPOCHS, **TINY).did == []
+    assert "The index is written again" in caplog.text
+    assert file.read_bytes() == good and divcon.status(run, verify=True).damaged == []
+
+
 def resumed(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], Path]) -> None:
     """Spoil a file of an interrupted run: the run goes on, names the file, and ends in the same bytes."""
     run = shutil.copytree(interrupted(photos), tmp_path / "run")

@@ -39,10 +39,15 @@ def find_model(model: str | Path) -> Trained:
         return Trained.load(folder)
     final = folder / RunRecord.read(folder).final
     if not StageFolder(final).is_done:
-        raise InputError(
-            f"{printable(final)} is not done; resume it with divcon run, or name a finished stage, like {printable(folder)}/base"
-        )
+        raise InputError(f"{printable(final)} is not done; resume it with divcon run{_finished_instead(folder)}")
     return Trained.load(final)
+
+
+def _finished_instead(run: Path) -> str:
+    """The words that name a finished training of the run; empty if there is none."""
+    encoders = (folder.parent for folder in sorted(run.rglob(ENCODER_SETTINGS)))
+    done = next((folder for folder in encoders if StageFolder(folder).is_done), None)
+    return f", or name a finished stage: {printable(done)}" if done else ""
 
 
 def _untrained(name: str) -> Trained:

@@ -9,11 +9,12 @@ from .. import signals
 from ..answers import Answer
 from ..config import Json, to_json_value, validate_json_types
 from ..files.caches import cache_folder
+from ..files.integrity import mismatches
 from ..files.paths import Data
 from ..files.text import printable
 from ..log import info
 from ..loggers.logged import logged
-from ..runs.folder import RunFolder
+from ..runs.folder import MANIFEST, RunFolder
 from ..runs.records import RunRecord
 from ..runs.refusals import refuse_foreign_folder
 from ..runs.verify import verify_stage
@@ -103,6 +104,8 @@ def finished(data: Data, folder: Path, options: dict[str, Any]) -> bool:
     if to_json_value(typed) != record.typed or not all(stage.is_done for stage in stages):
         return False
     if any(stage.has_working_files() for stage in stages) or record.with_done(folder).done != record.done:
+        return False
+    if mismatches(run.images / MANIFEST):
         return False
     from ..data.images import open_images
 

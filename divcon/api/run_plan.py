@@ -13,16 +13,17 @@ from ..data.images import Images, open_images
 from ..data.labeled.labeled import open_labeled
 from ..errors import DataError, UsageError, WaitingError, few
 from ..files.caches import cache_folder
+from ..files.integrity import mismatches
 from ..files.paths import Data, absolute_paths
 from ..files.text import printable
-from ..log import info
+from ..log import info, warning
 from ..loggers.logged import logged
 from ..nets.encoder import check_name
 from ..nets.trained import Trained
 from ..pipelines.recipe import Recipe, pipeline_of, stages_of
 from ..recipes import Options
 from ..runs import owner
-from ..runs.folder import RunFolder
+from ..runs.folder import MANIFEST, RunFolder
 from ..runs.pace import Pace
 from ..runs.recorder import PlannedStage
 from ..runs.records import ARITHMETIC, RunRecord
@@ -229,8 +230,18 @@ def _meet_record(run_plan: RunPlan, steal_lock: bool) -> str:
             run_plan.images.index.save(RunFolder(run_plan.folder).images)
             return ""
         before = RunRecord.read(run_plan.folder)
-    check_common(before, run_plan.record, run_plan.folder)
+        check_common(before, run_plan.record, run_plan.folder)
+        _mend_index(run_plan)
     return few(before.changes(run_plan.record), "; ")
+
+
+def _mend_index(run_plan: RunPlan) -> None:
+    """Write the index of the collection again, if its files in the run are damaged: the images are those that it lists."""
+    folder = RunFolder(run_plan.folder).images
+    damage = mismatches(folder / MANIFEST)
+    if damage:
+        warning(f"{few(damage, '; ')}. The index is written again")
+        run_plan.images.index.save(folder)
 
 
 def _close_record(run_plan: RunPlan, steal_lock: bool) -> None:

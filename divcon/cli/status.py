@@ -21,7 +21,10 @@ def status(run: RunArgument, words: Words = None, json: Json = False) -> None:
     answer = status.status(run, **validate_arguments(status.status, options))
     print_answer(answer, json, _text(answer))
     if answer.damaged:
-        raise DataError(f"{few(answer.damaged, '; ')}. Make it again: divcon redo {shell_quoted(run)} STAGE")
+        raise DataError(
+            f"{few(answer.damaged, '; ')}. A stage is made again by divcon redo {shell_quoted(run)} STAGE; what lies in images/ by "
+            "divcon run, typed as the run was begun"
+        )
 
 
 def _text(answer: "StatusAnswer") -> str:

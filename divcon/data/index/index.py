@@ -160,7 +160,7 @@ class Index:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read a saved index, mapped into memory; DamagedError where it differs from its hashes."""
-        advice = f"Make it again: divcon index DATA out={printable(folder)}"
+        advice = f"Make it again: divcon index DATA out={printable(folder)}, or, in a run, type its divcon run again"
         if wrong := integrity.mismatches(folder / MANIFEST):
             raise DamagedError(f"{few(wrong, '; ')}. {advice}")
         try:
