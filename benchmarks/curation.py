@@ -1,8 +1,7 @@
-"""The figures of docs/curation.md: how even picks are, which strangers and copies are found, and what a million rows cost.
+"""The figures of docs/curation.md: how even picks are, which copies are found, and what a million rows cost.
 
 python -m benchmarks.curation made
 python -m benchmarks.curation labeled RUN DATA
-python -m benchmarks.curation strangers FOLDER
 python -m benchmarks.curation copies RUN DATA
 python -m benchmarks.curation million FOLDER
 """
@@ -30,7 +29,6 @@ from divcon.curation.picks import Whitened
 from divcon.curation.typical import typical
 from divcon.curation.whitened import whitened_rows
 from divcon.data.images import Images, open_images
-from divcon.data.synthetic import make_collection
 from divcon.files.caches import cache_folder
 
 Labels = NDArray[np.int64]
@@ -100,8 +98,7 @@ def evenness(collections: Callable[[int], tuple[Whitened, Labels]], n: int) -> N
 
 
 def made() -> None:
-    evenness(lambda seed: long_tail(20_000, 50, 32, seed), 1000)
-    evenness(lambda seed: long_tail(20_000, 200, 64, seed), 2000)
+    evenness(lambda seed: long_tail(8000, 40, 32, seed), 500)
 
 
 def seen(run: str, data: str) -> tuple[Images, Features]:
@@ -122,49 +119,6 @@ def labeled(run: str, data: str) -> None:
         labels = np.unique(np.array(folder, object).astype("S"), return_inverse=True)[1]
         sys.stdout.write(f"{what}: {labels.max() + 1} folders\n")
         evenness(lambda seed, labels=labels: (x, labels), 500)  # type: ignore[misc]
-
-
-# Strangers
-
-
-def stranger(number: int, rng: np.random.Generator) -> Image.Image:
-    """Return a picture of another kind: noise, a page of text, a ramp, or nearly nothing."""
-    kind, side = number % 4, 48
-    if kind == 0:
-        return Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8))
-    if kind == 1:
-        page = np.full((side, side, 3), 250, np.uint8)
-        for y in range(4, side - 4, 5):
-            page[y : y + 2, 4 : 4 + int(rng.integers(20, 40))] = rng.integers(0, 60)
-        return Image.fromarray(page)
-    if kind == 2:
-        ramp = np.linspace(0, 255, side) * rng.random((3, 1))
-        return Image.fromarray(np.repeat(ramp.T[None].astype(np.uint8), side, 0))
-    blank = np.full((side, side, 3), rng.integers(0, 256, 3), np.uint8)
-    blank[int(rng.integers(side)), int(rng.integers(side))] ^= 64
-    return Image.fromarray(blank)
-
-
-def strangers(folder: str) -> None:
-    """Train on 2,000 made images with 20 strangers among them, and show how many are among the first 40 odd ones."""
-    import divcon
-
-    show("seed", "neighbor", "strangers in the first 20", "in the first 40")
-    for seed in range(SEEDS):
-        place = Path(folder) / f"strangers-{seed}"
-        if not (place / "run" / "run.json").exists():
-            make_collection(place / "images", 2000, seed=seed)
-            (place / "images" / "stranger").mkdir()
-            rng = np.random.default_rng(seed)
-            for number in range(20):
-                stranger(number, rng).save(place / "images" / "stranger" / f"{number}.png")
-            divcon.run(place / "images", out=place / "run", recipe="moclr", epochs=6, seed=seed)
-        images, features = seen(str(place / "run"), str(place / "images"))
-        truth = np.array([name.startswith(b"stranger") for name in images.names(np.arange(len(images)))])
-        x = whitened_rows(features, cache_folder())
-        for k in (1, 5, 10, 20, 50):
-            order = oddest(x, 40, k, seed=0).positions
-            show(seed, k, f"{truth[order[:20]].sum()} of {truth.sum()}", f"{truth[order].sum()} of {truth.sum()}")
 
 
 # Copies
@@ -265,7 +219,6 @@ def main() -> None:
     parts: dict[str, Callable[..., None]] = {
         "made": made,
         "labeled": labeled,
-        "strangers": strangers,
         "copies": copies,
         "million": million,
     }

@@ -8,6 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from divcon.clustering import distances
 from divcon.clustering.hierarchy import hierarchical_kmeans, kmeans_in_two_steps, nearest_members
 from divcon.clustering.kmeans import TooFewRowsError, kmeans
 from divcon.clustering.neighbors import nearest
@@ -19,6 +20,7 @@ from divcon.curation.duplicates import duplicate_groups
 from divcon.curation.odd import odd, oddest
 from divcon.curation.picks import Picks, Whitened, exact_products
 from divcon.curation.typical import typical, typicalities
+from divcon.machine import Precision
 
 PICKERS = [diverse, typical, odd, balanced]
 
@@ -209,13 +211,37 @@ def test_the_typical_image_of_a_heap_with_a_fringe_lies_in_its_middle(seed: int)
     assert typical(x, 1, seed=0).positions[0] < 200
 
 
-def test_oddness_is_the_distance_to_the_tenth_neighbor_of_a_loop() -> None:
-    x = noise(150)
-    picks = odd(x, 150, seed=0)
+def raw(n: int, d: int = 24, seed: int = 0) -> NDArray[np.float16]:
+    """Return rows far from the origin, of different lengths and widths, as an encoder gives them."""
+    rng = np.random.default_rng(seed)
+    rows = 3 + rng.exponential(1, (n, 1)) * rng.standard_normal((n, d)) * rng.exponential(1, d)
+    return rows.astype(np.float16)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_oddness_is_the_distance_to_the_tenth_neighbor_of_a_loop(precision: Precision) -> None:
+    x = raw(150)
+    picks = odd(x, 150, seed=0, precision=precision)
     for position, score in zip(picks.positions, picks.scores):
-        cosines = sorted(float(x[position].astype(float) @ x[i].astype(float)) for i in range(150) if i != position)
-        assert score == pytest.approx(1 - cosines[-10], abs=1e-3)  # float16 rows have a length of nearly one
+        distances = sorted(math.dist(x[position].tolist(), x[i].tolist()) for i in range(150) if i != position)
+        assert score == pytest.approx(distances[9], rel=1e-5)
     assert (np.diff(picks.scores) <= 0).all()
+
+
+def test_distances_to_neighbors_in_blocks_are_those_of_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distances, "BLOCK", 64)
+    x = raw(300)
+    queries, bank = np.arange(0, 300, 2), np.arange(0, 300, 3)
+    found = distances.distances_to_neighbor(x, queries, bank, 4, distances.Lift.of(x))
+    for query, distance in zip(queries, found):
+        loop = sorted(math.dist(x[query].tolist(), x[i].tolist()) for i in bank if i != query)
+        assert distance == pytest.approx(loop[3], rel=1e-5)
+
+
+@pytest.mark.parametrize("row", [0.0, 1.0, 60_000.0])
+def test_rows_that_are_all_the_same_are_equally_odd(row: float) -> None:
+    picks = odd(np.full((30, 5), row, np.float16), 3, seed=0)
+    assert picks.positions.tolist() == [0, 1, 2] and (picks.scores == 0).all()
 
 
 def test_odd_images_found_with_a_sample_are_those_of_all_pairs_and_it_says_when_they_may_not_be() -> None:

@@ -85,7 +85,7 @@ def pick(
     seen = see_images(Path(run), data, cache=cache_folder(cache), cache_gb=cache_gb, workers=workers)
     if n > len(seen):
         raise UsageError(f"n={n}: the run has {len(seen):,} images; type n={len(seen)} or less")
-    with seen.rows() as x:
+    with seen.rows(whitened=how != "odd") as x:
         picks = PICKERS[how](x, n, seed=seed, precision=seen.machine.precision)
     names = seen.names(picks.positions)
     if out is not None:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int64
+from jaxtyping import Float16, Int64
 
 from .. import machine
 from ..clustering.clusters import Clusters
 from ..clustering.features import Features
 from ..config import Gigabytes, Workers
-from ..curation.picks import Whitened
 from ..curation.whitened import whitened_rows
 from ..data.index.index import Index
 from ..errors import UsageError
@@ -24,6 +23,8 @@ from ..machine import Machine
 from ..runs.folder import RunFolder
 from ..runs.records import run_record
 from .features import run_features
+
+Rows = Float16[np.ndarray, "n d"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +41,10 @@ class SeenImages:
         return len(self.features)
 
     @contextmanager
-    def rows(self) -> Iterator[Whitened]:
-        """Let the block use the whitened features, with the machine's settings."""
+    def rows(self, *, whitened: bool = True) -> Iterator[Rows]:
+        """Let the block use the features, whitened or as the encoder gives them, with the machine's settings."""
         with self.machine.use():
-            yield whitened_rows(self.features, self.cache)
+            yield whitened_rows(self.features, self.cache) if whitened else self.features.x
 
     def names(self, positions: Int64[np.ndarray, " m"]) -> list[bytes]:
         """Return the paths of the images below the folder of the collection."""
