@@ -79,36 +79,36 @@ def test_features_of_another_encoder_are_not_used(work: Path) -> None:
     assert not np.array_equal(before, features(work / "other").x)
 
 
-ASK_TWICE = """
+ASK_TWICE_WITH_EACH_CACHE = """
 import json, sys
 from divcon import machine, neighbors
 machine.measure = lambda *_: {"precision": "fp32", "channels_last": True}
-for _ in range(2):
-    print(json.dumps(neighbors(sys.argv[1], sys.argv[2], k=5, cache=sys.argv[3]).as_json()))
+run, picture, *caches = sys.argv[1:]
+for cache in caches:
+    for _ in range(2):
+        print(json.dumps(neighbors(run, picture, k=5, cache=cache).as_json()))
 """
 
 
-@pytest.mark.parametrize("is_cache_open", [True, False])
 def test_a_verb_answers_the_same_on_a_run_that_can_not_be_written_to(
-    work: Path, is_cache_open: bool, monkeypatch: pytest.MonkeyPatch
+    work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command runs as a user who is not root."""
+    """The command runs as a user who is not root, with a cache that can be written and one that can't."""
     monkeypatch.setattr(machine, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
-    run, cache = work / "run", work / "cache"
-    picture = min((work / "images").rglob("*.png"))
+    run, caches, picture = work / "run", [work / "open", work / "closed"], min((work / "images").rglob("*.png"))
     expected = divcon.neighbors(run, picture, k=5, cache=work / "other").as_json()
     shutil.rmtree(RunFolder(run).features)
-    cache.mkdir(mode=0o777 if is_cache_open else 0o555)
-    run.chmod(0o555)
-    command = [sys.executable, "-c", ASK_TWICE, str(run), str(picture), str(cache)]
+    for folder, mode in zip([*caches, run], (0o777, 0o555, 0o555), strict=True):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(mode)
+    command = [sys.executable, "-c", ASK_TWICE_WITH_EACH_CACHE, *map(str, (run, picture, *caches))]
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=obey_permissions)
     run.chmod(0o755)
     assert done.returncode == 0 and not RunFolder(run).features.exists(), done.stderr
-    assert [json.loads(line) for line in done.stdout.splitlines()] == [expected, expected]
-    computed = 1 if is_cache_open else 2
-    assert done.stderr.count("the features are not kept in the run, but in the cache") == computed
-    assert done.stderr.count("the command goes on without it") == computed - 1
-    assert len(list(cache.rglob(FEATURES_FILE))) == is_cache_open
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [expected] * 4
+    assert done.stderr.count("the features are not kept in the run, but in the cache") == 1 + 2
+    assert done.stderr.count("the command goes on without it") == 1
+    assert [len(list(cache.rglob(FEATURES_FILE))) for cache in caches] == [1, 0]
 
 
 def test_features_in_the_cache_are_those_of_the_run_and_of_its_encoder_alone(
