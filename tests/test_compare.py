@@ -280,7 +280,7 @@ def test_a_comparison_is_refused_with_what_to_type(
         ([run, str(runs[1])], 64, "labels= is missing"),
         ([run, str(tmp_path / "none"), labels], 66, "is not a run"),
         ([run, labels, "lables=x"], 64, "did you mean 'labels'"),
-        ([run, labels, f"plot={tmp_path / 'a.gif'}"], 64, "let the name end in .svg or .png or .pdf"),
+        ([run, labels, f"plot={tmp_path / 'a.gif'}"], 64, "let the name end in .svg, .png or .pdf"),
         ([run, labels, f"out={tmp_path / 'a.txt'}"], 64, "let the name end in .csv or .json"),
     ]
     for words, code, says in cases:

@@ -1,18 +1,26 @@
 """The features of a run: computed once, equal to those of `embed`, and compared whitened."""
 
+import errno
+import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from test_collection import obey_permissions
 
 import divcon
+from divcon import machine
 from divcon.api.collection import open_run_images
 from divcon.api.features import features_of_pictures, run_features, sample_features
 from divcon.api.models import find_model
 from divcon.clustering.features import Features
+from divcon.curation import whitened
 from divcon.errors import DataError, FaultError, InputError
 from divcon.files.caches import cache_folder
 from divcon.runs.folder import FEATURES_FILE, RunFolder
@@ -71,6 +79,53 @@ def test_features_of_another_encoder_are_not_used(work: Path) -> None:
     assert not np.array_equal(before, features(work / "other").x)
 
 
+ASK_TWICE_WITH_EACH_CACHE = """
+import json, sys
+from divcon import machine, neighbors
+machine.measure = lambda *_: {"precision": "fp32", "channels_last": True}
+run, picture, *caches = sys.argv[1:]
+for cache in caches:
+    for _ in range(2):
+        print(json.dumps(neighbors(run, picture, k=5, cache=cache).as_json()))
+"""
+
+
+def test_a_verb_answers_the_same_on_a_run_that_can_not_be_written_to(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command runs as a user who is not root, with a cache that can be written and one that can't."""
+    monkeypatch.setattr(machine, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
+    run, caches, picture = work / "run", [work / "open", work / "closed"], min((work / "images").rglob("*.png"))
+    expected = divcon.neighbors(run, picture, k=5, cache=work / "other").as_json()
+    shutil.rmtree(RunFolder(run).features)
+    for folder, mode in zip([*caches, run], (0o777, 0o555, 0o555), strict=True):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(mode)
+    command = [sys.executable, "-c", ASK_TWICE_WITH_EACH_CACHE, *map(str, (run, picture, *caches))]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=obey_permissions)
+    run.chmod(0o755)
+    assert done.returncode == 0 and not RunFolder(run).features.exists(), done.stderr
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [expected] * 4
+    assert done.stderr.count("the features are not kept in the run, but in the cache") == 1 + 2
+    assert done.stderr.count("the command goes on without it") == 1
+    assert [len(list(cache.rglob(FEATURES_FILE))) for cache in caches] == [1, 0]
+
+
+def test_features_in_the_cache_are_those_of_the_run_and_of_its_encoder_alone(
+    work: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, kept = np.array(features(work / "run").x), RunFolder(work / "run").features
+    shutil.rmtree(kept)
+    kept.symlink_to(work)  # nothing is written through a link that leads out of the run
+    divcon.run(work / "images", out=work / "other", recipe="simclr", epochs=1, size=16, seed=1)
+    RunFolder(work / "other").features.symlink_to(work)
+    assert np.array_equal(before, run_features(work / "run", cache=work / "cache").x)
+    assert not np.array_equal(before, run_features(work / "other", cache=work / "cache").x)
+    assert np.array_equal(before, run_features(work / "run", cache=work / "cache").x)
+    assert caplog.text.count("leads out of the run") == 2 and not (work / FEATURES_FILE).exists()
+    assert len(list((work / "cache").rglob(FEATURES_FILE))) == 2
+
+
 def test_images_that_moved_are_asked_for(work: Path) -> None:
     (work / "images").rename(work / "moved")
     divcon.run(work / "moved", out=work / "run", recipe="simclr", epochs=1, size=16)
@@ -113,6 +168,18 @@ def test_whitened_features_have_length_one_and_no_preferred_direction() -> None:
     assert np.allclose(np.linalg.norm(white, axis=1), 1, atol=1e-5)
     variances = np.linalg.eigvalsh(np.cov(white.T))
     assert variances.max() / variances.min() < 1.3
+
+
+def test_whitened_rows_need_no_folder_that_can_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, **_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    x = Features.of(np.random.default_rng(0).normal(size=(300, 6)).astype(np.float16))
+    expected = whitened.whitened_rows(x, tmp_path)
+    monkeypatch.setattr(whitened, "IN_MEMORY", 0)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    rows = whitened.whitened_rows(x, tmp_path / "closed")
+    assert isinstance(rows, np.memmap) and np.array_equal(rows, expected)
 
 
 def test_features_beyond_float16_are_refused() -> None:

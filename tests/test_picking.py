@@ -15,6 +15,7 @@ from test_cli import told
 from test_pipeline import typed
 
 import divcon
+from divcon.api import seen_images
 from divcon.api.features import run_features
 from divcon.data.index.index import Index
 from divcon.data.synthetic import make_collection
@@ -84,6 +85,20 @@ def test_a_picture_has_all_images_as_neighbors_and_no_more(place: Path) -> None:
     assert len(divcon.neighbors(place / "run", picture, k=n - 1).found[0].neighbors) == n - 1
     with pytest.raises(UsageError, match=rf"k={n}: the run has {n - 1} others images; type k={n - 1} or less"):
         divcon.neighbors(place / "run", picture, k=n)
+
+
+def test_too_many_images_are_refused_before_features_are_computed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the features are computed")
+
+    monkeypatch.setattr(seen_images, "run_features", refuse)
+    run, n = place / "run", len(names(place))
+    with pytest.raises(UsageError, match=rf"n={n + 1}: the run has {n} images"):
+        divcon.pick(run, n=n + 1)
+    with pytest.raises(UsageError, match=rf"k={n}: the run has {n - 1} others"):
+        divcon.neighbors(run, place / "images" / "small.png", k=n)
+    with pytest.raises(AssertionError, match="the features are computed"):
+        divcon.pick(run, n=n)
 
 
 def test_what_is_no_picture_is_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

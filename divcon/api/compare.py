@@ -8,8 +8,6 @@ from ..data.labeled.labeled import open_labeled
 from ..data.labeled.layout import Split
 from ..errors import UsageError
 from ..files.caches import cache_folder
-from ..files.disk_errors import refuse_unwritable
-from ..files.text import printable
 from ..log import warning
 from ..nets.trained import Trained
 from ..runs.evals import EvaluateAnswer
@@ -18,6 +16,7 @@ from .comparison import CompareAnswer, ComparedRecipe, ComparedRun, recipe_names
 from .comparison_files import PLOTS, TABLES, draw_plot, write_table
 from .entry import runs_alone
 from .models import find_model
+from .output_files import output_file
 from .run_cost import Cost, CostCounter
 from .scoring import Scoring
 
@@ -41,8 +40,10 @@ def compare(
     `seed` are those of `evaluate`. `out` is a .csv or .json file for the table, `plot` an .svg, .png or .pdf file for accuracy
     against cost. Warns if the recipes have not seen equally many images, or not the same ones.
     """
-    table, picture = _output("out", out, TABLES), _output("plot", plot, PLOTS)
     records = _records(runs)
+    images = [labels, *(place for record in records.values() for place in record.data)]
+    table = output_file("out", out, TABLES, data=images)
+    picture = output_file("plot", plot, PLOTS, data=images)
     models = {run: find_model(run) for run in records}  # a run that is not finished is refused first
     folder = cache_folder(cache)
     data = open_labeled(labels, split=split, cache=folder, workers=workers)
@@ -98,13 +99,3 @@ def _report(answer: CompareAnswer, table: Path | None, picture: Path | None) -> 
         write_table(answer, table)
     if picture is not None:
         draw_plot(answer, picture)
-
-
-def _output(option: str, path: str | Path | None, suffixes: Sequence[str]) -> Path | None:
-    """The path of a file to write; UsageError for a wrong suffix, DiskError if it can't be written."""
-    if path is None:
-        return None
-    if Path(path).suffix not in suffixes:
-        raise UsageError(f"{option}={printable(path)}: let the name end in {' or '.join(suffixes)}")
-    refuse_unwritable(Path(path))
-    return Path(path)

@@ -13,14 +13,13 @@ from ..answers import Answer
 from ..config import Gigabytes, Seed, Workers
 from ..curation.duplicates import DIRECT, Group, duplicate_groups
 from ..data.index.csv_table import write_csv
-from ..errors import UsageError
 from ..files.caches import cache_folder
-from ..files.disk_errors import refuse_unwritable
 from ..files.paths import Data
-from ..files.text import printable
+from ..runs.records import run_record
 from .collection import open_run_images
 from .entry import runs_alone
-from .seen_images import SeenImages, check_sheet, see_images
+from .output_files import output_file
+from .seen_images import SeenImages, see_images
 
 Cosine = Annotated[float, Field(gt=0, le=1)]
 THRESHOLD = 0.9
@@ -80,7 +79,9 @@ def duplicates(
     A group holds all images that such pairs connect. `out` is a CSV file with a row for each image of a group, `sheet` a
     PNG file with the largest groups, a row for each; it is not written if there is no group.
     """
-    _check_outputs(Path(run), out, sheet, data)
+    place = data or run_record(Path(run)).data
+    output_file("out", out, [".csv"], data=place)
+    output_file("sheet", sheet, [".png"], data=place)
     seen = see_images(Path(run), data, cache=cache_folder(cache), cache_gb=cache_gb, workers=workers)
     with seen.rows() as x:
         found = duplicate_groups(x, threshold, seed=seed, precision=seen.machine.precision)
@@ -100,15 +101,6 @@ def duplicates(
         answers,
         *(None if f is None else str(f) for f in (out, sheet)),
     )
-
-
-def _check_outputs(run: Path, out: str | Path | None, sheet: str | Path | None, data: Data | None) -> None:
-    if out is not None and Path(out).suffix != ".csv":
-        raise UsageError(f"out={printable(out)}: let the name end in .csv")
-    if out is not None:
-        refuse_unwritable(Path(out))
-    if sheet is not None:
-        check_sheet(Path(sheet), run, data)
 
 
 def _compared(n: int) -> str:

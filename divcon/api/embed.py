@@ -11,14 +11,13 @@ from ..config import Gigabytes, Workers
 from ..data.images import open_images
 from ..data.index.files import Files
 from ..data.sources.names import as_text
-from ..errors import UsageError
 from ..files.atomic import atomic_write
 from ..files.caches import cache_folder
-from ..files.disk_errors import refuse_unwritable
 from ..files.paths import Data
 from ..nets.net import Layer
 from .entry import runs_alone
 from .models import Patterns, extract_features, find_model
+from .output_files import output_file
 
 ROWS = 2**16  # of the table in memory at a time
 
@@ -50,9 +49,7 @@ def embed(
     Columns: `path` (null if the name is not UTF-8), `path_bytes`, `picture` (copies have the same number), `embedding`
     (float32; copies have the same vector).
     """
-    if Path(out).suffix != ".parquet":
-        raise UsageError(f"out={out}: embeddings are written as parquet; let the name end in .parquet")
-    refuse_unwritable(Path(out))
+    output_file("out", out, [".parquet"], data=data)
     folder = cache_folder(cache)
     images = open_images(data, include=include, exclude=exclude, cache=folder, workers=workers)
     x = extract_features(find_model(model), images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)

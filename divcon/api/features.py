@@ -1,13 +1,14 @@
 """The features of a run's images by its final encoder, computed once; and those of other pictures."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from jaxtyping import Float16, Float32, Int64
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import machine
@@ -15,16 +16,19 @@ from ..clustering.features import Features
 from ..clustering.whitening import Whitening
 from ..config import Gigabytes, Workers
 from ..data.pixels.pixel_cache import open_pixels
-from ..errors import DamagedError
+from ..errors import DamagedError, DiskError, OwnedError
 from ..files.atomic import atomic_write
-from ..files.integrity import mismatches, sha256, write_json
+from ..files.caches import skip_if_unwritable
+from ..files.disk_errors import refuse_unwritable
+from ..files.integrity import digest, mismatches, sha256, write_json
 from ..files.paths import Data
 from ..files.text import printable
 from ..log import info, warning
 from ..nets.trained import Trained
-from ..runs.folder import FEATURES_FILE, MANIFEST, WHITENING, RunFolder
+from ..runs.folder import FEATURES, FEATURES_FILE, MANIFEST, WHITENING, RunFolder
 from ..runs.json_files import load_record
 from ..runs.records import run_record
+from ..runs.refusals import refuse_links
 from ..stages.cluster import stream_features
 from ..train.encode import encode, to_input
 from ..train.loaded_encoder import Preprocess
@@ -57,20 +61,19 @@ def run_features(
 ) -> Features:
     """Return the pooled features of all images of a run by its final encoder, in the order of their positions.
 
-    They are computed once and kept in RUN/features, in float16. The images are read only if they are not there yet, or
-    belong to another encoder.
+    They are computed once and kept in RUN/features, in float16, or in the cache if the run can't be written to. The images
+    are read only if the features are not kept yet, or belong to another encoder.
     """
-    folder, model = RunFolder(run).features, find_model(run)
-    if not _are_kept(folder, model.fingerprint, run_record(run).images):
-        features_at, n = encoder_of(run, data, cache=cache, cache_gb=cache_gb, workers=workers)
-        info(f"computing the features of {n:,} images, once; they are kept in {printable(folder)}")
-        (folder / MANIFEST).unlink(missing_ok=True)
-        stream_features(folder / FEATURES_FILE, np.arange(n), features_at)
-        _save_whitening(folder)
-        hashes = {name: sha256(folder / name) for name in (FEATURES_FILE, WHITENING)}
-        record = FeaturesRecord(model.fingerprint, run_record(run).images, hashes)
-        write_json(folder / MANIFEST, asdict(record))
-    return Features(_load(folder), Whitening.load(folder / WHITENING))
+    encoder, images = find_model(run).fingerprint, run_record(run).images
+    cached = cache / FEATURES / digest(f"{encoder} {images}")
+    for folder in (RunFolder(run).features, cached):
+        if _are_kept(folder, encoder, images):
+            return _load(folder)
+    features_at, n = encoder_of(run, data, cache=cache, cache_gb=cache_gb, workers=workers)
+    with _folder_to_write(run, cached, cache) as place:
+        _compute(Path(place), n, features_at)
+        _describe(Path(place), encoder, images)
+        return _load(Path(place))
 
 
 def sample_features(
@@ -139,11 +142,36 @@ def _are_kept(folder: Path, encoder: str, images: str) -> bool:
     return not damage and record is not None and (record.encoder, record.images) == (encoder, images)
 
 
-def _load(folder: Path) -> Float16[np.ndarray, "n d"]:
-    features: NDArray[np.float16] = np.load(folder / FEATURES_FILE, mmap_mode="r")
-    return features
+def _folder_to_write(run: Path, cached: Path, cache: Path) -> AbstractContextManager[Path | str]:
+    """Return a context of RUN/features; of `cached` if the run can't be written to; else of a folder that passes."""
+    folder = RunFolder(run).features
+    try:
+        refuse_links(run, [FEATURES])
+        refuse_unwritable(folder / FEATURES_FILE)
+        return nullcontext(folder)
+    except (DiskError, OwnedError) as error:
+        warning(f"the features are not kept in the run, but in the cache: {error}")
+    with skip_if_unwritable(cache):
+        refuse_unwritable(cached / FEATURES_FILE)
+        return nullcontext(cached)
+    return TemporaryDirectory()  # the mapped file stays readable when its name is gone
 
 
-def _save_whitening(folder: Path) -> None:
+def _compute(folder: Path, n: int, features_at: FeaturesAt) -> None:
+    """Write the features of n images and their whitening."""
+    info(f"computing the features of {n:,} images, once, into {printable(folder)}")
+    (folder / MANIFEST).unlink(missing_ok=True)
+    x = stream_features(folder / FEATURES_FILE, np.arange(n), features_at)
     with atomic_write(folder / WHITENING) as part:
-        Features.of(_load(folder)).whitening.save(part)
+        Features.of(x).whitening.save(part)
+
+
+def _describe(folder: Path, encoder: str, images: str) -> None:
+    """Write the manifest, last: the features are complete."""
+    hashes = {name: sha256(folder / name) for name in (FEATURES_FILE, WHITENING)}
+    write_json(folder / MANIFEST, asdict(FeaturesRecord(encoder, images, hashes)))
+
+
+def _load(folder: Path) -> Features:
+    x: Float16[np.ndarray, "n d"] = np.load(folder / FEATURES_FILE, mmap_mode="r")
+    return Features(x, Whitening.load(folder / WHITENING))

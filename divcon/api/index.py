@@ -10,6 +10,7 @@ from ..data.index.table import NearDuplicates
 from ..files.caches import cache_folder
 from ..files.paths import Data
 from .entry import runs_alone
+from .output_files import refuse_inside_collection
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ def index(
 
     With `out`, also write index.arrow and the lists of rejected files and duplicates to that folder.
     """
+    if out is not None:
+        refuse_inside_collection("out", Path(out), data)
     built = open_images(
         data,
         include=include,

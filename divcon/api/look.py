@@ -10,12 +10,10 @@ from ..config import Workers
 from ..data.images import Images, refuse_none, scan_images
 from ..data.index.rejected import sample_rejected
 from ..data.index.table import NearDuplicates
-from ..errors import UsageError
 from ..files.caches import cache_folder
-from ..files.disk_errors import refuse_unwritable
-from ..files.paths import Data, refuse_inside_collection
-from ..files.text import printable
+from ..files.paths import Data
 from .entry import runs_alone
+from .output_files import output_file
 
 MAX_NAMED = 10  # rejected files in the answer
 
@@ -70,9 +68,8 @@ def look(
     sheet to; `rejected` is a CSV file to list every rejected file in, which is written even if no image can be used.
     Raises InputError or DataError if no image can be used.
     """
-    sheet, rejected = _output("sheet", sheet, ".png"), _output("rejected", rejected, ".csv")
-    if sheet is not None:
-        refuse_inside_collection(data, "sheet", sheet)
+    sheet = output_file("sheet", sheet, [".png"], data=data)
+    rejected = output_file("rejected", rejected, [".csv"], data=data)
     images = scan_images(
         data,
         include=include,
@@ -89,16 +86,6 @@ def look(
 
         draw_collection(images, sheet)
     return _answer(images)
-
-
-def _output(option: str, path: str | Path | None, suffix: str) -> Path | None:
-    """The path of a file to write; UsageError for a wrong suffix, DiskError if it can't be written."""
-    if path is None:
-        return None
-    if Path(path).suffix != suffix:
-        raise UsageError(f"{option}={printable(path)}: let the name end in {suffix}")
-    refuse_unwritable(Path(path))
-    return Path(path)
 
 
 def _answer(images: Images) -> LookAnswer:

@@ -19,11 +19,13 @@ from ..errors import InputError, UsageError
 from ..files.caches import cache_folder
 from ..files.paths import Data, PathLike, as_paths
 from ..files.text import printable
+from ..runs.records import run_record
 from .collection import open_run_images
 from .entry import runs_alone
 from .features import features_of_pictures
 from .models import find_model
-from .seen_images import SeenImages, check_sheet, see_images
+from .output_files import output_file
+from .seen_images import SeenImages, see_images
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -78,8 +80,7 @@ def neighbors(
     run has images, and InputError for a picture that can't be read.
     """
     files, folder = as_paths(image), cache_folder(cache)
-    if sheet is not None:
-        check_sheet(Path(sheet), Path(run), data)
+    output_file("sheet", sheet, [".png"], data=data or run_record(Path(run)).data, pictures=files)
     hashes = [_hash(file) for file in files]
     seen = see_images(Path(run), data, cache=folder, cache_gb=cache_gb, workers=workers)
     positions = [seen.position(digest) for digest in hashes]

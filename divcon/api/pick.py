@@ -20,10 +20,11 @@ from ..data.sources.names import as_text
 from ..errors import UsageError
 from ..files.atomic import atomic_write
 from ..files.caches import cache_folder
-from ..files.disk_errors import refuse_unwritable
 from ..files.paths import Data
 from ..files.text import printable
+from ..runs.records import run_record
 from .entry import runs_alone
+from .output_files import output_file
 from .seen_images import see_images
 
 Count = Annotated[int, Field(ge=1)]
@@ -78,10 +79,7 @@ def pick(
     balanced (as even as can be over what there is). `out` is a .csv, .parquet or .txt file (only paths) to write; the
     rows of all three are in the order of the answer. Raises UsageError for more images than the run has.
     """
-    if out is not None and Path(out).suffix not in SUFFIXES:
-        raise UsageError(f"out={printable(out)}: let the name end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
-    if out is not None:
-        refuse_unwritable(Path(out))
+    output_file("out", out, SUFFIXES, data=data or run_record(Path(run)).data)
     seen = see_images(Path(run), data, cache=cache_folder(cache), cache_gb=cache_gb, workers=workers)
     if n > len(seen):
         raise UsageError(f"n={n}: the run has {len(seen):,} images; type n={len(seen)} or less")

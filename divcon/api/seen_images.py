@@ -1,8 +1,9 @@
 """The images of a run as its encoder sees them: whitened features, names and sizes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,7 @@ from ..clustering.features import Features
 from ..config import Gigabytes, Workers
 from ..curation.whitened import whitened_rows
 from ..data.index.index import Index
-from ..errors import UsageError
-from ..files.disk_errors import refuse_unwritable
-from ..files.paths import Data, refuse_inside_collection
-from ..files.text import printable
+from ..files.paths import Data
 from ..machine import Machine
 from ..runs.folder import RunFolder
 from ..runs.records import run_record
@@ -29,16 +27,23 @@ Rows = Float16[np.ndarray, "n d"]
 
 @dataclass(frozen=True, eq=False)
 class SeenImages:
-    """The features of a run's images, their index, and the settings of the machine to compare them with."""
+    """The index of a run's images, their features, and the settings of the machine to compare them with."""
 
     run: Path
-    features: Features
     index: Index
+    find_features: Callable[[], Features]
     machine: Machine
     cache: Path
 
     def __len__(self) -> int:
-        return len(self.features)
+        return self.index.used
+
+    @cached_property
+    def features(self) -> Features:
+        """The features, in the order of the positions. A verb refuses what it can't do before it asks for them."""
+        features = self.find_features()
+        assert len(features) == len(self)
+        return features
 
     @contextmanager
     def rows(self, *, whitened: bool = True) -> Iterator[Rows]:
@@ -65,18 +70,8 @@ class SeenImages:
 def see_images(
     run: Path, data: Data | None, *, cache: Path, cache_gb: Gigabytes = 8.0, workers: Workers | None = None
 ) -> SeenImages:
-    """Return the images of a run as its final encoder sees them; their features are computed the first time."""
-    features = run_features(run, data, cache=cache, cache_gb=cache_gb, workers=workers)
+    """Return the images of a run as its final encoder sees them; their features are computed when first asked for."""
+    run_record(run)  # a folder that is no run is refused first
+    find_features = partial(run_features, run, data, cache=cache, cache_gb=cache_gb, workers=workers)
     index = Index.load(RunFolder(run).images)
-    assert index.used == len(features)
-    return SeenImages(run, features, index, machine.choose(cache, workers=workers), cache)
-
-
-def check_sheet(sheet: Path, run: Path, data: Data | None) -> None:
-    """Raise UsageError for a contact sheet that is no PNG file or lies inside the collection, and DiskError if it can't be
-    written."""
-    if sheet.suffix != ".png":
-        raise UsageError(f"sheet={printable(sheet)}: let the name end in .png")
-    if place := data or run_record(run).data:
-        refuse_inside_collection(place, "sheet", sheet)
-    refuse_unwritable(sheet)
+    return SeenImages(run, index, find_features, machine.choose(cache, workers=workers), cache)

@@ -2,11 +2,13 @@
 
 import tempfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from ..clustering.blocks import each_block
 from ..clustering.features import Features
+from ..files.caches import skip_if_unwritable
 from .picks import Whitened
 
 IN_MEMORY = 2**28  # bytes; more rows are written to a file
@@ -20,8 +22,7 @@ def whitened_rows(features: Features, folder: Path) -> Whitened:
     if shape[0] * shape[1] * 2 <= IN_MEMORY:
         rows: Whitened = np.empty(shape, np.float16)
     else:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with _file_without_name(folder) as file:
             rows = np.memmap(file, np.float16, "w+", shape=shape)
 
     def job(start: int, stop: int) -> None:
@@ -29,3 +30,11 @@ def whitened_rows(features: Features, folder: Path) -> Whitened:
 
     each_block(len(rows), BLOCK, job)
     return rows
+
+
+def _file_without_name(folder: Path) -> IO[bytes]:
+    """Return a new file on the disk of the folder, or of the system's temporary files if nothing can be written there."""
+    with skip_if_unwritable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryFile(dir=folder)
+    return tempfile.TemporaryFile()

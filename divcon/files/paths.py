@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import InputError, UsageError
+from ..errors import InputError
 from .text import printable
 
 PathLike = str | bytes | os.PathLike[str]
@@ -43,17 +43,6 @@ def expand_home(path: StrOrPath) -> StrOrPath:
 def nearest_existing_folder(path: Path) -> Path:
     """Return the path if it is a folder, else the nearest parent that exists."""
     return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
-
-
-def refuse_inside_collection(data: Data, option: str, path: Path) -> None:
-    """Raise UsageError if the picture to write at `path` lies inside DATA: the next scan would count it as an image."""
-    for root in as_paths(data):
-        if path.resolve().is_relative_to(root.resolve()):
-            beside = shell_quoted(root.resolve().parent / path.name)
-            raise UsageError(
-                f"{option}={printable(path)} lies inside the collection, and would be one of its pictures the next time; "
-                f"name a file outside {printable(root)}, like {option}={beside}"
-            )
 
 
 def shell_quoted(path: Path | str) -> str:
