@@ -45,6 +45,9 @@ class Progress:
     run: RunProgress | None = None
 
 
+Begin = Callable[[str], None]  # notes that a step of a work begins, by the step's name
+
+
 @dataclass(frozen=True)
 class Record:
     """Numbers of a stage: those of a logged step, or, where `step` is None, the summary of the finished stage.
@@ -105,6 +108,41 @@ def placed(by: Callable[[Progress], Progress]) -> Iterator[None]:
         yield
     finally:
         place = outer
+
+
+@contextlib.contextmanager
+def in_steps(what: str, begins: Mapping[str, int]) -> Iterator[Begin]:
+    """Report the block as one work, in percent, which never go backwards; yield a function that begins a step by its name.
+
+    `begins` has the steps in order, and the percent at which each begins: the first begins with the block. What the block
+    reports moves the percent within its step.
+    """
+    reached, step, first, end = 0, "", 0, 100
+
+    def within(progress: Progress) -> Progress:
+        nonlocal reached
+        share = min(1.0, progress.done / progress.total) if progress.total else 0.0
+        reached = max(reached, first + int(share * (end - first - 1)))
+        return Progress(what, reached, 100, "%", step)
+
+    def begin(name: str) -> None:
+        """Begin a step."""
+        nonlocal step, first, end
+        step, first = name, begins[name]
+        end = min((percent for percent in begins.values() if percent > first), default=100)
+        progress(name, 0, 1)
+
+    try:
+        with placed(within):
+            begin(next(iter(begins)))
+            yield begin
+    finally:
+        progress(what, 100, 100, "%")
+
+
+def share_of(part: int, parts: int) -> contextlib.AbstractContextManager[None]:
+    """Count the units of the block as those of one of several equal parts of a work."""
+    return placed(lambda seen: replace(seen, done=part * seen.total + seen.done, total=parts * seen.total))
 
 
 def part_of(first: int, total: int) -> contextlib.AbstractContextManager[None]:

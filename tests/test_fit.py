@@ -367,7 +367,7 @@ def test_a_training_notes_what_it_took(tmp_path: Path) -> None:
 
 def test_one_image_is_too_few_to_train_on(tmp_path: Path) -> None:
     work = StageContext(tmp_path, "experts/3", Machine(), tmp_path)
-    with pytest.raises(DataError, match=r"experts/3: 1 images are too few"):
+    with pytest.raises(DataError, match=r"experts/3: 1 image is too few"):
         fit(work, built("moclr"), toy_pixels(1), Training(64, BATCH), PRESETS["mild"](16), InputSpec(16))
 
 

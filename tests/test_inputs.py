@@ -378,8 +378,8 @@ def test_the_memory_limit_of_a_decoder_is_real(tmp_path: Path) -> None:
     [
         (43, {}, 66, "no images found in"),
         (44, {"a.jpg": b"no", "b.jpg": b"", "c.jpg": b"nor this"}, 65, "not_an_image 2, empty_file 1"),
-        (45, {"a.png": whole(1)}, 65, "1 images are too few to train on: at least 16 different ones are needed"),
-        (48, {f"{i}.png": whole(1) for i in range(1000)}, 65, "1 images are too few to train on"),
+        (45, {"a.png": whole(1)}, 65, "1 image is too few to train on: at least 16 different ones are needed"),
+        (48, {f"{i}.png": whole(1) for i in range(1000)}, 65, "1 image is too few to train on"),
     ],
 )
 def test_a_folder_without_enough_to_train_on_is_refused(

@@ -14,6 +14,9 @@ import divcon
 from divcon.api.models import find_model
 from divcon.files.atomic import atomic_write
 from divcon.files.integrity import read_json, write_json
+from divcon.reports.facts import read_run
+from divcon.reports.sections.scores import kept_rows
+from divcon.reports.sections.summary import summary_lines
 from divcon.runs import evals
 from divcon.runs.evals import kept_scores
 
@@ -66,6 +69,20 @@ def test_damaged_scores_are_ignored_tolerated_and_written_anew(photos: Path, run
     assert kept_scores(run) == [] and divcon.status(run, verify=True).damaged == []
     divcon.evaluate(run, photos, tasks="knn")
     assert [kept.scores for kept in kept_scores(run)] == [answer]
+
+
+def test_damaged_scores_are_named_once_with_the_file_to_remove(
+    photos: Path, run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    divcon.evaluate(run, photos, tasks="knn")
+    (file,) = files(run)
+    file.write_text(file.read_text()[:-40])
+    facts = read_run(run)
+    caplog.set_level("INFO", "divcon")
+    summary_lines(facts, None)
+    assert kept_rows(facts) == []
+    (said,) = [record.message for record in caplog.records if "evals" in record.message]
+    assert said.count(file.name) == 1 and "remove this file" in said and "folder" not in said
 
 
 def test_scores_of_an_encoder_that_was_replaced_are_not_read(photos: Path, run: Path) -> None:

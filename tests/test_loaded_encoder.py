@@ -160,13 +160,22 @@ def test_a_folder_is_refused_with_what_to_type(encoder: Encoder, pile: list[Path
         (torch.zeros(3, 8, 8, dtype=torch.int64), r"not a tensor of int64"),
         (np.zeros((8, 8, 3)), "not an array of float64"),
         (7, "not an object of int"),
-        ({"image": 7}, "can't be read"),
+        ({"image": 7}, "not an object of dict"),
+        ([{"image": 7}], "not an object of dict"),
+        (np.zeros((0, 5, 3), np.uint8), r"an array of uint8 \[0, 5, 3\] is empty"),
+        (torch.zeros(3, 0, 5), r"is empty"),
         (b"no picture", "can't be shown"),
     ],
 )
 def test_what_is_no_picture_is_refused_by_its_kind(encoder: Encoder, image: Any, says: str) -> None:
     with pytest.raises((UsageError, InputError), match=says):
         encoder.embed(image)
+
+
+@pytest.mark.parametrize("model", [123, None, ["runs/a"]])
+def test_a_model_that_is_no_path_is_refused_in_words(model: Any) -> None:
+    with pytest.raises(UsageError, match=r"a model is the folder of a run or stage.*not an object of"):
+        divcon.load(model)
 
 
 def test_embedding_leaves_the_mode_of_each_part_and_no_gradient(encoder: Encoder, pile: list[Path]) -> None:

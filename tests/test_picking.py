@@ -83,7 +83,7 @@ def test_a_picture_from_elsewhere_may_be_in_the_collection_or_not(place: Path, t
 def test_a_picture_has_all_images_as_neighbors_and_no_more(place: Path) -> None:
     picture, n = place / "images" / "small.png", len(names(place))
     assert len(divcon.neighbors(place / "run", picture, k=n - 1).found[0].neighbors) == n - 1
-    with pytest.raises(UsageError, match=rf"k={n}: the run has {n - 1} others images; type k={n - 1} or less"):
+    with pytest.raises(UsageError, match=rf"k={n}: the run has {n - 1} other images; type k={n - 1} or less"):
         divcon.neighbors(place / "run", picture, k=n)
 
 

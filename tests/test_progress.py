@@ -6,11 +6,13 @@ import os
 import random
 import re
 import select
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import TINY
 from processes import SERVER
@@ -19,8 +21,11 @@ from test_pipeline import command, finished, typed
 
 import divcon
 from divcon import log
+from divcon.api.report import STEPS
+from divcon.api.report_pictures import thumbnails_and_measures
 from divcon.api.work import ENCODED
-from divcon.cli.progress import VARIABLE, ProgressBar, ProgressLines, bar_of, duration, progress_line
+from divcon.cli.progress import VARIABLE, ProgressBar, ProgressLines, bar_of, bar_texts, duration, progress_line
+from divcon.data.images import open_images
 from divcon.log import Progress, RunProgress
 from divcon.runs.pace import Pace, Work
 
@@ -256,6 +261,45 @@ def test_work_in_parts_counts_on_from_part_to_part(monkeypatch: pytest.MonkeyPat
     assert [(progress.done, progress.total) for progress in seen] == [(512, 700), (700, 700)]
 
 
+def test_a_work_in_steps_never_goes_backwards_and_ends_even_where_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[Progress]()
+    monkeypatch.setattr(log, "watch", seen.append)
+    with pytest.raises(ZeroDivisionError), log.in_steps("report", {"read": 0, "try": 40, "draw": 90}) as begin:
+        log.progress("scan", 3, 4)
+        begin("try")
+        for part in range(3):
+            with log.share_of(part, 3):
+                log.progress("k-means", 20, 20, "rounds")
+                log.progress("k-means", 1, 20, "rounds")
+        log.progress("nothing", 0, 0)
+        raise ZeroDivisionError
+    assert [progress.done for progress in seen] == [0, 29, 40, 56, 56, 72, 72, 89, 89, 89, 100]
+    assert {(progress.what, progress.total, progress.unit) for progress in seen} == {("report", 100, "%")}
+    assert log.place is log.unchanged and progress_line(seen[3]) == "report: 56%, try"
+    assert bar_texts(seen[3], 80)[0] == "report: try" and bar_texts(seen[3], 80)[2].strip() == "56%"
+
+
+def test_threads_that_end_in_any_order_count_up(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[Progress]()
+    images = open_images(photos, cache=cache)
+    monkeypatch.setattr(log, "watch", seen.append)
+    thumbnails_and_measures(images, np.arange(len(images)), workers=8)
+    counts = [progress.done for progress in seen]
+    assert len(counts) > 2 and counts == sorted(set(counts)) and counts[-1] == seen[-1].total == len(images)
+
+
+def test_the_report_is_one_work_after_the_run(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = shutil.copytree(finished(photos), tmp_path / "run")
+    shutil.rmtree(run / "report", ignore_errors=True)
+    seen = list[Progress]()
+    monkeypatch.setattr(log, "watch", seen.append)
+    divcon.report(run, data=photos)
+    shares = [progress.done for progress in seen]
+    assert {progress.what for progress in seen} == {"report"} and shares == sorted(shares) and shares[-1] == 100
+    steps = [name for name in dict.fromkeys(progress.note for progress in seen) if name]
+    assert steps == list(STEPS) and len(set(shares)) > 2 * len(STEPS)
+
+
 # The command
 
 
@@ -267,6 +311,9 @@ def test_through_a_pipe_there_is_a_line_for_each_stage_and_nothing_that_moves_a_
     out, err = capsys.readouterr()
     for said in (r"base \(1 of 6\): step \d+ of", r"clusters \(2 of 6\): encoding \d+ of", r"k-means \d+ of 90 rounds", r"experts/1 \(4 of 6\): step 1 of", r"student \(6 of 6\): step"):  # fmt: skip
         assert re.search(said, err), said
+    assert re.search(r"^report: \d+%, features$", err, re.M) and not re.search(
+        r"^(k-means|encoding|reading)", err, re.M
+    )
     assert "left in all" in err and "\x1b" not in err + out
 
 

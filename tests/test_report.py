@@ -23,7 +23,10 @@ from divcon.api import report as report_verb
 from divcon.api.behavior import behavior_of, wants_report
 from divcon.errors import DamagedError
 from divcon.files.integrity import read_json, sha256, write_json
+from divcon.reports.facts import read_run
 from divcon.reports.kept import RECORD, load_kept
+from divcon.reports.sections import summary
+from divcon.reports.sections.scores import ExpertRow
 from divcon.runs.folder import REPORT, REPORT_FOLDER
 from divcon.runs.records import RunRecord
 
@@ -252,9 +255,23 @@ def _markup(element: Element) -> str:
 
 
 def test_the_summary_has_five_lines_and_says_that_the_run_is_done(page: Element) -> None:
-    (summary,) = (each for each in page.all("section") if each.attributes.get("id") == "summary")
-    lines = [each.text for each in summary.all("dd")]
+    (lines_of_it,) = (each for each in page.all("section") if each.attributes.get("id") == "summary")
+    lines = [each.text for each in lines_of_it.all("dd")]
     assert len(lines) == 5 and "6 of 6 stages done" in lines[0] and "effective rank" in lines[4]
+    verdicts = {badge.text for badge in lines_of_it.all("span") if badge.attributes.get("class") == "verdict"}
+    assert verdicts <= {"ok", "look at this", "missing"}, "a report does not know what is good"
+
+
+@pytest.mark.parametrize(("better", "verdict"), [(0, "look"), (2, "look"), (3, "ok"), (4, "ok")])
+def test_clusters_are_ok_only_if_more_than_half_of_the_experts_are_better(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, better: int, verdict: str
+) -> None:
+    rows = [ExpertRow(cluster=i, images=9, base=0.5, expert=0.6 if i < better else 0.5) for i in range(4)]
+    monkeypatch.setattr(summary, "expert_rows", lambda facts: rows)
+    kept = load_kept(copied)
+    assert kept is not None
+    kept = replace(kept, record=replace(kept.record, cluster_sizes=[30, 40]))
+    assert summary.summary_lines(read_run(copied), kept)[3].verdict == verdict
 
 
 def test_the_same_run_gives_the_same_bytes(copied: Path) -> None:

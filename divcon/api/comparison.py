@@ -127,9 +127,10 @@ def unfairness(recipes: Sequence[ComparedRecipe], records: Mapping[Path, RunReco
     least, most = (choose(recipes, key=lambda row: row.images_seen) for choose in (min, max))
     warnings = []
     if most.images_seen > least.images_seen * (1 + EQUAL):
-        more = f", {most.images_seen / least.images_seen - 1:.0%} more" if least.images_seen else ""
+        share = most.images_seen / least.images_seen - 1 if least.images_seen else None
+        more = "" if share is None else f" ({share:.0%} more than {least.recipe})"
         warnings.append(
-            f"the budgets are not equal: {most.recipe} saw {most.images_seen:,.0f} images{more}, and {least.recipe} "
+            f"the budgets are not equal: {most.recipe} saw {most.images_seen:,.0f} images{more}, {least.recipe} saw "
             f"{least.images_seen:,.0f}; epochs= sets the budget of a run"
         )
     collections = Counter(record.images for record in records.values())

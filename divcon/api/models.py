@@ -1,5 +1,6 @@
 """Find a model by its name, and compute the features of images with it."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from .. import machine
 from ..config import Gigabytes, Workers
 from ..data.images import Images
 from ..data.pixels.pixel_cache import open_pixels
-from ..errors import InputError
+from ..errors import InputError, UsageError
 from ..files.text import printable
 from ..nets.encoder import SLIM, EncoderSpec, check_spec
 from ..nets.net import Layer
@@ -17,6 +18,7 @@ from ..nets.trained import InputSpec, Trained, untrained
 from ..runs.folder import ENCODER, ENCODER_SETTINGS, RunFolder, StageFolder
 from ..runs.records import RunRecord
 from ..train.encode import encode
+from ..train.pictures import name_of
 from .encoder_check import check_input_size
 from .entry import UNTRAINED, runs_alone
 
@@ -28,8 +30,10 @@ def find_model(model: str | Path) -> Trained:
     """Return the model that MODEL names: a run folder (its final stage), a stage folder, an export as safetensors (its folder or
     its file), "random:RUN" or "random:NAME".
 
-    Raises InputError if the run or stage is not finished.
+    Raises InputError if the run or stage is not finished, UsageError for what is no path.
     """
+    if not isinstance(model, str | os.PathLike):
+        raise UsageError(f'a model is the folder of a run or stage, or "random:NAME", not {name_of(model)}')
     text = str(model)
     if text.startswith(UNTRAINED):
         return _untrained(text.removeprefix(UNTRAINED))

@@ -18,7 +18,7 @@ from ..config import Gigabytes, Workers
 from ..errors import InputError, UsageError
 from ..files.caches import cache_folder
 from ..files.paths import Data, PathLike, as_paths
-from ..files.text import printable
+from ..files.text import counted, printable
 from ..runs.records import run_record
 from .collection import open_run_images
 from .entry import runs_alone
@@ -108,8 +108,8 @@ def _hash(file: Path) -> bytes:
 def _refuse_many(k: int, n: int, is_among_them: bool) -> None:
     most = n - is_among_them
     if k > most:
-        others = " others" if is_among_them else ""
-        raise UsageError(f"k={k}: the run has {most:,}{others} images; type k={most} or less")
+        other = "other image" if is_among_them else "image"
+        raise UsageError(f"k={k}: the run has {counted(most, other)}; type k={most} or less")
 
 
 def _neighbors(

@@ -2,6 +2,7 @@
 
 from .. import dist
 from ..errors import DataError, UsageError
+from ..files.text import counted_are
 from ..nets.encoder import build
 from ..nets.recompute import recomputing
 from ..nets.trained import Trained
@@ -17,7 +18,7 @@ def refuse_what_fails_later(recipe: Recipe, base: Trained | None, n: int, typed:
     `base` is one that another run has trained; `typed` are the options that the user gave.
     """
     if n < FEWEST:
-        raise DataError(f"{n} images are too few to train on: at least {FEWEST} different ones are needed")
+        raise DataError(f"{counted_are(n, 'image')} too few to train on: at least {FEWEST} different ones are needed")
     for name, division in recipe.parts(Divide):
         _refuse_too_many_clusters(name, division, n, asked_for=f"{name}.k" in typed)
     for name, training in recipe.parts(NetworkTraining):

@@ -14,7 +14,7 @@ from ..files.atomic import write_text
 from ..files.caches import cache_folder
 from ..files.paths import Data, shell_quoted
 from ..files.text import printable
-from ..log import info, warning
+from ..log import Begin, in_steps, info, warning
 from ..reports.facts import RunFacts, read_run
 from ..reports.kept import Kept, load_kept, save_kept
 from ..runs.folder import REPORT
@@ -22,6 +22,16 @@ from ..runs.records import run_record
 from .collection import open_run_images
 from .entry import runs_alone
 from .report_encoding import Encoding
+
+STEPS = {
+    "images": 0,
+    "pictures of the map": 5,
+    "features": 15,
+    "clusters": 40,
+    "pictures of clusters": 55,
+    "measures": 65,
+    "page": 80,
+}  # of a report, and the percent at which each begins
 
 
 @dataclass(frozen=True)
@@ -51,16 +61,19 @@ def report(
     run_record(folder)
     facts = read_run(folder)
     kept = None if data else _kept(facts)
-    if kept is None:
-        kept = _collect_again(facts, data, cache_folder(cache), cache_gb, workers)
-    return _write(facts, kept)
+    with in_steps("report", STEPS) as begin:
+        if kept is None:
+            kept = _collect_again(facts, data, cache_folder(cache), cache_gb, workers, begin)
+        return _write(facts, kept, begin)
 
 
 def report_at_end(folder: Path, images: Images, chosen: machine.Machine, cache: Path, cache_gb: float) -> None:
     """Write the report of a run that was just done; a failure is a warning."""
     with warn_of_failure(folder):
         facts = read_run(folder)
-        answer = _write(facts, _kept(facts) or _collect(facts, Encoding(images, chosen, cache, cache_gb)))
+        with in_steps("report", STEPS) as begin:
+            kept = _kept(facts) or _collect(facts, Encoding(images, chosen, cache, cache_gb), begin)
+            answer = _write(facts, kept, begin)
         info(f"report: {printable(answer.file)}, to open in a browser")
 
 
@@ -76,7 +89,8 @@ def warn_of_failure(run: Path) -> Iterator[None]:
         )
 
 
-def _write(facts: RunFacts, kept: Kept | None) -> ReportAnswer:
+def _write(facts: RunFacts, kept: Kept | None, begin: Begin) -> ReportAnswer:
+    begin("page")
     from ..reports.report import draw_report
 
     file = facts.folder / REPORT
@@ -95,27 +109,27 @@ def _kept(facts: RunFacts) -> Kept | None:
 
 
 def _collect_again(
-    facts: RunFacts, data: Data | None, cache: Path, cache_gb: float, workers: int | None
+    facts: RunFacts, data: Data | None, cache: Path, cache_gb: float, workers: int | None, begin: Begin
 ) -> Kept | None:
     """Collect what the report shows; where the images are not, without pictures."""
     try:
         images = open_run_images(facts.folder, data, cache=cache, workers=workers)
-        return _collect(facts, Encoding(images, machine.choose(cache, workers=workers), cache, cache_gb))
+        return _collect(facts, Encoding(images, machine.choose(cache, workers=workers), cache, cache_gb), begin)
     except (InputError, DataError) as error:
         if data or isinstance(error, DamagedError):
             raise
         info(f"the report has no pictures: {error}")
-        return _collect(facts, None, str(error))
+        return _collect(facts, None, begin, str(error))
 
 
-def _collect(facts: RunFacts, encoding: Encoding | None, missing: str = "") -> Kept | None:
+def _collect(facts: RunFacts, encoding: Encoding | None, begin: Begin, missing: str = "") -> Kept | None:
     """Collect what the report shows, and keep it if the images were there; None without an index of the collection."""
     from .report_collection import Collector
 
     index = encoding.images.index if encoding is not None else facts.index
     if index is None or not index.used:
         return None
-    kept = Collector(facts, index, encoding, missing).collect()
+    kept = Collector(facts, index, encoding, missing, begin).collect()
     if encoding is not None:
         save_kept(facts.folder, kept)
     return kept

@@ -15,6 +15,7 @@ from ..data.images import Images
 from ..data.index.index import Index
 from ..errors import DataError
 from ..files.text import printable
+from ..log import Begin
 from ..nets.trained import Trained
 from ..reports.facts import RunFacts
 from ..reports.galleries import KINDS, gallery_of, largest
@@ -31,7 +32,6 @@ SEED = 0
 NAMED = 100_000  # images whose folders name the clusters
 TRIED = 2000  # images on which numbers of clusters are tried
 OWN_CLUSTERS = 8  # of a sample that no stage has divided, where no number stands out
-
 Labels = Int64[np.ndarray, " m"]
 
 
@@ -57,16 +57,24 @@ class Division:
 class Collector:
     """Collects the parts of a report one by one. Without `encoding`, which has the images, there are no pictures."""
 
-    def __init__(self, facts: RunFacts, index: Index, encoding: Encoding | None, missing: str = ""):
+    def __init__(self, facts: RunFacts, index: Index, encoding: Encoding | None, missing: str, begin: Begin):
         self.facts, self.index, self.encoding, self.missing = facts, index, encoding, missing
+        self.begin = begin
         self.positions = sample_positions(index.used, SEED)
 
     def collect(self) -> Kept:
         """Return all that the report shows of the images."""
+        self.begin("pictures of the map")
         thumbnails, measures = self._pictures()
+        self.begin("features")
+        _ = self.seen
+        self.begin("clusters")
+        _ = self.division
+        self.begin("pictures of clusters")
         galleries = self._galleries(measures)
         rows = sorted({image.row for gallery in galleries for image in gallery.images})
         pictures = gallery_pictures(self._images, rows, self._workers) if self.encoding else {}
+        self.begin("measures")
         return Kept(self._record(galleries), self._arrays(), thumbnails, pictures)
 
     @cached_property

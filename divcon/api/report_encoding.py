@@ -17,6 +17,7 @@ from ..data.pixels.pixel_cache import open_pixels, pixel_folder
 from ..data.pixels.pixels import DecodedPixels, Pixels
 from ..evals.expert_check import ExpertCheck, agreement_on
 from ..evals.unlabeled import rankme
+from ..log import share_of
 from ..nets.trained import Trained
 from ..reports.kept import Quality
 from ..train.collapse import spread_and_effective_rank
@@ -81,7 +82,10 @@ class SeenSample:
         apart = silhouette(self.features.whitened(few).numpy(), labels[few])
         compared = self.positions[evenly(len(self.x), AGREEMENT_IMAGES)]
         enough = len(compared) >= FEWEST
-        agreement = {name: round(encoding.agreement(model, compared), 4) for name, model in models if enough}
+        agreement = dict[str, float]()
+        for i, (name, model) in enumerate(models if enough else ()):
+            with share_of(i, len(models)):
+                agreement[name] = round(encoding.agreement(model, compared), 4)
         return Quality(
             len(self.x),
             self.x.shape[1],

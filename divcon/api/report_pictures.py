@@ -1,6 +1,7 @@
 """The pictures that a report shows, decoded from the images of a run: thumbnails, galleries, and what is odd about them."""
 
 import io
+import threading
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -24,15 +25,30 @@ QUALITY = 80  # of WebP
 CHUNK = 16  # images that a thread decodes before it takes others
 
 
+class Counted:
+    """Reports the progress of threads, which finish their parts in any order."""
+
+    def __init__(self, what: str, total: int):
+        self.what, self.total, self.done = what, total, 0
+        self.lock = threading.Lock()
+
+    def add(self, n: int) -> None:
+        """Report n more units."""
+        with self.lock:
+            self.done += n
+            progress(self.what, self.done, self.total)
+
+
 def thumbnails_and_measures(images: Images, positions: Positions, workers: int) -> tuple[list[bytes], list[Measures]]:
     """Return a thumbnail and the measures of each image at some positions. DataError names one that has changed."""
     thumbnails, measures = [b""] * len(positions), [Measures(0, 0, 0)] * len(positions)
+    read = Counted("reading pictures for the report", len(positions))
 
     def read_chunk(start: int) -> None:
         chunk = positions[start : start + CHUNK]
         for i, pixels in enumerate(decode_images(images, chunk, GALLERY), start):
             thumbnails[i], measures[i] = as_webp(pixels, THUMBNAIL), measure(_at_one_size(pixels))
-        progress("reading pictures for the report", min(start + CHUNK, len(positions)), len(positions))
+        read.add(len(chunk))
 
     parallel_map(read_chunk, range(0, len(positions), CHUNK), workers)
     return thumbnails, measures
@@ -41,12 +57,14 @@ def thumbnails_and_measures(images: Images, positions: Positions, workers: int) 
 def gallery_pictures(images: Images, rows: list[int], workers: int) -> dict[int, bytes]:
     """Return pictures of some rows of the index, as WebP files; rows that can't be read any more are left out."""
     found: dict[int, bytes] = {}
+    read = Counted("reading pictures for the report", len(rows))
 
     def read_chunk(start: int) -> None:
         for row in rows[start : start + CHUNK]:
             pixels = _decode_row(images, row)
             if pixels is not None:
                 found[row] = as_webp(pixels, GALLERY)
+        read.add(len(rows[start : start + CHUNK]))
 
     parallel_map(read_chunk, range(0, len(rows), CHUNK), workers)
     return {row: found[row] for row in rows if row in found}

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..files.text import printable
+from ..files.text import counted, printable
 from .arguments import Json, RunArgument, Words, typed_options
 from .terminal import print_answer, table
 
@@ -25,8 +25,8 @@ def duplicates(run: RunArgument, words: Words = None, json: Json = False) -> Non
 
 def _text(answer: "DuplicatesAnswer") -> str:
     head = (
-        f"{len(answer.groups):,} groups look alike (cosine {answer.threshold:g} or more, {answer.compared}); without "
-        f"{answer.others:,} of {answer.images:,} images, one of each group would be left"
+        f"{counted(len(answer.groups), 'group')} of images that look alike (cosine {answer.threshold:g} or more, "
+        f"{answer.compared}); without {answer.others:,} of {counted(answer.images, 'image')}, one of each group would be left"
     )
     rows = [
         [str(1 + len(group.others)), printable(group.keep.path), printable(group.others[0].path)]

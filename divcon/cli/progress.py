@@ -116,8 +116,10 @@ def progress_line(progress: Progress) -> str:
     of = f"{progress.done:,} of {progress.total:,}"
     run = progress.run
     is_stage = run is not None and progress.what == run.stage
-    done = f"step {of}" if progress.unit == "steps" else f"{of} {progress.unit}"
+    done = {"steps": f"step {of}", "%": f"{progress.done}%"}.get(progress.unit, f"{of} {progress.unit}")
     parts = [done if is_stage or run is None else f"{printable(progress.what)} {done}", *_rates(progress)]
+    if progress.unit == "%" and progress.note:
+        parts.append(progress.note)
     if run and run.seconds_left is not None:
         parts.append(f"about {duration(run.seconds_left)} left in all")
     return f"{_name(progress)}: {', '.join(parts)}"
@@ -164,6 +166,8 @@ def _name(progress: Progress) -> str:
 
 
 def _bar_name(progress: Progress) -> str:
+    if progress.unit == "%" and progress.note:
+        return f"{_name(progress)}: {progress.note}"
     part = progress.run is not None and progress.what != progress.run.stage
     return f"{_name(progress)} {printable(progress.what)}" if part else _name(progress)
 

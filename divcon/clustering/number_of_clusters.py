@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int64
 
 from ..errors import DataError
-from .kmeans import kmeans
+from ..log import share_of
+from .kmeans import KMeans, kmeans
 from .validity import adjusted_rand_index, silhouette
 
 CANDIDATES = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 30, 40)
@@ -44,7 +45,12 @@ def try_numbers(x: Float[np.ndarray, "n d"], used: int | None = None, seed: int 
     rows = torch.from_numpy(x.astype(np.float32))
     unit = torch.nn.functional.normalize(rows, dim=1).numpy()
     shown = np.linspace(0, len(x) - 1, min(SILHOUETTE_ROWS, len(x))).astype(np.int64)
-    return [trial for k in numbers if (trial := _try(rows, unit, shown, k, seed)) is not None]
+    trials = list[Trial]()
+    for i, k in enumerate(numbers):
+        with share_of(i, len(numbers)):
+            trial = _try(rows, unit, shown, k, seed)
+        trials += [] if trial is None else [trial]
+    return trials
 
 
 def suggested(trials: Sequence[Trial]) -> Trial | None:
@@ -55,12 +61,17 @@ def suggested(trials: Sequence[Trial]) -> Trial | None:
     return next((trial for trial in stable if trial.silhouette >= most - NEAR), None)
 
 
+def _fit(rows: torch.Tensor, k: int, seed: int, number: int) -> KMeans:
+    with share_of(number, SEEDS):
+        return kmeans(rows, k, seed=seed + number, rounds=ROUNDS, restarts=1)
+
+
 def _try(
     rows: torch.Tensor, unit: Float[np.ndarray, "n d"], shown: Int64[np.ndarray, " m"], k: int, seed: int
 ) -> Trial | None:
     """Return the evidence for k clusters; None where there are fewer than k different rows."""
     try:
-        fits = [kmeans(rows, k, seed=seed + i, rounds=ROUNDS, restarts=1) for i in range(SEEDS)]
+        fits = [_fit(rows, k, seed, i) for i in range(SEEDS)]
     except DataError:
         return None
     labels = [fit.labels.numpy() for fit in fits]

@@ -25,15 +25,13 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, seal(text) if isinstance(value, dict) else text)
 
 
-def read_json(path: Path) -> Any:
-    """Return the value that `write_json` wrote; raise DamagedError if the file has changed since."""
+def read_json(path: Path, advice: str = "put back a copy, or remove its folder to do it again") -> Any:
+    """Return the value that `write_json` wrote; raise DamagedError, which ends with the advice, if the file has changed since."""
     try:
         data = read_regular_file(path)
         return json.loads(data) if data.startswith(b"[") else unseal(data)
     except (ValueError, RecursionError) as error:
-        raise DamagedError(
-            f"{printable(path)} is damaged ({error}); put back a copy, or remove its folder to do it again"
-        ) from error
+        raise DamagedError(f"{printable(path)} is damaged ({error}); {advice}") from error
 
 
 def seal(text: str) -> str:

@@ -13,6 +13,7 @@ from ..data.index.index import Index
 from ..errors import DamagedError
 from ..files.integrity import sha256
 from ..runs import owner
+from ..runs.evals import KeptScores, kept_scores
 from ..runs.folder import CLUSTERS, INDEX, RunFolder, StageFolder
 from ..runs.json_files import load_record
 from ..runs.metrics_file import read_lines
@@ -92,6 +93,11 @@ class RunFacts:
         except DamagedError as error:
             self.damage.append(str(error))
             return None
+
+    @cached_property
+    def scores(self) -> list[KeptScores]:
+        """The scores of `divcon eval` that the run keeps; those that are damaged are named once."""
+        return kept_scores(self.folder)
 
     @property
     def division(self) -> str:

@@ -54,7 +54,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the summary: a verdict in a word (good, look, missing), a subject, and a sentence."""
+    """A line of the summary: a verdict in a word (ok, look, missing), a subject, and a sentence."""
 
     verdict: str
     subject: str
@@ -91,11 +91,6 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02} min"
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-
-
-def counted(n: int, noun: str) -> str:
-    """A number with its noun: 1 image, 2,000 images."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def capped(rows: Sequence[Sequence[Cell]], most: int, where: str) -> tuple[Sequence[Sequence[Cell]], str]:

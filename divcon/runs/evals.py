@@ -11,13 +11,15 @@ from pathlib import Path
 
 from ..answers import Answer, fields_of
 from ..errors import DamagedError, DiskError, OwnedError
-from ..files.integrity import digest, sha256, write_json
+from ..files.integrity import digest, read_json, sha256, write_json
 from ..files.text import printable
 from ..log import info, warning
 from .folder import ENCODER_SETTINGS, EVALS, RunFolder
-from .json_files import load_record
+from .json_files import as_record
 from .records import STAGE_NAME, versions
 from .refusals import refuse_links
+
+ADVICE = "remove this file; the command divcon eval makes its scores again"
 
 
 @dataclass(frozen=True)
@@ -131,13 +133,15 @@ def _file(run: Path, stage: str, key: EvalKey) -> Path:
 def _read(run: Path, file: Path) -> Iterator[KeptScores]:
     """Yield the scores in a file, if it is there, is not damaged, and is about an encoder that the run has."""
     try:
-        kept = load_record(KeptScores, file)
+        kept = as_record(KeptScores, read_json(file, ADVICE), file, advice=ADVICE)
         if STAGE_NAME.fullmatch(kept.stage) and kept.encoder == _encoder(run, kept.stage):
             yield kept
     except FileNotFoundError:
         return
-    except (DamagedError, OSError) as error:
-        info(f"{printable(file)} is ignored: {error}")
+    except DamagedError as error:
+        info(f"scores are ignored: {error}")
+    except OSError as error:
+        info(f"scores are ignored: {printable(file)} can't be read ({error.strerror or error})")
 
 
 def _encoder(run: Path, stage: str) -> str:

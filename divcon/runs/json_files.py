@@ -13,6 +13,7 @@ from ..files.text import printable
 
 R = TypeVar("R")
 Extra = Literal["ignore", "forbid"]
+ADVICE = "put back a copy, or make anew what it belongs to"
 
 
 def load_record(kind: type[R], path: Path, *, extra: Extra = "ignore") -> R:
@@ -21,8 +22,8 @@ def load_record(kind: type[R], path: Path, *, extra: Extra = "ignore") -> R:
     return as_record(kind, read_json(path), path, extra=extra)
 
 
-def as_record(kind: type[R], value: object, path: Path, *, extra: Extra = "ignore") -> R:
-    """Return the record that a JSON value describes; `path` is the file it came from."""
+def as_record(kind: type[R], value: object, path: Path, *, extra: Extra = "ignore", advice: str = ADVICE) -> R:
+    """Return the record that a JSON value describes; `path` is the file it came from, `advice` the end of a DamagedError."""
     try:
         record: R = _checker(cast(Hashable, kind), extra).validate_python(value)
     except ValidationError as error:
@@ -30,7 +31,7 @@ def as_record(kind: type[R], value: object, path: Path, *, extra: Extra = "ignor
         field = ".".join(str(step) for step in first["loc"]) or "it"
         raise DamagedError(
             f"{printable(path)} is damaged, or of another version: {printable(field)}: {printable(first['msg'].lower())}; "
-            "put back a copy, or make anew what it belongs to"
+            + advice
         ) from None
     return record
 

@@ -17,6 +17,7 @@ from ..data.pixels.pixels import Pixels
 from ..data.views.presets import PRESETS
 from ..data.views.view import View
 from ..errors import DataError, UsageError
+from ..files.text import counted_are
 from ..log import info
 from ..machine import Machine
 from ..methods.contract import Method
@@ -137,7 +138,7 @@ def _start_from(method: Method, base: Trained | None, name: str) -> None:
 def with_fitting_batch(recipe: L, n: int, name: str) -> L:
     """The recipe with a batch that is small enough for n images; the learning rate follows the batch."""
     if n < FEWEST:
-        raise DataError(f"{name}: {n} images are too few to train on; add images, or lower clusters.k")
+        raise DataError(f"{name}: {counted_are(n, 'image')} too few to train on; add images, or lower clusters.k")
     batch = fitting_batch(recipe.batch_size, n)
     if batch < recipe.batch_size:
         info(f"{name}: batch {batch}, an eighth of its {n:,} images")

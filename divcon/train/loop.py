@@ -12,6 +12,7 @@ from ..data.pixels.pixels import Pixels
 from ..data.sampler import Sampler
 from ..data.views.view import View
 from ..errors import DataError, UsageError
+from ..files.text import counted_are
 from ..machine import Machine
 from ..methods.contract import Batch, Method, Outcome, Step
 from ..nets.trained import InputSpec
@@ -89,7 +90,7 @@ def fit(
 
 def _check_batch(name: str, images: int, batch_size: int) -> None:
     if images < 2 or batch_size < 2:
-        raise DataError(f"{name}: {images} images are too few to train on; add images, or lower clusters.k")
+        raise DataError(f"{name}: {counted_are(images, 'image')} too few to train on; add images, or lower clusters.k")
     if batch_size % dist.world_size():
         raise UsageError(f"{name}: {dist.world_size()} ranks can't share a batch of {batch_size} equally")
 

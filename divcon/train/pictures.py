@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ def each_picture(images: Picture | Iterable[Picture]) -> Iterator[Picture]:
         yield from each_picture(images.tolist())
     elif isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray | Tensor):
         yield images
-    elif isinstance(images, Iterable):
+    elif isinstance(images, Iterable) and not isinstance(images, Mapping):  # whose keys would be taken for paths
         for image in images:
             yield from each_picture(image)
     else:
@@ -48,6 +48,8 @@ def encoded(image: Picture) -> bytes:
         case Tensor():
             return encoded(_as_array(image))
         case np.ndarray() if image.dtype == np.uint8 and (image.ndim == 2 or image.shape[2:] in ((1,), (3,), (4,))):
+            if image.size == 0:
+                raise UsageError(f"{name_of(image)} is empty: a picture has at least one pixel")
             return _saved(Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image))
     raise _no_picture(image)
 

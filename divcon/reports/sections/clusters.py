@@ -1,9 +1,10 @@
 """The clusters: sizes, names, galleries, and the evidence for their number."""
 
 from ...clustering.number_of_clusters import NEAR, SEEDS, STABLE, suggested
+from ...files.text import counted
 from ..facts import RunFacts
 from ..kept import Kept, ShownGallery
-from ..parts import Cell, Gallery, Picture, Plot, Section, Table, capped, counted
+from ..parts import Cell, Gallery, Picture, Plot, Section, Table, capped
 from ..plots import Series, bars, lines
 
 MOST_ROWS = 200

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from ...files.text import counted
 from ..facts import RunFacts, StageFacts
-from ..parts import Cell, Plot, Section, Table, counted, decimals
+from ..parts import Cell, Plot, Section, Table, decimals
 from ..plots import Series, lines
 
 MOST_POINTS = 300  # of a line in a plot

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from ...errors import DamagedError
 from ...files.integrity import read_json
-from ...runs.evals import kept_scores
+from ...files.text import counted
 from ...runs.folder import EXPERT_SCORES
 from ...runs.json_files import as_record
 from ..facts import RunFacts
-from ..parts import Cell, Plot, Section, Table, capped, counted, share
+from ..parts import Cell, Plot, Section, Table, capped, share
 from ..plots import Series, bars
 
 MOST_ROWS = 200
@@ -77,7 +77,7 @@ def kept_rows(facts: RunFacts) -> list[ScoreRow]:
             kept.scores.knn.top1 if kept.scores.knn is not None else None,
             kept.scores.linear.top1 if kept.scores.linear is not None else None,
         )
-        for kept in kept_scores(facts.folder)
+        for kept in facts.scores
     ]
 
 

@@ -1,11 +1,12 @@
-"""What was done and if it went well, in five lines."""
+"""What was done and if there are signs of a problem, in five lines."""
 
+from ...files.text import counted
 from ..facts import RunFacts
 from ..kept import Kept
-from ..parts import Line, counted, duration, share
+from ..parts import Line, duration, share
 from .scores import expert_rows, kept_rows
 
-GOOD, LOOK, MISSING = "good", "look", "missing"
+OK, LOOK, MISSING = "ok", "look", "missing"
 MUCH_REJECTED = 0.05  # of the files
 LITTLE_RANK = 0.05  # of the dimensions
 FEW_DIMENSIONS = 2.5  # effective rank of a batch, below which a network has collapsed
@@ -24,7 +25,7 @@ def _stages(facts: RunFacts) -> Line:
     about = f"recipe {recipe}: {done} of {counted(len(facts.stages), 'stage')} done in {duration(facts.seconds)}"
     left = [f"{stage.name} is {stage.state}" for stage in facts.stages if not stage.is_done]
     if not left:
-        return Line(GOOD, "Run", f"{about}. The result is the encoder of {facts.record.final}.")
+        return Line(OK, "Run", f"{about}. The result is the encoder of {facts.record.final}.")
     more = f" and {len(left) - 3:,} more" if len(left) > 3 else ""
     return Line(
         MISSING, "Run", f"{about}. Not done: {'; '.join(left[:3])}{more}. The command of the run, typed again, goes on."
@@ -41,7 +42,7 @@ def _collection(facts: RunFacts) -> Line:
         )
     bad = index.rejected > MUCH_REJECTED * index.found
     why = "; many files were rejected, see why below" if bad else ""
-    return Line(LOOK if bad else GOOD, "Collection", f"{index.summary}{why}.")
+    return Line(LOOK if bad else OK, "Collection", f"{index.summary}{why}.")
 
 
 def _trainings(facts: RunFacts) -> Line:
@@ -57,7 +58,7 @@ def _trainings(facts: RunFacts) -> Line:
             signs.append(f"{stage.name} uses only {rank:.1f} dimensions")
     if signs:
         return Line(LOOK, "Training", f"Signs of collapse: {'; '.join(signs[:3])}.")
-    return Line(GOOD, "Training", f"No sign of collapse in {counted(len(facts.trainings), 'training')}. {_loss(facts)}")
+    return Line(OK, "Training", f"No sign of collapse in {counted(len(facts.trainings), 'training')}. {_loss(facts)}")
 
 
 def _loss(facts: RunFacts) -> str:
@@ -73,7 +74,7 @@ def _clusters(facts: RunFacts, kept: Kept | None) -> Line:
         sizes = kept.record.cluster_sizes if kept is not None else []
         text = f"No stage divides the collection; the sample falls into {counted(len(sizes), 'cluster')} here."
         return Line(
-            GOOD if len(sizes) > 1 else MISSING,
+            OK if len(sizes) > 1 else MISSING,
             "Clusters",
             text if len(sizes) > 1 else "There are no clusters to show.",
         )
@@ -85,9 +86,9 @@ def _clusters(facts: RunFacts, kept: Kept | None) -> Line:
     experts = (
         f"; {better} of {counted(len(rows), 'expert')} know their own cluster better than the base" if rows else ""
     )
-    bad = uneven or (bool(rows) and 2 * better < len(rows))
+    bad = uneven or (bool(rows) and 2 * better <= len(rows))
     return Line(
-        LOOK if bad else GOOD, "Clusters", f"{text}{'; some are far larger than others' if uneven else ''}{experts}."
+        LOOK if bad else OK, "Clusters", f"{text}{'; some are far larger than others' if uneven else ''}{experts}."
     )
 
 
@@ -98,11 +99,11 @@ def _quality(facts: RunFacts, kept: Kept | None) -> Line:
     quality = kept.record.quality if kept is not None else None
     if quality is None or kept is None:
         return Line(
-            GOOD if best else MISSING,
+            OK if best else MISSING,
             "Quality",
             scored or "Not measured: the images or a finished encoder were missing.",
         )
     little = quality.rank < LITTLE_RANK * min(quality.dimensions, quality.images)
     rank = f"The features of {kept.record.encoder} have effective rank {quality.rank:.1f} of {quality.dimensions:,}"
     hint = "" if best else " The command divcon eval scores it on labeled images."
-    return Line(LOOK if little else GOOD, "Quality", f"{scored}{rank}{', which is little' if little else ''}.{hint}")
+    return Line(LOOK if little else OK, "Quality", f"{scored}{rank}{', which is little' if little else ''}.{hint}")
