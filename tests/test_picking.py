@@ -21,6 +21,7 @@ from divcon.data.index.index import Index
 from divcon.data.synthetic import make_collection
 from divcon.errors import InputError, UsageError
 from divcon.files.caches import cache_folder
+from divcon.files.text import counted
 from divcon.runs.folder import RunFolder
 
 HOSTILE = b"=1+1.png", b"a\nb.png", b"\xff.png", b"<b>x.png"
@@ -222,6 +223,7 @@ def test_where_nothing_looks_alike_no_sheet_is_drawn(
     answer = divcon.duplicates(place / "run", threshold=1, sheet=sheet)
     assert not answer.groups and answer.sheet is None and not sheet.exists()
     assert typed(["duplicates", str(place / "run"), "threshold=0.97"]) == 0
-    assert "large.png" in capsys.readouterr().out
+    said, n = capsys.readouterr().out, len(divcon.duplicates(place / "run", threshold=0.97).groups)
+    assert "large.png" in said and said.startswith(f"{counted(n, 'group')} of images that look alike (cosine 0.97")
     assert told(["duplicates", str(place / "run"), "threshold=2"], capsys)[0] == 64
     assert told(["duplicates", str(place / "run"), "out=a.txt"], capsys)[0] == 64

@@ -6,7 +6,6 @@ import os
 import random
 import re
 import select
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -288,18 +287,6 @@ def test_threads_that_end_in_any_order_count_up(photos: Path, cache: Path, monke
     assert len(counts) > 2 and counts == sorted(set(counts)) and counts[-1] == seen[-1].total == len(images)
 
 
-def test_the_report_is_one_work_after_the_run(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = shutil.copytree(finished(photos), tmp_path / "run")
-    shutil.rmtree(run / "report", ignore_errors=True)
-    seen = list[Progress]()
-    monkeypatch.setattr(log, "watch", seen.append)
-    divcon.report(run, data=photos)
-    shares = [progress.done for progress in seen]
-    assert {progress.what for progress in seen} == {"report"} and shares == sorted(shares) and shares[-1] == 100
-    steps = [name for name in dict.fromkeys(progress.note for progress in seen) if name]
-    assert steps == list(STEPS) and len(set(shares)) > 2 * len(STEPS)
-
-
 # The command
 
 
@@ -307,13 +294,14 @@ def test_through_a_pipe_there_is_a_line_for_each_stage_and_nothing_that_moves_a_
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(VARIABLE, "0")  # a line for each report
-    assert typed(command(photos, tmp_path / "run", epochs=2)) == 0
+    assert typed(command(photos, tmp_path / "run", "report=true", epochs=2)) == 0
     out, err = capsys.readouterr()
     for said in (r"base \(1 of 6\): step \d+ of", r"clusters \(2 of 6\): encoding \d+ of", r"k-means \d+ of 90 rounds", r"experts/1 \(4 of 6\): step 1 of", r"student \(6 of 6\): step"):  # fmt: skip
         assert re.search(said, err), said
-    assert re.search(r"^report: \d+%, features$", err, re.M) and not re.search(
-        r"^(k-means|encoding|reading)", err, re.M
-    )
+    report = re.findall(r"^report: (\d+)%, (.+)$", err, re.M)
+    shares, steps = [int(percent) for percent, _ in report], dict.fromkeys(step for _, step in report)
+    assert shares == sorted(shares) and len(set(shares)) > len(steps) and list(steps) == list(STEPS)
+    assert not re.search(r"^(k-means|encoding|reading)", err, re.M)
     assert "left in all" in err and "\x1b" not in err + out
 
 

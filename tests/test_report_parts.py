@@ -11,6 +11,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from divcon.clustering.number_of_clusters import Trial, suggested, try_numbers
 from divcon.clustering.validity import adjusted_rand_index, silhouette
 from divcon.evals.unlabeled import rankme
+from divcon.files.text import counted, counted_are
 from divcon.reports.galleries import gallery_of
 from divcon.reports.measures import ODDITIES, measure, odd_ones
 from divcon.reports.parts import capped, duration
@@ -47,6 +48,13 @@ def test_rankme_is_that_of_its_definition_and_counts_equal_dimensions() -> None:
     equal = torch.zeros(12, 30)
     equal[:, :12] = torch.eye(12)
     assert rankme(equal) == pytest.approx(12) and rankme(torch.ones(9, 5)) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("n", "says"), [(0, "0 images are"), (1, "1 image is"), (2, "2 images are"), (2000, "2,000 images are")]
+)
+def test_one_is_singular(n: int, says: str) -> None:
+    assert counted_are(n, "image") == says and says.startswith(counted(n, "image"))
 
 
 @pytest.mark.parametrize("k", [3, 5])
