@@ -239,7 +239,9 @@ def _mend_index(run_plan: RunPlan) -> None:
     """Write the index of the collection again, if its files in the run are damaged: the images are those that it lists."""
     folder = RunFolder(run_plan.folder).images
     damage = mismatches(folder / MANIFEST)
-    if damage:
+    if damage and not any(
+        path.is_dir() for path in folder.glob("*")
+    ):  # a folder in place of a file is not ours to remove
         warning(f"{few(damage, '; ')}. The index is written again")
         run_plan.images.index.save(folder)
 
