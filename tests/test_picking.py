@@ -96,7 +96,7 @@ def test_too_many_images_are_refused_before_features_are_computed(place: Path, m
     run, n = place / "run", len(names(place))
     with pytest.raises(UsageError, match=rf"n={n + 1}: the run has {n} images"):
         divcon.pick(run, n=n + 1)
-    with pytest.raises(UsageError, match=rf"k={n}: the run has {n - 1} others"):
+    with pytest.raises(UsageError, match=rf"k={n}: the run has {n - 1} other images"):
         divcon.neighbors(run, place / "images" / "small.png", k=n)
     with pytest.raises(AssertionError, match="the features are computed"):
         divcon.pick(run, n=n)
