@@ -117,8 +117,7 @@ def available_cores() -> int:
 
 
 def default_workers(device: str) -> int:
-    """The threads that decode and make views. With a GPU half of the cores stay free for the threads that begin its operations:
-    ResNet-50 from JPEG files did 1,550 images/s with 8 threads on 16 cores, 1,262 with 14, 1,136 with 4 (docs/performance.md)."""
+    """The threads that decode and make views; half of the cores stay free for what a GPU needs (docs/performance.md)."""
     return available_cores() if device == "cpu" else max(1, available_cores() // 2)
 
 

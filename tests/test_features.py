@@ -17,8 +17,8 @@ from test_collection import obey_permissions
 import divcon
 from divcon import machine
 from divcon.api.collection import open_run_images
-from divcon.api.features import features_of_pictures, run_features, sample_features
-from divcon.api.models import find_model
+from divcon.api.features import features_of_pictures, run_features
+from divcon.api.models import encoder_of, find_model
 from divcon.clustering.features import Features
 from divcon.curation import whitened
 from divcon.errors import DataError, FaultError, InputError
@@ -146,11 +146,10 @@ def test_other_images_are_refused(work: Path) -> None:
 
 def test_a_sample_has_the_features_of_its_positions(work: Path) -> None:
     at = np.array([3, 17, 40, 41])
-    sample = sample_features(work / "run", at, work / "images", cache=cache_folder())
+    images = open_run_images(work / "run", work / "images", cache=cache_folder())
+    sample = encoder_of(find_model(work / "run"), images, cache=cache_folder())(at).numpy()
     whole = features(work / "run", work / "images").x[at]
-    assert np.allclose(
-        sample.x.astype(np.float32), whole.astype(np.float32), rtol=0.02, atol=0.02 * np.abs(whole).max()
-    )
+    assert np.allclose(sample, whole.astype(np.float32), rtol=0.02, atol=0.02 * np.abs(whole).max())
 
 
 def test_a_single_picture_has_the_features_that_it_has_in_the_collection(work: Path) -> None:

@@ -26,7 +26,7 @@ from divcon.files.integrity import read_json, sha256, write_json
 from divcon.reports.facts import read_run
 from divcon.reports.kept import RECORD, load_kept
 from divcon.reports.sections import summary
-from divcon.reports.sections.scores import ExpertRow
+from divcon.runs.expert_scores import ClusterScores
 from divcon.runs.folder import REPORT, REPORT_FOLDER
 from divcon.runs.records import RunRecord
 
@@ -266,7 +266,7 @@ def test_the_summary_has_five_lines_and_says_that_the_run_is_done(page: Element)
 def test_clusters_are_ok_only_if_more_than_half_of_the_experts_are_better(
     copied: Path, monkeypatch: pytest.MonkeyPatch, better: int, verdict: str
 ) -> None:
-    rows = [ExpertRow(cluster=i, images=9, base=0.5, expert=0.6 if i < better else 0.5) for i in range(4)]
+    rows = [ClusterScores(cluster=i, images=9, base=0.5, expert=0.6 if i < better else 0.5) for i in range(4)]
     monkeypatch.setattr(summary, "expert_rows", lambda facts: rows)
     kept = load_kept(copied)
     assert kept is not None

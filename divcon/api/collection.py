@@ -10,12 +10,8 @@ from ..files.paths import Data, printable_data, shell_quoted
 from ..files.text import printable
 from ..runs.records import RunRecord, run_record
 
-SELECTION = (
-    "include",
-    "exclude",
-    "near_duplicates",
-    "limit",
-)  # the options that decide which images of DATA a run uses
+# The options that decide which images of DATA a run uses.
+SELECTION = ("include", "exclude", "near_duplicates", "limit")
 
 
 def open_run_images(run: Path, data: Data | None = None, *, cache: Path, workers: Workers | None = None) -> Images:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..clustering.clusters import Clusters
+from ..clustering.shares import evenly
 from ..data.images import Images
 from ..data.pixels.pixels import decode_images
 from ..errors import UsageError
@@ -22,19 +23,14 @@ ROWS = 8  # of a sheet of a collection
 
 def draw_collection(images: Images, path: Path) -> None:
     """Write a PNG file with pictures evenly spaced over the collection."""
-    positions = evenly_spaced(np.arange(len(images)), COLUMNS * ROWS)
+    positions = evenly(len(images), COLUMNS * ROWS)
     _draw(images, [positions[i : i + COLUMNS] for i in range(0, len(positions), COLUMNS)], path)
 
 
 def draw_clusters(images: Images, clusters: Clusters, path: Path) -> None:
     """Write a PNG file with a row for each cluster, from the picture nearest to its center to the farthest."""
     rows = [members[np.argsort(clusters.distances[members], kind="stable")] for members in clusters.members()]
-    _draw(images, [evenly_spaced(row, COLUMNS) for row in rows], path)
-
-
-def evenly_spaced(positions: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Return at most n of the positions, evenly spaced, the first and the last among them."""
-    return positions[np.linspace(0, len(positions) - 1, min(n, len(positions))).astype(np.int64)]
+    _draw(images, [row[evenly(len(row), COLUMNS)] for row in rows], path)
 
 
 def draw_positions(images: Images, rows: Sequence[NDArray[np.int64]], path: Path) -> None:

@@ -1,6 +1,6 @@
 """The features of a run's images by its final encoder, computed once; and those of other pictures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,14 +8,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from jaxtyping import Float16, Float32, Int64
+from jaxtyping import Float16, Float32
 from torch import Tensor
 
 from .. import machine
 from ..clustering.features import Features
 from ..clustering.whitening import Whitening
 from ..config import Gigabytes, Workers
-from ..data.pixels.pixel_cache import open_pixels
 from ..errors import DamagedError, DiskError, OwnedError
 from ..files.atomic import atomic_write
 from ..files.caches import skip_if_unwritable
@@ -30,15 +29,13 @@ from ..runs.json_files import load_record
 from ..runs.records import run_record
 from ..runs.refusals import refuse_links
 from ..stages.cluster import stream_features
-from ..train.encode import encode, to_input
+from ..train.encode import to_input
 from ..train.loaded_encoder import Preprocess
 from ..train.pictures import Picture
 from .collection import open_run_images
 from .encoder_check import check_input_size
-from .models import find_model
+from .models import FeaturesAt, encoder_of, find_model
 
-Positions = Int64[np.ndarray, " m"]
-FeaturesAt = Callable[[Positions], Float32[Tensor, "m d"]]
 BATCH = 64  # pictures
 
 
@@ -64,47 +61,17 @@ def run_features(
     They are computed once and kept in RUN/features, in float16, or in the cache if the run can't be written to. The images
     are read only if the features are not kept yet, or belong to another encoder.
     """
-    encoder, images = find_model(run).fingerprint, run_record(run).images
-    cached = cache / FEATURES / digest(f"{encoder} {images}")
+    model, fingerprint = find_model(run), run_record(run).images
+    cached = cache / FEATURES / digest(f"{model.fingerprint} {fingerprint}")
     for folder in (RunFolder(run).features, cached):
-        if _are_kept(folder, encoder, images):
+        if _are_kept(folder, model.fingerprint, fingerprint):
             return _load(folder)
-    features_at, n = encoder_of(run, data, cache=cache, cache_gb=cache_gb, workers=workers)
-    with _folder_to_write(run, cached, cache) as place:
-        _compute(Path(place), n, features_at)
-        _describe(Path(place), encoder, images)
-        return _load(Path(place))
-
-
-def sample_features(
-    run: Path,
-    positions: Positions,
-    data: Data | None = None,
-    *,
-    cache: Path,
-    cache_gb: Gigabytes = 8.0,
-    workers: Workers | None = None,
-) -> Features:
-    """Return the features of the images at some positions; the whitening is fitted on these alone."""
-    features_at, _ = encoder_of(run, data, cache=cache, cache_gb=cache_gb, workers=workers)
-    return Features.of(features_at(positions).numpy().astype(np.float16))
-
-
-def encoder_of(
-    run: Path, data: Data | None, *, cache: Path, cache_gb: Gigabytes, workers: Workers | None
-) -> tuple[FeaturesAt, int]:
-    """Return a function from positions to the features of a run's images, and the number of these images."""
-    model, chosen = find_model(run), machine.choose(cache, workers=workers)
     images = open_run_images(run, data, cache=cache, workers=workers)
-    with chosen.use():
-        check_input_size(model)
-    pixels = open_pixels(images, model.input_spec.short_side, cache=cache, cache_gb=cache_gb, workers=chosen.workers)
-
-    def features_at(positions: Positions) -> Float32[Tensor, "m d"]:
-        with chosen.use():
-            return encode(model.net, model.input_spec, pixels, chosen, positions=positions)
-
-    return features_at, len(images)
+    features_at = encoder_of(model, images, cache=cache, cache_gb=cache_gb, workers=workers)
+    with _folder_to_write(run, cached, cache) as place:
+        _compute(Path(place), len(images), features_at)
+        _describe(Path(place), model.fingerprint, fingerprint)
+        return _load(Path(place))
 
 
 @torch.no_grad()

@@ -1,9 +1,13 @@
 """Find a model by its name, and compute the features of images with it."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
 
 from .. import machine
 from ..config import Gigabytes, Workers
@@ -23,6 +27,9 @@ from .encoder_check import check_input_size
 from .entry import UNTRAINED, runs_alone
 
 Patterns = str | tuple[str, ...]  # patterns of paths, for include= and exclude=
+FeaturesAt = Callable[
+    [Int64[np.ndarray, " m"]], Float32[Tensor, "m d"]
+]  # from the positions of images to their features
 
 
 @runs_alone
@@ -81,9 +88,27 @@ def extract_features(
     workers: Workers | None = None,
 ) -> torch.Tensor:
     """Return the model's features of the center view of every image, in the images' order: [N, D], float32."""
+    features_at = encoder_of(model, images, layer=layer, cache=cache, cache_gb=cache_gb, workers=workers)
+    return features_at(np.arange(len(images)))
+
+
+def encoder_of(
+    model: Trained,
+    images: Images,
+    *,
+    layer: Layer = "pool",
+    cache: Path,
+    cache_gb: Gigabytes = 8.0,
+    workers: Workers | None = None,
+) -> FeaturesAt:
+    """Return a function from positions to the model's features of the center view of the images there."""
     chosen = machine.choose(cache, workers=workers)
     with chosen.use():
         check_input_size(model)
     pixels = open_pixels(images, model.input_spec.short_side, cache=cache, cache_gb=cache_gb, workers=chosen.workers)
-    with chosen.use():
-        return encode(model.net, model.input_spec, pixels, chosen, layer=layer)
+
+    def features_at(positions: Int64[np.ndarray, " m"]) -> Float32[Tensor, "m d"]:
+        with chosen.use():
+            return encode(model.net, model.input_spec, pixels, chosen, layer=layer, positions=positions)
+
+    return features_at

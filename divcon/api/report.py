@@ -99,7 +99,7 @@ def _write(facts: RunFacts, kept: Kept | None, begin: Begin) -> ReportAnswer:
 
 
 def _kept(facts: RunFacts) -> Kept | None:
-    """What RUN/report has, if it is of the stages that are there now."""
+    """The content of RUN/report, if it is of the stages that are there now."""
     try:
         kept = load_kept(facts.folder)
     except DamagedError as error:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32, Int64
 from ..clustering.features import Features
 from ..clustering.kmeans import kmeans
 from ..clustering.number_of_clusters import Trial, suggested, try_numbers
+from ..clustering.shares import evenly
 from ..data.images import Images
 from ..data.index.index import Index
 from ..errors import DataError
@@ -24,7 +25,7 @@ from ..reports.measures import Measures
 from ..reports.sample import sample_positions
 from ..reports.words import cluster_names, cluster_words
 from ..runs.folder import ENCODER_SETTINGS
-from .report_encoding import Encoding, SeenSample, evenly
+from .report_encoding import Encoding, SeenSample
 from .report_oddities import duplicate_galleries, far_gallery, odd_galleries
 from .report_pictures import gallery_pictures, thumbnails_and_measures
 

@@ -11,6 +11,7 @@ from jaxtyping import Float16, Int64
 
 from .. import machine
 from ..clustering.features import Features
+from ..clustering.shares import evenly
 from ..clustering.validity import silhouette
 from ..data.images import Images
 from ..data.pixels.pixel_cache import open_pixels, pixel_folder
@@ -95,8 +96,3 @@ class SeenSample:
             agreement,
             len(compared),
         )
-
-
-def evenly(n: int, most: int) -> Positions:
-    """Return at most so many of n places, evenly spaced."""
-    return np.linspace(0, max(n - 1, 0), min(n, most)).astype(np.int64)

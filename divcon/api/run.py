@@ -108,10 +108,10 @@ def finished(data: Data, folder: Path, options: dict[str, Any]) -> bool:
     if mismatches(run.images / MANIFEST):
         return False
     from ..data.images import open_images
+    from .collection import selection
 
-    asked = {key: typed[key] for key in ("include", "exclude", "near_duplicates", "limit") if key in typed}
     behavior = behavior_of(options)
-    there = open_images(data, **asked, cache=cache_folder(behavior.cache), workers=behavior.workers)
+    there = open_images(data, **selection(record), cache=cache_folder(behavior.cache), workers=behavior.workers)
     if there.fingerprint != record.images:
         return False
     for name in record.expected_stages():

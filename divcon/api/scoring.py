@@ -51,7 +51,7 @@ class Scoring:
 
     @cached_property
     def key(self) -> EvalKey:
-        """What the scores depend on besides the encoder."""
+        """The fingerprint of the labeled images and their split, and the settings: all but the encoder."""
         train, test, _ = self.split
         parts = [hashlib.sha256(part.astype("<i8").tobytes()).hexdigest() for part in (train, test)]
         labeled = digest(json.dumps([self.data.fingerprint, self.data.classes, *parts]))

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from ..answers import Answer
 from ..errors import DamagedError
-from ..runs import owner
 from ..runs.folder import RunFolder, StageFolder
 from ..runs.json_files import as_record, load_record
 from ..runs.metrics_file import read_lines
 from ..runs.records import MetricsLine, StageRecord, StateRecord, Throughput, run_record
+from ..runs.state import begun_state
 from ..runs.verify import verify_run
 from .entry import runs_concurrently
 
@@ -85,9 +85,7 @@ def _done(record: StageRecord) -> StageStatus:
 
 def _begun(folder: StageFolder, record: StateRecord) -> StageStatus:
     """The status of a stage that has a state.json, by that and by the last line of its metrics."""
-    alive = record.state != "running" or owner.owner_of(folder.path) is not None
-    state = record.state if alive else "interrupted"  # killed without a word
-    seconds = round(record.seconds, 1)
+    state, seconds = begun_state(folder, record), round(record.seconds, 1)
     lines = read_lines(folder.metrics)
     if not lines:
         return _answer(state, why=record.why, seconds=seconds)

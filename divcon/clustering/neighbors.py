@@ -19,6 +19,7 @@ from .kernels.low_precision import PointTerms
 from .kernels.neighbors import CandidateLists
 from .kernels.sums import squared_lengths
 from .products import Frame, LowPrecisionRows
+from .shares import evenly
 
 SAMPLE = 1024  # rows of the bank that an estimate of the k-th cosine is made from
 CAPACITY = 1024  # candidates of a query, or four times its neighbors if that is more
@@ -62,7 +63,7 @@ class SearchIndex:
     def __init__(self, bank: Tensor, precision: Precision, block: int) -> None:
         self.x, self.block = _array(bank), block
         self.inverse = _inverse_lengths(self.x)
-        sample = np.linspace(0, len(self.x) - 1, min(SAMPLE, len(self.x))).astype(np.int64)
+        sample = evenly(len(self.x), SAMPLE)
         origin = (self.x[sample] * self.inverse[sample, None]).mean(0)
         self.frame = Frame(origin, 1.0, precision)
         self.blocks = each_block(len(self.x), block, lambda start, stop: self._convert(slice(start, stop)))

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from ..errors import DataError
 from ..log import share_of
 from .kmeans import KMeans, kmeans
+from .shares import evenly
 from .validity import adjusted_rand_index, silhouette
 
 CANDIDATES = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 30, 40)
@@ -44,7 +45,7 @@ def try_numbers(x: Float[np.ndarray, "n d"], used: int | None = None, seed: int 
     )
     rows = torch.from_numpy(x.astype(np.float32))
     unit = torch.nn.functional.normalize(rows, dim=1).numpy()
-    shown = np.linspace(0, len(x) - 1, min(SILHOUETTE_ROWS, len(x))).astype(np.int64)
+    shown = evenly(len(x), SILHOUETTE_ROWS)
     trials = list[Trial]()
     for i, k in enumerate(numbers):
         with share_of(i, len(numbers)):

@@ -1,4 +1,4 @@
-"""Equal shares of a total, none larger than a part can give."""
+"""Equal shares of a total, none larger than a part can give; places at equal distances. Torch is not loaded."""
 
 import numpy as np
 from jaxtyping import Int64
@@ -18,3 +18,8 @@ def equal_shares(sizes: Int64[np.ndarray, " m"], total: int) -> Int64[np.ndarray
     more = np.argsort(-sizes, kind="stable")[: total - int(shares.sum())]
     shares[more] += 1
     return shares
+
+
+def evenly(n: int, most: int) -> Int64[np.ndarray, " m"]:
+    """Return at most so many of the numbers below n, evenly spaced, the first and the last among them."""
+    return np.linspace(0, max(n - 1, 0), min(n, most)).astype(np.int64)

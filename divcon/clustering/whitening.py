@@ -25,14 +25,14 @@ def whitened(x: Float[Tensor, "n d"], components: int) -> Float[Tensor, "n c"]:
     """
     mean = x.mean(0, dtype=torch.float64)
     scatter = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=x.device)
-    for block in torch.split(x, BLOCK):
-        centered = block.double() - mean
+    for block in _blocks(x):
+        centered = block - mean
         scatter += centered.T @ centered
     variances, directions = torch.linalg.eigh(scatter / len(x))
     variances, directions = variances.flip(0), directions.flip(1)
     count = min(components, max(1, int((variances > MINIMUM * variances[0]).sum())))
     projection = directions[:, :count] * variances[:count].clamp(min=torch.finfo(torch.float64).tiny).rsqrt()
-    return torch.cat([((block.double() - mean) @ projection).float() for block in torch.split(x, BLOCK)])
+    return torch.cat([((block - mean) @ projection).float() for block in _blocks(x)])
 
 
 @dataclass(frozen=True)

@@ -75,9 +75,8 @@ def _typicality(x: Whitened, precision: Precision) -> Float32[np.ndarray, " s"]:
     k = min(NEIGHBORS, len(x) - 1)
     if k == 0:
         return np.zeros(1, np.float32)
-    distances = np.sqrt(np.maximum(2 - 2 * _cosines(x, k + 1, precision)[:, 1:], 0)).mean(
-        1
-    )  # the first is the row itself
+    cosines = _cosines(x, k + 1, precision)[:, 1:]  # the first is that of the row with itself
+    distances = np.sqrt(np.maximum(2 - 2 * cosines, 0)).mean(1)
     typicality: Float32[np.ndarray, " s"] = (1 / np.maximum(distances, 1e-6)).astype(np.float32)
     return typicality
 

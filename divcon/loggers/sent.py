@@ -32,7 +32,7 @@ class Sent:
 
 
 class SentSteps:
-    """What one logger has got of each stage. It is written before a line is sent: a kill may lose one line, and repeats none."""
+    """The last step of each stage that one logger has got. It is written before a line is sent: a kill may lose one line, and repeats none."""
 
     def __init__(self, folder: Path):
         self.folder = folder

@@ -12,12 +12,12 @@ from ..clustering.clusters import Clusters
 from ..data.index.index import Index
 from ..errors import DamagedError
 from ..files.integrity import sha256
-from ..runs import owner
 from ..runs.evals import KeptScores, kept_scores
 from ..runs.folder import CLUSTERS, INDEX, RunFolder, StageFolder
 from ..runs.json_files import load_record
 from ..runs.metrics_file import read_lines
 from ..runs.records import RunRecord, StateRecord, run_record
+from ..runs.state import begun_state
 
 
 @dataclass(frozen=True)
@@ -143,9 +143,8 @@ def _read_stage(folder: StageFolder, name: str, damage: list[str]) -> StageFacts
         if not folder.state.is_file():
             return StageFacts(name, "waiting")
         state = load_record(StateRecord, folder.state)
-        alive = state.state != "running" or owner.owner_of(folder.path) is not None
-        about = state.state if alive else "interrupted"
-        return StageFacts(name, about, state.why, state.seconds, lines=read_lines(folder.metrics))
+        about = begun_state(folder, state), state.why, state.seconds
+        return StageFacts(name, *about, lines=read_lines(folder.metrics))
     except DamagedError as error:
         damage.append(str(error))
         return StageFacts(name, "failed", str(error))

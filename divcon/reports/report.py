@@ -44,7 +44,7 @@ def _sections(facts: RunFacts, kept: Kept | None) -> list[Section | None]:
 
 
 def _notices(facts: RunFacts, kept: Kept | None) -> list[str]:
-    """What is missing on the page, and what to type to have it."""
+    """Messages about parts that are missing on the page, with the command that brings them."""
     notices = []
     if not facts.is_done:
         notices.append("The run is not finished. This page shows what there is; the end of the run writes it again.")

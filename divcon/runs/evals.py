@@ -72,8 +72,8 @@ class EvaluateAnswer(Answer):
 
 @dataclass(frozen=True)
 class EvalKey:
-    """What scores depend on besides the encoder: the images with their classes and their split, as a fingerprint, and
-    the settings."""
+    """All but the encoder that scores depend on: a fingerprint of the images with their classes and their split, and the
+    settings."""
 
     labeled: str
     tasks: list[str]

@@ -52,9 +52,8 @@ class Pace:
         self.stage, self.begun = "", clock()  # the stage that is being done
         self.share = 0.0  # of it that is done
         self.looked: tuple[float, log.RunProgress] | None = None  # the time and the result of the last estimate
-        self.first: tuple[float, float] | None = (
-            None  # the time and the share of its first report: what is before warms up
-        )
+        # the time and the share of its first report: the work before that warms up
+        self.first: tuple[float, float] | None = None
 
     def shown(self) -> contextlib.AbstractContextManager[None]:
         """Give each progress that the block reports its place in the run."""

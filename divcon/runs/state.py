@@ -51,6 +51,12 @@ class StageState:
             raise
 
 
+def begun_state(folder: StageFolder, record: StateRecord) -> str:
+    """The state of a stage that has a state.json: one that says "running", and has no owner, was killed without a word."""
+    alive = record.state != "running" or owner.owner_of(folder.path) is not None
+    return record.state if alive else "interrupted"
+
+
 def state_left(folder: StageFolder, key: Any, key_digest: str) -> StateRecord | None:
     """The state that an earlier attempt left. Where it can't be read, its checkpoints say what they are of."""
     try:

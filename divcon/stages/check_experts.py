@@ -1,7 +1,7 @@
 """Compare each expert with the base on the expert's own cluster."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
@@ -16,44 +16,15 @@ from ..data.images import Images
 from ..data.labeled.labeled import Labeled, open_labeled
 from ..data.pixels.pixels import Pixels
 from ..evals.expert_check import ExpertCheck, agreement_on, knn_on
-from ..files.integrity import digest, read_json, write_json
+from ..files.integrity import digest, write_json
 from ..log import info
 from ..nets.trained import Trained
+from ..runs.expert_scores import ClusterScores, read_expert_scores
 from ..runs.folder import EXPERT_SCORES
-from ..runs.json_files import as_record
 from ..runs.recorder import Plan, planned_by
 from ..runs.stage import Result, StageContext
 from ..train.encode import encode
 from .learning import pixels_of, sample
-
-MARGIN = 0.005  # an expert has to gain so much on the base to be called better
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClusterScores:
-    """The scores of an expert and of the base on one cluster: agreement in 0..1, and 20-NN accuracy where labels were given
-    and some of them fall to the cluster."""
-
-    cluster: int
-    images: int
-    base: float
-    expert: float
-    base_knn: float | None = None
-    expert_knn: float | None = None
-
-    def gain(self) -> float:
-        """The expert's gain on the base: by labels where there are some, else by agreement."""
-        if self.expert_knn is None or self.base_knn is None:
-            return self.expert - self.base
-        return self.expert_knn - self.base_knn
-
-    def in_words(self) -> str:
-        gain = self.gain()
-        better, worse = "knows them better", "knows them less well"
-        verdict = better if gain > MARGIN else worse if gain < -MARGIN else "knows them as well"
-        knn = "" if self.expert_knn is None else f"; 20-NN {self.expert_knn:.1%}, base {self.base_knn:.1%}"
-        scores = f"agreement {self.expert:.3f}, base {self.base:.3f}{knn}"
-        return f"expert {self.cluster} on its {self.images:,} images: {scores}: it {verdict}"
 
 
 class ExpertScores:
@@ -71,7 +42,7 @@ class ExpertScores:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        return cls([as_record(ClusterScores, row, folder / EXPERT_SCORES) for row in read_json(folder / EXPERT_SCORES)])
+        return cls(read_expert_scores(folder / EXPERT_SCORES))
 
 
 def plan_checks(

@@ -3,29 +3,15 @@
 from dataclasses import dataclass
 
 from ...errors import DamagedError
-from ...files.integrity import read_json
 from ...files.text import counted
+from ...runs.expert_scores import ClusterScores, read_expert_scores
 from ...runs.folder import EXPERT_SCORES
-from ...runs.json_files import as_record
 from ..facts import RunFacts
 from ..parts import Cell, Plot, Section, Table, capped, share
 from ..plots import Series, bars
 
 MOST_ROWS = 200
 MOST_BARS = 24
-
-
-@dataclass(frozen=True)
-class ExpertRow:
-    """The agreement (0..1) of an expert and of the base on the expert's cluster, and their 20-NN accuracies where there are
-    labels."""
-
-    cluster: int
-    images: int
-    base: float
-    expert: float
-    base_knn: float | None = None
-    expert_knn: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,13 +40,13 @@ def scores_section(facts: RunFacts) -> Section | None:
     return Section("scores", "Base, experts, student", paragraphs, plots, [_score_table(kept)] if kept else [])
 
 
-def expert_rows(facts: RunFacts) -> list[ExpertRow]:
+def expert_rows(facts: RunFacts) -> list[ClusterScores]:
     """Return the scores of the experts on their own clusters; none where the check is not done, or damaged."""
     for stage in facts.stages:
         file = facts.folder / stage.name / EXPERT_SCORES
         if stage.is_done and file.is_file():
             try:
-                return [as_record(ExpertRow, row, file) for row in read_json(file)]
+                return read_expert_scores(file)
             except DamagedError as error:
                 facts.damage.append(str(error))
     return []
@@ -81,7 +67,7 @@ def kept_rows(facts: RunFacts) -> list[ScoreRow]:
     ]
 
 
-def _experts_in_words(rows: list[ExpertRow]) -> str:
+def _experts_in_words(rows: list[ClusterScores]) -> str:
     better = sum(row.expert > row.base for row in rows)
     weight = sum(row.images for row in rows)
     gain = sum(row.images * (row.expert - row.base) for row in rows) / max(weight, 1)
@@ -92,7 +78,7 @@ def _experts_in_words(rows: list[ExpertRow]) -> str:
     )
 
 
-def _expert_plot(rows: list[ExpertRow]) -> Plot:
+def _expert_plot(rows: list[ClusterScores]) -> Plot:
     shown = rows[:MOST_BARS]
     places = list(range(len(shown)))
     series = [
