@@ -7,6 +7,7 @@
       InputError   66  a file, folder or model is not there, or can't be read
       FaultError   70  a loss is not finite, an encoder has collapsed, or divcon itself has a mistake
       ResourceError 71 there is too little memory, or a worker process died again and again
+        LostError      another rank of the run is gone
       OwnedError   73  the folder belongs to a running process, or to something else
       DiskError    74  the disk is full or can't be written
       WaitingError 75  another stage must be done first
@@ -18,7 +19,7 @@ A message says what is wrong, where, and what to type next. It names at most thr
 
 import resource
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 MAX_NAMED = 3  # things in a message
 
@@ -51,6 +52,10 @@ class FaultError(Error):
 
 class ResourceError(Error):
     code = 71
+
+
+class LostError(ResourceError):
+    """Another rank of the run is gone: it has failed and says why itself, or it was killed."""
 
 
 def out_of_memory(error: BaseException) -> ResourceError:
@@ -90,3 +95,17 @@ def few(things: Iterable[object], separator: str = ", ") -> str:
     names = [str(thing) for thing in things]
     more = len(names) - MAX_NAMED
     return separator.join(names) if more <= 0 else f"{separator.join(names[:MAX_NAMED])}{separator}and {more:,} more"
+
+
+def to_json(error: BaseException) -> dict[str, str]:
+    """Return the name and the text of an error, for another process."""
+    known = isinstance(error, Error | InterruptError)
+    return {"error": type(error).__name__, "message": str(error) if known else f"{type(error).__name__}: {error}"}
+
+
+def from_json(told: Mapping[str, str]) -> Error | InterruptError:
+    """Return the error that another process told; one of a kind that is not in this file is a FaultError."""
+    kind = globals().get(told["error"])
+    if isinstance(kind, type) and issubclass(kind, Error | InterruptError):
+        return kind(told["message"])
+    return FaultError(told["message"])

@@ -38,7 +38,7 @@ from divcon.train import checkpoints
 from divcon.train.encode import encode, to_input
 from divcon.train.loop import Training, fit
 
-N, SIZE, BATCH = 64, 16, 16
+N, SIZE, BATCH = 64, 16, 12
 SMALL = {"hidden": 32, "dim": 16}
 TINY = {
     **SMALL, "queue": 24, "prototypes": 10, "hold": 0.0, "queue_from": 0, "crops": 1, "clusters": 6, "heads": 2, "components": 12,
@@ -100,8 +100,8 @@ def toy_teachers(place: Layer = "projection") -> list[Teacher]:
         for part in net.modules():
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
                 part.momentum = 1.0
-        with torch.no_grad():
-            net.train()(mine(images))
+        with torch.no_grad(), dist.alone():
+            net.train()(images)
         usual = None if place == "projection" else encode(net, SIGHT, pixels, Machine(), layer=place)
         teachers.append(Teacher(net, place, usual))
     return teachers

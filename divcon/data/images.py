@@ -121,6 +121,12 @@ def open_images(
     return images if limit is None else Images(images.source, images.index.limited(limit), scan_cache=images.scan_cache)
 
 
+def open_indexed_images(data: Data, folder: Path, cache: Path) -> Images:
+    """Return the images that the index in a folder lists, without a look at the source: another process has just scanned it."""
+    source = open_source(as_paths(data))
+    return Images(source, Index.load(folder), scan_cache=scan_cache_file(source, cache))
+
+
 def scan_images(
     data: Data,
     *,

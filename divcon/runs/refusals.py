@@ -43,6 +43,7 @@ def refuse_foreign_folder(folder: Path, data: Data) -> None:
 def check_common(before: RunRecord, now: RunRecord, folder: Path) -> None:
     """Refuse to go on with other images, or another kind of arithmetic, than the run's finished stages saw."""
     changed = [change for name in COMMON for change in before.changes(now, [name])]
+    changed += [f"{typed} was {old}, is {new}" for typed, old, new in _changed_ranks(before, now)]
     if changed:
         raise UsageError(
             f"stage {before.stages[0]} in {printable(folder)} was done with other options: {'; '.join(changed)}. "
@@ -53,6 +54,13 @@ def check_common(before: RunRecord, now: RunRecord, folder: Path) -> None:
             f"the images changed since {printable(folder)} was begun: {before.used:,} were used, {now.used:,} are there now. "
             "Bring the old ones back, or use another folder (out=...)"
         )
+
+
+def _changed_ranks(before: RunRecord, now: RunRecord) -> list[tuple[str, int, int]]:
+    """The numbers of ranks that differ: as typed, before, and now."""
+    names = {"ranks": "ranks", "expert_ranks": "expert.ranks"}
+    pairs = [(typed, before.machine.get(name, 1), now.machine.get(name, 1)) for name, typed in names.items()]
+    return [(typed, old, new) for typed, old, new in pairs if old != new]
 
 
 def has_progress(folder: Path) -> bool:

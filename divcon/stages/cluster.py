@@ -22,7 +22,7 @@ from ..nets.net import Layer
 from ..nets.trained import Trained
 from ..runs.folder import SAMPLE
 from ..runs.recorder import Plan, planned_by
-from ..runs.stage import Result, StageContext, Summary
+from ..runs.stage import Result, StageContext, Summary, by_leader
 from ..train.encode import encode
 from ..train.target_cache import allocate
 from .learning import pixels_of, sample
@@ -77,6 +77,7 @@ def plan_divide(base: Trained, images: Images, recipe: Divide) -> Plan[Clusters]
 
 
 @planned_by(plan_divide)
+@by_leader
 def divide(context: StageContext, base: Trained, images: Images, recipe: Divide) -> Result[Clusters]:
     """Cluster a collection by the features that the base gives of it."""
     pixels = pixels_of(context, images, base.input_spec)

@@ -51,6 +51,8 @@ class Metrics:
         self.context, self.loader = context, loader
         self.first, self.steps, self.batch_size = first, steps, batch_size
         self.file = MetricsFile(StageFolder(context.folder).metrics, first)
+        if dist.is_leader():
+            self.file.cut()
         self.loss: float | None = self.file.last.get("loss")
         self.note = "" if self.loss is None else f"loss {self.loss:.3f}"
         self.begin = time.monotonic()
@@ -64,7 +66,7 @@ class Metrics:
         """Write the line of a step. `note` replaces the loss in the reports of progress that follow."""
         self.loss, self.note = loss, note or f"loss {loss:.3f}"
         line = {"step": step, "loss": loss, **self._rates(step + 1), **values}
-        if dist.rank() == 0:
+        if dist.is_leader():
             self.context.check_owner()
             self.file.write({**line, "steps": self.steps, "batch_size": self.batch_size})
             failpoints.at("train.logged")
