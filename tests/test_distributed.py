@@ -12,7 +12,6 @@ import torch
 import torch.distributed as td
 from test_methods import (
     AT,
-    BATCH,
     KINDS,
     PAIR,
     SIGHT,
@@ -42,6 +41,7 @@ from divcon.train.loop import Training, fit, train_step
 from divcon.train.optimizers import make_optimizer
 
 WORLDS = (2, 3)
+BATCH = 12  # of all ranks
 MAPS = torch.randn(6, 4, 5, 5, generator=torch.Generator().manual_seed(0)) * 3 + 2
 ROWS = torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
 LOSSES = {"info_nce": info_nce, "nt_xent": nt_xent}
@@ -69,7 +69,7 @@ def of_methods() -> dict[str, Any]:
 
 
 def of_method(name: str) -> dict[str, Any]:
-    method, whole = built(name), toy_batch(name)
+    method, whole = built(name), toy_batch(name, np.arange(BATCH))
     batch = Batch([mine(view) for view in whole.views], mine(whole.index))
     loss = loss_of(method, batch)
     loss.backward()
@@ -116,7 +116,7 @@ def of_training(folder: Path, steps: int = STEPS) -> dict[str, Tensor]:
 
 def alone_at_fault(where: int) -> str:
     """Break the images of one rank only; return the message of this rank, and check that no weight moved."""
-    method, whole = built("moclr"), toy_batch("moclr")
+    method, whole = built("moclr"), toy_batch("moclr", np.arange(BATCH))
     views = [mine(view) * (float("nan") if dist.rank() == where else 1.0) for view in whole.views]
     before = [p.clone() for p in trainable(method).values()]
     try:

@@ -38,7 +38,7 @@ from divcon.train import checkpoints
 from divcon.train.encode import encode, to_input
 from divcon.train.loop import Training, fit
 
-N, SIZE, BATCH = 64, 16, 12
+N, SIZE, BATCH = 64, 16, 16
 SMALL = {"hidden": 32, "dim": 16}
 TINY = {
     **SMALL, "queue": 24, "prototypes": 10, "hold": 0.0, "queue_from": 0, "crops": 1, "clusters": 6, "heads": 2, "components": 12,

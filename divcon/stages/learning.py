@@ -157,7 +157,7 @@ def fitting_batch(batch_size: int, n: int, ranks: int = 1) -> int:
     if ranks == 1:
         return max(2, n // 8)
     unit = math.lcm(8, ranks)
-    return min(batch_size, n // 8 // unit * unit or n // 8 // ranks * ranks or ranks)
+    return n // 8 // unit * unit or n // 8 // ranks * ranks or ranks
 
 
 def pixels_of(context: StageContext, images: Images, input_spec: InputSpec) -> Pixels:
