@@ -1,6 +1,9 @@
 """Encoders by name, the net's three layers, the momentum network, and batch norm on one rank."""
 
 import copy
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from divcon.nets.fold_batch_norm import fold_batch_norms
 from divcon.nets.heads import Projector, regressor
 from divcon.nets.momentum import Momentum, initial_momentum, momentum_at
 from divcon.nets.net import Layer, Net, width
+from divcon.nets.slim import Shortcut
 from divcon.nets.trained import InputSpec, Trained, untrained
 
 
@@ -358,3 +362,33 @@ def test_what_can_not_be_folded_stays_as_it_is() -> None:
     net = Net(Shared()).eval()
     with torch.no_grad():
         assert torch.equal(fold_batch_norms(net, 16)(images(2, 16)), net(images(2, 16)))
+
+
+ODD_BATCH = """
+import torch
+from divcon.nets.slim import Shortcut
+torch.set_num_threads(2)
+conv = Shortcut(8, 16, 1, 2, bias=False).to(memory_format=torch.channels_last)
+for _ in range(100):
+    x = torch.randn(15, 8, 16, 16).to(memory_format=torch.channels_last).requires_grad_()
+    conv(x).square().mean().backward()
+"""
+
+
+def test_an_odd_batch_on_two_threads_does_not_write_past_its_memory() -> None:
+    environ = {**os.environ, "MALLOC_CHECK_": "3"}  # a process of its own: nn.Conv2d ends it here
+    done = subprocess.run([sys.executable, "-c", ODD_BATCH], env=environ, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("channels", [8, 16])
+def test_a_shortcut_is_a_convolution_with_a_stride(channels: int) -> None:
+    torch.manual_seed(0)
+    conv, x = Shortcut(channels, 2 * channels, 1, 2, bias=False), torch.randn(16, channels, 9, 9)
+    pairs = []
+    for forward in (conv, lambda seen: nn.functional.conv2d(seen, conv.weight, stride=2)):
+        seen = x.clone().requires_grad_()
+        y = forward(seen)
+        pairs.append([y, *torch.autograd.grad(y.square().mean(), [seen, conv.weight])])
+    for found, expected in zip(*pairs):
+        torch.testing.assert_close(found, expected)
