@@ -37,7 +37,7 @@ answers
 machine config
 files
 signals
-allocator dist errors failpoints host_settings log rng
+allocator dist errors failpoints host_settings log rng spinning
 """
 ROW = {room: row for row, rooms in enumerate(ROWS.split("\n")) for room in rooms.split()}
 
