@@ -12,18 +12,17 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-
-from divcon.machine import Machine
+from typing import Any
 
 from .bench_step import CASES
 from .pairs import Row, by_turns, over, save
 from .sides import Side
-from .steps import Case, Ours, chosen
+from .steps import Ours, chosen
 
-ROUNDS = 7
-CASE = next(replace(case, method="moclr", batch=64, steps=6) for case in CASES if "slim10" in case.name)
+ROUNDS = 5
+CASE = next(replace(case, method="moclr", batch=64, steps=3) for case in CASES if "slim10" in case.name)
 VARIABLES = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS"
 BUSY = [sys.executable, "-c", "while True: pass"]
 
@@ -49,11 +48,12 @@ def settings(cores: int) -> list[Setting]:
 
 
 def measure(rounds: int = ROUNDS) -> Iterator[Row]:
-    machine = chosen()
+    machine = replace(chosen(), precision="fp32")  # in bfloat16, oneDNN spins in code of its own
     compared = settings(len(os.sched_getaffinity(0)))
     with contextlib.ExitStack() as stack:
-        sides = [stack.enter_context(_side(CASE, machine, setting)) for setting in compared]
-        works = [functools.partial(side.ask, "steps") for side in sides]
+        machines = [replace(machine, compute_threads=setting.threads, workers=setting.threads) for setting in compared]
+        sides = [stack.enter_context(side(Ours, setting, CASE, its)) for setting, its in zip(compared, machines)]
+        works = [functools.partial(one.ask, "steps") for one in sides]
         alone = by_turns(works, rounds)
         with _busy_process():
             beside = by_turns(works, rounds)
@@ -68,17 +68,17 @@ def _speed(seconds: list[float]) -> float:
     return CASE.steps * CASE.batch / statistics.median(seconds)
 
 
-def _side(case: Case, machine: Machine, setting: Setting) -> Side:
-    """A process that trains with the setting, and does nothing until it is asked to."""
+def side(make: Callable[..., Any], setting: Setting, *given: object) -> Side:
+    """What `make(*given)` builds, in a process with the setting; it does nothing until it is asked to."""
     before = dict(os.environ)
     for name in VARIABLES:
         os.environ.pop(name, None)
-    os.environ |= setting.environment
+    os.environ.update(setting.environment)
     try:
-        return Side(Ours, case, replace(machine, compute_threads=setting.threads, workers=setting.threads))
+        return Side(make, *given)
     finally:
         os.environ.clear()
-        os.environ |= before
+        os.environ.update(before)
 
 
 @contextlib.contextmanager
