@@ -5,13 +5,13 @@
       DataError    65  the images are too few, too alike, or have changed
         DamagedError   a file that divcon wrote has changed or can't be read
       InputError   66  a file, folder or model is not there, or can't be read
+      WaitingError 69  a stage that comes before must be done first
       FaultError   70  a loss is not finite, an encoder has collapsed, or divcon itself has a mistake
       ResourceError 71 there is too little memory, or a worker process died again and again
         LostError      another rank of the run is gone
       OwnedError   73  the folder belongs to a running process, or to something else
       DiskError    74  the disk is full or can't be written
-      WaitingError 75  another stage must be done first
-      StoppedError 75  stopped by SIGTERM or SIGUSR1; everything is saved
+      StoppedError 75  stopped by SIGTERM or SIGUSR1; everything is saved, and the same command goes on: a scheduler may requeue it
     InterruptError 130  stopped by Ctrl-C; everything is saved. It is a KeyboardInterrupt and no Error
 
 A message says what is wrong, where, and what to type next. It names at most three of many things (`few`).
@@ -77,7 +77,7 @@ class DiskError(Error):
 
 
 class WaitingError(Error):
-    code = 75
+    code = 69
 
 
 class StoppedError(Error):

@@ -38,7 +38,7 @@ machine config
 dist known_errors
 files
 ranks signals
-allocator errors failpoints host_settings log rng
+allocator errors failpoints host_settings log rng spinning
 """
 ROW = {room: row for row, rooms in enumerate(ROWS.split("\n")) for room in rooms.split()}
 
