@@ -194,16 +194,21 @@ def _check_compile(device: str) -> None:
 
 def _stored_measurement(cache: Path, device: str) -> Measurement:
     """The measurement of this machine in the cache; it is measured and stored if it is not there."""
-    import torch
-
     path = cache / "machine.json"
-    name = f"{platform.node()} {platform.machine()} {_processor()} {device} torch-{torch.__version__}"
+    name = machine_name(device)
     measurements = _read_measurements(path)
     if name not in measurements:
         measurements[name] = measure(device)
         with skip_if_unwritable(cache):
             write_json(path, measurements)
     return measurements[name]
+
+
+def machine_name(device: str) -> str:
+    """The name under which measurements of this machine are stored: they hold for this processor and this torch."""
+    import torch
+
+    return f"{platform.node()} {platform.machine()} {_processor()} {device} torch-{torch.__version__}"
 
 
 def _read_measurements(path: Path) -> dict[str, Measurement]:

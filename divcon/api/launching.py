@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Error, InterruptError, LostError, StoppedError, from_json
 from ..files.integrity import write_json
-from ..files.text import printable
 from .call import Call
 from .rank_reports import shown_here
 from .run_plan import RunPlan, logging_to
@@ -132,13 +131,18 @@ def _outcome(folder: Path, ranks: int, ended: str) -> tuple[list[str], bool]:
         json.loads(path.read_text()) for rank in range(ranks) if (path := folder / OUTCOME.format(rank)).exists()
     ]
     errors = [from_json(outcome) for outcome in outcomes if "error" in outcome and not outcome["told"]]
-    errors.sort(key=lambda error: isinstance(error, StoppedError | InterruptError))
+    stopped = [error for error in errors if isinstance(error, StoppedError | InterruptError)]
+    own = [error for error in errors if error not in stopped]
+    if own:
+        raise own[0]
     if ended in {number.name for number in STOPS}:
-        raise next((error for error in errors if not isinstance(error, LostError)), _stopped(ended))
-    if errors:
-        raise errors[0]
-    if ended or not outcomes or "error" in outcomes[0]:
-        raise LostError(f"{printable(ended or 'a rank ended without a word')}; type the same command again to go on")
+        raise stopped[0] if stopped else _stopped(ended)
+    if ended:  # the launcher then stops the others
+        raise LostError(f"{ended}; type the same command again to go on")
+    if stopped:
+        raise stopped[0]
+    if not outcomes or "error" in outcomes[0]:
+        raise LostError("a rank ended without a word; type the same command again to go on")
     return outcomes[0]["did"], outcomes[0]["done"]
 
 

@@ -133,7 +133,7 @@ def _training_step(plan: TrainingPlan, build_method: Callable[..., Method], mach
     machine.to_device(method).train()
     batch = noise_batch(recipe, method, machine)
     optimizer = make_optimizer(recipe.optimizer, method, recipe.weight_decay)
-    return lambda: _step(method, optimizer, batch, machine)
+    return lambda: step_on(method, optimizer, batch, machine)
 
 
 def noise_batch(recipe: NetworkTraining, method: Method, machine: Machine) -> Batch:
@@ -148,7 +148,8 @@ def noise_batch(recipe: NetworkTraining, method: Method, machine: Machine) -> Ba
     return Batch(views, torch.arange(recipe.batch_size, device=machine.device))
 
 
-def _step(method: Method, optimizer: torch.optim.Optimizer, batch: Batch, machine: Machine) -> float:
+def step_on(method: Method, optimizer: torch.optim.Optimizer, batch: Batch, machine: Machine) -> float:
+    """Do a whole step of a training on the batch, and return the loss."""
     at = Step(0, 1, 0)
     outcome = train_step(method, optimizer, batch, at, 0.0, machine)
     method.after_step(outcome.update, at)

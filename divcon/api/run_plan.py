@@ -29,6 +29,7 @@ from ..runs.recorder import PlannedStage
 from ..runs.records import ARITHMETIC, RunRecord
 from ..runs.refusals import check_common, has_progress, refuse_foreign_folder
 from ..runs.run import Run
+from .auto_ranks import with_auto_ranks
 from .behavior import BEHAVIOR, Behavior, behavior_of, recipe_options
 from .call import Call
 from .disk_space import refuse_without_room
@@ -89,6 +90,8 @@ def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any], *, inde
             refuse_what_fails_later(recipe, Trained.load(base) if base else None, len(images), {*dotted}, machine)
         _try_labels(recipe, full, cache, behavior.workers)
     stages = stages_of(recipe, images, machine, cache, {"base": base} if base else {})
+    if short.ranks == "auto" and not RunFolder(folder).is_run:
+        machine = with_auto_ranks(machine, recipe, stages, cache)
     record = RunRecord(
         typed,
         {**_without_ranks(to_json_value(full)), **_flat(to_json_value(recipe))},
