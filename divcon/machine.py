@@ -145,7 +145,7 @@ def choose(
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    _check_device(device)
+    check_device(device)
     if compiled:
         _check_compile(device)
     asked: Measurement | None = None if precision == "auto" else {"precision": precision, "channels_last": True}
@@ -166,17 +166,15 @@ def choose(
     )
 
 
-def _check_device(device: str) -> None:
-    """Raise UsageError for a device that can't be used."""
+def check_device(device: "str | torch.device", advice: str = "device=auto takes what there is") -> None:
+    """Raise UsageError, with advice, for a device that can't be used."""
     import torch
 
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise UsageError(
-            f"device={device} can't be used here: {reason[:120]}; device=auto takes what there is"
-        ) from None
+        raise UsageError(f"device={device} can't be used here: {reason[:120]}; {advice}") from None
 
 
 def _check_compile(device: str) -> None:

@@ -32,6 +32,13 @@ def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
         assert f"\n  {verb} " in done.stdout
 
 
+@pytest.mark.parametrize(("verb", "word"), [("compare", "RUN..."), ("neighbors", "IMAGE...")])
+def test_help_shows_which_word_may_be_several(verb: str, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed([verb, "--help"]) == 0
+    usage = capsys.readouterr().out.partition("\n\n")[0]
+    assert word in usage
+
+
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
     assert typed(["--version"]) == 0
     assert capsys.readouterr().out == f"divcon {divcon.__version__}\n"

@@ -276,9 +276,11 @@ def test_a_comparison_is_refused_with_what_to_type(
     photos: Path, runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, labels = str(runs[0]), f"labels={photos}"
+    (tmp_path / "link").symlink_to(runs[0])
     cases: list[tuple[list[str], int, str]] = [
         ([run, str(runs[1])], 64, "labels= is missing"),
         ([run, str(tmp_path / "none"), labels], 66, "is not a run"),
+        ([run, str(runs[1]), str(tmp_path / "link"), labels], 64, f"{run} is named twice; name each run once"),
         ([run, labels, "lables=x"], 64, "did you mean 'labels'"),
         ([run, labels, f"plot={tmp_path / 'a.gif'}"], 64, "let the name end in .svg, .png or .pdf"),
         ([run, labels, f"out={tmp_path / 'a.txt'}"], 64, "let the name end in .csv or .json"),

@@ -261,6 +261,22 @@ def test_strangers_with_up_to_ten_copies_come_first() -> None:
     assert set(odd(x, 7, seed=0).positions) == set(range(900, 907))
 
 
+def test_only_a_stranger_is_said_to_be_far_from_everything() -> None:
+    x, _ = heaps([500, 300, 100], width=0.4)
+    picks = odd(np.concatenate([x, noise(4, d=32, seed=9)]), 904, seed=0)
+    told = dict(zip(picks.positions.tolist(), [reason.partition(":")[0] for reason in picks.reasons]))
+    assert {told.pop(stranger) for stranger in range(900, 904)} == {"far from everything"}
+    assert list(told.values()).count("far from everything") < 0.02 * 900
+    assert list(told.values()).count("not odd") == 904 / 2
+    assert set(told.values()) == {"far from everything", "farther from others than most", "not odd"}
+
+
+def test_what_is_usual_does_not_depend_on_the_size_of_the_sample() -> None:
+    x, _ = heaps([500, 300, 100], width=0.4)
+    whole, sampled = oddest(x, 5, 10, seed=0), oddest(x, 5, 10, seed=0, sample=100, fewest=200)
+    assert (sampled.usual, sampled.far) == pytest.approx((whole.usual, whole.far))
+
+
 def test_quotas_are_equal_at_every_level() -> None:
     x, _ = long_tail(1500, 12, seed=0)
     found = hierarchical_kmeans(x, [96, 12], seed=0)

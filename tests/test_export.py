@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 import divcon
 from divcon.answers import fields_of
-from divcon.errors import DamagedError, FaultError, OwnedError, UsageError
+from divcon.errors import DamagedError, FaultError, InputError, OwnedError, UsageError
 from divcon.exports import registry
 from divcon.exports.compare import difference, largest_difference, made_pictures, normalize
 from divcon.exports.formats import safetensors as safetensors_format
@@ -29,7 +29,7 @@ from divcon.exports.formats import timm as timm_format
 from divcon.exports.preprocessing import resized_side, timm_share
 from divcon.exports.write import Export
 from divcon.nets.encoder import EncoderSpec
-from divcon.nets.trained import InputSpec, Trained, untrained
+from divcon.nets.trained import OTHER_FORMATS, InputSpec, Trained, untrained
 from divcon.runs.evals import EvalKey, EvaluateAnswer, KnnScores, keep_scores
 from divcon.runs.folder import RUN
 from divcon.runs.records import RunRecord
@@ -207,6 +207,19 @@ def test_an_exported_encoder_is_loaded_as_the_run_it_comes_from(model_at: ModelA
         encoder = divcon.load(place)
         assert torch.equal(encoder(images), original(images))
         assert encoder.preprocess == original.preprocess
+
+
+@pytest.mark.parametrize(("name", "size", "format"), [case for case in CASES if case[2] != "safetensors"])
+def test_the_files_of_another_library_are_not_loaded_and_the_error_says_what_is(
+    name: str, size: int, format: str, export_at: ExportAt
+) -> None:
+    folder = Path(export_at(name, size, format).folder)
+    weights = next(file for file in folder.iterdir() if file.name in OTHER_FORMATS)
+    for place in (folder, weights):
+        with pytest.raises(
+            InputError, match=r"holds the encoder for another library; divcon loads runs, .*=safetensors"
+        ):
+            divcon.load(place)
 
 
 def test_timm_loads_the_weights_by_checkpoint_path_too(model_at: ModelAt, tmp_path: Path) -> None:

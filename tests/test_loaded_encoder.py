@@ -172,6 +172,60 @@ def test_what_is_no_picture_is_refused_by_its_kind(encoder: Encoder, image: Any,
         encoder.embed(image)
 
 
+@pytest.mark.parametrize("as_kind", [str, Path.read_bytes, lambda path: path.open("rb"), Image.open])
+def test_the_first_picture_that_is_refused_is_named_by_its_number(
+    encoder: Encoder, pile: list[Path], tmp_path: Path, as_kind: Callable[[Path], Any]
+) -> None:
+    small = tmp_path / "small.png"
+    Image.new("RGB", (3, 3)).save(small)
+    named = "" if as_kind is Path.read_bytes else r".*small\.png"
+    given = [as_kind(path) for path in [*pile[:3], small, small]]
+    with pytest.raises(
+        InputError, match=rf"^picture 3 \(the first one is 0\): {named}.*too_small.*; repair .* or leave it out"
+    ):
+        encoder.embed((image for image in given), batch_size=2, workers=2)
+    with pytest.raises(UsageError, match=r"^picture 1 \(.*not an object of NoneType"):
+        encoder.embed([pile[0], None])  # type: ignore[list-item]
+    with pytest.raises(InputError, match=r"^(an|/)"):
+        encoder.embed(as_kind(small))
+
+
+def test_an_open_file_is_a_picture_and_no_list_of_lines(encoder: Encoder, pile: list[Path]) -> None:
+    with pile[0].open("rb") as file, pile[1].open("rb") as other:
+        assert torch.equal(encoder.embed([file, other]), encoder.embed(pile[:2]))
+    assert torch.equal(encoder.embed(io.BytesIO(pile[0].read_bytes())), encoder.embed(pile[0]))
+    with pile[0].open(encoding="latin-1") as text, pytest.raises(UsageError, match=r"0\.png is open as text; .*'rb'"):
+        encoder.embed(text)  # type: ignore[arg-type]
+
+
+def test_a_picture_of_one_color_has_features(encoder: Encoder, pile: list[Path]) -> None:
+    flat = Image.new("RGB", (40, 50), (9, 200, 30))
+    assert encoder.embed([pile[0], flat, pile[1]]).isfinite().all()
+    view = encoder.preprocess.view(flat)
+    assert (view == (9, 200, 30)).all()
+
+
+def test_an_address_is_refused_and_a_folder_of_that_name_is_not(
+    encoder: Encoder, pile: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    address = "https://example.com/a.png"
+    with pytest.raises(UsageError, match=r"example\.com/a\.png is an address, and addresses are not read"):
+        encoder.embed([address])
+    Path("https:/example.com").mkdir(parents=True)
+    Path(address).write_bytes(pile[0].read_bytes())
+    assert torch.equal(encoder.embed(address), encoder.embed(pile[0]))
+
+
+@pytest.mark.parametrize("device", ["foo", torch.device("xla"), "cuda:99"])
+def test_a_device_that_is_not_there_is_refused_before_the_encoder_moves(
+    encoder: Encoder, pile: list[Path], device: str | torch.device
+) -> None:
+    with pytest.raises(UsageError, match=rf"^device={device} can't be used here: .*; leave device out"):
+        encoder.embed(pile[0], device=device)
+    assert next(encoder.parameters()).device.type == "cpu"
+
+
 @pytest.mark.parametrize("model", [123, None, ["runs/a"]])
 def test_a_model_that_is_no_path_is_refused_in_words(model: Any) -> None:
     with pytest.raises(UsageError, match=r"a model is the folder of a run or stage.*not an object of"):

@@ -11,7 +11,7 @@ from PIL import Image
 
 import divcon
 from divcon.data.synthetic import make_collection
-from divcon.errors import UsageError
+from divcon.errors import DiskError, UsageError
 from divcon.files.integrity import sha256
 
 Verb = Callable[[Path, Path, Path], object]
@@ -75,6 +75,25 @@ def test_the_picture_asked_about_is_not_replaced(at: Path, tmp_path: Path) -> No
         with pytest.raises(UsageError, match=rf"is the picture \S+photo.png that .* like sheet=\S+like-{sheet.name}$"):
             divcon.neighbors(at / "run", [str(other), str(photo)], k=3, sheet=sheet)
     assert contents(tmp_path) == before
+
+
+def test_an_export_is_not_written_into_a_run_or_a_collection(at: Path, tmp_path: Path) -> None:
+    before, link = contents(at), tmp_path / "link"
+    link.symlink_to(at)
+    places = {"run": "run-out", "run/new": "new", "run/base": "base", "images": "images-out", "images/new": "new"}
+    for model in (at / "run", at / "run/base"):
+        for inside, beside in places.items():
+            for place in (at / inside, link / inside):
+                with pytest.raises(UsageError, match=rf"^out=\S+ lies inside the .*, like out=\S+/{beside}$"):
+                    divcon.export(model, out=place, format="safetensors")
+    assert contents(at) == before
+    assert divcon.export(at / "run", out=tmp_path / "run-out", format="safetensors").exports
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(at: Path, tmp_path: Path) -> None:
+    (tmp_path / "afile").touch()
+    with pytest.raises(DiskError, match=r"can't write \S+/afile: Not a directory"):
+        divcon.export(at / "run", out=tmp_path / "afile", format="safetensors")
 
 
 def test_another_file_is_replaced(at: Path, tmp_path: Path) -> None:

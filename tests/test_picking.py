@@ -17,6 +17,7 @@ from test_pipeline import typed
 import divcon
 from divcon.api import seen_images
 from divcon.api.features import run_features
+from divcon.curation.picks import usual_number
 from divcon.data.index.index import Index
 from divcon.data.synthetic import make_collection
 from divcon.errors import InputError, UsageError
@@ -108,6 +109,10 @@ def test_what_is_no_picture_is_refused(place: Path, tmp_path: Path, capsys: pyte
     with pytest.raises(InputError, match=r"x\.png can't be shown to a network"):
         divcon.neighbors(run, tmp_path / "x.png")
     assert told(["neighbors", run, "gone.png"], capsys)[0] == 66
+    assert told(["neighbors", run, "k=3"], capsys) == (
+        64,
+        f"divcon: the picture is missing: type divcon neighbors {run} PICTURE k=3",
+    )
     assert told(["neighbors", run, str(tmp_path)], capsys)[0] == 66
     assert told(["neighbors", run, picture, "k=0"], capsys)[0] == 64
     assert told(["neighbors", run, picture, "kk=3"], capsys) == (64, "divcon: unknown option 'kk'; did you mean 'k'?")
@@ -125,6 +130,16 @@ def test_neighbors_are_drawn_and_told(place: Path, tmp_path: Path, capsys: pytes
     assert (drawn[:96, : 6 * 96] != 255).any() and (drawn[:, 6 * 96 :] == 255).all()
     with pytest.raises(UsageError, match=r"lies inside the collection"):
         divcon.neighbors(run, pictures[0], sheet=place / "images" / "sheet.png")
+
+
+def test_the_images_are_found_once_for_features_and_sheet(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, picture = shutil.copytree(place / "run", tmp_path / "run"), place / "images" / "small.png"
+    shutil.rmtree(run / "features", ignore_errors=True)
+    for words in (["neighbors", run, picture, "k=3"], ["duplicates", run, "threshold=0.2"]):
+        assert typed([*map(str, words), f"sheet={tmp_path / 'sheet.png'}"]) == 0
+        assert capsys.readouterr().err.count("found ") == 1
 
 
 # pick
@@ -169,7 +184,10 @@ def test_a_pick_of_everything_is_everything(place: Path) -> None:
 
 def test_what_can_not_be_picked_is_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, n = str(place / "run"), len(names(place))
-    assert told(["pick", run], capsys) == (64, f"divcon: n=1000: the run has {n} images; type n={n} or less")
+    assert told(["pick", run, f"n={n + 1}"], capsys) == (
+        64,
+        f"divcon: n={n + 1}: the run has {n} images; type n={n} or less",
+    )
     assert told(["pick", run, "n=0"], capsys)[0] == 64
     assert told(["pick", run, "n=5", "out=a.xls"], capsys) == (
         64,
@@ -177,6 +195,12 @@ def test_what_can_not_be_picked_is_refused(place: Path, tmp_path: Path, capsys: 
     )
     code, message = told(["pick", run, "n=5", "how=best"], capsys)
     assert code == 64 and "'diverse', 'typical', 'odd' or 'balanced'" in message
+
+
+def test_a_number_that_nobody_typed_is_a_part_of_the_images_and_never_all(place: Path) -> None:
+    assert [usual_number(n) for n in (2, 60, 100, 435, 5000, 10_000, 10**6)] == [1, 30, 50, 50, 500, 1000, 1000]
+    assert all(usual_number(n) < n for n in range(2, 3000))
+    assert len(divcon.pick(place / "run").picked) == usual_number(len(names(place)))
 
 
 def test_a_pick_is_told_as_text_and_as_json(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

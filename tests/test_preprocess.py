@@ -140,6 +140,11 @@ def test_a_file_that_embed_rejects_is_refused_with_the_reason(pile: Path, tmp_pa
     half.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"half\.jpg.*truncated"):
         preprocess(half)
+    with (
+        Image.open(half) as opened,
+        pytest.raises(UsageError, match=r"an image of Pillow \(RGB, \d+ x \d+\) from \S+half\.jpg"),
+    ):
+        preprocess(opened)
     with pytest.raises(InputError, match=r"an object of bytes.*not_an_image"):
         preprocess(b"no picture at all, but long enough to look at")
     with pytest.raises(InputError, match=r"none\.jpg can't be read"):

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -61,6 +63,26 @@ def test_every_path_in_a_table_of_clusters_is_that_of_its_file(tmp_path: Path) -
     columns = pq.read_table(tmp_path / "clusters.parquet").to_pydict()
     assert columns["path"] == [*NAMES, None] and columns["path_bytes"] == names
     assert Clusters.load(tmp_path).names(np.arange(n)) == names
+
+
+READ_CLUSTERS = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from divcon.clustering.clusters import Clusters
+
+before = set(os.listdir("/proc/self/task"))
+Clusters.load(Path(sys.argv[1])).names(np.arange(2))
+print(len(set(os.listdir("/proc/self/task")) - before))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists the threads of a process")
+def test_reading_clusters_starts_no_thread_that_can_abort_the_process_at_its_end(tmp_path: Path) -> None:
+    vectors, labels, distances = np.ones((1, 2), np.float32), np.zeros(2, np.int64), np.zeros(2, np.float32)
+    Clusters(vectors, labels, distances, lambda at: [b"a.png", b"b.png"]).save(tmp_path)
+    words = [sys.executable, "-c", READ_CLUSTERS, str(tmp_path)]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "0\n"
 
 
 def test_lists_for_people_stay_safe_and_the_index_has_the_real_names(tmp_path: Path, cache: Path) -> None:

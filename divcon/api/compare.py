@@ -1,5 +1,6 @@
 """Compare finished runs on labeled images, at the cost of each."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from ..data.labeled.labeled import open_labeled
 from ..data.labeled.layout import Split
 from ..errors import UsageError
 from ..files.caches import cache_folder
+from ..files.text import printable
 from ..log import warning
 from ..nets.trained import Trained
 from ..runs.evals import EvaluateAnswer
@@ -54,9 +56,12 @@ def compare(
 
 
 def _records(runs: Sequence[str | Path]) -> dict[Path, RunRecord]:
-    """The records of the runs; UsageError if there are none."""
+    """The records of the runs; UsageError if there are none, or one is named twice."""
     if not runs or isinstance(runs, str | Path):
         raise UsageError("give a list of runs, like divcon.compare(['runs/a', 'runs/b'], labels=FOLDER)")
+    places = [os.path.realpath(run) for run in runs]
+    if twice := next((run for run, place in zip(runs, places, strict=True) if places.count(place) > 1), None):
+        raise UsageError(f"{printable(twice)} is named twice; name each run once")
     return {Path(run): run_record(Path(run)) for run in runs}
 
 

@@ -16,7 +16,6 @@ from ..data.index.csv_table import write_csv
 from ..files.caches import cache_folder
 from ..files.paths import Data
 from ..runs.records import run_record
-from .collection import open_run_images
 from .entry import runs_alone
 from .output_files import output_file
 from .seen_images import SeenImages, see_images
@@ -91,7 +90,7 @@ def duplicates(
         write_csv(Path(out), COLUMNS, _table(answers))
     sheet = sheet if groups else None
     if sheet is not None:
-        _draw(Path(sheet), seen, groups, data)
+        _draw(Path(sheet), seen, groups)
     others = sum(len(group.others) for group in answers)
     return DuplicatesAnswer(
         len(seen),
@@ -134,8 +133,8 @@ def _numbers(image: DuplicateImage) -> list[str]:
     return [str(image.position), str(image.width), str(image.height), f"{image.cosine:.4f}"]
 
 
-def _draw(sheet: Path, seen: SeenImages, groups: list[Group], data: Data | None) -> None:
+def _draw(sheet: Path, seen: SeenImages, groups: list[Group]) -> None:
     from .contact_sheet import draw_positions
 
     rows: list[Int64[np.ndarray, " m"]] = [group.positions for group in groups[:DRAWN]]
-    draw_positions(open_run_images(seen.run, data, cache=seen.cache), rows, sheet)
+    draw_positions(seen.open_images(), rows, sheet)

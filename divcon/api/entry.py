@@ -8,14 +8,13 @@ import contextlib
 import functools
 import inspect
 import os
-import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import ParamSpec, TypeVar, get_args, get_type_hints
 
 from .. import host_settings
 from ..errors import UsageError
-from ..files.paths import expand_home
+from ..files.paths import ADDRESS, expand_home
 from ..files.text import printable
 
 P = ParamSpec("P")
@@ -39,7 +38,6 @@ PATH_ARGUMENTS = {
     "recipe",
 }
 OUTPUT_ARGUMENTS = {"out", "plot", "sheet", "rejected", "cache"}
-URL = re.compile(r"[a-z][a-z0-9+.-]*:/{1,2}[^/]|file:/", re.IGNORECASE)  # pathlib joins two slashes to one
 UNTRAINED = "random:"  # the prefix of a model that is a run's, or a named, architecture with random weights
 
 
@@ -91,7 +89,7 @@ def convert_argument(name: str, value: object, paths: Collection[str] = frozense
 def _convert_path(value: str | bytes | os.PathLike[str], name: str) -> str | Path:
     if not isinstance(value, str | Path):
         value = os.fsdecode(value)
-    if name in OUTPUT_ARGUMENTS and URL.match(str(value)):
+    if name in OUTPUT_ARGUMENTS and ADDRESS.match(str(value)):
         raise UsageError(
             f"{name}={printable(value)} is an address; results are written to a folder of this machine: name one, or type "
             f"{name}=./{printable(value)} if it is one"

@@ -17,6 +17,7 @@ from ..nets.trained import Trained
 from .encoder_check import check_input_size
 from .entry import runs_alone
 from .models import find_model
+from .output_files import output_folder
 
 LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,99}")  # a name of SPDX or of the Hugging Face Hub
 
@@ -39,21 +40,23 @@ def export(
     """Write the encoder of a model to `out`/FORMAT for each format: timm, torchvision, huggingface, onnx or safetensors.
 
     Each export is loaded back by its library and compared with the original, and is written complete or not at all. `license`
-    is written on the model cards. Raises UsageError if a format can't hold the encoder, FaultError if an export gives
-    other features.
+    is written on the model cards. Raises UsageError if a format can't hold the encoder, and for a place inside a run or inside
+    the collection; FaultError if an export gives other features.
     """
     names = _names(format)
     _check_license(license)
     folders = {name: Path(out) / name for name in names}
-    for name, folder in folders.items():
+    for name in names:
         format_named(name)
+    trained = model if isinstance(model, Trained) else find_model(model)
+    origin = origin_of(trained)
+    output_folder("out", out, data=origin.record.data if origin else ())
+    for folder in folders.values():
         refuse_unwritable(folder / "model.safetensors")
         check_folder(folder)
-    trained = model if isinstance(model, Trained) else find_model(model)
     check_input_size(trained)
     for name in names:
         check_format(name, trained)
-    origin = origin_of(trained)
     exports = []
     for done, (name, folder) in enumerate(folders.items()):
         progress("exporting", done, len(folders), "formats", name)

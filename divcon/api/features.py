@@ -1,6 +1,6 @@
 """The features of a run's images by its final encoder, computed once; and those of other pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from .. import machine
 from ..clustering.features import Features
 from ..clustering.whitening import Whitening
 from ..config import Gigabytes, Workers
+from ..data.images import Images
 from ..errors import DamagedError, DiskError, OwnedError
 from ..files.atomic import atomic_write
 from ..files.caches import skip_if_unwritable
@@ -52,6 +53,7 @@ def run_features(
     run: Path,
     data: Data | None = None,
     *,
+    images: Callable[[], Images] | None = None,
     cache: Path,
     cache_gb: Gigabytes = 8.0,
     workers: Workers | None = None,
@@ -59,17 +61,18 @@ def run_features(
     """Return the pooled features of all images of a run by its final encoder, in the order of their positions.
 
     They are computed once and kept in RUN/features, in float16, or in the cache if the run can't be written to. The images
-    are read only if the features are not kept yet, or belong to another encoder.
+    are read only if the features are not kept yet, or belong to another encoder; `images` opens them if they are needed elsewhere,
+    too.
     """
     model, fingerprint = find_model(run), run_record(run).images
     cached = cache / FEATURES / digest(f"{model.fingerprint} {fingerprint}")
     for folder in (RunFolder(run).features, cached):
         if _are_kept(folder, model.fingerprint, fingerprint):
             return _load(folder)
-    images = open_run_images(run, data, cache=cache, workers=workers)
-    features_at = encoder_of(model, images, cache=cache, cache_gb=cache_gb, workers=workers)
+    opened = images() if images else open_run_images(run, data, cache=cache, workers=workers)
+    features_at = encoder_of(model, opened, cache=cache, cache_gb=cache_gb, workers=workers)
     with _folder_to_write(run, cached, cache) as place:
-        _compute(Path(place), len(images), features_at)
+        _compute(Path(place), len(opened), features_at)
         _describe(Path(place), model.fingerprint, fingerprint)
         return _load(Path(place))
 

@@ -20,7 +20,6 @@ from ..files.caches import cache_folder
 from ..files.paths import Data, PathLike, as_paths
 from ..files.text import counted, printable
 from ..runs.records import run_record
-from .collection import open_run_images
 from .entry import runs_alone
 from .features import features_of_pictures
 from .models import find_model
@@ -88,7 +87,7 @@ def neighbors(
     queries = features_of_pictures(find_model(run), files, cache=folder, workers=workers)
     found = list(_neighbors(seen, queries, positions, k))
     if sheet is not None:
-        _draw(Path(sheet), seen, files, [rows for rows, _ in found], data)
+        _draw(Path(sheet), seen, files, [rows for rows, _ in found])
     clusters = seen.clusters()
     answers = [
         NeighborsOf(os.fsdecode(file), _answers(seen, clusters, *near), position)
@@ -145,11 +144,8 @@ def _answers(
     ]
 
 
-def _draw(
-    sheet: Path, seen: SeenImages, files: list[Path], rows: list[Int64[np.ndarray, " k"]], data: Data | None
-) -> None:
+def _draw(sheet: Path, seen: SeenImages, files: list[Path], rows: list[Int64[np.ndarray, " k"]]) -> None:
     from ..data.decoding.decode import decode_shrunk
     from .contact_sheet import SIDE, draw_beside
 
-    images = open_run_images(seen.run, data, cache=seen.cache)
-    draw_beside(images, [decode_shrunk(file.read_bytes(), SIDE) for file in files], rows, sheet)
+    draw_beside(seen.open_images(), [decode_shrunk(file.read_bytes(), SIDE) for file in files], rows, sheet)

@@ -38,6 +38,14 @@ def output_file(
     return path
 
 
+def output_folder(option: str, path: str | Path, *, data: Data = ()) -> Path:
+    """Return the path of a folder to write. Raises UsageError for one inside a run or inside the collection DATA."""
+    path = Path(path)
+    _refuse_inside_run(option, path)
+    refuse_inside_collection(option, path, data)
+    return path
+
+
 def refuse_inside_collection(option: str, path: Path, data: Data) -> None:
     """Raise UsageError if the file or folder to write lies inside DATA: the next scan would find it among the images."""
     for root in (Path(os.path.realpath(found)) for named in as_paths(data) for found in matching_paths(named)):
@@ -50,9 +58,11 @@ def refuse_inside_collection(option: str, path: Path, data: Data) -> None:
 
 
 def _refuse_inside_run(option: str, path: Path) -> None:
-    runs = [folder for place in _places(path) for folder in place.parents if RunFolder(folder).is_run]
+    places = list(_places(path))
+    runs = [folder for place in places for folder in (place, *place.parents) if RunFolder(folder).is_run]
     if runs:
-        outside = min(runs, key=lambda run: len(run.parts)).parent / path.name
+        outermost = min(runs, key=lambda run: len(run.parts))
+        outside = outermost.parent / (f"{outermost.name}-{option}" if outermost in places else path.name)
         raise UsageError(
             f"{option}={printable(path)} lies inside the run {printable(runs[0])}, and could replace a file that it "
             f"needs; name a place outside, like {option}={shell_quoted(outside)}"

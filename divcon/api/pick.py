@@ -13,7 +13,7 @@ from ..config import Gigabytes, Seed, Workers
 from ..curation.balanced import balanced
 from ..curation.diverse import diverse
 from ..curation.odd import odd
-from ..curation.picks import NO_CLUSTER, How, Picks
+from ..curation.picks import NO_CLUSTER, How, Picks, usual_number
 from ..curation.typical import typical
 from ..data.index.csv_table import write_csv
 from ..data.sources.names import as_text
@@ -21,7 +21,7 @@ from ..errors import UsageError
 from ..files.atomic import atomic_write
 from ..files.caches import cache_folder
 from ..files.paths import Data
-from ..files.text import printable
+from ..files.text import counted, printable
 from ..runs.records import run_record
 from .entry import runs_alone
 from .output_files import output_file
@@ -64,7 +64,7 @@ class PickAnswer(Answer):
 def pick(
     run: str | Path,
     *,
-    n: Count = 1000,
+    n: Count | None = None,
     how: How = "diverse",
     out: str | Path | None = None,
     seed: Seed = 0,
@@ -77,12 +77,14 @@ def pick(
 
     `how` is diverse (cover the collection), typical (like many others, in each cluster), odd (far from everything) or
     balanced (as even as can be over what there is). `out` is a .csv, .parquet or .txt file (only paths) to write; the
-    rows of all three are in the order of the answer. Raises UsageError for more images than the run has.
+    rows of all three are in the order of the answer. Without `n` a tenth of the images is picked, 50 at least and 1,000 at most
+    (half of fewer than 100). Raises UsageError for more images than the run has.
     """
     output_file("out", out, SUFFIXES, data=data or run_record(Path(run)).data)
     seen = see_images(Path(run), data, cache=cache_folder(cache), cache_gb=cache_gb, workers=workers)
+    n = usual_number(len(seen)) if n is None else n
     if n > len(seen):
-        raise UsageError(f"n={n}: the run has {len(seen):,} images; type n={len(seen)} or less")
+        raise UsageError(f"n={n}: the run has {counted(len(seen), 'image')}; type n={len(seen)} or less")
     with seen.rows(whitened=how != "odd") as x:
         picks = PICKERS[how](x, n, seed=seed, precision=seen.machine.precision)
     names = seen.names(picks.positions)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,13 @@ from ..clustering.clusters import Clusters
 from ..clustering.features import Features
 from ..config import Gigabytes, Workers
 from ..curation.whitened import whitened_rows
+from ..data.images import Images
 from ..data.index.index import Index
 from ..files.paths import Data
 from ..machine import Machine
 from ..runs.folder import RunFolder
 from ..runs.records import run_record
+from .collection import open_run_images
 from .features import run_features
 
 Rows = Float16[np.ndarray, "n d"]
@@ -27,13 +29,15 @@ Rows = Float16[np.ndarray, "n d"]
 
 @dataclass(frozen=True, eq=False)
 class SeenImages:
-    """The index of a run's images, their features, and the settings of the machine to compare them with."""
+    """The index of a run's images, their features, and the settings of the machine to compare them with; `open_images` opens
+    the images themselves, once."""
 
     run: Path
     index: Index
     find_features: Callable[[], Features]
     machine: Machine
     cache: Path
+    open_images: Callable[[], Images]
 
     def __len__(self) -> int:
         return self.index.used
@@ -72,6 +76,7 @@ def see_images(
 ) -> SeenImages:
     """Return the images of a run as its final encoder sees them; their features are computed when first asked for."""
     run_record(run)  # a folder that is no run is refused first
-    find_features = partial(run_features, run, data, cache=cache, cache_gb=cache_gb, workers=workers)
+    opened = lru_cache(None)(partial(open_run_images, run, data, cache=cache, workers=workers))  # their scan takes time
+    find_features = partial(run_features, run, images=opened, cache=cache, cache_gb=cache_gb, workers=workers)
     index = Index.load(RunFolder(run).images)
-    return SeenImages(run, index, find_features, machine.choose(cache, workers=workers), cache)
+    return SeenImages(run, index, find_features, machine.choose(cache, workers=workers), cache, opened)

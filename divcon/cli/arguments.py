@@ -14,6 +14,7 @@ ModelArgument = Annotated[
     str, typer.Argument(help="A run, a stage's folder, an export as safetensors, random:RUN, or random:NAME.")
 ]
 RunArgument = Annotated[str, typer.Argument(help="A run folder.")]
+RunsArgument = Annotated[str, typer.Argument(metavar="RUN...", help="The folder of a run; or several.")]
 Words = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Options, typed key=value.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; all else on stderr.")]
 
@@ -44,6 +45,11 @@ def split_runs_and_options(run: str, words: list[str] | None) -> tuple[list[str]
     """Return the RUNs and the options; a word is a RUN if it has no key."""
     runs = [word for word in words or [] if not _has_key(word)]
     return [run, *runs], [word for word in words or [] if _has_key(word)]
+
+
+def is_option(word: str) -> bool:
+    """True for key=value, unless a file has that name."""
+    return _has_key(word) and not os.path.lexists(word)
 
 
 def _has_key(word: str) -> bool:

@@ -3,15 +3,15 @@
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from ..files.text import printable
-from .arguments import Json, RunArgument, Words, split_runs_and_options, typed_options
+from ..files.text import counted, printable
+from .arguments import Json, RunsArgument, Words, split_runs_and_options, typed_options
 from .terminal import print_answer, table
 
 if TYPE_CHECKING:
     from ..api.comparison import CompareAnswer, ComparedRecipe
 
 
-def compare(run: RunArgument, words: Words = None, json: Json = False) -> None:
+def compare(run: RunsArgument, words: Words = None, json: Json = False) -> None:
     """Compare finished runs on labeled images. Type labels=FOLDER; a row has the accuracy of a recipe over its seeds, and its
     cost in images, FLOPs and seconds; out=FILE.csv writes the table, plot=FILE.svg draws accuracy against cost."""
     runs, words = split_runs_and_options(run, words)
@@ -27,7 +27,7 @@ def compare(run: RunArgument, words: Words = None, json: Json = False) -> None:
 
 def _text(answer: "CompareAnswer") -> str:
     head = ["recipe", "runs", "20-NN", "linear", "images seen", "FLOPs", "seconds"]
-    of = f"{answer.test:,} test images of {answer.classes} classes in {printable(answer.labels)}"
+    of = f"{counted(answer.test, 'test image')} of {counted(answer.classes, 'class')} in {printable(answer.labels)}"
     return f"{table(head, [_cells(row) for row in answer.recipes])}\n\naccuracy on {of}"
 
 

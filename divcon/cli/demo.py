@@ -1,8 +1,10 @@
 """divcon demo"""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files.text import printable
+from ..runs.folder import REPORT
 from .arguments import Json, Words, typed_options
 from .terminal import print_answer
 
@@ -19,6 +21,10 @@ def demo(words: Words = None, json: Json = False) -> None:
     print_answer(answer, json, _text(answer))
 
 
+def _report(answer: "DemoAnswer") -> str:
+    return f", and {REPORT}, for a browser, all that came out" if (Path(answer.run) / REPORT).is_file() else ""
+
+
 def _text(answer: "DemoAnswer") -> str:
     lines = [f"{'':<12}{'20-NN':>8}{'linear':>8}"]
     for name, score in answer.scores.items():
@@ -33,5 +39,8 @@ def _text(answer: "DemoAnswer") -> str:
     for k, cluster in enumerate(answer.clusters):
         folders = ", ".join(f"{printable(name)} {share:.0%}" for name, share in cluster.folders.items())
         lines.append(f"cluster {k}: {cluster.images:,} images; {folders}")
-    lines += ["", f"Everything is in {answer.run}; clusters.png there shows a row of pictures for each cluster."]
+    lines += [
+        "",
+        f"Everything is in {answer.run}; clusters.png there shows a row of pictures for each cluster{_report(answer)}.",
+    ]
     return "\n".join(lines)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import few
+from ..files.text import counted
 from .arguments import Json, ModelArgument, Words, typed_options
 from .terminal import print_answer
 
@@ -33,7 +34,7 @@ def eval(
 
 def _text(answer: "EvaluateAnswer") -> str:
     dropped = f"; left out, for want of images: {few(answer.dropped_classes)}" if answer.dropped_classes else ""
-    counts = f"({answer.images:,} images, {answer.classes} classes{dropped}{_parts(answer.parts)})"
+    counts = f"({counted(answer.images, 'image')}, {counted(answer.classes, 'class')}{dropped}{_parts(answer.parts)})"
     return f"{', '.join(_scores(answer))} {counts}{_reason(answer)}"
 
 

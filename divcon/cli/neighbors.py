@@ -4,19 +4,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import UsageError
+from ..files.paths import shell_quoted
 from ..files.text import printable
-from .arguments import Json, RunArgument, Words, split_data_and_options, typed_options
+from .arguments import Json, RunArgument, Words, is_option, split_data_and_options, typed_options
 from .terminal import print_answer, table
 
 if TYPE_CHECKING:
     from ..api.neighbors import NeighborsAnswer, NeighborsOf
 
-ImageArgument = Annotated[str, typer.Argument(help="A picture, in the collection or not; or several.")]
+ImageArgument = Annotated[
+    str, typer.Argument(metavar="IMAGE...", help="A picture, in the collection or not; or several.")
+]
 
 
 def neighbors(run: RunArgument, image: ImageArgument, words: Words = None, json: Json = False) -> None:
     """Find the images of a run that look most like a picture. k= is how many, sheet=FILE.png draws them beside it. A picture
     that is in the collection itself is not listed as its own neighbor."""
+    if is_option(image):
+        raise UsageError(
+            f"the picture is missing: type divcon neighbors {shell_quoted(run)} PICTURE {shell_quoted(image)}"
+        )
     pictures, words = split_data_and_options(image, words)
     options = typed_options(words, "k", "sheet", "data", "cache", "cache_gb", "workers")
     from ..api import neighbors

@@ -41,10 +41,12 @@ def next_commands(data: str | list[str], summary: "RunSummary", run: Path) -> li
     folder, *images = typed = [_as_typed(path) for path in (run, *as_paths(data))]
     if any(printable(path) != path for path in typed):
         return []  # names that no terminal can show can't be copied from one
+    from ..curation.picks import usual_number
+
     out = folder if run.name else str(run.absolute())
     commands = {
         "report": [] if summary.report else [folder],
-        "pick": [folder, f"n={min(1000, summary.images)}", "how=diverse", f"out={out}-pick.csv"],
+        "pick": [folder, f"n={usual_number(summary.images)}", "how=diverse", f"out={out}-pick.csv"],
         "export": [folder, f"out={out}-export", "format=safetensors"],
         "embed": [folder, *images, f"out={out}.parquet"],
         "status": [folder, "verify=true"],

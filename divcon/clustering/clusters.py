@@ -118,8 +118,7 @@ class Clusters:
         for name in FILES:
             if (folder / name).exists() and not (folder / name).is_file():
                 raise ValueError(f"{name} is not a file")
-        with (folder / CLUSTERS).open("rb") as file:
-            table = pq.read_table(file, columns=["label", "distance"], schema=TABLE)
+        table = _read_columns(folder / CLUSTERS, "label", "distance")
         sample = None
         if (folder / SAMPLE).exists():
             features = np.load(folder / SAMPLE, mmap_mode="r")
@@ -164,10 +163,20 @@ def _write_table(path: Path, clusters: Clusters) -> None:
 
 
 def _read_names(file: Path, positions: NDArray[np.int64]) -> list[bytes]:
-    with file.open("rb") as opened:  # given a path as text, Arrow may take it for a URI
-        column = pq.read_table(opened, columns=["path_bytes"])["path_bytes"]
+    column = _read_columns(file, "path_bytes")["path_bytes"]
     names: list[bytes] = column.take(pa.array(positions)).to_pylist()
     return names
+
+
+def _read_columns(file: Path, *names: str) -> pa.Table:
+    """Read columns of TABLE in this thread alone, through a file of Arrow's own.
+
+    A thread of Arrow may drop the last part of a file of Python's only while the interpreter ends, and that aborts the
+    process after a correct answer.
+    """
+    with pa.OSFile(bytes(file)) as opened:  # given a path as text, Arrow may take it for a URI
+        table = pq.ParquetFile(opened, pre_buffer=False).read(list(names), use_threads=False)
+    return table.select(names).cast(pa.schema([TABLE.field(name) for name in names]))
 
 
 def _is_mapped_from(array: NDArray[np.generic], file: Path) -> bool:

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from ..errors import DataError
+from ..files.text import counted
 from ..log import info, progress, warning
 from ..machine import Precision
 from ..rng import uniforms
@@ -190,7 +191,7 @@ def _seeds(rows: AnyRows, k: int, seed: tuple[int, int], sample: int = SAMPLE) -
     if len(seeds) < k:
         found = len(seeds)
         raise TooFewRowsError(
-            f"asked for {k:,} clusters, but there are {found:,} distinct images among {n:,}; "
+            f"asked for {counted(k, 'cluster')}, but there are {counted(found, 'distinct image')} among {n:,}; "
             f"type clusters.k={found} or less",
             found,
         )

@@ -6,6 +6,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ..errors import DataError, FaultError
+from ..files.text import counted
 from .kmeans import KMeans, kmeans
 
 
@@ -18,7 +19,7 @@ def cluster_features(
         return kmeans(features, k, seed=seed, rounds=rounds, restarts=1, spherical=spherical)
     except DataError as error:
         raise FaultError(
-            f"the network gives different images features too similar for {k:,} clusters; {advice}"
+            f"the network gives different images features too similar for {counted(k, 'cluster')}; {advice}"
         ) from error
 
 

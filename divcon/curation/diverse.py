@@ -8,6 +8,7 @@ choice (Hacohen et al. 2022, arXiv 2202.02794).
 import numpy as np
 
 from ..clustering.hierarchy import kmeans_in_two_steps, nearest_members
+from ..files.text import counted
 from ..machine import Precision
 from .picks import Picks, Whitened
 
@@ -29,7 +30,7 @@ def diverse(x: Whitened, n: int, *, seed: int, precision: Precision = "fp32") ->
         clusters,
         scores,
         reasons,
-        f"k-means with {level.k:,} clusters, and the image nearest to each centroid; the largest cluster first",
+        f"k-means with {counted(level.k, 'cluster')}, and the image nearest to each centroid; the largest cluster first",
         "cosine to the centroid of the cluster",
     )
 

@@ -30,6 +30,12 @@ class Picks:
         return len(self.positions)
 
 
+def usual_number(images: int) -> int:
+    """Return how many of the images are picked where nobody says it: a tenth, but 50 at least and 1,000 at most; half of
+    fewer than 100."""
+    return max(1, min(images // 2, 50), min(images // 10, 1000))
+
+
 def exact_products(x: Float16[np.ndarray, "m d"], y: Float16[np.ndarray, "n d"]) -> Float64[np.ndarray, "m n"]:
     """Return the product of each row of x with each row of y, all of length one, without rounding.
 

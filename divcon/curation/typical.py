@@ -10,6 +10,7 @@ from jaxtyping import Float32, Float64, Int64
 
 from ..clustering.hierarchy import kmeans_in_two_steps
 from ..clustering.neighbors import nearest
+from ..files.text import counted
 from ..machine import Precision
 from ..rng import uniforms
 from .picks import Picks, Whitened, exact_products
@@ -39,7 +40,7 @@ def typical(x: Whitened, n: int, *, seed: int, precision: Precision = "fp32") ->
         clusters,
         scores[chosen],
         reasons,
-        f"k-means with {level.k:,} clusters, and the images nearest to their neighbors in each; the largest cluster first",
+        f"k-means with {counted(level.k, 'cluster')}, and the images nearest to their neighbors in each; the largest cluster first",
         f"typicality: 1 / mean distance to the {NEIGHBORS} nearest neighbors in the cluster",
     )
 

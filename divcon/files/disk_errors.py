@@ -44,5 +44,5 @@ def refuse_unwritable(path: Path) -> None:
     if not number and not os.access(above, os.W_OK | os.X_OK):
         number = errno.EROFS if os.statvfs(above).f_flag & os.ST_RDONLY else errno.EACCES
     if number:
-        with disk_errors(path):
+        with disk_errors(above if number == errno.ENOTDIR else path):
             raise OSError(number, os.strerror(number))

@@ -1,6 +1,7 @@
 """Paths that users type, and paths in messages that users can type again."""
 
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from .text import printable
 
 PathLike = str | bytes | os.PathLike[str]
 Data = PathLike | Sequence[PathLike]  # a folder; or tar shards: one, a pattern, or several
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:/{1,2}[^/]|file:/", re.IGNORECASE)  # pathlib joins two slashes to one
 StrOrPath = TypeVar("StrOrPath", bound=str | Path)
 
 

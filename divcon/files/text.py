@@ -16,8 +16,8 @@ def printable_lines(text: str) -> str:
 
 
 def counted(n: int, noun: str) -> str:
-    """Return a number with its noun: 1 image, 2,000 images."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+    """Return a number with its noun: 1 image, 2,000 images, 3 classes."""
+    return f"{n:,} {noun}{'' if n == 1 else 'es' if noun.endswith('s') else 's'}"
 
 
 def counted_are(n: int, noun: str) -> str:

@@ -26,6 +26,7 @@ from .net import Net
 from .preprocessing import PREPROCESSING, SHORT_SIDE, check_preprocessing
 
 Shapes = dict[str, list[int]]  # of tensors, by name
+OTHER_FORMATS = "model.onnx", "model.safetensors"  # files of exports that are not loaded
 MAX_SIZE = 65_536  # pixels of a side: an encoder.json from a stranger may ask for any number
 
 
@@ -115,11 +116,21 @@ class Trained:
 
 def _read_record(folder: Path) -> EncoderRecord:
     file = folder / ENCODER_SETTINGS
+    if not file.is_file() and _is_other_format(folder):
+        raise InputError(
+            f"{printable(folder)} holds the encoder for another library; divcon loads runs, stages and exports as "
+            "safetensors: type divcon export RUN out=exported format=safetensors, or name the run"
+        )
     if not file.is_file():
         raise InputError(f"{printable(folder)} holds no encoder; name a finished run, or one of its stages (RUN/base)")
     record = load_record(EncoderRecord, file, extra="forbid")
     check_preprocessing(record.preprocess, file)
     return record
+
+
+def _is_other_format(place: Path) -> bool:
+    """Return True for an export that is not loaded, or a file of it."""
+    return place.name in OTHER_FORMATS or any((place / name).is_file() for name in OTHER_FORMATS)
 
 
 def rebuild(spec: EncoderSpec, input_spec: InputSpec, projector: ProjectorSpec, device: str = "cpu") -> Net:

@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import host_settings
-from ..data.decoding.decode import decode, decode_shrunk
+from ..data.decoding.decode import decode_any, decode_shrunk
 from ..data.decoding.rejection import Rejected
 from ..data.pixels.packed import PackedImages
 from ..data.views.presets import center
 from ..data.views.render import views_of
 from ..errors import InputError, UsageError
 from ..files.text import printable
-from ..machine import available_cores
+from ..machine import available_cores, check_device
 from ..nets.net import width
 from ..nets.trained import InputSpec
 from .encode import normalized
-from .pictures import Picture, each_picture, encoded, name_of
+from .pictures import Picture, each_picture, encoded, is_picture, name_of
 
 FIRST = np.zeros(1, np.int64)  # the position of the only image
 Pictures = Picture | Iterable[Picture]
@@ -43,10 +43,10 @@ class Preprocess:
     def __call__(self, image: Picture) -> Float[Tensor, "3 size size"]:
         """Return the normalized center view of an image.
 
-        `image` is a path, the bytes of a file, an image of Pillow, an array of uint8: [h, w] (gray), [h, w, 3] (RGB)
+        `image` is a path, the bytes of a file, a file opened for reading bytes, an image of Pillow, an array of uint8: [h, w] (gray), [h, w, 3] (RGB)
         or [h, w, 4] (RGBA), or a tensor [c, h, w] of uint8, or of floating point numbers in 0..1. For a path or bytes the
-        pixels are those of `embed`, bit for bit. Raises InputError for a file that `embed` rejects, UsageError for anything
-        that is no image.
+        pixels are those of `divcon embed`, bit for bit. Raises InputError for a file that `divcon embed` rejects, UsageError for
+        anything that is no image. A picture of one color all over is taken, where a collection rejects it.
         """
         return normalized(self.view(image)[None], self.input_spec)[0]
 
@@ -55,10 +55,12 @@ class Preprocess:
         try:
             with host_settings.pillow_defaults():
                 data = encoded(image)
-                decode(data)  # raises Rejected for a file that is damaged or not complete
+                decode_any(data)  # raises Rejected for a file that is damaged or not complete
                 picture = decode_shrunk(data, self.input_spec.short_side)
         except Rejected as error:
-            raise InputError(f"{name_of(image)} can't be shown to a network ({printable(str(error))})") from error
+            raise InputError(
+                f"{name_of(image)} can't be shown to a network ({printable(str(error))}); repair the picture or leave it out"
+            ) from error
         view: NDArray[np.uint8] = views_of(
             center(self.input_spec.size), PackedImages.from_arrays([picture]), FIRST, (), FIRST
         )[0]
@@ -99,17 +101,31 @@ class Encoder(nn.Module):
         `images` is one picture, a batch of arrays [n, h, w, c] or tensors [n, c, h, w], or an iterable of any of these, which
         may be a generator; `Preprocess` says what a picture is. The network computes in eval mode and in the type of its
         weights, where `divcon embed` may choose bfloat16. With `device` it is moved there. `workers` threads read and decode.
+        An error names the first picture that was refused, by its number from 0 on; no features are returned then.
         """
         if batch_size < 1:
             raise UsageError(f"batch_size={batch_size}: it is at least 1")
         if device is not None:
+            check_device(device, "leave device out to compute where the encoder is")
             self.to(device)
-        pictures = each_picture(images)
+        view = self._only_view if is_picture(images) else self._numbered_view
+        pictures = enumerate(each_picture(images))
         with _eval_mode(self), ThreadPoolExecutor(workers or available_cores()) as threads:
             parts = [torch.zeros(0, self.num_features, dtype=torch.float32)]
             while batch := list(itertools.islice(pictures, batch_size)):
-                parts.append(self._features(np.stack([*threads.map(self.preprocess.view, batch)])))
+                parts.append(self._features(np.stack([*threads.map(view, batch)])))
         return torch.cat(parts)
+
+    def _only_view(self, numbered: tuple[int, Picture]) -> UInt8[np.ndarray, "size size 3"]:
+        return self.preprocess.view(numbered[1])
+
+    def _numbered_view(self, numbered: tuple[int, Picture]) -> UInt8[np.ndarray, "size size 3"]:
+        """Return the view of a picture; an error says which of the pictures it is."""
+        number, image = numbered
+        try:
+            return self.preprocess.view(image)
+        except (InputError, UsageError) as error:
+            raise type(error)(f"picture {number} (the first one is 0): {error}") from error
 
     def _features(self, views: UInt8[np.ndarray, "b size size 3"]) -> Float[Tensor, "b d"]:
         weight = next(self.parameters())

@@ -1,9 +1,10 @@
-"""Pictures that a program holds: paths, bytes of files, images of Pillow, arrays and tensors, one or many."""
+"""Pictures that a program holds: paths, bytes of files, open files, images of Pillow, arrays and tensors, one or many."""
 
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 import torch
@@ -12,27 +13,35 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import InputError, UsageError
-from ..files.paths import expand_home, shell_quoted
+from ..files.paths import ADDRESS, expand_home, shell_quoted
 from ..files.text import printable
 
-Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8] | Tensor
+Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8] | Tensor
 PNG_MODES = {"1", "L", "LA", "I;16", "P", "RGB", "RGBA"}  # modes that PNG stores without loss; TIFF stores the others
 CHANNELS = (1, 3, 4)  # gray, RGB, RGBA
 
 
 def each_picture(images: Picture | Iterable[Picture]) -> Iterator[Picture]:
     """Yield each picture of one picture, a batch [n, h, w, c] or [n, c, h, w], or any iterable of these."""
-    if isinstance(images, np.ndarray | Tensor) and images.ndim == 4:
+    if is_picture(images):
+        yield cast(Picture, images)
+    elif isinstance(images, np.ndarray | Tensor) and images.ndim == 4:
         yield from images
     elif isinstance(images, np.ndarray) and images.dtype.kind in "OUS":  # an array of paths
         yield from each_picture(images.tolist())
-    elif isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray | Tensor):
-        yield images
-    elif isinstance(images, Iterable) and not isinstance(images, Mapping):  # whose keys would be taken for paths
-        for image in images:
-            yield from each_picture(image)
     else:
-        raise _no_picture(images)
+        for image in cast(Iterable[Picture], images):
+            yield from each_picture(image)
+
+
+def is_picture(images: object) -> bool:
+    """Return True for one object, which `encoded` takes or refuses; False for a batch or an iterable of several."""
+    if isinstance(images, np.ndarray | Tensor):
+        return images.ndim != 4 and not (isinstance(images, np.ndarray) and images.dtype.kind in "OUS")
+    # the keys of a mapping would be taken for paths, and an open file is an iterable of lines
+    if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image | Mapping):
+        return True
+    return _is_file(images) or not isinstance(images, Iterable)
 
 
 def encoded(image: Picture) -> bytes:
@@ -42,6 +51,7 @@ def encoded(image: Picture) -> bytes:
         case bytes() | bytearray() | memoryview():
             return bytes(image)
         case str() | os.PathLike():
+            _refuse_address(image)
             return _checked(expand_home(Path(image))).read_bytes()
         case Image.Image():
             return _saved(image)
@@ -51,6 +61,8 @@ def encoded(image: Picture) -> bytes:
             if image.size == 0:
                 raise UsageError(f"{name_of(image)} is empty: a picture has at least one pixel")
             return _saved(Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image))
+        case _ if _is_file(image):
+            return _content(cast(IO[bytes], image))
     raise _no_picture(image)
 
 
@@ -60,6 +72,7 @@ def write_pictures(images: Picture | Iterable[Picture], folder: Path) -> Path:
     for i, image in enumerate(each_picture(images)):
         file = folder / f"{i:08}"
         if isinstance(image, str | os.PathLike):
+            _refuse_address(image)
             file.symlink_to(_checked(expand_home(Path(image))).absolute())
         else:
             file.write_bytes(encoded(image))
@@ -67,14 +80,42 @@ def write_pictures(images: Picture | Iterable[Picture], folder: Path) -> Path:
 
 
 def name_of(image: object) -> str:
-    """Return a name for error messages: the path itself, or the type of any other object."""
+    """Return a name for error messages: the path itself, or the type of any other object, and its file if it has one."""
     if isinstance(image, str | os.PathLike):
         return printable(os.fspath(image))
     if isinstance(image, np.ndarray):
         return f"an array of {image.dtype} {list(image.shape)}"
     if isinstance(image, Tensor):
         return f"a tensor of {str(image.dtype).removeprefix('torch.')} {list(image.shape)}"
-    return f"an object of {type(image).__name__}"
+    if isinstance(image, Image.Image):
+        return f"an image of Pillow ({image.mode}, {image.width} x {image.height}){_file_of(image, 'filename')}"
+    return f"an object of {type(image).__name__}{_file_of(image, 'name')}"
+
+
+def _file_of(image: object, attribute: str) -> str:
+    name = getattr(image, attribute, None)
+    return f" from {printable(name)}" if isinstance(name, str | bytes | Path) and name else ""
+
+
+def _is_file(image: object) -> bool:
+    return callable(getattr(image, "read", None))
+
+
+def _content(file: IO[bytes]) -> bytes:
+    """Read an open file from where it stands."""
+    data: object = file.read()
+    if not isinstance(data, bytes):
+        raise UsageError(f"{name_of(file)} is open as text; open it by open(path, 'rb'), or give the path")
+    return data
+
+
+def _refuse_address(image: str | os.PathLike[str]) -> None:
+    """Raise UsageError for an address of the internet: divcon reads none."""
+    if ADDRESS.match(os.fspath(image)) and not Path(image).exists():
+        raise UsageError(
+            f"{name_of(image)} is an address, and addresses are not read; give the path of a file, or the bytes that you read "
+            "from there"
+        )
 
 
 def _as_array(image: Tensor) -> NDArray[np.uint8]:
@@ -97,7 +138,7 @@ def _as_array(image: Tensor) -> NDArray[np.uint8]:
 
 def _no_picture(image: object) -> UsageError:
     return UsageError(
-        "an image must be a path, the bytes of a file, an image of Pillow, an array of uint8 [h, w], [h, w, 3] or [h, w, 4], "
+        "an image must be a path, the bytes of a file, a file opened by open(path, 'rb'), an image of Pillow, an array of uint8 [h, w], [h, w, 3] or [h, w, 4], "
         f"or a tensor [c, h, w] of uint8 or of 0..1; not {name_of(image)}"
     )
 
@@ -124,6 +165,7 @@ def _saved(image: Image.Image) -> bytes:
         image.save(file, format, exif=image.getexif(), compress_level=1)  # PNG's; TIFF ignores it
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
-            f"an image of mode {image.mode} can't be encoded ({printable(str(error))}); give image.convert('RGB')"
+            f"{name_of(image)} can't be encoded ({printable(str(error))}); leave it out if its file is damaged, or give "
+            "image.convert('RGB')"
         ) from error
     return file.getvalue()

@@ -35,14 +35,14 @@ class DecodedImage(NamedTuple):
 
 
 def decode(data: bytes) -> DecodedImage:
-    """Decode the first image of an encoded file at its full size, and check that nothing is missing.
+    """Decode the first image of an encoded file at its full size, and check that nothing is missing, as `decode_any` does.
 
-    Decoders fill in missing pixels and raise no error. Raises Rejected, also if all pixels have one color."""
-    data = data[leading_blanks(data) :]
-    decoded = _decode_strictly(data)
+    Raises Rejected, also if all pixels have one color: nothing can be learned from such an image."""
+    decoded = decode_any(data)
     first = decoded.pixels[0, 0]
     if all((row == first).all() for row in decoded.pixels):
-        raise Rejected("one_color", f"#{bytes(first).hex()} all over{_among_frames(data)}")
+        frames = _among_frames(data[leading_blanks(data) :])
+        raise Rejected("one_color", f"#{bytes(first).hex()} all over{frames}")
     return decoded
 
 
@@ -51,7 +51,11 @@ def _among_frames(data: bytes) -> str:
     return f", the first of {count} frames" if count > 1 else ""
 
 
-def _decode_strictly(data: bytes) -> DecodedImage:
+def decode_any(data: bytes) -> DecodedImage:
+    """Decode the first image of an encoded file at its full size, whatever its colors, and check that nothing is missing.
+
+    Decoders fill in missing pixels and raise no error. Raises Rejected."""
+    data = data[leading_blanks(data) :]
     if pnm.is_pnm(data):
         composite = decode_pnm(data)
         return DecodedImage(np.asarray(composite.image), composite.notes)

@@ -10,7 +10,7 @@ from jaxtyping import Int64
 
 from ...errors import DataError, UsageError
 from ...files.integrity import digest
-from ...files.text import printable
+from ...files.text import counted, printable
 from ..images import Images, Positions, open_images
 from ..sources.names import without_surrogates
 from .assignment import ClassAssignment, VisibleFiles, assign_classes
@@ -91,7 +91,7 @@ def _refuse_few_classes(root: Path, layout: Layout, assignment: ClassAssignment)
         return
     above = f" below {enumerated_names((*layout.train, *layout.test))}" if layout.train else ""
     raise DataError(
-        f"{printable(root)}: {len(assignment.names)} classes{above}; a labeled folder has a subfolder for each of at least two "
+        f"{printable(root)}: {counted(len(assignment.names), 'class')}{above}; a labeled folder has a subfolder for each of at least two "
         f"classes{_other_folder(root, layout, assignment)}"
     )
 

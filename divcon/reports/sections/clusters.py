@@ -36,7 +36,7 @@ def _made(facts: RunFacts, kept: Kept) -> str:
     if len(record.names) > 1:
         return (
             f"No stage of this recipe divides the collection. For this report the sample of {len(record.paths):,} images was divided into "
-            f"{len(record.names)} clusters, by k-means on the whitened features of {record.encoder}."
+            f"{counted(len(record.names), 'cluster')}, by k-means on the whitened features of {record.encoder}."
         )
     return "There are no clusters: no stage has divided the collection, and there were no features of the sample to divide."
 
