@@ -103,3 +103,16 @@ class _Sum(torch.autograd.Function):
         total = gradient.clone()
         td.all_reduce(total)
         return total
+
+
+def gather_parts(part: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Return the rows of all ranks, in the order of ranks; this rank has `part`, and rank r has sizes[r] rows. Not for backward."""
+    if world_size() == 1:
+        return part
+    whole = part.new_empty((sum(sizes), *part.shape[1:]))
+    for source, rows in enumerate(torch.split(whole, list(sizes))):
+        if source == rank():
+            rows.copy_(part)
+        if len(rows):
+            td.broadcast(rows, src=source)
+    return whole
