@@ -23,7 +23,7 @@ from ..rng import uniforms
 from .device_rows import DeviceRows
 from .furthest import AnyRows, distances_from, furthest_rows
 from .ranks import stop_together
-from .rows import COPY_BYTES, SCALE, Features, Rows
+from .rows import AT_ONCE, COPY_BYTES, SCALE, Features, Rows
 
 SAME = 2.0**-40  # unit rows with a smaller squared distance count as equal
 EXTRA_ROUNDS = 20  # after the last round, while a cluster is empty
@@ -76,9 +76,10 @@ def kmeans(
 
     With several ranks, each is called with the same arguments: each reads a share of the rows, and returns the whole fit.
 
-    A mapped file is read block by block, once a round. Memory then holds 30 bytes a row, the sums of the centroids for
-    each thread (8 k d bytes), the sample of the seeds, blocks of some 20 MB, and for more than 16 clusters a copy of
-    the rows in `precision`, if it has at most `copy_bytes`.
+    A mapped file is read block by block, once a round. Memory then holds 30 bytes a row, some 30 k d bytes for the centroids
+    and their sums, at most 256 MB for the sums of threads, the sample of the seeds (32 k rows or more, in float32), a block of
+    some 20 MB for each thread, and for more than 16 clusters a copy of the rank's rows in `precision`, if it has at most
+    `copy_bytes`.
 
     Raises DataError for rows that are not finite, for zero rows when spherical, and for fewer than k different rows.
     """
@@ -159,6 +160,11 @@ def _relabel(rows: AnyRows, centroids: Tensor, labels: Tensor, total: Tensor) ->
 def _means(total: Tensor, sizes: Tensor, old: Tensor, unit: float, spherical: bool) -> Tensor:
     """Return the mean of each cluster's rows, of length one when spherical. A cluster without rows, or whose rows
     cancel out, keeps its old centroid."""
+    some = [slice(start, start + AT_ONCE) for start in range(0, len(old), AT_ONCE)]
+    return torch.cat([_means_of(total[part], sizes[part], old[part], unit, spherical) for part in some])
+
+
+def _means_of(total: Tensor, sizes: Tensor, old: Tensor, unit: float, spherical: bool) -> Tensor:
     mean = total.double() * (unit / SCALE) / sizes.clamp(min=1)[:, None]
     new = F.normalize(mean, eps=1e-300) if spherical else mean
     unchanged = mean.square().sum(1) <= SAME if spherical else sizes == 0

@@ -17,10 +17,12 @@ from .kernels import sums
 from .kernels.low_precision import PointTerms
 from .products import MARGIN, Frame, LowPrecisionRows
 from .ranks import Shares, first_of_ranks
+from .sum_tables import SumTables
 
 SCALE = 2**32  # fixed point: sums of 2^29 rows fit, and an entry is off by at most 2^-33 units
 FEW = 16  # up to this many centroids, products with a row are made while it is in the cache
 COPY_BYTES = 2**31  # the default limit of a copy of the rows in low precision
+AT_ONCE = 4096  # centroids that are in memory in float64
 SAMPLE = 1024  # rows whose mean is the origin of the frame
 
 Features = Tensor | NDArray[np.floating]
@@ -78,19 +80,18 @@ class Rows:
         assert len(self) * SCALE < 2**62, f"sums of {len(self):,} rows could overflow"
         points = Centroids.of(centroids.contiguous().numpy(), self.frame)
         own, copy = labels.numpy(), self.low_precision if len(centroids) > FEW else None
-        sums_of_threads = list[NDArray[np.int64]]()
+        tables = None if total is None else SumTables(total, torch.get_num_threads())
 
         def job(start: int, stop: int) -> int:
             rows, inverse, before = self._block(start, stop), self.inverse[start:stop], own[start:stop]
             after = points.nearest(rows, inverse, None if copy is None else copy[start:stop])
-            moved = 0 if total is None else self._move(rows, inverse, before, after, total.shape, sums_of_threads)
+            moved = 0 if tables is None else self._move(rows, inverse, before, after, tables)
             before[:] = after
             return moved
 
         moved = sum(each_block(len(own), self._block_size(len(centroids)), job))
-        if total is not None:
-            for table in sums_of_threads:
-                total += torch.from_numpy(table)
+        if tables is not None:
+            tables.add_up()
         return moved
 
     def squared_distances(self, points: Float32[Tensor, "k d"], labels: Int64[Tensor, " b"]) -> Float64[Tensor, " b"]:
@@ -152,18 +153,11 @@ class Rows:
         inverse: NDArray[np.float32],
         before: NDArray[np.int64],
         after: NDArray[np.int64],
-        shape: torch.Size,
-        sums_of_threads: list[NDArray[np.int64]],
+        tables: SumTables,
     ) -> int:
-        """Add the changes of a block to a table of sums that no other thread uses meanwhile, and return how many rows
-        moved."""
-        try:
-            table = sums_of_threads.pop()
-        except IndexError:
-            table = np.zeros(shape, np.int64)
-        moved = int(sums.move_rows(rows, inverse, before, after, np.float32(SCALE / self.unit), table))
-        sums_of_threads.append(table)
-        return moved
+        """Add the changes of a block to a table of sums, and return how many rows moved."""
+        with tables.table() as table:
+            return int(sums.move_rows(rows, inverse, before, after, np.float32(SCALE / self.unit), table))
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +175,12 @@ class Centroids:
         from the frame's origin."""
         frame = replace(frame, precision="fp32") if len(exact) <= FEW else frame
         low = frame.convert(exact, np.ones(len(exact), np.float32))
-        half = np.square((exact.astype(np.float64) - frame.origin) * frame.scale).sum(1) / 2
+        half = np.concatenate(
+            [
+                np.square((some.astype(np.float64) - frame.origin) * frame.scale).sum(1) / 2
+                for some in np.split(exact, range(AT_ONCE, len(exact), AT_ONCE))
+            ]
+        )
         error = np.float32(MARGIN * frame.rounding) * np.square(low.lengths)
         return cls(exact, frame, low, PointTerms(-half.astype(np.float32), low.lengths, error))
 
