@@ -105,14 +105,14 @@ class _Sum(torch.autograd.Function):
         return total
 
 
-def gather_parts(part: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Return the rows of all ranks, in the order of ranks; this rank has `part`, and rank r has sizes[r] rows. Not for backward."""
+def gather_rows(mine: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Return the rows of all ranks, in the order of ranks, where rank r has `sizes[r]` rows. There is no gradient."""
     if world_size() == 1:
-        return part
-    whole = part.new_empty((sum(sizes), *part.shape[1:]))
+        return mine
+    whole = mine.new_empty((sum(sizes), *mine.shape[1:]))
     for source, rows in enumerate(torch.split(whole, list(sizes))):
         if source == rank():
-            rows.copy_(part)
+            rows.copy_(mine)
         if len(rows):
             td.broadcast(rows, src=source)
     return whole

@@ -257,19 +257,19 @@ def test_memory_for_streamed_features_is_that_of_a_block_and_not_of_the_sample(t
 STREAMING = """
 import sys, numpy as np, torch
 from pathlib import Path
-from divcon.stages import cluster
+from divcon.train import streamed_rows
 file, n, d, block = Path(sys.argv[1]), *map(int, sys.argv[2:])
-cluster.BLOCK, most = block, 0
+streamed_rows.BLOCK, streamed_rows.PART, most = block, 4 * block, 0
 def own():
     return 1024 * int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0])
 def features_at(positions):
     global most
-    features = torch.from_numpy(positions % 1000)[:, None].float().expand(-1, d).contiguous()
+    features = torch.from_numpy(positions % 1000)[:, None].half().expand(-1, d).contiguous().numpy()
     most = max(most, own())
     return features
-cluster.stream_features(file, np.arange(2 * block), features_at)
+streamed_rows.stream_rows(file, np.arange(2 * block), features_at, "some")
 before, most = own(), 0
-cluster.stream_features(file, np.arange(n), features_at)
+streamed_rows.stream_rows(file, np.arange(n), features_at, "all")
 print(max(most, own()) - before)
 """
 

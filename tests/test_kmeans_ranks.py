@@ -1,5 +1,6 @@
 """k-means over several ranks has the bits of one: centroids, labels, distances, inertia, and errors."""
 
+import contextlib
 import multiprocessing
 import signal
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from divcon.clustering.ranks import Shares
 from divcon.clustering.rows import Rows
 from divcon.errors import Error
 
+JOINED = getattr(dist, "joined", contextlib.nullcontext)
 WORLDS = (2, 3, 4)
 D = 12
 Found = tuple[object, ...]
@@ -138,8 +140,9 @@ def rank_main(rank: int, folder: Path) -> None:
         if rank >= world:
             continue
         td.init_process_group("gloo", init_method=f"file://{folder}/{world}", rank=rank, world_size=world)
-        found = {name: answer(case) for name, case in cases(folder).items()}
-        torch.save({**found, "share": share(), "stopped": stopped()}, folder / f"{world}.{rank}.pt")
+        with JOINED():
+            found = {name: answer(case) for name, case in cases(folder).items()}
+            torch.save({**found, "share": share(), "stopped": stopped()}, folder / f"{world}.{rank}.pt")
         td.destroy_process_group()
 
 

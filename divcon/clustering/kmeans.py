@@ -140,7 +140,7 @@ def _fit(
         moved, sizes = _relabel(rows, centroids, labels, total)
         done += 1
         progress("k-means", restart[0] * rounds + min(done, rounds), restart[1] * rounds, "rounds")
-        stop_together("this stage will begin again")
+        stop_together(rows.shares, "this stage will begin again")
     if repaired:
         info(f"k-means: {repaired} times a cluster was empty, and got the image furthest from its centroid")
     distances = rows.shares.gather(_distances(rows, centroids, labels, spherical))

@@ -45,7 +45,7 @@ class Shares:
     def gather(self, own: Shaped[Tensor, "b *s"], sizes: Sequence[int] | None = None) -> Shaped[Tensor, "n *s"]:
         """Return the values of all ranks in their order, given those of this rank: by default one for each of its rows, else
         as many for each rank as `sizes` say."""
-        return own if self.ranks == 1 else dist.gather_parts(own, self.sizes if sizes is None else sizes)
+        return own if self.ranks == 1 else dist.gather_rows(own, self.sizes if sizes is None else sizes)
 
     def sum(self, own: Tensor) -> Tensor:
         """Return the sum of integers over the ranks, element by element. Integers are added exactly, in any order."""
@@ -67,8 +67,8 @@ def first_of_ranks(flags: Tensor, shares: Shares) -> tuple[int, int]:
     return (least if count else -1), count
 
 
-def stop_together(saved: str) -> None:
+def stop_together(shares: Shares, saved: str) -> None:
     """Raise the error of `stop_if_requested` on every rank if a stop signal came to one: else the others would wait for it."""
-    if dist.any_rank(stop_requested()):
+    if int(shares.max(torch.tensor(int(stop_requested())))):
         stop_if_requested(saved)
         raise StoppedError(f"stopped because another rank was: {saved}; type the same command again to go on")

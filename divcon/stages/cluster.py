@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float16, Float32, Int64
+from jaxtyping import Float32, Int64, Shaped
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 from torch import Tensor
@@ -14,21 +13,21 @@ from torch import Tensor
 from .. import failpoints
 from ..clustering.clusters import Clusters, Sample
 from ..clustering.kmeans import assign, kmeans
+from ..clustering.rows import Features
 from ..data.images import Images
 from ..errors import UsageError
-from ..files.atomic import atomic_write
-from ..log import part_of
+from ..machine import Precision
 from ..nets.net import Layer
 from ..nets.trained import Trained
-from ..runs.folder import SAMPLE
+from ..runs.folder import ASSIGNED, SAMPLE
 from ..runs.recorder import Plan, planned_by
 from ..runs.stage import Result, StageContext, Summary
 from ..train.encode import encode
-from ..train.target_cache import allocate
+from ..train.streamed_rows import RowsAt, stream_rows
 from .learning import pixels_of, sample
 
 Positions = Int64[np.ndarray, " b"]
-BLOCK = 16384  # images whose features are in memory at a time
+ASSIGNMENT = np.dtype([("label", "<i8"), ("distance", "<f4")])
 SMALLEST = 128  # images: a cluster with fewer is merged into its nearest neighbor
 
 
@@ -79,48 +78,49 @@ def plan_divide(base: Trained, images: Images, recipe: Divide) -> Plan[Clusters]
 @planned_by(plan_divide)
 def divide(context: StageContext, base: Trained, images: Images, recipe: Divide) -> Result[Clusters]:
     """Cluster a collection by the features that the base gives of it."""
-    pixels = pixels_of(context, images, base.input_spec)
     positions, precision = sample(len(images), recipe.sample, recipe.seed), context.machine.precision
-
-    def features_at(at: Positions) -> Float32[Tensor, "b d"]:
-        return encode(base.net, base.input_spec, pixels, context.machine, layer=recipe.layer, positions=at)
-
-    features = stream_features(context.folder / SAMPLE, positions, features_at)
+    features_at = _encoder(context, base, images, recipe.layer)
+    kept = Sample(positions, _rows(context, SAMPLE, positions, lambda at: features_at(at).astype(np.float16)))
     failpoints.at("divide.seen")
     fitted = kmeans(
-        features, recipe.k, seed=recipe.seed, rounds=recipe.rounds, restarts=recipe.restarts, precision=precision
+        kept.features, recipe.k, seed=recipe.seed, rounds=recipe.rounds, restarts=recipe.restarts, precision=precision
     )
     failpoints.at("divide.fitted")
-    labels, distances = np.empty(len(images), np.int64), np.empty(len(images), np.float32)
-    for begin in range(0, len(images), BLOCK):
-        at = np.arange(begin, min(begin + BLOCK, len(images)))
-        with part_of(begin, len(images)):
-            block = features[at] if len(positions) == len(images) else features_at(at)
-        nearest, distance = assign(block, fitted.centroids, precision=precision)
-        labels[at], distances[at] = nearest.numpy(), distance.numpy()
+    if len(positions) == len(images):
+        rows = assigned(kept.features, fitted.centroids, precision)
+    else:
+        everything = np.arange(len(images))
+        rows = _rows(context, ASSIGNED, everything, lambda at: assigned(features_at(at), fitted.centroids, precision))
     failpoints.at("divide.assigned")
-    kept = Sample(positions, features)
+    labels, distances = rows["label"].copy(), rows["distance"].copy()
     clusters = Clusters(fitted.centroids.numpy(), labels, distances, images.names, kept).merge_small(recipe.smallest)
     sizes = [int(size) for size in clusters.sizes]
     return Result(clusters, ClusterSummary(clusters.k, sizes, float(fitted.inertia)))
 
 
-def stream_features(
-    file: Path, positions: Positions, features_at: Callable[[Positions], Float32[Tensor, "b d"]]
-) -> Float16[np.ndarray, "m d"]:
-    """Write the features of images at some positions, block by block, to a file of float16; return it, mapped.
+def _encoder(
+    context: StageContext, base: Trained, images: Images, layer: Layer
+) -> Callable[[Positions], Float32[np.ndarray, "b d"]]:
+    """Return a function from the positions of images to the features that the base gives of them."""
+    pixels = pixels_of(context, images, base.input_spec)
 
-    Memory holds the features of one block. k-means reads the numbers that are kept, so it can be done again from the file.
-    The room of the file is taken first: a disk that fills up later would kill the process at a write.
-    """
-    rows: np.memmap[Any, np.dtype[np.float16]] | None = None
-    with atomic_write(file) as part:
-        for begin in range(0, len(positions), BLOCK):
-            with part_of(begin, len(positions)):
-                block = features_at(positions[begin : begin + BLOCK])
-            rows = allocate(part, (len(positions), block.shape[1])) if rows is None else rows
-            rows[begin : begin + len(block)] = block.numpy()
-        assert rows is not None, "no images"
-        rows.flush()
-    features: NDArray[np.float16] = np.load(file, mmap_mode="r")
-    return features
+    def features_at(at: Positions) -> Float32[np.ndarray, "b d"]:
+        features: NDArray[np.float32] = encode(
+            base.net, base.input_spec, pixels, context.machine, layer=layer, positions=at
+        ).numpy()
+        return features
+
+    return features_at
+
+
+def _rows(context: StageContext, name: str, positions: Positions, rows_at: RowsAt) -> NDArray[Any]:
+    """Compute rows for the images at some positions into a file of the stage; go on with it if that was begun before."""
+    return stream_rows(context.folder / name, positions, rows_at, context.key_digest, context.check_owner)
+
+
+def assigned(features: Features, centroids: Float32[Tensor, "k d"], precision: Precision) -> Shaped[np.ndarray, " n"]:
+    """Return the label of each row and its distance from its centroid, as ASSIGNMENT."""
+    labels, distances = assign(features, centroids, precision=precision)
+    rows = np.empty(len(labels), ASSIGNMENT)
+    rows["label"], rows["distance"] = labels.numpy(), distances.numpy()
+    return rows

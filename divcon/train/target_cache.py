@@ -5,11 +5,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float16, Int64
-from numpy.lib.format import open_memmap, write_array_header_1_0
+from numpy.lib.format import dtype_to_descr, open_memmap, write_array_header_1_0
 from torch import Tensor
 
 from .. import failpoints
@@ -23,6 +24,7 @@ from ..nets.trained import InputSpec
 from .encode import encode
 
 CHUNK = 65536  # images whose features are in memory at a time
+HALF = np.dtype(np.float16)
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,17 @@ def cache_targets(
     return TeacherTargets(np.load(file, mmap_mode="r"))
 
 
-def allocate(file: Path, shape: tuple[int, ...]) -> "np.memmap[tuple[int, ...], np.dtype[np.float16]]":
-    """Create a memory-mapped float16 array whose disk space is reserved.
+def allocate(
+    file: Path, shape: tuple[int, ...], dtype: "np.dtype[Any]" = HALF
+) -> "np.memmap[tuple[int, ...], np.dtype[Any]]":
+    """Create a memory-mapped array, by default of float16, whose disk space is reserved.
 
     Without the reservation, a disk that fills up later would kill the process at a write to the array.
     """
     with file.open("wb") as out:
-        write_array_header_1_0(out, {"descr": "<f2", "fortran_order": False, "shape": shape})
+        write_array_header_1_0(out, {"descr": dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
         out.flush()
-        os.posix_fallocate(out.fileno(), out.tell(), 2 * math.prod(shape))
+        os.posix_fallocate(out.fileno(), out.tell(), dtype.itemsize * math.prod(shape))
     return open_memmap(file, "r+")
 
 
