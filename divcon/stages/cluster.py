@@ -1,7 +1,8 @@
 """Cluster a collection by the features of a base model."""
 
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from torch import Tensor
 
 from .. import failpoints
 from ..clustering.clusters import Clusters, Sample
+from ..clustering.hierarchy import hierarchical_kmeans
 from ..clustering.kmeans import assign, kmeans
 from ..clustering.rows import Features
+from ..config import LATER
 from ..data.images import Images
 from ..errors import UsageError
 from ..machine import Precision
@@ -35,7 +38,10 @@ SMALLEST = 128  # images: a cluster with fewer is merged into its nearest neighb
 class Divide:
     """The recipe of a division: spherical k-means of the features that a layer of the base gives. The centroids are fitted on
     a `sample` of the images, with so many `rounds` and `restarts`; every image is assigned. A cluster with fewer than
-    `smallest` images is merged into its nearest neighbor."""
+    `smallest` images is merged into its nearest neighbor.
+
+    `levels` are numbers of clusters, falling, of levels below the `k` clusters: then the centroids are those of hierarchical
+    k-means (divcon/clustering/hierarchy.py), which has its own rounds."""
 
     k: int = 5
     layer: Layer = "hidden"
@@ -44,10 +50,17 @@ class Divide:
     restarts: PositiveInt = 3
     smallest: int = SMALLEST
     seed: int = 0
+    levels: tuple[PositiveInt, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise UsageError(f"clusters.k={self.k}: at least 1")
+        numbers = [self.sample, *self.levels, self.k]
+        if self.levels and not all(above < below for below, above in itertools.pairwise(numbers)):
+            raise UsageError(
+                f"clusters.levels={list(self.levels)}: numbers that fall, from below clusters.sample={self.sample} to above "
+                f"clusters.k={self.k}; for example clusters.levels=[{20 * self.k},{5 * self.k}]"
+            )
         if self.sample < self.k:
             raise UsageError(
                 f"clusters.sample={self.sample}: too few images for clusters.k={self.k} to be found in them"
@@ -82,20 +95,18 @@ def divide(context: StageContext, base: Trained, images: Images, recipe: Divide)
     features_at = _encoder(context, base, images, recipe.layer)
     kept = Sample(positions, _rows(context, SAMPLE, positions, lambda at: features_at(at).astype(np.float16)))
     failpoints.at("divide.seen")
-    fitted = kmeans(
-        kept.features, recipe.k, seed=recipe.seed, rounds=recipe.rounds, restarts=recipe.restarts, precision=precision
-    )
+    centroids, inertia = fit_centroids(kept.features, recipe, precision)
     failpoints.at("divide.fitted")
     if len(positions) == len(images):
-        rows = assigned(kept.features, fitted.centroids, precision)
+        rows = assigned(kept.features, centroids, precision)
     else:
         everything = np.arange(len(images))
-        rows = _rows(context, ASSIGNED, everything, lambda at: assigned(features_at(at), fitted.centroids, precision))
+        rows = _rows(context, ASSIGNED, everything, lambda at: assigned(features_at(at), centroids, precision))
     failpoints.at("divide.assigned")
     labels, distances = rows["label"].copy(), rows["distance"].copy()
-    clusters = Clusters(fitted.centroids.numpy(), labels, distances, images.names, kept).merge_small(recipe.smallest)
+    clusters = Clusters(centroids.numpy(), labels, distances, images.names, kept).merge_small(recipe.smallest)
     sizes = [int(size) for size in clusters.sizes]
-    return Result(clusters, ClusterSummary(clusters.k, sizes, float(fitted.inertia)))
+    return Result(clusters, ClusterSummary(clusters.k, sizes, inertia))
 
 
 def _encoder(
@@ -116,6 +127,16 @@ def _encoder(
 def _rows(context: StageContext, name: str, positions: Positions, rows_at: RowsAt) -> NDArray[Any]:
     """Compute rows for the images at some positions into a file of the stage; go on with it if that was begun before."""
     return stream_rows(context.folder / name, positions, rows_at, context.key_digest, context.check_owner)
+
+
+def fit_centroids(x: Features, recipe: Divide, precision: Precision) -> tuple[Float32[Tensor, "k d"], float]:
+    """Return the centroids of the rows, and the sum of the distances of rows from the nearest of them."""
+    if not recipe.levels:
+        fit = kmeans(x, recipe.k, seed=recipe.seed, rounds=recipe.rounds, restarts=recipe.restarts, precision=precision)
+        return fit.centroids, float(fit.inertia)
+    levels = hierarchical_kmeans(x, [*recipe.levels, recipe.k], seed=recipe.seed, precision=precision).levels
+    centroids = levels[-1].centroids
+    return centroids, float(assign(x, centroids, precision=precision)[1].double().numpy().sum())
 
 
 def assigned(features: Features, centroids: Float32[Tensor, "k d"], precision: Precision) -> Shaped[np.ndarray, " n"]:
