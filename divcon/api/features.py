@@ -35,7 +35,7 @@ from ..train.pictures import Picture
 from ..train.streamed_rows import forget_parts, stream_rows
 from .collection import open_run_images
 from .encoder_check import check_input_size
-from .models import FeaturesAt, encoder_of, find_model
+from .models import FeaturesAt, arithmetic, encoder_of, find_model
 
 BATCH = 64  # pictures
 
@@ -69,10 +69,7 @@ def run_features(
             return _load(folder)
     images = open_run_images(run, data, cache=cache, workers=workers)
     features_at = encoder_of(model, images, cache=cache, cache_gb=cache_gb, workers=workers)
-    chosen = machine.choose(cache, workers=workers)
-    key = digest(
-        f"{model.fingerprint} {fingerprint} {chosen.device} {chosen.precision} {chosen.channels_last} {chosen.compute_threads}"
-    )
+    key = digest(f"{model.fingerprint} {fingerprint} {arithmetic(cache, workers)}")
     with _folder_to_write(run, cached, cache) as place:
         _compute(place, len(images), features_at, key)
         _describe(place, model.fingerprint, fingerprint)
