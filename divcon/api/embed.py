@@ -16,6 +16,7 @@ from ..files.caches import cache_folder
 from ..files.integrity import digest
 from ..files.paths import Data
 from ..nets.net import Layer
+from ..runs.refusals import refuse_bucket
 from .entry import UNTRAINED, runs_alone
 from .models import Patterns, arithmetic, encoder_of, find_model
 from .output_files import output_file
@@ -58,6 +59,8 @@ def embed(
     process that finishes the last shard writes `out`, with the bytes that one process would write.
     """
     part = None if shard is None else Shard.parse(shard)
+    if part is not None:
+        refuse_bucket(Path(out))
     output_file("out", out, [".parquet"], data=data)
     folder = cache_folder(cache)
     images = open_images(data, include=include, exclude=exclude, cache=folder, workers=workers)
