@@ -6,11 +6,17 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+<<<<<<< HEAD
 from jaxtyping import Float, Float16, Float32, Int64
 from numpy.lib.format import open_memmap, write_array_header_1_0
+=======
+from jaxtyping import Float, Float16, Int64
+from numpy.lib.format import dtype_to_descr, open_memmap, write_array_header_1_0
+>>>>>>> features13
 from torch import Tensor
 
 from .. import dist, failpoints
@@ -24,6 +30,7 @@ from ..nets.trained import InputSpec
 from .encode import encode
 
 CHUNK = 65536  # images whose features are in memory at a time
+HALF = np.dtype(np.float16)
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ def cache_targets(
     return TeacherTargets(np.load(file, mmap_mode="r"))
 
 
+<<<<<<< HEAD
 def _are_there(file: Path) -> bool:
     """True if the file is as its manifest says; a damaged one gives a warning."""
     manifest = file.with_suffix(".json")
@@ -81,13 +89,19 @@ def _are_there(file: Path) -> bool:
 
 def allocate(file: Path, shape: tuple[int, ...]) -> "np.memmap[tuple[int, ...], np.dtype[np.float16]]":
     """Create a memory-mapped float16 array whose disk space is reserved.
+=======
+def allocate(
+    file: Path, shape: tuple[int, ...], dtype: "np.dtype[Any]" = HALF
+) -> "np.memmap[tuple[int, ...], np.dtype[Any]]":
+    """Create a memory-mapped array, by default of float16, whose disk space is reserved.
+>>>>>>> features13
 
     Without the reservation, a disk that fills up later would kill the process at a write to the array.
     """
     with file.open("wb") as out:
-        write_array_header_1_0(out, {"descr": "<f2", "fortran_order": False, "shape": shape})
+        write_array_header_1_0(out, {"descr": dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
         out.flush()
-        os.posix_fallocate(out.fileno(), out.tell(), 2 * math.prod(shape))
+        os.posix_fallocate(out.fileno(), out.tell(), dtype.itemsize * math.prod(shape))
     return open_memmap(file, "r+")
 
 
