@@ -1,12 +1,7 @@
 """The features of a run's images by its final encoder, computed once; and those of other pictures."""
 
-<<<<<<< HEAD
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-=======
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
->>>>>>> features13
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -75,22 +70,13 @@ def run_features(
     for folder in (RunFolder(run).features, cached):
         if _are_kept(folder, model.fingerprint, fingerprint):
             return _load(folder)
-<<<<<<< HEAD
     opened = images() if images else open_run_images(run, data, cache=cache, workers=workers)
     features_at = encoder_of(model, opened, cache=cache, cache_gb=cache_gb, workers=workers)
-    with _folder_to_write(run, cached, cache) as place:
-        _compute(Path(place), len(opened), features_at)
-        _describe(Path(place), model.fingerprint, fingerprint)
-        return _load(Path(place))
-=======
-    images = open_run_images(run, data, cache=cache, workers=workers)
-    features_at = encoder_of(model, images, cache=cache, cache_gb=cache_gb, workers=workers)
     key = digest(f"{model.fingerprint} {fingerprint} {arithmetic(cache, workers)}")
     with _folder_to_write(run, cached, cache) as place:
-        _compute(place, len(images), features_at, key)
+        _compute(place, len(opened), features_at, key)
         _describe(place, model.fingerprint, fingerprint)
         return _load(place)
->>>>>>> features13
 
 
 @torch.no_grad()

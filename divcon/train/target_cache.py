@@ -10,13 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-<<<<<<< HEAD
 from jaxtyping import Float, Float16, Float32, Int64
-from numpy.lib.format import open_memmap, write_array_header_1_0
-=======
-from jaxtyping import Float, Float16, Int64
 from numpy.lib.format import dtype_to_descr, open_memmap, write_array_header_1_0
->>>>>>> features13
 from torch import Tensor
 
 from .. import dist, failpoints
@@ -78,7 +73,6 @@ def cache_targets(
     return TeacherTargets(np.load(file, mmap_mode="r"))
 
 
-<<<<<<< HEAD
 def _are_there(file: Path) -> bool:
     """True if the file is as its manifest says; a damaged one gives a warning."""
     manifest = file.with_suffix(".json")
@@ -87,14 +81,10 @@ def _are_there(file: Path) -> bool:
     return manifest.exists() and not damage
 
 
-def allocate(file: Path, shape: tuple[int, ...]) -> "np.memmap[tuple[int, ...], np.dtype[np.float16]]":
-    """Create a memory-mapped float16 array whose disk space is reserved.
-=======
 def allocate(
     file: Path, shape: tuple[int, ...], dtype: "np.dtype[Any]" = HALF
 ) -> "np.memmap[tuple[int, ...], np.dtype[Any]]":
     """Create a memory-mapped array, by default of float16, whose disk space is reserved.
->>>>>>> features13
 
     Without the reservation, a disk that fills up later would kill the process at a write to the array.
     """
