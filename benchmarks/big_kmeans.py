@@ -19,9 +19,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.distributed as td
+from torch._C._distributed_c10d import FileStore
 
+from divcon import dist
 from divcon.clustering.kmeans import kmeans
+from divcon.ranks import Place
 
 from .bench_memory import Peak
 
@@ -57,8 +59,13 @@ def make_rows(file: Path, case: Case) -> None:
 def fit(rank: int, world: int, threads: int, folder: Path, case: Case) -> None:
     """Fit the rows of the file, as one rank of `world`, and write the figures to a file of the folder."""
     torch.set_num_threads(threads)
-    if world > 1:
-        td.init_process_group("gloo", init_method=f"file://{folder}/store{world}", rank=rank, world_size=world)
+    with dist.joined(FileStore(f"{folder}/store{world}", world), Place(rank, world, rank, "", 0)):
+        figures = measured(folder, case)
+    (folder / f"{world}x{threads}.{rank}.json").write_text(json.dumps(figures))
+
+
+def measured(folder: Path, case: Case) -> dict[str, object]:
+    """Fit the rows of the file, and return the figures."""
     x = np.load(folder / "rows.npy", mmap_mode="r")
     copy_bytes = int(case.copy_gb * 2**30)
     kmeans(x[:20_000], min(case.k, 500), seed=0, rounds=1, restarts=1, precision=case.precision)  # compiles
@@ -69,7 +76,7 @@ def fit(rank: int, world: int, threads: int, folder: Path, case: Case) -> None:
         )
     wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
     tensors = found.centroids, found.labels, found.distances
-    figures = {
+    return {
         "seconds": round(wall, 1),
         "processor_seconds": round(cpu, 1),
         "rounds": found.rounds,
@@ -78,9 +85,6 @@ def fit(rank: int, world: int, threads: int, folder: Path, case: Case) -> None:
         "inertia": found.inertia,
         "sha256": hashlib.sha256(b"".join(part.numpy().tobytes() for part in tensors)).hexdigest()[:16],
     }
-    (folder / f"{world}x{threads}.{rank}.json").write_text(json.dumps(figures))
-    if world > 1:
-        td.destroy_process_group()
 
 
 def peak_rss() -> int:
