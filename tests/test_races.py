@@ -42,9 +42,9 @@ import sys, time
 from divcon import cli
 from divcon.data.index.index import Index
 save = Index.save
-def slowly(self, folder):
+def slowly(self, folder, source=""):
     time.sleep(1.5)
-    save(self, folder)
+    save(self, folder, source)
 Index.save = slowly
 sys.argv = ["divcon", *sys.argv[1:]]
 cli.main()

@@ -141,8 +141,11 @@ class Index:
         copies = self._duplicates.filter(pc.is_in(self._duplicates["duplicate_of"], used["hash"].combine_chunks()))
         return Index(pa.concat_tables([used, copies, self.rejected_rows]).combine_chunks())
 
-    def save(self, folder: Path) -> None:
-        """Write index.arrow, the tables rejected.csv and duplicates.csv, and last MANIFEST.json with their hashes."""
+    def save(self, folder: Path, source: str = "") -> None:
+        """Write index.arrow, the tables rejected.csv and duplicates.csv, and last MANIFEST.json with their hashes.
+
+        `source` is the digest of a source's state (source_state.py), which stands in the manifest too.
+        """
         (folder / MANIFEST).unlink(missing_ok=True)
         file = folder / INDEX
         with atomic.atomic_write(file) as part, part.open("wb") as opened, pa.ipc.new_file(opened, SCHEMA) as writer:
@@ -150,7 +153,7 @@ class Index:
         self.save_rejected(folder / REJECTED)
         write_csv(folder / DUPLICATES, ["path", "same_as", "kind"], self._duplicate_rows())
         hashes = {name: integrity.sha256(folder / name) for name in FILES}
-        integrity.write_json(folder / MANIFEST, {"sha256": hashes})
+        integrity.write_json(folder / MANIFEST, {"sha256": hashes, **({"source": source} if source else {})})
 
     def save_rejected(self, file: Path) -> None:
         """Write a table of all rejected files and their reasons."""
