@@ -6,6 +6,8 @@ which are equal for similar ones (Charikar 2002). The bits are sorted eight time
 each thumbnail is compared with its neighbors in each order.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Bool, Int16, Int64, UInt8
 from numpy.typing import NDArray
@@ -23,8 +25,10 @@ MAX_ASPECT_DIFFERENCE = 0.03  # relative, of width / height: sizes are rounded w
 BITS, ORDERS, NEIGHBORS = 128, 8, 8
 MAX_DIFFERENT_BITS = 32  # of pairs whose thumbnails are compared
 NOISE = 32  # what noise in a plain image can add up to: it must set no bit
-BLOCK = 65_536  # thumbnails, or pairs of them, processed at a time
+BLOCK = 8_192  # thumbnails, or pairs of them, processed at a time
 
+# Odd numbers, one for each of the 15 words of a thumbnail and an aspect.
+MULTIPLIERS = np.array([pow(0x9E3779B97F4A7C15, i, 2**64) for i in range(1, 16)], np.uint64)
 LUMA = np.array([299, 587, 114], np.int32)
 
 Thumbnails = UInt8[np.ndarray, "n 112"]
@@ -46,14 +50,12 @@ def thumbnail(picture: RGBArray) -> bytes:
 def find_near_duplicates(thumbnails: Thumbnails, aspects: Aspects) -> Int64[np.ndarray, "n"]:
     """Return for each image the position of its original, or -1 where it has none.
 
-    The original is the first image that looks like this one and has no original itself. `thumbnails` is [n, 112] and
-    `aspects` [n] is width / height.
+    The original is the first image that looks like this one and has no original itself. `thumbnails` is [n, 112], in
+    memory or mapped from a file, and `aspects` [n] is width / height. It takes some 80 bytes of memory an image.
     """
-    keys = np.concatenate([thumbnails, np.ascontiguousarray(aspects, np.float64)[:, None].view(np.uint8)], axis=1)
-    _, firsts, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    first = firsts[group.ravel()]  # of those with equal keys, of which there may be thousands
+    first = _first_equal(thumbnails, aspects)  # of those with equal keys, of which there may be thousands
     distinct = np.flatnonzero(first == np.arange(len(thumbnails)))
-    found = _originals(thumbnails[distinct], aspects[distinct])
+    found = _originals(thumbnails, aspects, distinct)
     originals = np.full(len(thumbnails), -1, np.int64)
     originals[distinct[found >= 0]] = distinct[found[found >= 0]]
     same = np.flatnonzero(first != np.arange(len(thumbnails)))
@@ -61,37 +63,80 @@ def find_near_duplicates(thumbnails: Thumbnails, aspects: Aspects) -> Int64[np.n
     return originals
 
 
-def _originals(thumbnails: Thumbnails, aspects: Aspects) -> Int64[np.ndarray, "n"]:
-    originals = np.full(len(thumbnails), -1, np.int64)
-    for first, second in _similar_pairs(thumbnails, aspects):
-        if originals[first] < 0 and originals[second] < 0:
-            originals[second] = first
+def _first_equal(thumbnails: Thumbnails, aspects: Aspects) -> Int64[np.ndarray, "n"]:
+    """Return for each image the first one with the same thumbnail and aspect; they are sorted by a short digest of both."""
+    n = len(thumbnails)
+    digests = np.empty(n, np.uint64)
+    for begin in range(0, n, BLOCK):
+        words = _keys(thumbnails, aspects, np.arange(begin, min(begin + BLOCK, n))).view(np.uint64)
+        digests[begin : begin + BLOCK] = ((words ^ words >> np.uint64(29)) * MULTIPLIERS).sum(1)
+    order = np.argsort(digests, kind="stable")
+    begins = np.flatnonzero(np.concatenate([[True], digests[order[1:]] != digests[order[:-1]]])[:n])
+    first = np.arange(n)
+    sizes = np.diff(begins, append=n)
+    for begin, size in zip(begins[sizes > 1].tolist(), sizes[sizes > 1].tolist()):
+        _find_first(thumbnails, aspects, order[begin : begin + size], first)
+    return first
+
+
+def _find_first(
+    thumbnails: Thumbnails, aspects: Aspects, some: Int64[np.ndarray, "some"], first: Int64[np.ndarray, "n"]
+) -> None:
+    """Write the first of these images with an equal key to `first`; different keys may have one digest."""
+    while len(some) > 1:
+        key, others = _keys(thumbnails, aspects, some[:1]), []
+        for begin in range(0, len(some), BLOCK):
+            block = some[begin : begin + BLOCK]
+            equal = (_keys(thumbnails, aspects, block) == key).all(1)
+            first[block[equal]] = some[0]
+            others.append(block[~equal])
+        some = np.concatenate(others)
+
+
+def _keys(thumbnails: Thumbnails, aspects: Aspects, rows: Int64[np.ndarray, "m"]) -> UInt8[np.ndarray, "m 120"]:
+    of_aspects = np.ascontiguousarray(aspects[rows], np.float64)[:, None].view(np.uint8)
+    return np.concatenate([thumbnails[rows], of_aspects], axis=1)
+
+
+def _originals(thumbnails: Thumbnails, aspects: Aspects, rows: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
+    originals = np.full(len(rows), -1, np.int64)
+    pairs = _similar_pairs(thumbnails, aspects, rows)
+    for begin in range(0, len(pairs), BLOCK):
+        for first, second in pairs[begin : begin + BLOCK].tolist():
+            if originals[first] < 0 and originals[second] < 0:
+                originals[second] = first
     return originals
 
 
-def _similar_pairs(thumbnails: Thumbnails, aspects: Aspects) -> list[list[int]]:
-    """Return pairs that look alike, the smaller position first, sorted by the second and then by the first."""
-    bits, found = _random_bits(thumbnails), [np.empty((0, 2), np.int64)]
+def _similar_pairs(thumbnails: Thumbnails, aspects: Aspects, rows: Int64[np.ndarray, "n"]) -> Pairs:
+    """Return pairs of `rows` that look alike, the smaller position first, sorted by the second and then by the first."""
+    bits, found = _random_bits(thumbnails, rows), np.empty((0, 2), np.int64)
     for turn in range(0, bits.shape[1], bits.shape[1] // ORDERS):
         words = np.ascontiguousarray(np.roll(bits, -turn, axis=1)).view(">u8")
         order = np.lexsort((words[:, 1], words[:, 0]))
         words = words[order]
-        for step in range(1, min(NEIGHBORS + 1, len(thumbnails))):
-            different_bits = np.bitwise_count(words[:-step] ^ words[step:]).sum(1)
-            near = np.flatnonzero(different_bits <= MAX_DIFFERENT_BITS)
-            pairs = np.sort(np.stack([order[near], order[near + step]], 1), axis=1)
-            found.append(pairs[_are_similar(thumbnails, aspects, pairs)])
-    pairs = np.unique(np.concatenate(found), axis=0)
-    ordered: list[list[int]] = pairs[np.lexsort(pairs.T)].tolist()
-    return ordered
+        pairs = [pairs[_are_similar(thumbnails, aspects, rows[pairs])] for pairs in _neighbors(words, order)]
+        found = np.unique(np.concatenate([found, *pairs]), axis=0)
+    return found[np.lexsort(found.T)]
 
 
-def _random_bits(thumbnails: Thumbnails) -> UInt8[np.ndarray, "n 16"]:
+def _neighbors(words: NDArray[np.uint64], order: Int64[np.ndarray, "n"]) -> Iterator[Pairs]:
+    """Yield pairs that are near in a sorted order and differ in few bits, in blocks."""
+    n = len(order)
+    for step in range(1, min(NEIGHBORS + 1, n)):
+        for begin in range(0, n - step, BLOCK):
+            end = min(begin + BLOCK, n - step)
+            different_bits = np.bitwise_count(words[begin:end] ^ words[begin + step : end + step]).sum(1)
+            near = begin + np.flatnonzero(different_bits <= MAX_DIFFERENT_BITS)
+            yield np.sort(np.stack([order[near], order[near + step]], 1), axis=1)
+
+
+def _random_bits(thumbnails: Thumbnails, rows: Int64[np.ndarray, "n"]) -> UInt8[np.ndarray, "n 16"]:
     """Return the signs of the projections of the centered grays on random directions, as bits."""
     signs = np.where(uniforms(("near",), np.arange(GRAYS), BITS) < 0.5, -1, 1).astype(np.float32)
-    bits = np.empty((len(thumbnails), BITS // 8), np.uint8)
-    for begin in range(0, len(thumbnails), BLOCK):
-        grays = thumbnails[begin : begin + BLOCK, :GRAYS].astype(np.float32)
+    bits = np.empty((len(rows), BITS // 8), np.uint8)
+    for begin in range(0, len(rows), BLOCK):
+        grays = thumbnails[rows[begin : begin + BLOCK], :GRAYS].astype(np.float32)
         # Whole numbers below 2^24, so that float32 adds them without rounding, in any order.
         projections = (GRAYS * grays - grays.sum(1, keepdims=True)) @ signs
         bits[begin : begin + BLOCK] = np.packbits(projections > NOISE * GRAYS, axis=1)
