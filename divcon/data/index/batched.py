@@ -56,8 +56,9 @@ def _runs(numbers: Rows, order: Rows) -> list[Rows]:
     return np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
 
 
-def blocks(n: int, rows: int = ROWS) -> Iterable[Rows]:
-    """Yield the numbers from 0 to n in blocks."""
+def blocks(n: int, rows: int | None = None) -> Iterable[Rows]:
+    """Yield the numbers from 0 to n in blocks of so many, or of as many as a batch has rows."""
+    rows = rows or ROWS
     return (np.arange(begin, min(begin + rows, n)) for begin in range(0, n, rows))
 
 

@@ -106,7 +106,7 @@ def _near_duplicates(found: FoundFiles, distinct: Rows, cache: Path, pairing: Pa
         for block in blocks(len(distinct))
     ]
     with_thumbnail = np.flatnonzero(np.concatenate([np.empty(0, np.bool_), *(part.to_numpy() for part in shown)]))
-    rows = distinct[with_thumbnail]
+    rows = distinct[with_thumbnail] if len(with_thumbnail) < len(distinct) else distinct
     hashes = (hashes_of(found.take(rows[block], ["hash"])["hash"]) for block in blocks(len(rows)))
     near = pairing(hashes, len(rows), lambda: find_near_duplicates(*_thumbnails(found, rows, cache)))
     original = np.full(len(distinct), -1, np.int64)

@@ -23,6 +23,7 @@ MEAN_DIFFERENCE, MAX_DIFFERENCE = 2, 12  # of 255: between the grays of two file
 MAX_COLOR_DIFFERENCE = 8  # of 255, in any quarter
 MAX_ASPECT_DIFFERENCE = 0.03  # relative, of width / height: sizes are rounded when an image shrinks
 BITS, ORDERS, NEIGHBORS = 128, 8, 8
+WORD = 8  # bytes
 MAX_DIFFERENT_BITS = 32  # of pairs whose thumbnails are compared
 NOISE = 32  # what noise in a plain image can add up to: it must set no bit
 BLOCK = 8_192  # thumbnails, or pairs of them, processed at a time
@@ -54,12 +55,15 @@ def find_near_duplicates(thumbnails: Thumbnails, aspects: Aspects) -> Int64[np.n
     memory or mapped from a file, and `aspects` [n] is width / height. It takes some 80 bytes of memory an image.
     """
     first = _first_equal(thumbnails, aspects)  # of those with equal keys, of which there may be thousands
-    distinct = np.flatnonzero(first == np.arange(len(thumbnails)))
+    is_first = first == np.arange(len(thumbnails))
+    same = np.flatnonzero(~is_first)
+    firsts = first[same]
+    del first
+    distinct = np.flatnonzero(is_first)
     found = _originals(thumbnails, aspects, distinct)
     originals = np.full(len(thumbnails), -1, np.int64)
     originals[distinct[found >= 0]] = distinct[found[found >= 0]]
-    same = np.flatnonzero(first != np.arange(len(thumbnails)))
-    originals[same] = np.where(originals[first[same]] < 0, first[same], originals[first[same]])
+    originals[same] = np.where(originals[firsts] < 0, firsts, originals[firsts])
     return originals
 
 
@@ -112,12 +116,22 @@ def _similar_pairs(thumbnails: Thumbnails, aspects: Aspects, rows: Int64[np.ndar
     """Return pairs of `rows` that look alike, the smaller position first, sorted by the second and then by the first."""
     bits, found = _random_bits(thumbnails, rows), np.empty((0, 2), np.int64)
     for turn in range(0, bits.shape[1], bits.shape[1] // ORDERS):
-        words = np.ascontiguousarray(np.roll(bits, -turn, axis=1)).view(">u8")
-        order = np.lexsort((words[:, 1], words[:, 0]))
-        words = words[order]
+        order = np.lexsort([_word(bits, turn + begin) for begin in (WORD, 0)])
+        words = np.empty((len(order), BITS // 64), ">u8")
+        for begin in range(0, len(order), BLOCK):
+            words[begin : begin + BLOCK] = np.roll(bits[order[begin : begin + BLOCK]], -turn, axis=1).view(">u8")
         pairs = [pairs[_are_similar(thumbnails, aspects, rows[pairs])] for pairs in _neighbors(words, order)]
         found = np.unique(np.concatenate([found, *pairs]), axis=0)
     return found[np.lexsort(found.T)]
+
+
+def _word(bits: UInt8[np.ndarray, "n 16"], begin: int) -> NDArray[np.uint64]:
+    """Return eight bytes of each row as a number, from the byte `begin` on; the first byte follows the last one."""
+    word = np.zeros(len(bits), np.uint64)
+    for i in range(begin, begin + WORD):
+        word <<= np.uint64(8)
+        word |= bits[:, i % bits.shape[1]]
+    return word
 
 
 def _neighbors(words: NDArray[np.uint64], order: Int64[np.ndarray, "n"]) -> Iterator[Pairs]:
