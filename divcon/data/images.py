@@ -1,5 +1,6 @@
 """A read-only collection of encoded images with random access."""
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import pyarrow as pa
 from jaxtyping import Int32, Int64
 
 from .. import log
-from ..errors import MAX_NAMED, DataError, InputError, few
+from ..errors import MAX_NAMED, DataError, DiskError, InputError, few
 from ..files.paths import Data, as_paths, printable_data, shell_quoted
 from ..files.text import printable
 from .decoding.formats import FORMATS
@@ -116,7 +117,8 @@ class Images:
             if self.scan_cache is not None:
                 ScanCache.load(self.scan_cache).forget(name)
             if self.known is not None:
-                self.known.forget()
+                with contextlib.suppress(DiskError):  # the folder of a run that may only be read
+                    self.known.forget()
         return DataError(
             f"{printable(name)} in {printable(self.source.root)} has changed since the folder was scanned: {how}. Put it back "
             "and type the same command again, or take another out= to begin with the folder as it is now"

@@ -76,25 +76,30 @@ def _first_equal(thumbnails: Thumbnails, aspects: Aspects) -> Int64[np.ndarray, 
         digests[begin : begin + BLOCK] = ((words ^ words >> np.uint64(29)) * MULTIPLIERS).sum(1)
     order = np.argsort(digests, kind="stable")
     begins = np.flatnonzero(np.concatenate([[True], digests[order[1:]] != digests[order[:-1]]])[:n])
-    first = np.arange(n)
     sizes = np.diff(begins, append=n)
-    for begin, size in zip(begins[sizes > 1].tolist(), sizes[sizes > 1].tolist()):
-        _find_first(thumbnails, aspects, order[begin : begin + size], first)
+    several = np.repeat(sizes > 1, sizes)
+    first = np.arange(n)
+    _find_first(thumbnails, aspects, order[several], np.repeat(np.flatnonzero(sizes > 1), sizes[sizes > 1]), first)
     return first
 
 
 def _find_first(
-    thumbnails: Thumbnails, aspects: Aspects, some: Int64[np.ndarray, "some"], first: Int64[np.ndarray, "n"]
+    thumbnails: Thumbnails,
+    aspects: Aspects,
+    rows: Int64[np.ndarray, "m"],
+    groups: Int64[np.ndarray, "m"],
+    first: Int64[np.ndarray, "n"],
 ) -> None:
-    """Write the first of these images with an equal key to `first`; different keys may have one digest."""
-    while len(some) > 1:
-        key, others = _keys(thumbnails, aspects, some[:1]), []
-        for begin in range(0, len(some), BLOCK):
-            block = some[begin : begin + BLOCK]
-            equal = (_keys(thumbnails, aspects, block) == key).all(1)
-            first[block[equal]] = some[0]
-            others.append(block[~equal])
-        some = np.concatenate(others)
+    """Write to `first`, for each row, the first one of its group that has an equal key. Few groups have several keys."""
+    while len(rows):
+        is_begin = np.concatenate([[True], groups[1:] != groups[:-1]])
+        candidates, equal = rows[is_begin][np.cumsum(is_begin) - 1], np.empty(len(rows), np.bool_)
+        for begin in range(0, len(rows), BLOCK):
+            block = slice(begin, begin + BLOCK)
+            of_rows, of_candidates = (_keys(thumbnails, aspects, some[block]) for some in (rows, candidates))
+            equal[block] = (of_rows == of_candidates).all(1)
+        first[rows[equal]] = candidates[equal]
+        rows, groups = rows[~equal], groups[~equal]
 
 
 def _keys(thumbnails: Thumbnails, aspects: Aspects, rows: Int64[np.ndarray, "m"]) -> UInt8[np.ndarray, "m 120"]:
