@@ -19,6 +19,7 @@ from divcon import log, machine, signals
 from divcon.data.images import open_images
 from divcon.data.index.index import Index
 from divcon.errors import DamagedError, StoppedError
+from divcon.files.integrity import read_json
 from divcon.log import Progress
 from divcon.runs.metrics_file import read_lines
 from divcon.train import checkpoints
