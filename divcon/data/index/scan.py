@@ -38,10 +38,7 @@ def scan(
     Patterns are matched against the path below the root, and `*` matches slashes too: `*.jpg`, `thumbs/*`.
     """
     file = scan_cache_file(source, cache)
-    listing = Listing.of(source.entries(path_filter(include, exclude)), cache)
-    scan_cache = ScanCache.load(file)
-    verdicts = scan_cache.find(listing)
-    _check_new(source, listing, verdicts, scan_cache, workers)
+    found = _found(source, path_filter(include, exclude), file, workers)
 
     def pairing(hashes: Iterator[Hashes], n: int, pair: Callable[[], Originals]) -> Originals:
         digest = hashlib.sha256()
@@ -49,8 +46,16 @@ def scan(
             digest.update(block.tobytes())
         return kept_or_paired(kept_pairs_file(file), digest.hexdigest(), n, pair)
 
-    found = ScannedFiles(listing.table, scan_cache.verdicts(), verdicts)
     return Index(build_table(found, near_duplicates, cache, pairing))
+
+
+def _found(source: Source, accept: PathFilter, scan_cache_file: Path, workers: int | None) -> ScannedFiles:
+    """List the source, and check the files that no earlier scan has read as they are."""
+    listing = Listing.of(source.entries(accept), scan_cache_file.parents[1])
+    scan_cache = ScanCache.load(scan_cache_file)
+    verdicts = scan_cache.find(listing)
+    _check_new(source, listing, verdicts, scan_cache, workers)
+    return ScannedFiles(listing.table, scan_cache.verdicts(), verdicts)
 
 
 def path_filter(include: Sequence[str], exclude: Sequence[str]) -> PathFilter:

@@ -7,6 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
+SLOW_IN_A_ROW = 3
+
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -21,16 +23,16 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 def map_ahead(do: Callable[[T], U], items: Iterable[T], threads: int, seconds: float) -> Iterator[U]:
     """Yield the result for each item, in order.
 
-    As soon as one item takes longer than `seconds`, the following ones are done by threads, a little ahead. Short calls
-    are not worth a thread: to hand them over takes as long.
+    As soon as a few items in a row take longer than `seconds`, the following ones are done by threads, a little ahead.
+    Short calls are not worth a thread: to hand them over takes as long. One alone may be slow because the machine is busy.
     """
-    left = iter(items)
+    left, slow = iter(items), 0
     for item in left:
         begin = time.perf_counter()
         result = do(item)
-        taken = time.perf_counter() - begin
+        slow = slow + 1 if time.perf_counter() - begin > seconds else 0
         yield result
-        if taken > seconds:
+        if slow == SLOW_IN_A_ROW:
             yield from _in_threads(do, left, threads)
 
 
