@@ -72,12 +72,14 @@ def _by_hash(found: FoundFiles, rows: Rows) -> tuple[Rows, Rows, Rows]:
     for block in blocks(len(rows) - 1):
         is_first[block + 1] = (hashes[order[block + 1]] != hashes[order[block]]).any(1)
     ordered = rows[order]
+    del hashes, order
     begins = np.flatnonzero(is_first)
-    copied = np.flatnonzero(np.diff(begins, append=len(rows)) > 1)
-    if len(copied):
-        several = np.repeat(np.diff(begins, append=len(rows)) > 1, np.diff(begins, append=len(rows)))
-        image = np.cumsum(is_first)[several] - 1
+    sizes = np.diff(begins, append=len(rows))
+    if len(begins) < len(rows):
+        several = np.repeat(sizes > 1, sizes)
+        image = np.repeat(np.flatnonzero(sizes > 1), sizes[sizes > 1])
         ordered[several] = _best_name_first(found, ordered[several], image)
+    del sizes
     others = np.flatnonzero(~is_first)
     return ordered[begins], ordered[others], np.searchsorted(begins, others, side="right") - 1
 
@@ -105,11 +107,13 @@ def _near_duplicates(found: FoundFiles, distinct: Rows, cache: Path, pairing: Pa
         pc.equal(pc.binary_length(found.take(distinct[block], ["thumbnail"])["thumbnail"]), THUMBNAIL_BYTES)
         for block in blocks(len(distinct))
     ]
-    with_thumbnail = np.flatnonzero(np.concatenate([np.empty(0, np.bool_), *(part.to_numpy() for part in shown)]))
-    rows = distinct[with_thumbnail] if len(with_thumbnail) < len(distinct) else distinct
+    has_thumbnail = np.concatenate([np.empty(0, np.bool_), *(part.to_numpy() for part in shown)])
+    rows = distinct if has_thumbnail.all() else distinct[has_thumbnail]
     hashes = (hashes_of(found.take(rows[block], ["hash"])["hash"]) for block in blocks(len(rows)))
     near = pairing(hashes, len(rows), lambda: find_near_duplicates(*_thumbnails(found, rows, cache)))
-    original = np.full(len(distinct), -1, np.int64)
+    if len(rows) == len(distinct):
+        return near
+    original, with_thumbnail = np.full(len(distinct), -1, np.int64), np.flatnonzero(has_thumbnail)
     original[with_thumbnail] = np.where(near >= 0, with_thumbnail[near], -1)
     return original
 

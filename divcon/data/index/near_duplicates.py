@@ -108,8 +108,8 @@ def _keys(thumbnails: Thumbnails, aspects: Aspects, rows: Int64[np.ndarray, "m"]
 
 
 def _originals(thumbnails: Thumbnails, aspects: Aspects, rows: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
-    originals = np.full(len(rows), -1, np.int64)
     pairs = _similar_pairs(thumbnails, aspects, rows)
+    originals = np.full(len(rows), -1, np.int64)
     for begin in range(0, len(pairs), BLOCK):
         for first, second in pairs[begin : begin + BLOCK].tolist():
             if originals[first] < 0 and originals[second] < 0:
@@ -127,6 +127,7 @@ def _similar_pairs(thumbnails: Thumbnails, aspects: Aspects, rows: Int64[np.ndar
             words[begin : begin + BLOCK] = np.roll(bits[order[begin : begin + BLOCK]], -turn, axis=1).view(">u8")
         pairs = [pairs[_are_similar(thumbnails, aspects, rows[pairs])] for pairs in _neighbors(words, order)]
         found = np.unique(np.concatenate([found, *pairs]), axis=0)
+        del order, words  # before the next ones are made
     return found[np.lexsort(found.T)]
 
 
