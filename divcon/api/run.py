@@ -155,7 +155,8 @@ def finished(data: Data, folder: Path, options: dict[str, Any]) -> bool:
     from .collection import selection
 
     behavior = behavior_of(options)
-    there = open_images(data, **selection(record), cache=cache_folder(behavior.cache), workers=behavior.workers)
+    cache = cache_folder(behavior.cache)
+    there = open_images(data, **selection(record), cache=cache, workers=behavior.workers, known=run.images)
     if there.fingerprint != record.images:
         return False
     for name in record.expected_stages():

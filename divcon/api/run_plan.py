@@ -80,7 +80,7 @@ def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any], *, inde
     typed = _with_anothers(recipe_options(options))
     short, dotted = _sorted_out({**typed, **{key: options[key] for key in ("ranks",) if key in options}})
     cache = cache_folder(behavior.cache)
-    images = indexed or _open(data, short, cache, behavior.workers)
+    images = indexed or _open(data, short, cache, behavior.workers, RunFolder(folder).images)
     machine = _machine(folder, cache, short, behavior)
     full, reasons = recipes.settled(short, len(images), machine.device)
     recipe: Recipe = with_options(recipes.named(full.recipe).recipe(full, len(images)), dotted)
@@ -205,7 +205,7 @@ def _pace(run_plan: RunPlan, only: str | None) -> Pace:
     return Pace(planned, chosen=lambda name: only in (None, name, name.split("/")[0]), plan_work=plan_work_of(n))
 
 
-def _open(data: Data, options: Options, cache: Path, workers: int | None) -> Images:
+def _open(data: Data, options: Options, cache: Path, workers: int | None, known: Path) -> Images:
     """Open the images, after the names in the options are checked: a scan may take long."""
     if options.encoder:
         check_name(options.encoder)
@@ -218,6 +218,7 @@ def _open(data: Data, options: Options, cache: Path, workers: int | None) -> Ima
         limit=options.limit,
         cache=cache,
         workers=workers,
+        known=known,
     )
     _refuse_a_disk_that_fails(images)
     return images
@@ -273,11 +274,12 @@ def _meet_record(run_plan: RunPlan, steal_lock: bool) -> str:
         if not has_progress(run_plan.folder):
             run_plan.record.write(run_plan.folder)
             failpoints.at("run.described")
-            run_plan.images.index.save(RunFolder(run_plan.folder).images)
+            run_plan.images.save_index(RunFolder(run_plan.folder).images)
             return ""
         before = RunRecord.read(run_plan.folder)
         check_common(before, run_plan.record, run_plan.folder)
         _mend_index(run_plan)
+        run_plan.images.note_source()
     return few(before.changes(run_plan.record), "; ")
 
 
@@ -289,7 +291,7 @@ def _mend_index(run_plan: RunPlan) -> None:
         path.is_dir() for path in folder.glob("*")
     ):  # a folder in place of a file is not ours to remove
         warning(f"{few(damage, '; ')}. The index is written again")
-        run_plan.images.index.save(folder)
+        run_plan.images.save_index(folder)
 
 
 def _close_record(run_plan: RunPlan, steal_lock: bool) -> None:
