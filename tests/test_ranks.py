@@ -225,10 +225,10 @@ def test_a_killed_rank_and_a_stop_cost_no_bit(
     images: Path, tmp_path: Path, undisturbed: tuple[Path, dict[str, bytes]]
 ) -> None:
     run = tmp_path / "run"
-    code, said = disturb(images, run, "base/checkpoints/step-00000003", "rank", signal.SIGKILL)
+    code, said = disturb(images, run, "base/checkpoints/step-00000002", "launcher", signal.SIGTERM)
+    assert code == 75 and "stopped by SIGTERM: base is saved at step" in said
+    code, said = disturb(images, run, "experts/*/state.json", "rank", signal.SIGKILL)
     assert code == 71 and "rank 1 was ended by SIGKILL" in said
-    code, said = disturb(images, run, "student/checkpoints/step-00000001", "launcher", signal.SIGTERM)
-    assert code == 75 and "stopped by SIGTERM: student is saved at step" in said
     assert finish(images, run) == undisturbed[1]
 
 
@@ -240,8 +240,8 @@ def test_the_base_of_three_ranks_is_that_of_one_but_for_rounding(
     assert subprocess.run(words, capture_output=True, timeout=280).returncode == 0
     one, three = (load_file(run / "base/encoder.safetensors") for run in (tmp_path / "one", undisturbed[0]))
     for name, weights in one.items():
-        if weights.dtype == np.float32:
-            np.testing.assert_allclose(three[name], weights, atol=2e-3 * max(1e-3, float(np.abs(weights).max())))
+        scale = max(1e-3, float(np.abs(weights).max()))
+        np.testing.assert_allclose(three[name], weights, atol=0.02 * scale, rtol=0, err_msg=name)
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 GRACE = 600  # seconds that a rank has to save its training after a signal
 CALL, OUTCOME = "call.json", "outcome-{}.json"  # files by which the launcher and the ranks talk
+LAUNCHER = "torch.distributed.elastic"  # the beginning of the names of its loggers
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -116,13 +117,15 @@ def _handlers_kept() -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet_launcher() -> Iterator[None]:
     """Silence the launcher's own log while the block runs: the ranks say themselves what has happened."""
-    logger = logging.getLogger("torch.distributed.elastic")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(LAUNCHER)]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, disabled in zip(loggers, before):
+            logger.disabled = disabled
 
 
 def _outcome(folder: Path, ranks: int, ended: str) -> tuple[list[str], bool]:
@@ -135,9 +138,9 @@ def _outcome(folder: Path, ranks: int, ended: str) -> tuple[list[str], bool]:
     own = [error for error in errors if error not in stopped]
     if own:
         raise own[0]
-    if ended in {number.name for number in STOPS}:
+    if ended in {number.name for number in STOPS} and not (outcomes and outcomes[0].get("done")):  # it came too late
         raise stopped[0] if stopped else _stopped(ended)
-    if ended:  # the launcher then stops the others
+    if ended.startswith("rank"):  # the launcher then stops the others
         raise LostError(f"{ended}; type the same command again to go on")
     if stopped:
         raise stopped[0]
