@@ -22,6 +22,7 @@ import sys
 from collections.abc import Iterable, Mapping
 
 MAX_NAMED = 3  # things in a message
+TOLD = "another rank raised this error"  # the note of an error that is raised here, too
 
 
 class Error(Exception):
@@ -109,3 +110,8 @@ def from_json(told: Mapping[str, str]) -> Error | InterruptError:
     if isinstance(kind, type) and issubclass(kind, Error | InterruptError):
         return kind(told["message"])
     return FaultError(told["message"])
+
+
+def was_told(error: BaseException) -> bool:
+    """True for an error of another rank, which tells it to the user."""
+    return isinstance(error, LostError) or TOLD in getattr(error, "__notes__", ())

@@ -19,7 +19,7 @@ from torch._C._distributed_c10d import FileStore
 from divcon import dist
 from divcon.api.launching import OUTCOME, _outcome
 from divcon.data.synthetic import make_collection
-from divcon.errors import DataError, LostError, StoppedError, to_json
+from divcon.errors import DataError, LostError, StoppedError, to_json, was_told
 from divcon.ranks import Place, first_host, place
 
 OPTIONS = [
@@ -63,7 +63,7 @@ def _together(folder: Path) -> dict[str, Any]:
     try:
         dist.on_leader(_refuse)
     except DataError as error:
-        found["refused"] = [str(error), dist.was_told(error)]
+        found["refused"] = [str(error), was_told(error)]
     try:
         dist.on_leader(lambda: 1 // 0)
     except Exception as error:

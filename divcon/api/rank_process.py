@@ -11,7 +11,7 @@ from typing import Any
 from torch._C._distributed_c10d import FileStore
 
 from .. import dist, host_settings, signals
-from ..errors import InterruptError, to_json
+from ..errors import InterruptError, to_json, was_told
 from ..files.integrity import read_json, write_json
 from ..known_errors import known_error
 from ..ranks import place
@@ -49,7 +49,7 @@ def _outcome(folder: Path, world: int) -> tuple[dict[str, Any], int]:
         known = error if isinstance(error, InterruptError) else known_error(error)
         if known is not error:
             traceback.print_exc()
-        return {**to_json(known), "told": dist.was_told(error)}, known.code
+        return {**to_json(known), "told": was_told(error)}, known.code
 
 
 def _run(asked: dict[str, Any]) -> tuple[list[str], bool]:

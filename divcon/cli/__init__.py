@@ -12,9 +12,10 @@ from collections.abc import Callable
 import typer
 
 from .. import __version__, failpoints
-from ..errors import InterruptError, StoppedError, UsageError
+from ..errors import InterruptError, StoppedError, UsageError, was_told
 from ..files.text import printable_lines
 from ..known_errors import known_error
+from ..ranks import place
 from .terminal import show_log
 
 
@@ -92,6 +93,8 @@ def main() -> None:
         if debug:
             traceback.print_exc()
         known = known_error(error)
+        if place() and was_told(error):
+            sys.exit(known.code)
         with contextlib.suppress(OSError):  # stderr may be full; the exit code is enough
             typer.echo(printable_lines(f"divcon: {known}"), err=True)
         sys.exit(known.code)

@@ -14,7 +14,7 @@ from .collectives import (
 )
 from .group import alone, current
 from .join import joined
-from .leader import first_on_host, is_leader, on_leader, on_leader_only, was_told
+from .leader import first_on_host, is_leader, on_leader, on_leader_only
 from .parts import Part, claim, split
 
 __all__ = [
@@ -37,6 +37,5 @@ __all__ = [
     "on_leader_only",
     "rank",
     "split",
-    "was_told",
     "world_size",
 ]

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from ..errors import LostError, from_json, to_json
+from ..errors import TOLD, LostError, from_json, to_json
 from ..signals import stop_requested
 from .group import Group, alone, current
 from .lost import AGAIN, lost_otherwise
@@ -18,7 +18,6 @@ T = TypeVar("T")
 BEAT = 2.0  # seconds between two signs of life of a rank that works while others wait
 FIRST_SLEEP, LONGEST_SLEEP = 0.0005, 0.05  # seconds between two looks at the store
 STOPPING = 3 * BEAT  # seconds that a rank which was asked to stop waits for a sign of life: a launcher stops the ranks of a dead one
-TOLD = "another rank raised this error"
 
 _asked: Counter[str] = Counter()  # the number of answers so far in each group; the ranks of a group count alike
 
@@ -67,11 +66,6 @@ def first_on_host(do: Callable[[], T]) -> T:
     _answer(group, key, leader=first)
     with alone():
         return do()
-
-
-def was_told(error: BaseException) -> bool:
-    """True for an error of another rank, which tells it to the user."""
-    return isinstance(error, LostError) or TOLD in getattr(error, "__notes__", ())
 
 
 @contextlib.contextmanager
