@@ -75,7 +75,7 @@ def divided(folder: Path, tmp_path: Path, cache: Path, **options: Any) -> tuple[
 
 def test_images_that_all_look_the_same_are_not_divided(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(
-        DataError, match=r"asked for 3 clusters, but there are 1 distinct images among 40; type clusters.k=1"
+        DataError, match=r"asked for 3 clusters, but there is 1 distinct image among 40; type clusters.k=1"
     ):
         divided(colors(tmp_path / "photos", [40]), tmp_path, cache, k=3)
 

@@ -201,7 +201,8 @@ def _seeds(rows: AnyRows, k: int, seed: tuple[int, int], sample: int = SAMPLE) -
     if len(seeds) < k:
         found = len(seeds)
         raise TooFewRowsError(
-            f"asked for {counted(k, 'cluster')}, but there are {counted(found, 'distinct image')} among {n:,}; "
+            f"asked for {counted(k, 'cluster')}, but there {'is' if found == 1 else 'are'} "
+            f"{counted(found, 'distinct image')} among {n:,}; "
             f"type clusters.k={found} or less",
             found,
         )

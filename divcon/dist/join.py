@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import socket
+import platform
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -70,7 +70,7 @@ def _with_hosts(group: Group) -> Group:
     """The group, with the host of each rank. Two containers of a machine are two hosts: each has its own files."""
     assert group.store is not None
     store = group.store
-    store.set(f"host/{group.rank}", f"{socket.gethostname()} {_mounts()}")
+    store.set(f"host/{group.rank}", f"{platform.node()} {_mounts()}")
     names = [lost_otherwise(lambda rank=rank: store.get(f"host/{rank}")) for rank in range(group.size)]  # type: ignore[misc]
     return replace(group, hosts=tuple(name.decode() for name in names))
 
