@@ -22,6 +22,7 @@ MAX_LISTED = 30  # names in a message: all methods and recipes fit, the experts 
 MAX_SHOWN = 80  # characters of a refused value in a message
 Workers = Annotated[int, Field(ge=1, le=4096)]
 Gigabytes = Annotated[float, Field(ge=0, le=1e9)]
+LATER = {"later": True}  # the metadata of a field that recipes of older runs lack: see `to_json_value`
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
@@ -195,9 +196,14 @@ def _with_option(node: object, path: Sequence[str], value: object, name: str) ->
 
 
 def to_json_value(x: Any) -> Any:
-    """Return a JSON value that describes `x`: a recipe by all its fields, an artifact by its fingerprint."""
+    """Return a JSON value that describes `x`: a recipe by all its fields, an artifact by its fingerprint.
+
+    A field with the metadata LATER is left out while it has its default: so a run that was begun before there was such a field
+    can go on.
+    """
     if dataclasses.is_dataclass(x) and not isinstance(x, type) and not hasattr(x, "fingerprint"):
-        return {field.name: to_json_value(getattr(x, field.name)) for field in dataclasses.fields(x)}
+        said = (field for field in dataclasses.fields(x) if not _is_later_default(field, getattr(x, field.name)))
+        return {field.name: to_json_value(getattr(x, field.name)) for field in said}
     if isinstance(x, Mapping):
         return {str(key): to_json_value(value) for key, value in x.items()}
     if isinstance(x, list | tuple):
@@ -205,6 +211,10 @@ def to_json_value(x: Any) -> Any:
     if x is None or isinstance(x, str | int | float | bool):
         return x
     return x.fingerprint
+
+
+def _is_later_default(field: "dataclasses.Field[Any]", value: object) -> bool:
+    return bool(field.metadata.get("later")) and value == field.default
 
 
 def differences(old: Json, new: Json, name: str = "") -> list[tuple[str, Json, Json]]:

@@ -42,6 +42,8 @@ POINTS = {
     "checkpoint.pruned": "older checkpoints are removed",
     "factors.stepped": "a step has changed the factors, nothing is logged",
     "factors.kept": "the factors are saved, state.json is of the step before",
+    "rows.written": "a part of the features is written, not yet listed",
+    "rows.listed": "a part of the features is listed as finished",
     "divide.seen": "the features of the sample are computed, no centroid is fitted",
     "divide.fitted": "the centroids are fitted, no image is assigned",
     "divide.assigned": "every image has a cluster, nothing is written",

@@ -20,6 +20,7 @@ from .errors import DamagedError, UsageError, out_of_memory
 from .files.caches import skip_if_unwritable
 from .files.integrity import digest, read_json, write_json
 from .log import info, warning
+from .ranks import place
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +52,7 @@ class Machine:
     `compute_threads` are torch's threads; `workers` are threads that decode images and make views. `fast_small_maps` computes
     the same network faster: convolutions of small maps as matrix products, batch norms of teachers folded. `compiled` passes
     each method to torch.compile. `keep_memory` keeps freed memory in the process. `workers` and `keep_memory` change no bit of a
-    result (docs/speed.md).
+    result (docs/speed.md). `ranks` processes train together, and `expert_ranks` of them train an expert; each has these threads.
     """
 
     device: str = "cpu"
@@ -62,6 +63,8 @@ class Machine:
     fast_small_maps: bool = True
     compiled: bool = False
     keep_memory: bool = True
+    ranks: int = 1
+    expert_ranks: int = 1
 
     @property
     def memory_format(self) -> "torch.memory_format":
@@ -131,10 +134,12 @@ def choose(
     compiled: bool = False,
     workers: int | None = None,
     keep_memory: bool = True,
+    ranks: int | Literal["auto"] | None = None,
+    expert_ranks: int = 1,
 ) -> Machine:
     """Return a machine with these settings; "auto" takes the fastest by a measurement, which is stored in the cache folder.
 
-    Raises UsageError if the device, or torch.compile, can't be used.
+    `ranks` None is one. Raises UsageError if the device, or torch.compile, can't be used.
     """
     import torch
 
@@ -145,15 +150,19 @@ def choose(
         _check_compile(device)
     asked: Measurement | None = None if precision == "auto" else {"precision": precision, "channels_last": True}
     fastest_here = asked or _stored_measurement(cache, device)
+    processes = ranks if isinstance(ranks, int) else 1
+    each = available_cores() if place() else max(1, available_cores() // processes)
     return Machine(
         device,
         fastest_here["precision"],
         fastest_here["channels_last"] if channels_last == "auto" else channels_last,
-        available_cores(),
+        each,
         workers or default_workers(device),
         fast_small_maps,
         compiled,
         keep_memory,
+        processes,
+        min(expert_ranks, processes),
     )
 
 
@@ -183,16 +192,21 @@ def _check_compile(device: str) -> None:
 
 def _stored_measurement(cache: Path, device: str) -> Measurement:
     """The measurement of this machine in the cache; it is measured and stored if it is not there."""
-    import torch
-
     path = cache / "machine.json"
-    name = f"{platform.node()} {platform.machine()} {_processor()} {device} torch-{torch.__version__}"
+    name = machine_name(device)
     measurements = _read_measurements(path)
     if name not in measurements:
         measurements[name] = measure(device)
         with skip_if_unwritable(cache):
             write_json(path, measurements)
     return measurements[name]
+
+
+def machine_name(device: str) -> str:
+    """The name under which measurements of this machine are stored: they hold for this processor and this torch."""
+    import torch
+
+    return f"{platform.node()} {platform.machine()} {_processor()} {device} torch-{torch.__version__}"
 
 
 def _read_measurements(path: Path) -> dict[str, Measurement]:

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from .errors import InterruptError, StoppedError
 
@@ -59,9 +59,14 @@ def stop_requested() -> bool:
 def stop_if_requested(saved: str) -> None:
     """Raise InterruptError or StoppedError if a stop signal came; `saved` tells the user what is saved."""
     if _received:
-        number = signal.SIGINT if signal.SIGINT in _received else signal.Signals(_received[0])
-        kind = InterruptError if number == signal.SIGINT else StoppedError
-        raise kind(f"stopped by {number.name}: {saved}; type the same command again to go on")
+        stop(saved)
+
+
+def stop(saved: str) -> NoReturn:
+    """Raise InterruptError or StoppedError for the signal that came, to this process or to another rank."""
+    number = signal.SIGINT if signal.SIGINT in _received else signal.Signals((_received or [signal.SIGTERM])[0])
+    kind = InterruptError if number == signal.SIGINT else StoppedError
+    raise kind(f"stopped by {number.name}: {saved}; type the same command again to go on")
 
 
 def _record(number: int, frame: FrameType | None) -> None:

@@ -28,6 +28,9 @@ class PathList:
             if accept(name):
                 yield file_entry(name, self.root / os.fsdecode(name))
 
+    def files(self, accept: PathFilter) -> Iterator[Entry]:
+        return self.entries(accept)
+
     def byte_range(self, name: bytes, offset: int, size: int) -> ByteRange:
         return ByteRange(join_path(os.fsencode(self.root), name))
 

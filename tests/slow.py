@@ -56,6 +56,15 @@ def nearest_rows(query: Array, bank: Array, k: int) -> list[int]:
     return sorted(range(len(bank)), key=lambda i: (-similarity[i], i))[:k]
 
 
+def furthest_rows(x: Array, points: Sequence[int], count: int) -> list[int]:
+    """Rows one after the other, each the furthest from the points and from those before it; of equals, the first."""
+    taken = list[int]()
+    for _ in range(count):
+        far = [min(squared_distance(row, x[point]) for point in [*points, *taken]) for row in x]
+        taken.append(far.index(max(far)))
+    return taken
+
+
 def merged_sizes(centroids: Array, sizes: Sequence[int], minimum: int) -> list[int]:
     """Sizes, the largest first, once every cluster under the minimum has gone to the nearest that is not."""
     large = [c for c in range(len(sizes)) if sizes[c] >= minimum] or [list(sizes).index(max(sizes))]

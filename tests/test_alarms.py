@@ -27,7 +27,7 @@ def said(
     monitor = CollapseMonitor("base", "do this")
     with caplog.at_level(logging.WARNING, "divcon"):
         for _ in range(times):
-            monitor.watch(outcome, at)
+            monitor.watch(outcome, float(outcome.loss), at)
     return [record.getMessage() for record in caplog.records]
 
 
@@ -49,8 +49,8 @@ def test_a_young_network_may_know_nothing_and_a_bad_moment_is_forgiven(caplog: p
 def test_a_loss_that_has_no_chance_any_more_is_not_judged_by_what_it_was(caplog: pytest.LogCaptureFixture) -> None:
     monitor = CollapseMonitor("base", "do this")
     for _ in range(WARN_READINGS):
-        monitor.watch(Outcome(torch.tensor(4.0), chance=4.0), Step(10, 100, 0))
-    monitor.watch(Outcome(torch.tensor(0.3)), LATE)
+        monitor.watch(Outcome(torch.tensor(4.0), chance=4.0), 4.0, Step(10, 100, 0))
+    monitor.watch(Outcome(torch.tensor(0.3)), 0.3, LATE)
     assert caplog.records == []
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks import bench_allocator, bench_dnc, bench_memory, bench_profile, bench_startup, draw, pairs
+from benchmarks import bench_allocator, bench_busy, bench_dnc, bench_memory, bench_profile, bench_startup, draw, pairs
 from benchmarks.bench_step import CASES
 from benchmarks.sides import Side
 from benchmarks.steps import Case, Ours
@@ -17,6 +17,19 @@ from divcon import allocator
 from divcon.api.run_plan import prepare_run
 from divcon.data.pixels.pixel_cache import CachedPixels
 from divcon.machine import Machine
+
+
+class Environment:
+    """Answers with a variable of the environment of its process."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def value(self) -> str | None:
+        return os.environ.get(self.name)
+
+    def close(self) -> None:
+        """Nothing is left open."""
 
 
 def tiny(case: Case) -> Case:
@@ -87,6 +100,13 @@ def test_a_stage_that_goes_on_says_what_its_steps_took() -> None:
     seconds, pages = stage.turn()
     stage.close()
     assert seconds > 0 and pages >= 0 and allocator.depth == 0
+
+
+def test_a_setting_of_waiting_threads_is_that_of_its_own_process_only() -> None:
+    before = dict(os.environ)
+    setting = bench_busy.settings(1)[1]
+    with bench_busy.side(Environment, setting, next(iter(setting.environment))) as side:
+        assert side.ask("value") == setting.environment["OMP_WAIT_POLICY"] and dict(os.environ) == before
 
 
 @pytest.mark.parametrize("kind", bench_dnc.KINDS)

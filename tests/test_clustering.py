@@ -15,7 +15,8 @@ from sklearn.cluster import KMeans as PeerKMeans
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from divcon.clustering import device_neighbors, kernels, neighbors
+from divcon.clustering import device_neighbors, kernels, neighbors, sum_tables
+from divcon.clustering import kmeans as kmeans_module
 from divcon.clustering.clusters import Clusters, Sample
 from divcon.clustering.device_rows import DeviceRows
 from divcon.clustering.kmeans import KMeans, _fit, _seeds, assign, kmeans
@@ -125,6 +126,34 @@ def test_the_number_of_threads_changes_no_bit(spherical: bool) -> None:
     assert len(found) == 1
 
 
+@pytest.mark.parametrize("more", [0, 1, 9])
+def test_threads_that_take_few_tables_of_sums_in_turn_have_the_sums_of_the_loop(
+    more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, centroids, made = normal(3000, 9), normal(40, 9, seed=1), list[int]()
+    monkeypatch.setattr(sum_tables, "MORE_BYTES", more * 8 * 40 * 9)
+    zeros = np.zeros_like
+    monkeypatch.setattr(np, "zeros_like", lambda table: made.append(1) or zeros(table))
+    torch.set_num_threads(4)
+    rows, labels, total = Rows(x, False), torch.full((3000,), -1), torch.zeros(40, 9, dtype=torch.int64)
+    monkeypatch.setattr(rows, "_block_size", lambda k: 64)
+    rows.relabel(centroids, labels, total)
+    expected = slow.fixed_point_sums(x.double().numpy() / rows.unit, labels.tolist(), 40, SCALE)[0]
+    assert total.tolist() == expected and len(made) <= min(more, 3)
+
+
+@pytest.mark.parametrize("spherical", [True, False])
+def test_thousands_of_clusters_are_those_of_the_loop(spherical: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Centroids are worked on in several parts, and the last part is of one."""
+    monkeypatch.setattr(kmeans_module, "AT_ONCE", 999)
+    x = heaps(4000, 5, 40)
+    fit = kmeans(x, 1999, seed=0, rounds=60, restarts=1, spherical=spherical)
+    rows, means = x.double().numpy(), slow.mean_rows(x.double().numpy(), fit.labels.tolist(), 1999, spherical)
+    assert fit.rounds < 60 and np.allclose(fit.centroids, means, atol=1e-6)
+    labels, _ = slow.nearest_centroids(rows[::400], fit.centroids.double().numpy(), spherical)
+    assert fit.labels[::400].tolist() == labels
+
+
 @pytest.mark.parametrize("spherical", [True, False])
 @pytest.mark.parametrize("kind", ["noise", "heaps", "cone", "digits", "outlier", "tiny", "far"])
 def test_the_precision_of_products_changes_no_bit(kind: str, spherical: bool) -> None:
@@ -228,19 +257,19 @@ def test_memory_for_streamed_features_is_that_of_a_block_and_not_of_the_sample(t
 STREAMING = """
 import sys, numpy as np, torch
 from pathlib import Path
-from divcon.stages import cluster
+from divcon.train import streamed_rows
 file, n, d, block = Path(sys.argv[1]), *map(int, sys.argv[2:])
-cluster.BLOCK, most = block, 0
+streamed_rows.BLOCK, streamed_rows.PART, most = block, 4 * block, 0
 def own():
     return 1024 * int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0])
 def features_at(positions):
     global most
-    features = torch.from_numpy(positions % 1000)[:, None].float().expand(-1, d).contiguous()
+    features = torch.from_numpy(positions % 1000)[:, None].half().expand(-1, d).contiguous().numpy()
     most = max(most, own())
     return features
-cluster.stream_features(file, np.arange(2 * block), features_at)
+streamed_rows.stream_rows(file, np.arange(2 * block), features_at, "some")
 before, most = own(), 0
-cluster.stream_features(file, np.arange(n), features_at)
+streamed_rows.stream_rows(file, np.arange(n), features_at, "all")
 print(max(most, own()) - before)
 """
 

@@ -166,7 +166,7 @@ class Readings:
         seen = torch.eye(4) * spread + 1
         while self.next < fraction * self.steps:
             at, self.next = Step(self.next, self.steps, 0), self.next + self.every
-            self.monitor.watch(Outcome(torch.tensor(1.0), features=seen), at)
+            self.monitor.watch(Outcome(torch.tensor(1.0), features=seen), 1.0, at)
             try:
                 self.monitor.check(at)
             except FaultError:
@@ -194,7 +194,7 @@ def test_few_dimensions_and_a_loss_of_chance_stop_nothing(caplog: pytest.LogCapt
     monitor = CollapseMonitor("base", "do this")
     line = torch.linspace(-1, 1, 32)[:, None] * torch.ones(32, 8)
     for step in range(1000):
-        monitor.watch(Outcome(torch.tensor(4.0), features=line, chance=4.0), Step(step, 1000, 0))
+        monitor.watch(Outcome(torch.tensor(4.0), features=line, chance=4.0), 4.0, Step(step, 1000, 0))
         monitor.check(Step(step, 1000, 0))
     assert len(caplog.records) == 2
 

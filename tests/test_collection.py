@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,9 +63,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The files that are given to the decoding processes."""
     paths = list[bytes]()
 
-    def noted(byte_ranges: Sequence[ByteRange], *, workers: int) -> Generator[tuple[ByteRange, Verdict], None, None]:
-        paths.extend(byte_range.file for byte_range in byte_ranges)
-        return check_files(byte_ranges, workers=workers)
+    def noted(byte_ranges: Iterable[ByteRange], *, workers: int) -> Generator[tuple[ByteRange, Verdict], None, None]:
+        asked = [*byte_ranges]
+        paths.extend(byte_range.file for byte_range in asked)
+        return check_files(asked, workers=workers)
 
     monkeypatch.setattr(scan, "check_files", noted)
     return paths

@@ -1,4 +1,4 @@
-"""Two ranks give the results of one: the same images, loss, gradients and statistics, except for rounding."""
+"""Two and three ranks give the results of one: the same images, loss, gradients and statistics, except for rounding."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -12,7 +12,6 @@ import torch
 import torch.distributed as td
 from test_methods import (
     AT,
-    BATCH,
     KINDS,
     PAIR,
     SIGHT,
@@ -26,6 +25,7 @@ from test_methods import (
     trainable,
 )
 from torch import Tensor, nn
+from torch._C._distributed_c10d import FileStore
 
 from divcon import dist
 from divcon.errors import FaultError
@@ -33,15 +33,17 @@ from divcon.losses import info_nce, nt_xent
 from divcon.machine import Machine
 from divcon.methods.contract import Batch
 from divcon.nets.batch_norm import BatchNorm
+from divcon.ranks import Place
 from divcon.runs.metrics_file import read_lines
 from divcon.runs.stage import StageContext
 from divcon.train import checkpoints
 from divcon.train.loop import Training, fit, train_step
 from divcon.train.optimizers import make_optimizer
 
-WORLD = 2
+WORLDS = (2, 3)
+BATCH = 12  # of all ranks
 MAPS = torch.randn(6, 4, 5, 5, generator=torch.Generator().manual_seed(0)) * 3 + 2
-ROWS = torch.randn(8, 5, generator=torch.Generator().manual_seed(1))
+ROWS = torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
 LOSSES = {"info_nce": info_nce, "nt_xent": nt_xent}
 STEPS = 2
 
@@ -67,7 +69,7 @@ def of_methods() -> dict[str, Any]:
 
 
 def of_method(name: str) -> dict[str, Any]:
-    method, whole = built(name), toy_batch(name)
+    method, whole = built(name), toy_batch(name, np.arange(BATCH))
     batch = Batch([mine(view) for view in whole.views], mine(whole.index))
     loss = loss_of(method, batch)
     loss.backward()
@@ -114,7 +116,7 @@ def of_training(folder: Path, steps: int = STEPS) -> dict[str, Tensor]:
 
 def alone_at_fault(where: int) -> str:
     """Break the images of one rank only; return the message of this rank, and check that no weight moved."""
-    method, whole = built("moclr"), toy_batch("moclr")
+    method, whole = built("moclr"), toy_batch("moclr", np.arange(BATCH))
     views = [mine(view) * (float("nan") if dist.rank() == where else 1.0) for view in whole.views]
     before = [p.clone() for p in trainable(method).values()]
     try:
@@ -125,32 +127,30 @@ def alone_at_fault(where: int) -> str:
     return ""
 
 
-def rank_main(rank: int, folder: Path) -> None:
+def rank_main(rank: int, world: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    td.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD)
-    result = everything(folder / "run")
-    result["identity"] = {"world": dist.world_size(), "rank": dist.rank()}
-    result["any"] = [dist.any_rank(False), dist.any_rank(dist.rank() == 1)]
-    result["fault"] = alone_at_fault(1)
-    dist.only_on_rank_zero(lambda: (folder / "first").write_text(str(rank)))
-    result["first"] = (folder / "first").read_text()
-    torch.save(result, folder / f"{rank}.pt")
-    td.destroy_process_group()
+    with dist.joined(FileStore(f"{folder}/store", world), Place(rank, world, rank, "", 0)):
+        result = everything(folder / "run")
+        result["identity"] = {"world": dist.world_size(), "rank": dist.rank()}
+        result["any"] = dist.any_rank(False, dist.rank() == 1)
+        result["fault"] = alone_at_fault(1)
+        result["first"] = dist.on_leader(lambda: rank)
+        torch.save(result, folder / f"{rank}.pt")
 
 
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """The results of each of two ranks."""
-    folder = tmp_path_factory.mktemp("ranks")
+@pytest.fixture(scope="module", params=WORLDS)
+def ranks(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    """The results of each of two, and of three ranks."""
+    world, folder = request.param, tmp_path_factory.mktemp(f"ranks{request.param}")
     (folder / "run").mkdir()
     spawn = multiprocessing.get_context("spawn")
-    ranks = [spawn.Process(target=rank_main, args=(rank, folder)) for rank in range(WORLD)]
+    ranks = [spawn.Process(target=rank_main, args=(rank, world, folder)) for rank in range(world)]
     for process in ranks:
         process.start()
     for process in ranks:
         process.join(240)
-    assert [process.exitcode for process in ranks] == [0] * WORLD
-    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+    assert [process.exitcode for process in ranks] == [0] * world
+    return [torch.load(folder / f"{rank}.pt") | {"folder": folder} for rank in range(world)]
 
 
 @pytest.fixture(scope="module")
@@ -178,10 +178,10 @@ def weights_of(training: dict[str, Tensor]) -> Tensor:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_two_ranks_have_the_loss_and_the_gradient_of_one(
-    name: str, one: dict[str, Any], two: list[dict[str, Any]]
+def test_ranks_have_the_loss_and_the_gradient_of_one(
+    name: str, one: dict[str, Any], ranks: list[dict[str, Any]]
 ) -> None:
-    for rank in two:
+    for rank in ranks:
         assert_alike(rank["methods"][name]["loss"], one["methods"][name]["loss"])
         # tiles of nine pixels without their tone: a millionth more or less in a pixel moves a gradient by 6e-3
         rounding = 1e-2 if name == "jigsaw" else 3e-5
@@ -189,51 +189,47 @@ def test_two_ranks_have_the_loss_and_the_gradient_of_one(
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_two_ranks_remember_after_a_step_what_one_does(
-    name: str, one: dict[str, Any], two: list[dict[str, Any]]
-) -> None:
-    for rank in two:
+def test_ranks_remember_after_a_step_what_one_does(name: str, one: dict[str, Any], ranks: list[dict[str, Any]]) -> None:
+    for rank in ranks:
         assert_alike(rank["methods"][name]["state"], one["methods"][name]["state"])
 
 
 @pytest.mark.parametrize("dimensions", [2, 4])
 def test_batch_norm_is_over_the_batch_of_all_ranks(
-    dimensions: int, one: dict[str, Any], two: list[dict[str, Any]]
+    dimensions: int, one: dict[str, Any], ranks: list[dict[str, Any]]
 ) -> None:
     x = ROWS if dimensions == 2 else MAPS
     torchs: nn.Module = nn.BatchNorm1d(5) if dimensions == 2 else nn.BatchNorm2d(4)
     assert_alike(1.5 * torchs(x).detach(), one["norms"][dimensions]["seen"])
-    for rank in two:
+    for rank in ranks:
         assert_alike(rank["norms"][dimensions], one["norms"][dimensions])
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_negatives_come_from_all_ranks(name: str, one: dict[str, Any], two: list[dict[str, Any]]) -> None:
-    for rank in two:
+def test_negatives_come_from_all_ranks(name: str, one: dict[str, Any], ranks: list[dict[str, Any]]) -> None:
+    for rank in ranks:
         assert_alike(rank["losses"][name], one["losses"][name])
     halves = [LOSSES[name](a, b, 0.2) for a, b in zip(ROWS.split(4), (ROWS.flip(0) + ROWS).split(4))]
-    assert float(torch.stack(halves).mean()) < float(two[0]["losses"][name]["loss"]) - 0.1
+    assert float(torch.stack(halves).mean()) < float(ranks[0]["losses"][name]["loss"]) - 0.1
 
 
-def test_two_ranks_train_as_one_does_and_go_on_from_their_checkpoint(
-    one: dict[str, Any], two: list[dict[str, Any]]
+def test_ranks_train_as_one_does_and_go_on_from_their_checkpoint(
+    one: dict[str, Any], ranks: list[dict[str, Any]]
 ) -> None:
     place = weights_of(state(built("moclr")))
     for part in ("trained", "resumed"):
-        assert all(torch.equal(value, two[1][part][key]) for key, value in two[0][part].items())
+        assert all(torch.equal(value, ranks[1][part][key]) for key, value in ranks[0][part].items())
         end, gone = weights_of(one[part]), (weights_of(one[part]) - place).norm()
-        assert gone > 0.01 and (weights_of(two[0][part]) - end).norm() < 0.01 * gone
+        assert gone > 0.01 and (weights_of(ranks[0][part]) - end).norm() < 0.01 * gone
         place = end
 
 
-def test_only_the_first_rank_writes(tmp_path: Path, two: list[dict[str, Any]]) -> None:
-    assert [rank["first"] for rank in two] == ["0", "0"]
+def test_only_the_first_rank_decides(ranks: list[dict[str, Any]]) -> None:
+    assert [rank["first"] for rank in ranks] == [0] * len(ranks)
 
 
-def test_the_journal_of_two_ranks_has_each_step_once(
-    two: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = next(path for path in tmp_path_factory.getbasetemp().glob("ranks*") if (path / "run").is_dir())
+def test_the_journal_of_several_ranks_has_each_step_once(ranks: list[dict[str, Any]]) -> None:
+    folder = ranks[0]["folder"]
     journal = read_lines(folder / "run" / "metrics.jsonl")
     assert [line["step"] for line in journal] == list(range(2 * STEPS)) and journal[-1]["batch_size"] == BATCH
     assert [p.name for p in (folder / "run" / "checkpoints").iterdir() if checkpoints.damaged(p)] == []
@@ -243,13 +239,13 @@ def test_the_journal_of_two_ranks_has_each_step_once(
     )
 
 
-def test_a_fault_on_one_rank_stops_all_of_them_before_any_weight_moves(two: list[dict[str, Any]]) -> None:
-    assert all("the weights were not moved" in rank["fault"] for rank in two)
+def test_a_fault_on_one_rank_stops_all_of_them_before_any_weight_moves(ranks: list[dict[str, Any]]) -> None:
+    assert all("the weights were not moved" in rank["fault"] for rank in ranks)
 
 
-def test_what_one_rank_is_asked_all_of_them_hear(two: list[dict[str, Any]]) -> None:
-    assert [rank["any"] for rank in two] == [[False, True]] * 2
-    assert [rank["identity"] for rank in two] == [{"world": 2, "rank": 0}, {"world": 2, "rank": 1}]
+def test_what_one_rank_is_asked_all_of_them_hear(ranks: list[dict[str, Any]]) -> None:
+    assert [rank["any"] for rank in ranks] == [(False, True)] * len(ranks)
+    assert [rank["identity"] for rank in ranks] == [{"world": len(ranks), "rank": i} for i in range(len(ranks))]
 
 
 def test_on_one_process_every_function_is_the_identity() -> None:
@@ -257,7 +253,8 @@ def test_on_one_process_every_function_is_the_identity() -> None:
     x.grad = torch.ones_like(x)
     dist.all_mean([x.grad])
     done: list[int] = []
-    dist.only_on_rank_zero(lambda: done.append(1))
+    dist.on_leader(lambda: done.append(1))
     assert dist.all_gather(x) is x and dist.all_sum(x) is x and torch.equal(x.grad, torch.ones_like(x))
-    assert (dist.world_size(), dist.rank(), dist.any_rank(True), dist.any_rank(False), done) == (1, 0, True, False, [1])
+    assert (dist.world_size(), dist.rank(), dist.any_rank(True, False), done) == (1, 0, (True, False), [1])
+    assert dist.mean_of([1.5]) == [1.5] and dist.gather_rows(x, [3]) is x and dist.is_leader()
     assert not td.is_initialized() and np.isfinite(x.detach().numpy()).all()

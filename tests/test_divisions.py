@@ -12,14 +12,15 @@ from test_decode import encoded
 
 from divcon.clustering.clusters import Clusters
 from divcon.clustering.kmeans import assign, kmeans
+from divcon.config import to_json_value, with_options
 from divcon.data.images import open_images
-from divcon.errors import DataError
+from divcon.errors import DataError, UsageError
 from divcon.machine import Machine
 from divcon.nets.encoder import EncoderSpec
 from divcon.nets.net import Net
 from divcon.nets.trained import InputSpec, Trained
 from divcon.runs.stage import StageContext, Summary
-from divcon.stages.cluster import ClusterSummary, Divide, divide
+from divcon.stages.cluster import ClusterSummary, Divide, divide, fit_centroids
 from divcon.stages.learning import pixels_of, with_fitting_batch
 from divcon.train.encode import encode
 
@@ -74,7 +75,7 @@ def divided(folder: Path, tmp_path: Path, cache: Path, **options: Any) -> tuple[
 
 def test_images_that_all_look_the_same_are_not_divided(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(
-        DataError, match=r"asked for 3 clusters, but there are 1 distinct images among 40; type clusters.k=1"
+        DataError, match=r"asked for 3 clusters, but there is 1 distinct image among 40; type clusters.k=1"
     ):
         divided(colors(tmp_path / "photos", [40]), tmp_path, cache, k=3)
 
@@ -112,6 +113,50 @@ def test_clusters_fitted_on_a_sample_are_counted_over_all_images(tmp_path: Path,
     assert (
         clusters.sizes.tolist() == [90, 60, 50] and clusters.sample is not None and len(clusters.sample.positions) == 40
     )
+
+
+def long_tail() -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows and their heaps: a broad one of most rows, and nine small ones."""
+    draw = torch.Generator().manual_seed(0)
+    heaps = torch.repeat_interleave(torch.arange(10), torch.tensor([3000] + [60] * 9))
+    centers = torch.nn.functional.normalize(torch.randn(10, 16, generator=draw))
+    spread = torch.where(heaps == 0, 0.25, 0.05)[:, None]
+    return centers[heaps] + spread * torch.randn(len(heaps), 16, generator=draw), heaps
+
+
+def found_apart(x: torch.Tensor, heaps: torch.Tensor, recipe: Divide) -> int:
+    """Return the number of heaps of which a cluster of their own has nearly all rows, and few of others."""
+    centroids, inertia = fit_centroids(x, recipe, "fp32")
+    labels, distances = assign(x, centroids)
+    assert len(centroids) == recipe.k and inertia == pytest.approx(float(distances.sum()), rel=1e-5)
+    counts = torch.zeros(recipe.k, 10).index_put_((labels, heaps), torch.tensor(1.0), accumulate=True)
+    own = (counts > 0.9 * counts.sum(0)) & (counts > 0.9 * counts.sum(1, keepdim=True))
+    return int(own.any(0).sum())
+
+
+def test_levels_give_small_kinds_clusters_of_their_own_where_one_level_divides_the_largest() -> None:
+    x, heaps = long_tail()
+    plain = found_apart(x, heaps, Divide(k=10))
+    assert plain <= 7 and found_apart(x, heaps, Divide(k=10, levels=(200, 50))) >= plain + 2
+
+
+def test_each_image_goes_to_the_nearest_centroid_of_the_highest_level(tmp_path: Path, cache: Path) -> None:
+    clusters, summary = divided(
+        colors(tmp_path / "photos", [90, 60, 50, 40]), tmp_path, cache, k=2, levels=(3,), sample=150
+    )
+    assert isinstance(summary, ClusterSummary) and summary.sizes == clusters.sizes.tolist() and clusters.k == 2
+
+
+@pytest.mark.parametrize("levels", [(5,), (4, 40), (40, 40), (2000,), (7, 5)])
+def test_levels_that_do_not_fall_from_the_sample_to_k_are_refused(levels: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match=r"clusters.levels=\[.*for example clusters.levels=\[100,25\]"):
+        Divide(k=5, sample=1000, levels=levels)
+
+
+def test_a_recipe_without_levels_is_described_as_before_there_were_any() -> None:
+    assert "levels" not in to_json_value(Divide())
+    assert to_json_value(Divide(levels=(20, 10)))["levels"] == [20, 10]
+    assert with_options(Divide(), {"levels": [20, 10]}).levels == (20, 10)
 
 
 FEATURES: dict[str, tuple[torch.Tensor, int, str]] = {

@@ -45,7 +45,7 @@ ROWS = [
     Row(73, "run DATA out=FILE", "is a file", "FILE", "name a folder that is not there yet"),
     Row(74, "run DATA out=NEW", "File too large", "NEW", "make room, then type the same command again", ["save_every=0"]),
     Row(74, "run DATA out=FILE/run", "can't write .*: Not a directory", "FILE/run", r"name another place \(out=, cache=\)"),
-    Row(75, "run DATA out=NEW --only student", "base is not done yet", "stage base", "type the same command without --only"),
+    Row(69, "run DATA out=NEW --only student", "base is not done yet", "stage base", "type the same command without --only"),
     Row(75, "run DATA out=NEW", "stopped by SIGTERM", "nothing was begun", "type the same command again to go on"),
     Row(130, "run DATA out=NEW", "stopped by SIGINT", "nothing was begun", "type the same command again to go on"),
 ]  # fmt: skip

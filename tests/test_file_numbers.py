@@ -1,7 +1,7 @@
 """Images are the same by their bytes and folders by their real paths: a file system may give one number twice."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     found: list[bytes] = []
     check_files = scanning.check_files
 
-    def counted(byte_ranges: list[ByteRange], **how: int) -> Iterator[object]:
+    def counted(listed: Iterable[ByteRange], **how: int) -> Iterator[object]:
+        byte_ranges = [*listed]
         found.extend(byte_range.file for byte_range in byte_ranges)
         yield from check_files(byte_ranges, **how)
 

@@ -167,21 +167,28 @@ def test_a_damaged_checkpoint_changes_no_bit_of_the_end(tmp_path: Path) -> None:
 # the journal
 
 
+def _cut(path: Path, first: int) -> MetricsFile:
+    """The journal, without the lines from a step on."""
+    journal = MetricsFile(path, first)
+    journal.cut()
+    return journal
+
+
 def test_a_resume_cuts_the_journal_back_to_its_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    journal = MetricsFile(path, 0)
+    journal = _cut(path, 0)
     for step in range(6):
         journal.write({"step": step, "loss": 1 / 3})
     with path.open("a") as file:
         file.write('{"step": 6, "lo')
-    MetricsFile(path, 4).write({"step": 4, "loss": 2.0})
+    _cut(path, 4).write({"step": 4, "loss": 2.0})
     assert read_lines(path) == [*({"step": step, "loss": 1 / 3} for step in range(4)), {"step": 4, "loss": 2.0}]
     assert path.read_text().endswith("}\n") and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_training_that_begins_anew_forgets_the_journal(tmp_path: Path) -> None:
-    MetricsFile(tmp_path / "m", 0).write({"step": 0})
-    MetricsFile(tmp_path / "m", 0)
+    _cut(tmp_path / "m", 0).write({"step": 0})
+    _cut(tmp_path / "m", 0)
     assert read_lines(tmp_path / "m") == [] == read_lines(tmp_path / "never")
 
 

@@ -21,6 +21,7 @@ from divcon.recipes import Options
 from divcon.runs.forget import forget_stages
 from divcon.runs.records import RunRecord
 from divcon.runs.verify import verify_stage
+from divcon.stages.learning import fitting_batch
 
 LATE: list[tuple[dict[str, Any], type[Error], str]] = [
     ({"encoder": "resnet18", "base.encoder.options": {"block_reduce_first": 2}}, UsageError, "expert.start=base, but this"),
@@ -93,26 +94,22 @@ def test_a_cluster_that_no_expert_can_be_trained_on_is_merged(
     assert RunRecord.read(tmp_path / "run").options["clusters.smallest"] == 16
 
 
-@pytest.mark.parametrize("world", [2, 3, 5])
-def test_the_batch_of_an_expert_can_be_shared_by_all_ranks(monkeypatch: pytest.MonkeyPatch, world: int) -> None:
-    from divcon import dist
-    from divcon.stages.learning import with_fitting_batch
-    from divcon.stages.pretrain import Pretrain
-
-    monkeypatch.setattr(dist, "world_size", lambda: world)
+@pytest.mark.parametrize("ranks", [2, 3, 5])
+def test_the_batch_of_an_expert_can_be_shared_by_all_ranks(ranks: int) -> None:
     for n in (16, 17, 41, 99, 131):
-        batch = with_fitting_batch(Pretrain(samples_seen=100, batch_size=30), n, "experts/0").batch_size
-        assert batch % world == 0 and world <= batch <= max(world, n // 8)
+        batch = fitting_batch(30, n, ranks)
+        assert batch % ranks == 0 and ranks <= batch <= max(ranks, n // 8)
 
 
-def test_a_batch_that_no_ranks_can_share_is_refused_before_the_base(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from divcon import dist
+def test_two_four_and_eight_ranks_see_the_same_batches() -> None:
+    for n in (64, 131, 999, 2000):
+        assert len({fitting_batch(256, n, ranks) for ranks in (2, 4, 8)}) == 1
+    assert fitting_batch(256, 999, 2) == 120 and fitting_batch(256, 999) == 124, "one rank keeps a whole eighth"
 
-    monkeypatch.setattr(dist, "world_size", lambda: 3)
+
+def test_a_batch_that_no_ranks_can_share_is_refused_before_the_base(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"student.batch_size=16: it can't be shared by 3 ranks"):
-        run_plan.prepare_run(photos, tmp_path / "run", {**TINY, "batch_size": 12, "student.batch_size": 16})
+        run_plan.prepare_run(photos, tmp_path / "run", {**TINY, "batch_size": 12, "student.batch_size": 16, "ranks": 3})
 
 
 def test_a_demo_that_can_not_be_scored_is_refused_before_it_is_trained(tmp_path: Path, photos: Path) -> None:

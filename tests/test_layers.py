@@ -35,9 +35,10 @@ loggers
 runs
 answers
 machine config
+dist known_errors
 files
-signals
-allocator dist errors failpoints host_settings log rng
+ranks signals
+allocator errors failpoints host_settings log rng spinning
 """
 ROW = {room: row for row, rooms in enumerate(ROWS.split("\n")) for room in rooms.split()}
 

@@ -100,8 +100,8 @@ def toy_teachers(place: Layer = "projection") -> list[Teacher]:
         for part in net.modules():
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
                 part.momentum = 1.0
-        with torch.no_grad():
-            net.train()(mine(images))
+        with torch.no_grad(), dist.alone():
+            net.train()(images)
         usual = None if place == "projection" else encode(net, SIGHT, pixels, Machine(), layer=place)
         teachers.append(Teacher(net, place, usual))
     return teachers

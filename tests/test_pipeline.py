@@ -173,7 +173,7 @@ def test_stage_by_stage_in_two_processes_and_experts_in_any_order_is_one_go(phot
     run = tmp_path / "run"
     for stage in ("base", "clusters"):
         assert typed(command(photos, run, "--only", stage)) == 0
-    assert typed(command(photos, run, "--only", "student")) == 75
+    assert typed(command(photos, run, "--only", "student")) == 69
     elsewhere = started(command(photos, run, "--only", "experts/1"))
     said = elsewhere.communicate(timeout=60)[1]
     assert elsewhere.returncode == 0, said

@@ -230,10 +230,10 @@ def test_the_discriminator_learns_from_its_own_loss_and_the_encoder_from_the_oth
 def test_ranks_share_what_one_would_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(1)
     whole = dist.draw_rows(torch.rand, 6, 2, device=torch.device("cpu"))
-    monkeypatch.setattr(dist, "world_size", lambda: 3)
+    monkeypatch.setattr(dist.collectives, "world_size", lambda: 3)
     parts = []
     for rank in range(3):
-        monkeypatch.setattr(dist, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(dist.collectives, "rank", lambda rank=rank: rank)
         torch.manual_seed(1)
         parts.append(dist.draw_rows(torch.rand, 2, 2, device=torch.device("cpu")))
     assert torch.equal(torch.cat(parts), whole)

@@ -137,7 +137,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
         neighbors: ("_hash",),
         pick: ("see_images",),
         duplicates: ("see_images",),
-        run_plan: ("execute",),
+        run_plan: ("begin",),
         plan: ("cost_of",),
         list_recipes: ("print_names",),
         list_methods: ("print_names",),

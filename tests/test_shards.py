@@ -8,7 +8,7 @@ import resource
 import subprocess
 import sys
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from divcon.api.index import index
 from divcon.api.look import look
 from divcon.data.images import Images, open_images
 from divcon.data.index import scan
+from divcon.data.index.validate import Verdict
 from divcon.data.pixels.pixel_cache import open_pixels
 from divcon.data.sources import retry, tar
 from divcon.data.sources.folder import Folder
@@ -388,7 +389,13 @@ def test_nothing_of_a_shard_that_was_seen_is_looked_at_again(
     shard_path = shard(tmp_path / "shards", packed(PICTURES))
     first = opened(shard_path, cache).index.table
     asked, check_files = list[ByteRange](), scan.check_files
-    monkeypatch.setattr(scan, "check_files", lambda ranges, **more: check_files(asked.extend(ranges) or ranges, **more))
+
+    def noted(ranges: Iterable[ByteRange], *, workers: int) -> Iterator[tuple[ByteRange, Verdict]]:
+        listed = [*ranges]
+        asked.extend(listed)
+        return check_files(listed, workers=workers)
+
+    monkeypatch.setattr(scan, "check_files", noted)
     assert opened(shard_path, cache).index.table.equals(first) and asked == []
     shard(shard_path.parent, packed(PICTURES[:3]), "001.tar")
     assert len(opened(shard_path.with_name("*.tar"), cache)) == 20 and len(asked) == 3

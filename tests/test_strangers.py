@@ -26,6 +26,7 @@ from divcon.data.index.near_duplicates import THUMBNAIL_BYTES
 from divcon.data.index.scan_cache import ScanCache
 from divcon.data.index.table import Found
 from divcon.data.index.validate import Verdict
+from divcon.data.sources.source import Entry
 from divcon.errors import DamagedError, Error, OwnedError, UsageError
 from divcon.files.integrity import append_digest, mismatches, read_json, sha256, write_json
 from divcon.nets.encoder import EncoderSpec, build
@@ -305,12 +306,13 @@ def reaching_out(data: bytes, length: int) -> bytes:
 
 def test_a_cache_whose_texts_reach_out_of_it_is_made_anew(tmp_path: Path) -> None:
     name = b"n" * 1234
-    kept = ScanCache(tmp_path / "memory.arrow", {name: Verdict(1, 2, 3, 9, 9, "00" * 32)}, changed=True)
+    kept = ScanCache(tmp_path / "memory.arrow")
+    kept.add(Entry(name), Verdict(1, 2, 3, 9, 9, "00" * 32))
     kept.save()
-    assert set(ScanCache.load(kept.file).verdicts) == {name}
+    assert [*ScanCache.load(kept.file).paths()] == [name]
     kept.file.write_bytes(reaching_out(kept.file.read_bytes()[:-32], len(name)))
     append_digest(kept.file)
-    assert ScanCache.load(kept.file).verdicts == {}
+    assert [*ScanCache.load(kept.file).paths()] == []
 
 
 def arrow(index: Path) -> bytes:

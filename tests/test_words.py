@@ -29,6 +29,7 @@ from divcon.config import parse_options, validate_fields, with_options
 from divcon.data.images import open_images
 from divcon.errors import DataError, FaultError, StoppedError, UsageError
 from divcon.files.paths import as_paths
+from divcon.machine import Machine
 from divcon.methods.contract import Step
 from divcon.nets.trained import InputSpec
 from divcon.pipelines.recipe import Recipe
@@ -50,7 +51,7 @@ def refusal(words: list[str], **short: Any) -> str:
     """The message with which a recipe is refused, before any work."""
     asked = recipe(words, **short)
     with pytest.raises(UsageError) as refused:
-        refuse_what_fails_later(asked, None, 160, set())
+        refuse_what_fails_later(asked, None, 160, set(), Machine())
     return str(refused.value)
 
 
@@ -123,7 +124,7 @@ def test_three_numbers_are_said_to_be_wanted(name: str, value: str) -> None:
 def test_one_cluster_is_not_called_clusters() -> None:
     with pytest.raises(DataError, match=r"at most 1 cluster can have"):
         asked = recipe(["clusters.k=2", "clusters.smallest=100"], encoder="slim10")
-        refuse_what_fails_later(asked, None, 160, {"clusters.k"})
+        refuse_what_fails_later(asked, None, 160, {"clusters.k"}, Machine())
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,11 @@ def behavior_of(options: Mapping[str, Any]) -> Behavior:
     return validate_fields(Behavior, {key: value for key, value in options.items() if key in BEHAVIOR})
 
 
+def recipe_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are kept in run.json: all but behavior, and but ranks=auto, which the command line adds."""
+    return {key: value for key, value in options.items() if key not in BEHAVIOR and (key, value) != ("ranks", "auto")}
+
+
 def wants_report(behavior: Behavior) -> bool:
     """True if a report is to be written when a run is done: by report=, else unless DIVCON_REPORT is 0."""
     return os.environ.get(REPORT) != "0" if behavior.report is None else behavior.report

@@ -8,6 +8,7 @@ from ..data.images import Images, open_images
 from ..errors import DataError, InputError
 from ..files.paths import Data, printable_data, shell_quoted
 from ..files.text import printable
+from ..runs.folder import RunFolder
 from ..runs.records import RunRecord, run_record
 
 # The options that decide which images of DATA a run uses.
@@ -24,7 +25,8 @@ def open_run_images(run: Path, data: Data | None = None, *, cache: Path, workers
     if not place:
         raise InputError(f"{printable(run)} does not say where its images lie; type data=FOLDER")
     try:
-        images = open_images(place, **selection(record), cache=cache, workers=workers)
+        known = RunFolder(run).images
+        images = open_images(place, **selection(record), cache=cache, workers=workers, known=known)
     except InputError as error:
         if data:
             raise

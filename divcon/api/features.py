@@ -1,7 +1,7 @@
 """The features of a run's images by its final encoder, computed once; and those of other pictures."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,17 +25,18 @@ from ..files.paths import Data
 from ..files.text import printable
 from ..log import info, warning
 from ..nets.trained import Trained
+from ..runs import owner
 from ..runs.folder import FEATURES, FEATURES_FILE, MANIFEST, WHITENING, RunFolder
 from ..runs.json_files import load_record
 from ..runs.records import run_record
 from ..runs.refusals import refuse_links
-from ..stages.cluster import stream_features
 from ..train.encode import to_input
 from ..train.loaded_encoder import Preprocess
 from ..train.pictures import Picture
+from ..train.streamed_rows import forget_parts, stream_rows
 from .collection import open_run_images
 from .encoder_check import check_input_size
-from .models import FeaturesAt, encoder_of, find_model
+from .models import FeaturesAt, arithmetic, encoder_of, find_model
 
 BATCH = 64  # pictures
 
@@ -71,10 +72,11 @@ def run_features(
             return _load(folder)
     opened = images() if images else open_run_images(run, data, cache=cache, workers=workers)
     features_at = encoder_of(model, opened, cache=cache, cache_gb=cache_gb, workers=workers)
+    key = digest(f"{model.fingerprint} {fingerprint} {arithmetic(cache, workers)}")
     with _folder_to_write(run, cached, cache) as place:
-        _compute(Path(place), len(opened), features_at)
-        _describe(Path(place), model.fingerprint, fingerprint)
-        return _load(Path(place))
+        _compute(place, len(opened), features_at, key)
+        _describe(place, model.fingerprint, fingerprint)
+        return _load(place)
 
 
 @torch.no_grad()
@@ -112,26 +114,35 @@ def _are_kept(folder: Path, encoder: str, images: str) -> bool:
     return not damage and record is not None and (record.encoder, record.images) == (encoder, images)
 
 
-def _folder_to_write(run: Path, cached: Path, cache: Path) -> AbstractContextManager[Path | str]:
-    """Return a context of RUN/features; of `cached` if the run can't be written to; else of a folder that passes."""
+@contextmanager
+def _folder_to_write(run: Path, cached: Path, cache: Path) -> Iterator[Path]:
+    """Own and yield RUN/features; `cached` if the run can't be written to; else a folder that passes. If another process is
+    about to compute the same features, each computes its own."""
+    with ExitStack() as stack:
+        yield _entered(stack, run, cached, cache)
+
+
+def _entered(stack: ExitStack, run: Path, cached: Path, cache: Path) -> Path:
     folder = RunFolder(run).features
     try:
         refuse_links(run, [FEATURES])
         refuse_unwritable(folder / FEATURES_FILE)
-        return nullcontext(folder)
+        stack.enter_context(owner.owned(folder))
+        return folder
     except (DiskError, OwnedError) as error:
         warning(f"the features are not kept in the run, but in the cache: {error}")
-    with skip_if_unwritable(cache):
+    with skip_if_unwritable(cache), suppress(OwnedError):
         refuse_unwritable(cached / FEATURES_FILE)
-        return nullcontext(cached)
-    return TemporaryDirectory()  # the mapped file stays readable when its name is gone
+        stack.enter_context(owner.owned(cached))
+        return cached
+    return Path(stack.enter_context(TemporaryDirectory()))  # the mapped file stays readable when its name is gone
 
 
-def _compute(folder: Path, n: int, features_at: FeaturesAt) -> None:
+def _compute(folder: Path, n: int, features_at: FeaturesAt, key: str) -> None:
     """Write the features of n images and their whitening."""
     info(f"computing the features of {n:,} images, once, into {printable(folder)}")
     (folder / MANIFEST).unlink(missing_ok=True)
-    x = stream_features(folder / FEATURES_FILE, np.arange(n), features_at)
+    x = stream_rows(folder / FEATURES_FILE, np.arange(n), lambda at: features_at(at).numpy().astype(np.float16), key)
     with atomic_write(folder / WHITENING) as part:
         Features.of(x).whitening.save(part)
 
@@ -140,6 +151,7 @@ def _describe(folder: Path, encoder: str, images: str) -> None:
     """Write the manifest, last: the features are complete."""
     hashes = {name: sha256(folder / name) for name in (FEATURES_FILE, WHITENING)}
     write_json(folder / MANIFEST, asdict(FeaturesRecord(encoder, images, hashes)))
+    forget_parts(folder / FEATURES_FILE)
 
 
 def _load(folder: Path) -> Features:

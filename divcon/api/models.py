@@ -112,3 +112,13 @@ def encoder_of(
             return encode(model.net, model.input_spec, pixels, chosen, layer=layer, positions=positions)
 
     return features_at
+
+
+def arithmetic(cache: Path, workers: Workers | None = None, *, threads: bool = True) -> str:
+    """Return a text that stands for how this machine computes: with the same text, features have the same bits.
+
+    Without `threads`, the number of compute threads may differ, and with it the last bits.
+    """
+    chosen = machine.choose(cache, workers=workers)
+    kind = f"{chosen.device} {chosen.precision}"
+    return f"{kind} {chosen.channels_last} {chosen.compute_threads}" if threads else kind

@@ -1,7 +1,7 @@
 """Plan a run before anything is done: a few steps are timed, the rest is arithmetic."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from ..train.loop import train_step
 from ..train.optimizers import make_optimizer
 from .disk_space import disk_bytes, free_bytes
 from .entry import runs_alone
-from .run_plan import RunPlan, prepare_run
+from .expert_waves import seconds_on_groups
+from .run_plan import RunPlan, prepare_run, ranks_needed
 from .work import images_shown
 
 TIMED = 3  # steps, after one that warms up
@@ -69,17 +70,26 @@ def cost_of(run_plan: RunPlan, only: str | None = None) -> PlanAnswer:
     chosen = [stage for stage in run_plan.stages if only in (None, stage.name, stage.group)]
     plans = {stage.name: stage.training for stage in chosen if isinstance(stage.training, TrainingPlan)}
     seconds = _seconds_an_image(run_plan, {type(plan.recipe) for plan in plans.values()})
-    rows = [_row(name, plan, seconds[type(plan.recipe)]) for name, plan in plans.items()]
+    rows = [_row(name, plan, seconds[type(plan.recipe)] / ranks_needed(run_plan, name)) for name, plan in plans.items()]
     disk = disk_bytes(chosen, run_plan.images, run_plan.recipe.base.input_spec, run_plan.cache_gb) / 1e6
     return PlanAnswer(
         images=len(run_plan.images),
         stages=rows,
-        seconds=round(sum(row.seconds for row in rows), 1),
+        seconds=round(_seconds_in_all(run_plan, rows), 1),
         disk_mb=round(disk, 1),
         free_mb=round(free_bytes(run_plan.folder) / 1e6, 1),
         why=[*run_plan.reasons, *_assumptions(run_plan)],
         machine=run_plan.record.machine,
     )
+
+
+def _seconds_in_all(run_plan: RunPlan, rows: Sequence[PlannedTraining]) -> float:
+    """The seconds of all trainings; parts of the ranks do members of a group side by side."""
+    groups: dict[str, list[float]] = {}
+    for row in rows:
+        groups.setdefault(row.stage.split("/")[0], []).append(row.seconds)
+    parts = run_plan.machine.ranks // run_plan.machine.expert_ranks
+    return sum(seconds_on_groups(each, parts) for each in groups.values())
 
 
 def _refuse_unknown(run_plan: RunPlan, only: str | None) -> None:
@@ -133,7 +143,7 @@ def _training_step(plan: TrainingPlan, build_method: Callable[..., Method], mach
     machine.to_device(method).train()
     batch = noise_batch(recipe, method, machine)
     optimizer = make_optimizer(recipe.optimizer, method, recipe.weight_decay)
-    return lambda: _step(method, optimizer, batch, machine)
+    return lambda: step_on(method, optimizer, batch, machine)
 
 
 def noise_batch(recipe: NetworkTraining, method: Method, machine: Machine) -> Batch:
@@ -148,7 +158,8 @@ def noise_batch(recipe: NetworkTraining, method: Method, machine: Machine) -> Ba
     return Batch(views, torch.arange(recipe.batch_size, device=machine.device))
 
 
-def _step(method: Method, optimizer: torch.optim.Optimizer, batch: Batch, machine: Machine) -> float:
+def step_on(method: Method, optimizer: torch.optim.Optimizer, batch: Batch, machine: Machine) -> float:
+    """Do a whole step of a training on the batch, and return the loss."""
     at = Step(0, 1, 0)
     outcome = train_step(method, optimizer, batch, at, 0.0, machine)
     method.after_step(outcome.update, at)

@@ -1,8 +1,8 @@
 """Refuse, before the first stage, which may take hours, all that is known to fail in a later one."""
 
-from .. import dist
 from ..errors import DataError, UsageError
 from ..files.text import counted_are
+from ..machine import Machine
 from ..nets.encoder import build
 from ..nets.recompute import recomputing
 from ..nets.trained import Trained
@@ -12,7 +12,7 @@ from ..stages.learning import FEWEST, NetworkTraining
 from .encoder_check import check_encoders, named_in_errors
 
 
-def refuse_what_fails_later(recipe: Recipe, base: Trained | None, n: int, typed: set[str]) -> None:
+def refuse_what_fails_later(recipe: Recipe, base: Trained | None, n: int, typed: set[str], machine: Machine) -> None:
     """UsageError or DataError, where options of one stage do not fit those of another, the encoders, or n images.
 
     `base` is one that another run has trained; `typed` are the options that the user gave.
@@ -22,7 +22,7 @@ def refuse_what_fails_later(recipe: Recipe, base: Trained | None, n: int, typed:
     for name, division in recipe.parts(Divide):
         _refuse_too_many_clusters(name, division, n, asked_for=f"{name}.k" in typed)
     for name, training in recipe.parts(NetworkTraining):
-        _refuse_training(recipe, name, training)
+        _refuse_training(recipe, name, training, machine.expert_ranks if name == "expert" else machine.ranks)
     check_encoders(recipe)
     recipe.check(base)
 
@@ -39,13 +39,13 @@ def _refuse_too_many_clusters(name: str, division: Divide, n: int, *, asked_for:
         )
 
 
-def _refuse_training(recipe: Recipe, name: str, training: NetworkTraining) -> None:
+def _refuse_training(recipe: Recipe, name: str, training: NetworkTraining, ranks: int) -> None:
     """Refuse a training that can't be done, whatever the other stages are."""
     if training.start == "base" and name not in recipe.starts_from_base:
         raise UsageError(f"{name}.start=base: only experts and students can start from a base")
-    if training.batch_size % dist.world_size():
+    if training.batch_size % ranks:
         raise UsageError(
-            f"{name}.batch_size={training.batch_size}: it can't be shared by {dist.world_size()} ranks alike; type a multiple"
+            f"{name}.batch_size={training.batch_size}: it can't be shared by {ranks} ranks alike; type a multiple of {ranks}"
         )
     if training.recompute or training.encoder.init not in ("random", "timm"):
         with named_in_errors(name):

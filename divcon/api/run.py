@@ -14,16 +14,21 @@ from ..files.paths import Data
 from ..files.text import printable
 from ..log import info
 from ..loggers.logged import logged
+from ..ranks import place
 from ..runs.folder import MANIFEST, RunFolder
 from ..runs.records import RunRecord
 from ..runs.refusals import refuse_foreign_folder
 from ..runs.verify import verify_stage
-from .behavior import BEHAVIOR, behavior_of, wants_report
+from .behavior import behavior_of, recipe_options, wants_report
+from .call import Call
 from .entry import runs_alone
 from .run_summary import RunSummary, named_scores, summarize
 
 if TYPE_CHECKING:
     from ..nets.trained import Trained
+    from .run_plan import RunPlan
+
+Did = tuple[list[str], bool]  # the stages that were done, and True if all are
 
 
 @dataclass(frozen=True)
@@ -68,21 +73,60 @@ def run(
     folder = Path(out)
     options = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}  # as if typed
     validate_json_types(options)
+    call = Call(folder, only, steal_lock, allow_collapse)
     with signals.deferred_signals():
-        refuse_foreign_folder(folder, data)
-        if only is None and finished(data, folder, options):
-            info(f"nothing to do: every stage of {printable(folder)} is done")
-            _log_scores(folder, behavior_of(options).loggers)
-            return RunAnswer(folder, [], True)
-        from . import run_plan
+        did = _run_with_others(data, call, options) if place() else _run_here(data, call, options)
+    return RunAnswer(folder, *did)
 
-        order = run_plan.prepare_run(data, folder, options)
-        did, done = run_plan.execute(order, only=only, steal_lock=steal_lock, allow_collapse=allow_collapse)
-        if done and did and wants_report(behavior_of(options)):
-            from .report import report_at_end
 
-            report_at_end(folder, order.images, order.machine, order.cache, order.cache_gb)
-        return RunAnswer(folder, did, done)
+def _run_here(data: Data, call: Call, options: dict[str, Any]) -> Did:
+    """Do the run in this process, or in as many as it is to have, which this one starts."""
+    if _has_nothing_to_do(data, call, options):
+        return [], True
+    from . import run_plan
+    from .launching import launch
+
+    order = run_plan.prepare_run(data, call.folder, options)
+    begun = run_plan.begin(order, call)
+    ranks = run_plan.ranks_needed(order, call.only)
+    did, done = launch(order, begun, call, options, ranks) if ranks > 1 else run_plan.execute(order, begun, call)
+    _report(order, did, done, options)
+    return did, done
+
+
+def _run_with_others(data: Data, call: Call, options: dict[str, Any]) -> Did:
+    """Do the run as one of the ranks that a launcher has started. The first one prepares it for all."""
+    from .. import dist
+    from . import run_plan
+
+    with dist.joined():
+        if dist.on_leader(lambda: _has_nothing_to_do(data, call, options)):
+            return [], True
+        if not run_plan.is_one_of_group(call.only):
+            options = {**options, "ranks": dist.world_size()}
+        begun = dist.on_leader(lambda: run_plan.begin(run_plan.prepare_run(data, call.folder, options), call))
+        order = run_plan.follow(call.folder, options)
+        run_plan.refuse_other_ranks(order, call.only)
+        did, done = run_plan.execute(order, begun, call)
+        dist.on_leader(lambda: _report(order, did, done, options))
+        return did, done
+
+
+def _has_nothing_to_do(data: Data, call: Call, options: dict[str, Any]) -> bool:
+    refuse_foreign_folder(call.folder, data)
+    if call.only is not None or not finished(data, call.folder, options):
+        return False
+    info(f"nothing to do: every stage of {printable(call.folder)} is done")
+    _log_scores(call.folder, behavior_of(options).loggers)
+    return True
+
+
+def _report(order: "RunPlan", did: list[str], done: bool, options: dict[str, Any]) -> None:
+    """Write the report of a run that this call has finished."""
+    if done and did and wants_report(behavior_of(options)):
+        from .report import report_at_end
+
+        report_at_end(order.folder, order.images, order.machine, order.cache, order.cache_gb)
 
 
 def _log_scores(folder: Path, loggers: list[str]) -> None:
@@ -99,7 +143,7 @@ def finished(data: Data, folder: Path, options: dict[str, Any]) -> bool:
     if not run.is_run:
         return False
     record = RunRecord.read(folder)
-    typed = {key: value for key, value in options.items() if key not in BEHAVIOR}
+    typed = recipe_options(options)
     stages = [run.stage(name) for name in record.expected_stages()]
     if to_json_value(typed) != record.typed or not all(stage.is_done for stage in stages):
         return False
@@ -111,7 +155,8 @@ def finished(data: Data, folder: Path, options: dict[str, Any]) -> bool:
     from .collection import selection
 
     behavior = behavior_of(options)
-    there = open_images(data, **selection(record), cache=cache_folder(behavior.cache), workers=behavior.workers)
+    cache = cache_folder(behavior.cache)
+    there = open_images(data, **selection(record), cache=cache, workers=behavior.workers, known=run.images)
     if there.fingerprint != record.images:
         return False
     for name in record.expected_stages():

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .. import failpoints, machine, recipes
+from .. import dist, failpoints, machine, recipes
 from ..config import differences, option_names, to_json_value, unknown_name, validate_fields, with_options
-from ..data.images import Images, open_images
+from ..data.images import Images, open_images, open_indexed_images
 from ..data.labeled.labeled import open_labeled
 from ..errors import DataError, UsageError, WaitingError, few
 from ..files.caches import cache_folder
@@ -29,13 +29,18 @@ from ..runs.recorder import PlannedStage
 from ..runs.records import ARITHMETIC, RunRecord
 from ..runs.refusals import check_common, has_progress, refuse_foreign_folder
 from ..runs.run import Run
-from .behavior import BEHAVIOR, Behavior, behavior_of
+from .auto_ranks import with_auto_ranks
+from .behavior import BEHAVIOR, Behavior, behavior_of, recipe_options
+from .call import Call
 from .disk_space import refuse_without_room
 from .entry import runs_alone
 from .preflight import refuse_what_fails_later
 from .run_summary import named_scores
 from .work import plan_work_of, planned_work
 
+RANKS = {
+    "expert.ranks": "expert_ranks"
+}  # typed like an option of the experts' recipe; it is none: it changes no key of a stage
 UNREAD = 0.01  # of the files: so many may be lost to a disk that fails
 
 
@@ -63,27 +68,33 @@ class RunPlan:
 
 
 @runs_alone
-def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any]) -> RunPlan:
-    """Read the collection, settle every option, and refuse what can't be done, before anything is written."""
+def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any], *, indexed: Images | None = None) -> RunPlan:
+    """Read the collection, settle every option, and refuse what can't be done, before anything is written.
+
+    With `indexed` images, another process has read the collection and refused what can't be done.
+    """
     folder = Path(out)
     refuse_foreign_folder(folder, data)
     behavior = behavior_of(options)
     loggers = behavior.loggers
-    typed = _with_anothers({key: value for key, value in options.items() if key not in BEHAVIOR})
-    short, dotted = _sorted_out(typed)
+    typed = _with_anothers(recipe_options(options))
+    short, dotted = _sorted_out({**typed, **{key: options[key] for key in ("ranks",) if key in options}})
     cache = cache_folder(behavior.cache)
-    images = _open(data, short, cache, behavior.workers)
+    images = indexed or _open(data, short, cache, behavior.workers, RunFolder(folder).images)
     machine = _machine(folder, cache, short, behavior)
     full, reasons = recipes.settled(short, len(images), machine.device)
     recipe: Recipe = with_options(recipes.named(full.recipe).recipe(full, len(images)), dotted)
     base = _base(full.base, recipe)
-    with machine.use():
-        refuse_what_fails_later(recipe, Trained.load(base) if base else None, len(images), {*dotted})
-    _try_labels(recipe, full, cache, behavior.workers)
+    if indexed is None:
+        with machine.use():
+            refuse_what_fails_later(recipe, Trained.load(base) if base else None, len(images), {*dotted}, machine)
+        _try_labels(recipe, full, cache, behavior.workers)
     stages = stages_of(recipe, images, machine, cache, {"base": base} if base else {})
+    if short.ranks == "auto" and not RunFolder(folder).is_run:
+        machine = with_auto_ranks(machine, recipe, stages, cache)
     record = RunRecord(
         typed,
-        {**to_json_value(full), **_flat(to_json_value(recipe))},
+        {**_without_ranks(to_json_value(full)), **_flat(to_json_value(recipe))},
         to_json_value(machine),
         images.fingerprint,
         len(images),
@@ -107,46 +118,81 @@ def prepare_run(data: Data, out: str | Path, options: Mapping[str, Any]) -> RunP
     )
 
 
-def execute(
-    run_plan: RunPlan, *, only: str | None = None, steal_lock: bool = False, allow_collapse: bool = False
-) -> tuple[list[str], bool]:
-    """Do what is not done yet; return the stages that were done by this call, and True if all are done now."""
+def begin(run_plan: RunPlan, call: Call) -> str:
+    """Write the record of a run without progress. For one with progress, return the options that differ, in words."""
     groups = list(dict.fromkeys(stage.group for stage in run_plan.stages))
-    if only is not None and only.split("/")[0] not in groups:
-        raise UsageError(unknown_name("stage", only, groups))
-    _refuse_without_room(run_plan, only)
+    if call.only is not None and call.only.split("/")[0] not in groups:
+        raise UsageError(unknown_name("stage", call.only, groups))
+    _refuse_without_room(run_plan, call.only)
     for reason in run_plan.reasons:
         info(reason)
-    pace = _pace(run_plan, only)
+    return _meet_record(run_plan, call.steal_lock)
+
+
+def follow(folder: Path, options: Mapping[str, Any]) -> RunPlan:
+    """Return the plan of a run that another process has begun: its images are those of the index in its folder."""
+    record = RunRecord.read(folder)
+    cache = cache_folder(behavior_of(options).cache)
+    return prepare_run(
+        record.data, folder, options, indexed=open_indexed_images(record.data, RunFolder(folder).images, cache)
+    )
+
+
+def ranks_needed(run_plan: RunPlan, only: str | None) -> int:
+    """The number of ranks that do the run, or the stage `only`: an expert has its own."""
+    return run_plan.machine.expert_ranks if is_one_of_group(only) else run_plan.machine.ranks
+
+
+def is_one_of_group(only: str | None) -> bool:
+    """True if `only` names a single member of a group of stages, like experts/3."""
+    return only is not None and "/" in only
+
+
+def refuse_other_ranks(run_plan: RunPlan, only: str | None) -> None:
+    """UsageError, if this run was begun on another number of ranks than there are: they would round differently."""
+    needed, there = ranks_needed(run_plan, only), dist.world_size()
+    if needed != there:
+        raise UsageError(
+            f"{printable(run_plan.folder)} was begun on {needed} ranks, and these are {there}; start {needed}, or use another "
+            "folder (out=...)"
+        )
+
+
+def execute(run_plan: RunPlan, changes: str, call: Call) -> tuple[list[str], bool]:
+    """Do what is not done yet; return the stages that were done by this call, and True if all are done now.
+
+    `changes` are the options that differ from those of the begun run, in words. All ranks call this together.
+    """
+    pace = _pace(run_plan, call.only)
     run = Run(
         run_plan.folder,
         run_plan.machine,
         run_plan.cache,
         cache_gb=run_plan.cache_gb,
         save_every=run_plan.save_every,
-        only=only,
+        only=call.only,
         taken=run_plan.taken,
-        steal_lock=steal_lock,
-        allow_collapse=allow_collapse,
-        changes=_meet_record(run_plan, steal_lock),
+        steal_lock=call.steal_lock,
+        allow_collapse=call.allow_collapse,
+        changes=changes,
         pace=pace,
     )
     try:
-        with pace.shown(), _logged(run_plan):
+        with pace.shown(), logging_to(run_plan):
             pipeline_of(run_plan.recipe)(run, run_plan.images, run_plan.recipe)
     except WaitingError:
         if not run.reached_only:
             raise
         return run.did, False
-    if only is not None and not run.reached_only:
-        raise UsageError(unknown_name("stage", only, RunRecord.read(run_plan.folder).expected_stages()))
-    _close_record(run_plan, steal_lock)
-    if not run.did:
+    if call.only is not None and not run.reached_only:
+        raise UsageError(unknown_name("stage", call.only, RunRecord.read(run_plan.folder).expected_stages()))
+    dist.on_leader(lambda: _close_record(run_plan, call.steal_lock))
+    if not run.did and dist.is_leader():
         info(f"nothing to do: every stage of {printable(run_plan.folder)} is done")
     return run.did, True
 
 
-def _logged(run_plan: RunPlan) -> contextlib.AbstractContextManager[None]:
+def logging_to(run_plan: RunPlan) -> contextlib.AbstractContextManager[None]:
     """Send the numbers of the run to its loggers."""
     folder = run_plan.folder
     return logged(folder, run_plan.loggers, run_plan.record.options, lambda: named_scores(folder))
@@ -159,7 +205,7 @@ def _pace(run_plan: RunPlan, only: str | None) -> Pace:
     return Pace(planned, chosen=lambda name: only in (None, name, name.split("/")[0]), plan_work=plan_work_of(n))
 
 
-def _open(data: Data, options: Options, cache: Path, workers: int | None) -> Images:
+def _open(data: Data, options: Options, cache: Path, workers: int | None, known: Path) -> Images:
     """Open the images, after the names in the options are checked: a scan may take long."""
     if options.encoder:
         check_name(options.encoder)
@@ -172,6 +218,7 @@ def _open(data: Data, options: Options, cache: Path, workers: int | None) -> Ima
         limit=options.limit,
         cache=cache,
         workers=workers,
+        known=known,
     )
     _refuse_a_disk_that_fails(images)
     return images
@@ -227,11 +274,12 @@ def _meet_record(run_plan: RunPlan, steal_lock: bool) -> str:
         if not has_progress(run_plan.folder):
             run_plan.record.write(run_plan.folder)
             failpoints.at("run.described")
-            run_plan.images.index.save(RunFolder(run_plan.folder).images)
+            run_plan.images.save_index(RunFolder(run_plan.folder).images)
             return ""
         before = RunRecord.read(run_plan.folder)
         check_common(before, run_plan.record, run_plan.folder)
         _mend_index(run_plan)
+        run_plan.images.note_source()
     return few(before.changes(run_plan.record), "; ")
 
 
@@ -243,7 +291,7 @@ def _mend_index(run_plan: RunPlan) -> None:
         path.is_dir() for path in folder.glob("*")
     ):  # a folder in place of a file is not ours to remove
         warning(f"{few(damage, '; ')}. The index is written again")
-        run_plan.images.index.save(folder)
+        run_plan.images.save_index(folder)
 
 
 def _close_record(run_plan: RunPlan, steal_lock: bool) -> None:
@@ -258,21 +306,35 @@ def _machine(folder: Path, cache: Path, options: Options, behavior: Behavior) ->
     if RunFolder(folder).is_run:
         record = RunRecord.read(folder)
         begun = validate_fields(machine.Machine, record.machine)
-        if all(getattr(options, name) == record.options.get(name) for name in ARITHMETIC):
+        same_ranks = options.ranks in (None, "auto", begun.ranks) and options.expert_ranks in (None, begun.expert_ranks)
+        if same_ranks and all(getattr(options, name) == record.options.get(name) for name in ARITHMETIC):
             workers = behavior.workers or machine.default_workers(begun.device)
             return dataclasses.replace(begun, workers=workers, keep_memory=behavior.keep_memory)
     arithmetic = {name: getattr(options, name) for name in ARITHMETIC}
-    return machine.choose(cache, workers=behavior.workers, keep_memory=behavior.keep_memory, **arithmetic)
+    return machine.choose(
+        cache,
+        workers=behavior.workers,
+        keep_memory=behavior.keep_memory,
+        ranks=options.ranks,
+        expert_ranks=options.expert_ranks or 1,
+        **arithmetic,
+    )
+
+
+def _without_ranks(options: dict[str, Any]) -> dict[str, Any]:
+    """The options without those that are kept with the machine."""
+    return {name: value for name, value in options.items() if name not in ("ranks", "expert_ranks")}
 
 
 def _sorted_out(typed: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
     """The short options, checked; and the options with dotted names, like `base.lr`."""
-    dotted = {key: value for key, value in typed.items() if "." in key}
+    short = {RANKS.get(key, key): value for key, value in typed.items() if "." not in key or key in RANKS}
+    dotted = {key: value for key, value in typed.items() if "." in key and key not in RANKS}
     known = [*option_names(Options), *BEHAVIOR]
-    for key in typed:
-        if "." not in key and key not in known:
+    for key in short:
+        if key not in known:
             raise UsageError(unknown_name("option", key, sorted(known)))
-    return validate_fields(Options, {key: value for key, value in typed.items() if "." not in key}), dotted
+    return validate_fields(Options, short), dotted
 
 
 def _with_anothers(typed: dict[str, Any]) -> dict[str, Any]:

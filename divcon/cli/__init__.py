@@ -5,7 +5,6 @@ import difflib
 import functools
 import importlib
 import pkgutil
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,22 +12,11 @@ from collections.abc import Callable
 import typer
 
 from .. import __version__, failpoints
-from ..errors import (
-    DiskError,
-    Error,
-    FaultError,
-    InputError,
-    InterruptError,
-    ResourceError,
-    StoppedError,
-    UsageError,
-    out_of_memory,
-)
-from ..files.disk_errors import FULL, UNWRITABLE
+from ..errors import InterruptError, StoppedError, UsageError, was_told
 from ..files.text import printable_lines
+from ..known_errors import known_error
+from ..ranks import place
 from .terminal import show_log
-
-OUT_OF_MEMORY = re.compile("allocate memory|failed to map segment", re.IGNORECASE)  # in messages of the dynamic linker
 
 
 def verbs() -> dict[str, Callable[..., None]]:
@@ -104,7 +92,9 @@ def main() -> None:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        known = _as_error(error)
+        known = known_error(error)
+        if place() and was_told(error):
+            sys.exit(known.code)
         with contextlib.suppress(OSError):  # stderr may be full; the exit code is enough
             typer.echo(printable_lines(f"divcon: {known}"), err=True)
         sys.exit(known.code)
@@ -122,24 +112,3 @@ def _check_failpoint() -> None:
         raise UsageError(f"{failpoints.VARIABLE}={name}: there is no such place; {hint}")
     if count < 1:
         raise UsageError(f"{failpoints.VARIABLE}={name}: the number after the colon says at which visit, 1 or more")
-
-
-def _as_error(error: Exception) -> Error:
-    """The Error, with exit code and advice, for any exception."""
-    if isinstance(error, Error):
-        return error
-    if isinstance(error, MemoryError):
-        return out_of_memory(error)
-    if isinstance(error, ImportError | OSError) and OUT_OF_MEMORY.search(str(error)):
-        return out_of_memory(error)
-    if not isinstance(error, OSError):
-        return FaultError(
-            f"this is a mistake in divcon, not in what was typed: {type(error).__name__}: {error}. Nothing that was finished is "
-            "lost; type it again with --debug, and report what that shows"
-        )
-    message = f"{error.filename or 'the output'}: {error.strerror or error}"
-    if error.errno in FULL:
-        return DiskError(f"{message}; make room, or name another folder (out=, cache=)")
-    if error.errno in UNWRITABLE:
-        return InputError(f"{message}; look at it with `ls -ld`, or name another")
-    return ResourceError(f"{message}; --debug shows where")

@@ -1,10 +1,24 @@
 """divcon embed MODEL DATA out=FILE.parquet"""
 
+from typing import Annotated
+
+import typer
+
 from .arguments import DataArgument, Json, ModelArgument, Words, split_data_and_options, take_output, typed_options
 from .terminal import print_answer
 
+SHOWN = 8  # names of shards
 
-def embed(model: ModelArgument, data: DataArgument, words: Words = None, json: Json = False) -> None:
+
+def embed(
+    model: ModelArgument,
+    data: DataArgument,
+    words: Words = None,
+    shard: Annotated[
+        str | None, typer.Option(help="Do one part only, e.g. 3/8; the last process joins the parts.")
+    ] = None,
+    json: Json = False,
+) -> None:
     """Write a model's features to a parquet file. Columns: path, path_bytes, picture (copies have one number), embedding."""
     paths, words = split_data_and_options(data, words)
     options = typed_options(words, "out", "include", "exclude", "layer", "cache", "cache_gb", "workers")
@@ -12,7 +26,11 @@ def embed(model: ModelArgument, data: DataArgument, words: Words = None, json: J
     from ..api import embed
     from ..config import validate_arguments
 
-    done = embed.embed(model, paths, out=out, **validate_arguments(embed.embed, options))
+    done = embed.embed(model, paths, out=out, shard=shard, **validate_arguments(embed.embed, options))
+    if done.waiting_for:
+        named = ", ".join(done.waiting_for[:SHOWN]) + (" ..." if len(done.waiting_for) > SHOWN else "")
+        print_answer(done, json, f"shard {shard} is done; {out} is written when these are, too: {named}")
+        return
     copies = f", {done.files - done.pictures:,} of them copies" if done.files > done.pictures else ""
     text = f"{out}: {done.files:,} files{copies}, {done.pictures:,} pictures"
     print_answer(done, json, text)

@@ -31,6 +31,7 @@ def run(
     paths, words = split_data_and_options(data, words)
     options = typed_options(words)
     out = take_output(options, "out", "out=runs/photos")
+    options.setdefault("ranks", "auto")
     if plan:
         from ..api.plan import plan as plan_run
 

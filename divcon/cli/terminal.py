@@ -13,6 +13,7 @@ import typer
 
 from .. import log
 from ..files.text import printable, printable_lines
+from ..ranks import place
 from .progress import ProgressBar, ProgressLines, can_draw, seconds_between_lines
 
 if TYPE_CHECKING:
@@ -23,7 +24,13 @@ BROKEN_PIPE = 141  # the exit code that a shell gives to a process which SIGPIPE
 
 @contextlib.contextmanager
 def show_log() -> Iterator[None]:
-    """Show the library's log and its progress on stderr while the block runs: a bar on a terminal, else lines."""
+    """Show the library's log and its progress on stderr while the block runs: a bar on a terminal, else lines.
+
+    Of the ranks that a launcher has started, the first one shows them.
+    """
+    if is_silent():
+        yield
+        return
     bar = ProgressBar() if can_draw() else None
     handler = LineHandler(bar)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # the scan has reported the faults of pictures
@@ -36,6 +43,12 @@ def show_log() -> Iterator[None]:
         log.logger.removeHandler(handler)
         log.watch = log.ignore_progress
         handler.close()
+
+
+def is_silent() -> bool:
+    """True for a rank that is not the first one: what it could say, the first one says."""
+    at = place()
+    return at is not None and at.rank > 0
 
 
 class LineHandler(logging.Handler):
@@ -63,6 +76,8 @@ class LineHandler(logging.Handler):
 
 def print_answer(answer: "Answer | Mapping[str, object]", as_json: bool, text: str) -> None:
     """Print the answer of a verb on stdout, as one JSON object or as text; exit quietly if the reader has gone."""
+    if is_silent():
+        return
     if isinstance(log.watch, ProgressBar):
         log.watch.stop()
     try:

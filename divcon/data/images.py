@@ -1,5 +1,6 @@
 """A read-only collection of encoded images with random access."""
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Sequence
@@ -11,14 +12,16 @@ import pyarrow as pa
 from jaxtyping import Int32, Int64
 
 from .. import log
-from ..errors import MAX_NAMED, DataError, InputError, few
+from ..errors import MAX_NAMED, DataError, DiskError, InputError, few
 from ..files.paths import Data, as_paths, printable_data, shell_quoted
 from ..files.text import printable
 from .decoding.formats import FORMATS
 from .index.index import Index, fingerprint
+from .index.known import KnownIndex
 from .index.rejected import sample_rejected
 from .index.scan import scan
 from .index.scan_cache import ScanCache, scan_cache_file
+from .index.source_state import source_state
 from .index.table import NearDuplicates
 from .sources.open_source import open_source
 from .sources.reader_threads import reading
@@ -33,11 +36,19 @@ _forgetting = threading.Lock()  # several readers may find a changed image at on
 class Images:
     """The used images of an index, or those at `rows` [n] of it, by position; a subset numbers its images from 0.
 
-    `scan_cache` is the file of what scans of the source found out; an image that has changed is removed from it.
+    `scan_cache` is the file of what scans of the source found out; an image that has changed is removed from it. `known`
+    is the saved index of the source, where a run keeps one.
     """
 
-    def __init__(self, source: Source, index: Index, rows: Positions | None = None, scan_cache: Path | None = None):
-        self.source, self.index, self.scan_cache = source, index, scan_cache
+    def __init__(
+        self,
+        source: Source,
+        index: Index,
+        rows: Positions | None = None,
+        scan_cache: Path | None = None,
+        known: KnownIndex | None = None,
+    ):
+        self.source, self.index, self.scan_cache, self.known = source, index, scan_cache, known
         self.rows = np.arange(index.used) if rows is None else rows
 
     def __len__(self) -> int:
@@ -63,11 +74,23 @@ class Images:
 
     def subset(self, positions: Positions) -> "Images":
         """Return the images at `positions` [n] as a collection of their own."""
-        return Images(self.source, self.index, self.rows[positions], self.scan_cache)
+        return Images(self.source, self.index, self.rows[positions], self.scan_cache, self.known)
 
     def whole(self) -> "Images":
         """Return all images of the index."""
-        return Images(self.source, self.index, scan_cache=self.scan_cache)
+        return Images(self.source, self.index, scan_cache=self.scan_cache, known=self.known)
+
+    def save_index(self, folder: Path) -> None:
+        """Save the index; with the state of the source, if `folder` is where it was asked for."""
+        if self.known is not None and self.known.folder == folder:
+            self.known.save(self.index)
+        else:
+            self.index.save(folder)
+
+    def note_source(self) -> None:
+        """Write the state of the source beside its saved index, if that equals this one."""
+        if self.known is not None:
+            self.known.note(self.index)
 
     def read(self, positions: Positions) -> list[bytes]:
         """Return the encoded images at `positions` [n]; DataError names one whose bytes have changed since the scan."""
@@ -90,9 +113,12 @@ class Images:
 
     def changed(self, name: bytes, how: str) -> DataError:
         """Return the error for an image that has changed since the scan; the next scan reads the image again."""
-        if self.scan_cache is not None:
-            with _forgetting:
+        with _forgetting:
+            if self.scan_cache is not None:
                 ScanCache.load(self.scan_cache).forget(name)
+            if self.known is not None:
+                with contextlib.suppress(DiskError):  # the folder of a run that may only be read
+                    self.known.forget()
         return DataError(
             f"{printable(name)} in {printable(self.source.root)} has changed since the folder was scanned: {how}. Put it back "
             "and type the same command again, or take another out= to begin with the folder as it is now"
@@ -108,17 +134,32 @@ def open_images(
     limit: int | None = None,
     cache: Path,
     workers: int | None = None,
+    known: Path | None = None,
 ) -> Images:
     """Return the images of a folder, of tar shards, or of another source; the index lists the rejected files.
 
     `limit` keeps the first images by position. `near_duplicates="drop"` uses one of several images that look alike.
+    `known` is the folder where a run has saved the index, or will: if no file has changed since, it is opened as it is.
     InputError where there are no images, DataError where none can be used.
     """
-    images = scan_images(
-        data, include=include, exclude=exclude, near_duplicates=near_duplicates, cache=cache, workers=workers
-    )
+    source, include, exclude = open_source(as_paths(data)), _as_sequence(include), _as_sequence(exclude)
+    saved = None
+    if known is not None and limit is None:
+        saved = KnownIndex(known, source_state(source, include, exclude, near_duplicates))
+    index = saved.open() if saved is not None else None
+    if index is None:
+        index = scan(
+            source, include=include, exclude=exclude, near_duplicates=near_duplicates, workers=workers, cache=cache
+        )
+    images = _opened(source, index, cache, saved)
     refuse_none(data, images)
-    return images if limit is None else Images(images.source, images.index.limited(limit), scan_cache=images.scan_cache)
+    return images if limit is None else Images(source, images.index.limited(limit), scan_cache=images.scan_cache)
+
+
+def open_indexed_images(data: Data, folder: Path, cache: Path) -> Images:
+    """Return the images that the index in a folder lists, without a look at the source: another process has just scanned it."""
+    source = open_source(as_paths(data))
+    return Images(source, Index.load(folder), scan_cache=scan_cache_file(source, cache))
 
 
 def scan_images(
@@ -133,9 +174,14 @@ def scan_images(
     """Return the images of a source, as `open_images` does, also where there are none."""
     source = open_source(as_paths(data))
     patterns = {"include": _as_sequence(include), "exclude": _as_sequence(exclude)}
-    index = scan(source, **patterns, near_duplicates=near_duplicates, workers=workers, cache=cache)
+    return _opened(
+        source, scan(source, **patterns, near_duplicates=near_duplicates, workers=workers, cache=cache), cache
+    )
+
+
+def _opened(source: Source, index: Index, cache: Path, known: KnownIndex | None = None) -> Images:
     log.info(index.summary + _hint(source, index))
-    return Images(source, index, scan_cache=scan_cache_file(source, cache))
+    return Images(source, index, scan_cache=scan_cache_file(source, cache), known=known)
 
 
 def _as_sequence(patterns: str | Sequence[str]) -> Sequence[str]:

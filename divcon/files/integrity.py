@@ -63,12 +63,17 @@ def read_with_digest(path: Path) -> bytes:
         data = read_regular_file(path)
     except ValueError as error:
         raise DamagedError(f"{printable(path)} is damaged ({error})") from error
+    check_digest(path, data)
+    return data[:-DIGEST_SIZE]
+
+
+def check_digest(path: Path, data: bytes | memoryview) -> None:
+    """Raise DamagedError if the last 32 bytes of the content of a file are not the SHA-256 of those before them."""
     if len(data) < DIGEST_SIZE:
         raise DamagedError(f"{printable(path)} is damaged (no seal at its end: it has {len(data)} bytes)")
-    expected, found = data[-DIGEST_SIZE:].hex(), hashlib.sha256(data[:-DIGEST_SIZE]).hexdigest()
+    expected, found = bytes(data[-DIGEST_SIZE:]).hex(), hashlib.sha256(data[:-DIGEST_SIZE]).hexdigest()
     if found != expected:
         raise DamagedError(f"{printable(path)} is damaged ({hash_difference(expected, found)})")
-    return data[:-DIGEST_SIZE]
 
 
 def mismatches(manifest: Path) -> list[str]:

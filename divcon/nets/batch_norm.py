@@ -35,10 +35,11 @@ def moments_of_all_ranks(x: Tensor) -> tuple[Tensor, Tensor, float]:
     """Return the mean and the biased variance of each channel [C] over the batch of all ranks, and the number of
     values of a channel. Each rank has the same number of images."""
     dims = [d for d in range(x.dim()) if d != 1]
-    n = x.numel() / x.shape[1] * dist.world_size()
-    mean = dist.all_sum(x.sum(dims)) / n
-    var = dist.all_sum((x - _per_channel(mean, x)).square().sum(dims)) / n
-    return mean, var, n
+    own = torch.stack([x.mean(dims), x.var(dims, correction=0)])
+    means, variances = dist.all_gather(own[None]).unbind(1)  # one message, where sums of squared differences would need two
+    mean = means.mean(0)
+    var = (variances + (means - mean).square()).mean(0)
+    return mean, var, x.numel() / x.shape[1] * dist.world_size()
 
 
 def over_all_ranks(module: nn.Module) -> nn.Module:

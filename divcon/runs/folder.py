@@ -6,13 +6,16 @@ RUN/evals/                      scores of the run's encoders (runs/evals.py)
 RUN/loggers/                    what each logger of `log=` has got (loggers/sent.py); their own files are beside it
 RUN/clusters.png                a contact sheet of the clusters, drawn by `divcon demo`
 RUN/report.html                 the report, and RUN/report/ with the sample of images that it shows
-RUN/features/                   the final encoder's features of all images (FEATURES_FILE, WHITENING, MANIFEST.json), made when first needed
+RUN/features/                   the final encoder's features of all images (FEATURES_FILE, WHITENING, MANIFEST.json), made when first needed; until
+                                then features.npy.begun and features.npy.parts.json, as in a stage
 RUN/STAGE/state.json            StateRecord, until the stage is done
 RUN/STAGE/stage.json            StageRecord, written last: the stage is done
 RUN/STAGE/lock                  its owner (runs/owner.py)
 RUN/STAGE/metrics.jsonl         a MetricsLine for each logged step
 RUN/STAGE/checkpoints/          of a stage that is running: step-00001200/ with MODEL, OPTIMIZER and MANIFEST.json
 RUN/STAGE/teacher_targets.npy   of a student that is running, with a manifest beside it
+RUN/STAGE/sample.npy.begun      of a division that is running: the features of the sample, and sample.npy.parts.json with the hashes
+                                of the finished parts (train/streamed_rows.py); likewise assigned.npy, the cluster of each image
 RUN/STAGE/...                   the artifact: ENCODER and its settings, or CLUSTERS, or EXPERT_SCORES
 """
 
@@ -37,12 +40,28 @@ CLUSTERS, CENTROIDS, SAMPLE, SAMPLE_POSITIONS = (
     "sample.npy",
     "sample_positions.npy",
 )
+ASSIGNED, BEGUN, PARTS = (
+    "assigned.npy",
+    ".begun",
+    ".parts.json",
+)  # BEGUN and PARTS are added to the name of a file of rows
 EXPERT_SCORES = "expert_scores.json"
 INDEX, REJECTED, DUPLICATES = "index.arrow", "rejected.csv", "duplicates.csv"
 
-WORKING = (CHECKPOINTS, STATE, LOCK, TARGETS, TARGETS_MANIFEST)  # of a stage that is not done yet
+ROWS = tuple(f"{name}{end}" for name in (SAMPLE, ASSIGNED) for end in (BEGUN, PARTS))
+WORKING = (CHECKPOINTS, STATE, LOCK, TARGETS, TARGETS_MANIFEST, ASSIGNED, *ROWS)  # of a stage that is not done yet
 MANIFESTS = (STAGE, MANIFEST, TARGETS_MANIFEST)  # they hold the hashes of the files beside them
 CHECKPOINT = re.compile(r"step-(\d{8,})")
+
+
+def begun_rows(file: Path) -> Path:
+    """The name of a file of rows while it is written."""
+    return file.with_name(f"{file.name}{BEGUN}")
+
+
+def parts_of_rows(file: Path) -> Path:
+    """The list of the finished parts of a file of rows."""
+    return file.with_name(f"{file.name}{PARTS}")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,10 @@ class MetricsFile:
         self.path = path
         self.kept = [line for line in read_lines(path) if line["step"] < first]
         self.last = self.kept[-1] if self.kept else {}
-        with atomic_write(path) as part:
+
+    def cut(self) -> None:
+        """Remove the lines that will be written again."""
+        with atomic_write(self.path) as part:
             part.write_text("".join(f"{_checked(line)}\n" for line in self.kept))
 
     def write(self, line: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Each folder has one owner: its lock file names the process. There are no clocks and no heartbeats."""
+"""Each folder has one owner: its lock file names the process, and its job of a scheduler. There are no clocks and no heartbeats."""
 
 import contextlib
 import errno
@@ -20,6 +20,7 @@ from ..files.integrity import seal, unseal
 from ..files.regular import read_regular_file
 from ..files.text import printable
 from .folder import LOCK
+from .scheduler import ScheduledJob, current_job
 
 TRIES = 4
 PATIENCE = 60.0  # seconds: to write the index of very many images takes that long
@@ -28,20 +29,24 @@ UNLINKED = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}  # of file s
 
 @dataclass(frozen=True)
 class Owner:
-    """A process: its host, its number, and when it began, in the kernel's ticks."""
+    """A process: its host, its number, when it began, in the kernel's ticks, and its job, if a scheduler began it."""
 
     host: str
     pid: int | str
     started: str | None
+    job: ScheduledJob | None = None
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "Owner":
         """The owner that the content of a lock names."""
-        return cls(str(content.get("host", "")), content.get("pid", "?"), content.get("started"))
+        job = ScheduledJob.of(content.get("job"))
+        return cls(str(content.get("host", "")), content.get("pid", "?"), content.get("started"), job)
 
     def may_be_alive(self) -> bool:
-        """False only for a process of this host that is surely gone."""
+        """False only for a process of this host that is surely gone, and for one of an attempt of this job that is over."""
         theirs, ours = self.host.split(), host().split()
+        if self.job is not None and self.job.is_over(current_job(), same_container=theirs == ours):
+            return False
         if theirs[:1] != ours[:1]:
             return True
         if theirs[1:2] != ours[1:2]:
@@ -199,7 +204,7 @@ def owner_of(folder: Path) -> Owner | None:
 
 
 def this_process() -> Owner:
-    return Owner(host(), os.getpid(), _started(os.getpid()))
+    return Owner(host(), os.getpid(), _started(os.getpid()), current_job())
 
 
 def host() -> str:

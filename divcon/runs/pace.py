@@ -70,6 +70,10 @@ class Pace:
         before = {name: others[name] for name in names[:at]}
         self.planned = {**before, **members, **others}
 
+    def largest_first(self, group: str, size: int) -> list[int]:
+        """Return the numbers of the stages of a group, those with the most work first; equal ones keep their order."""
+        return sorted(range(size), key=lambda i: -self.planned.get(f"{group}/{i}", Work(0.0)).images)
+
     def begin(self, stage: str) -> None:
         """Note that a stage begins."""
         self.planned.setdefault(stage, Work(0.0, stage))

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import DataError, OwnedError, UsageError
+from ..errors import DataError, DiskError, OwnedError, UsageError
+from ..files.mounts import mount_of
 from ..files.paths import Data, as_paths, shell_quoted
 from ..files.text import printable
 from . import owner
@@ -23,8 +24,20 @@ def refuse_links(run: Path, stages: Sequence[str]) -> None:
             )
 
 
+def refuse_bucket(folder: Path) -> None:
+    """DiskError for a folder on a mounted bucket: a file could be seen there half-written after a kill."""
+    mount = mount_of(folder)
+    if mount is not None and (program := mount.bucket_program):
+        raise DiskError(
+            f"out={printable(folder)} lies on a mounted bucket ({program} at {printable(mount.folder)}), where a rename is not "
+            f"atomic: after a kill, files there could be damaged. Name a folder of a disk or of a shared file system, and copy it "
+            f"when it is done: cp -r {shell_quoted(folder.name)} {shell_quoted(folder.parent)}/"
+        )
+
+
 def refuse_foreign_folder(folder: Path, data: Data) -> None:
-    """Refuse a folder that holds something else than a run, or lies among the images."""
+    """Refuse a folder that holds something else than a run, lies among the images, or on a mounted bucket."""
+    refuse_bucket(folder)
     for root in as_paths(data):
         if folder.resolve().is_relative_to(root.resolve()):
             raise UsageError(
@@ -43,6 +56,7 @@ def refuse_foreign_folder(folder: Path, data: Data) -> None:
 def check_common(before: RunRecord, now: RunRecord, folder: Path) -> None:
     """Refuse to go on with other images, or another kind of arithmetic, than the run's finished stages saw."""
     changed = [change for name in COMMON for change in before.changes(now, [name])]
+    changed += [f"{typed} was {old}, is {new}" for typed, old, new in _changed_ranks(before, now)]
     if changed:
         raise UsageError(
             f"stage {before.stages[0]} in {printable(folder)} was done with other options: {'; '.join(changed)}. "
@@ -53,6 +67,13 @@ def check_common(before: RunRecord, now: RunRecord, folder: Path) -> None:
             f"the images changed since {printable(folder)} was begun: {before.used:,} were used, {now.used:,} are there now. "
             "Bring the old ones back, or use another folder (out=...)"
         )
+
+
+def _changed_ranks(before: RunRecord, now: RunRecord) -> list[tuple[str, int, int]]:
+    """The numbers of ranks that differ: as typed, before, and now."""
+    names = {"ranks": "ranks", "expert_ranks": "expert.ranks"}
+    pairs = [(typed, before.machine.get(name, 1), now.machine.get(name, 1)) for name, typed in names.items()]
+    return [(typed, old, new) for typed, old, new in pairs if old != new]
 
 
 def has_progress(folder: Path) -> bool:

@@ -2,12 +2,12 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, cast, get_args, get_type_hints
 
-from .. import failpoints, log
+from .. import dist, failpoints, log
 from ..config import differences, to_json_value
 from ..errors import OwnedError, UsageError, WaitingError, few
 from ..files.atomic import fsync, remove_path
@@ -23,7 +23,7 @@ from .json_files import load_record
 from .pace import Pace
 from .records import RunRecord, StageRecord, versions
 from .refusals import refuse_links
-from .stage import A, Result, StageContext, Summary
+from .stage import A, Result, StageContext, Summary, is_by_leader
 from .state import StageState, state_left
 from .verify import verify_stage
 
@@ -78,38 +78,75 @@ class Run:
         if name in self.taken:
             key = {"taken": kind.load(self.taken[name]).fingerprint}
         chosen = self.only is None or name == self.only or name.startswith(f"{self.only}/")
-        if self._folder(name).is_done:
-            self._refuse_changes(name, key)
-            self._verify(name)
-            _tidy_left(self._folder(name))
+        if dist.on_leader(lambda: self._is_done(name, key, chosen)):
             self.pace.finish(name, self._seconds_taken(name))
-        elif not chosen:
-            raise WaitingError(
-                f"stage {name} is not done yet; type the same command without --only, or with --only {name}"
-            )
         else:
             self._do(name, key, lambda context: self._result(context, kind, do, *args, **kwargs))
         self.reached_only |= self.only is not None and chosen
         return kind.load(self._folder(name).path)
 
+    def _is_done(self, name: str, key: Any, chosen: bool) -> bool:
+        """True for a stage that is done, in this way. WaitingError, if it is not and another process is to do it."""
+        if self._folder(name).is_done:
+            self._refuse_changes(name, key)
+            self._verify(name)
+            _tidy_left(self._folder(name))
+            return True
+        if not chosen:
+            raise WaitingError(
+                f"stage {name} is not done yet; type the same command without --only, or with --only {name}"
+            )
+        return False
+
     def stages(self, name: str, do: Callable[..., Result[A]], each: Sequence[tuple[Any, ...]]) -> list[A]:
         """The stages name/0, name/1, ...: independent of one another, so other processes may do some of them."""
-        self._record_group(name, len(each))
+        dist.on_leader(lambda: self._record_group(name, len(each)))
         self.pace.plan_group(name, do, each)
-        for i, args in enumerate(each):
-            if self._folder(f"{name}/{i}").is_done:
-                self.stage(f"{name}/{i}", do, *args)  # a changed option is refused before new work begins
-        results, waiting = [], []
-        for i, args in enumerate(each):
+        done = dist.on_leader(lambda: self._done_in(name, len(each)))
+        for i in done:
+            self.stage(f"{name}/{i}", do, *each[i])  # a changed option is refused before new work begins
+        with dist.split(name, self.machine.expert_ranks) as part:
+            waiting = self._do_group(name, do, each, part)
+        if waiting:
+            raise waiting[0]
+        self._note_done(f"{name}/{i}" for i in range(len(each)) if i not in done)
+        return [made_by(do).load(self._folder(f"{name}/{i}").path) for i in range(len(each))]
+
+    def _done_in(self, name: str, size: int) -> list[int]:
+        """The numbers of the stages of a group that are done."""
+        return [i for i in range(size) if self._folder(f"{name}/{i}").is_done]
+
+    def _note_done(self, names: Iterable[str]) -> None:
+        """Note what other ranks have done."""
+        for name in names:
+            if name not in self.did:
+                self.did.append(name)
+                self.pace.finish(name, self._seconds_taken(name))
+
+    def _do_group(
+        self, name: str, do: Callable[..., Result[A]], each: Sequence[tuple[Any, ...]], part: dist.Part
+    ) -> list[WaitingError | OwnedError]:
+        """Do the stages that this part of the ranks claims, and return the errors of those that other processes do."""
+        waiting = list[WaitingError | OwnedError]()
+        for i in self._turns(name, len(each), part):
             try:
-                results.append(self.stage(f"{name}/{i}", do, *args))
+                self.stage(f"{name}/{i}", do, *each[i])
             except (WaitingError, OwnedError) as error:
                 if isinstance(error, OwnedError) and self.only == f"{name}/{i}":
                     raise
                 waiting.append(error)
-        if waiting:
-            raise waiting[0]
-        return results
+        return waiting
+
+    def _turns(self, name: str, size: int, part: dist.Part) -> Iterator[int]:
+        """The numbers of the stages that this part of the ranks is to do: all in order, or, among several parts, always the
+        largest that nobody has claimed. It ends when the last part is done."""
+        if part.parts == 1:
+            yield from range(size)
+            return
+        order = self.pace.largest_first(name, size)
+        while part.number is not None and (turn := dist.claim(name)) < size:
+            yield order[turn]
+        part.wait_for_others()
 
     def _folder(self, name: str) -> StageFolder:
         return RunFolder(self.folder).stage(name)
@@ -131,42 +168,62 @@ class Run:
         **kwargs: P.kwargs,
     ) -> Summary:
         """Make the artifact, or take it from another run, and save it."""
-        if context.name in self.taken:
+
+        def take() -> Summary:
             source = self.taken[context.name]
             kind.load(source).save(context.folder)
             return Taken(printable(source))
-        with self.machine.use():
-            result = do(context, *args, **kwargs)
-            failpoints.at("stage.made")
-            context.check_owner()
-            result.artifact.save(context.folder)
-        return result.summary
+
+        def make() -> Summary:
+            with self.machine.use():
+                result = do(context, *args, **kwargs)
+                failpoints.at("stage.made")
+                context.check_owner()
+                if dist.is_leader():
+                    result.artifact.save(context.folder)
+            return result.summary
+
+        if context.name in self.taken:
+            return dist.on_leader_only(take, Summary())
+        return dist.on_leader_only(make, Summary()) if is_by_leader(do) else make()
 
     def _do(self, name: str, key: Any, make: Callable[[StageContext], Summary]) -> None:
-        """Own the folder, do the stage, and write stage.json last."""
-        stop_if_requested("nothing was begun")
-        refuse_links(self.folder, [name])
-        folder = self._folder(name)
-        with owner.owned(folder.path, steal=self.steal_lock):
-            if folder.is_done:  # another process was quicker
-                self._refuse_changes(name, key)
-                self._verify(name)
+        """Own the folder, do the stage, and write stage.json last. All ranks do it; the leader alone owns and writes."""
+        state = StageState(self._folder(name), key)
+        with contextlib.ExitStack() as owned:
+            if not dist.on_leader(lambda: self._begin(owned, state, name)):
                 return
             self.pace.begin(name)
-            state = StageState(folder, key, self._prepare_folder(name, key))
-            with state.running():
-                failpoints.at("stage.begun")
-                summary = make(self._context(name, state))
-                failpoints.at("stage.saved")
-            state.check_owner()
-            write_json(folder.record, _record(folder, state, summary))
-            failpoints.at("stage.done")
-            _tidy(folder)
-            failpoints.at("stage.tidied")
+            failpoints.at("stage.begun")
+            summary = make(self._context(name, state))
+            failpoints.at("stage.saved")
+            dist.on_leader(lambda: self._finish(name, state, summary))
         self.verified.add(name)
         self.did.append(name)
         self.pace.finish(name, None if name in self.taken else state.seconds())
-        log.record(name, None, {"seconds": state.seconds(), **to_json_value(summary)}, _digest(key))
+
+    def _begin(self, owned: contextlib.ExitStack, state: StageState, name: str) -> bool:
+        """Own the folder as long as the stack is open, and say that the stage is running. False, if another process was
+        quicker and has done it."""
+        stop_if_requested("nothing was begun")
+        refuse_links(self.folder, [name])
+        owned.enter_context(owner.owned(state.folder.path, steal=self.steal_lock))
+        if state.folder.is_done:
+            self._refuse_changes(name, state.key)
+            self._verify(name)
+            return False
+        state.before = self._prepare_folder(name, state.key)
+        owned.enter_context(state.running())
+        return True
+
+    def _finish(self, name: str, state: StageState, summary: Summary) -> None:
+        """Write stage.json, and remove what only the running stage needed."""
+        state.check_owner()
+        write_json(state.folder.record, _record(state.folder, state, summary))
+        failpoints.at("stage.done")
+        _tidy(state.folder)
+        failpoints.at("stage.tidied")
+        log.record(name, None, {"seconds": state.seconds(), **to_json_value(summary)}, _digest(state.key))
         info(f"{name}: done in {state.seconds():,.0f} s{summary.in_words()}")
 
     def _seconds_taken(self, name: str) -> float | None:
@@ -174,14 +231,10 @@ class Run:
         return None if name in self.taken else load_record(StageRecord, self._folder(name).record).seconds
 
     def _context(self, name: str, state: StageState) -> StageContext:
-        return replace(
-            self.context,
-            folder=state.folder.path,
-            name=name,
-            key_digest=_digest(state.key),
-            check_owner=state.check_owner,
-            write_state=state.write,
-        )
+        context = replace(self.context, folder=state.folder.path, name=name, key_digest=_digest(state.key))
+        if not dist.is_leader():
+            return context
+        return replace(context, check_owner=state.check_owner, write_state=state.write)
 
     def _prepare_folder(self, name: str, key: Any) -> float:
         """Delete remains that can't be used, and return the seconds that were already spent on this same stage. UsageError, if

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ..machine import Machine
 
@@ -38,6 +38,20 @@ class Result(Generic[A]):
 
     artifact: A
     summary: Summary = Summary()
+
+
+D = TypeVar("D", bound=Callable[..., Result[Any]])
+_by_leader: set[Callable[..., Any]] = set()
+
+
+def by_leader(do: D) -> D:
+    """Declare a stage that one rank does alone, while the others wait: it is short, or not made for several."""
+    _by_leader.add(do)
+    return do
+
+
+def is_by_leader(do: Callable[..., Any]) -> bool:
+    return do in _by_leader
 
 
 def nothing() -> None:

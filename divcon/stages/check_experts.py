@@ -22,7 +22,7 @@ from ..nets.trained import Trained
 from ..runs.expert_scores import ClusterScores, read_expert_scores
 from ..runs.folder import EXPERT_SCORES
 from ..runs.recorder import Plan, planned_by
-from ..runs.stage import Result, StageContext
+from ..runs.stage import Result, StageContext, by_leader
 from ..train.encode import encode
 from .learning import pixels_of, sample
 
@@ -53,6 +53,7 @@ def plan_checks(
 
 
 @planned_by(plan_checks)
+@by_leader
 def check_experts(
     context: StageContext,
     base: Trained,

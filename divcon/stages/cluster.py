@@ -1,34 +1,36 @@
 """Cluster a collection by the features of a base model."""
 
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float16, Float32, Int64
+from jaxtyping import Float32, Int64, Shaped
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 from torch import Tensor
 
 from .. import failpoints
 from ..clustering.clusters import Clusters, Sample
+from ..clustering.hierarchy import hierarchical_kmeans
 from ..clustering.kmeans import assign, kmeans
+from ..clustering.rows import Features
+from ..config import LATER
 from ..data.images import Images
 from ..errors import UsageError
-from ..files.atomic import atomic_write
-from ..log import part_of
+from ..machine import Precision
 from ..nets.net import Layer
 from ..nets.trained import Trained
-from ..runs.folder import SAMPLE
+from ..runs.folder import ASSIGNED, SAMPLE
 from ..runs.recorder import Plan, planned_by
 from ..runs.stage import Result, StageContext, Summary
 from ..train.encode import encode
-from ..train.target_cache import allocate
+from ..train.streamed_rows import RowsAt, stream_rows
 from .learning import pixels_of, sample
 
 Positions = Int64[np.ndarray, " b"]
-BLOCK = 16384  # images whose features are in memory at a time
+ASSIGNMENT = np.dtype([("label", "<i8"), ("distance", "<f4")])
 SMALLEST = 128  # images: a cluster with fewer is merged into its nearest neighbor
 
 
@@ -36,7 +38,10 @@ SMALLEST = 128  # images: a cluster with fewer is merged into its nearest neighb
 class Divide:
     """The recipe of a division: spherical k-means of the features that a layer of the base gives. The centroids are fitted on
     a `sample` of the images, with so many `rounds` and `restarts`; every image is assigned. A cluster with fewer than
-    `smallest` images is merged into its nearest neighbor."""
+    `smallest` images is merged into its nearest neighbor.
+
+    `levels` are numbers of clusters, falling, of levels below the `k` clusters: then the centroids are those of hierarchical
+    k-means (divcon/clustering/hierarchy.py), which has its own rounds."""
 
     k: int = 5
     layer: Layer = "hidden"
@@ -45,10 +50,17 @@ class Divide:
     restarts: PositiveInt = 3
     smallest: int = SMALLEST
     seed: int = 0
+    levels: tuple[PositiveInt, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise UsageError(f"clusters.k={self.k}: at least 1")
+        numbers = [self.sample, *self.levels, self.k]
+        if self.levels and not all(above < below for below, above in itertools.pairwise(numbers)):
+            raise UsageError(
+                f"clusters.levels={list(self.levels)}: numbers that fall, from below clusters.sample={self.sample} to above "
+                f"clusters.k={self.k}; for example clusters.levels=[{20 * self.k},{5 * self.k}]"
+            )
         if self.sample < self.k:
             raise UsageError(
                 f"clusters.sample={self.sample}: too few images for clusters.k={self.k} to be found in them"
@@ -79,48 +91,57 @@ def plan_divide(base: Trained, images: Images, recipe: Divide) -> Plan[Clusters]
 @planned_by(plan_divide)
 def divide(context: StageContext, base: Trained, images: Images, recipe: Divide) -> Result[Clusters]:
     """Cluster a collection by the features that the base gives of it."""
-    pixels = pixels_of(context, images, base.input_spec)
     positions, precision = sample(len(images), recipe.sample, recipe.seed), context.machine.precision
-
-    def features_at(at: Positions) -> Float32[Tensor, "b d"]:
-        return encode(base.net, base.input_spec, pixels, context.machine, layer=recipe.layer, positions=at)
-
-    features = stream_features(context.folder / SAMPLE, positions, features_at)
+    features_at = _encoder(context, base, images, recipe.layer)
+    kept = Sample(positions, _rows(context, SAMPLE, positions, lambda at: features_at(at).astype(np.float16)))
     failpoints.at("divide.seen")
-    fitted = kmeans(
-        features, recipe.k, seed=recipe.seed, rounds=recipe.rounds, restarts=recipe.restarts, precision=precision
-    )
+    centroids, inertia = fit_centroids(kept.features, recipe, precision)
     failpoints.at("divide.fitted")
-    labels, distances = np.empty(len(images), np.int64), np.empty(len(images), np.float32)
-    for begin in range(0, len(images), BLOCK):
-        at = np.arange(begin, min(begin + BLOCK, len(images)))
-        with part_of(begin, len(images)):
-            block = features[at] if len(positions) == len(images) else features_at(at)
-        nearest, distance = assign(block, fitted.centroids, precision=precision)
-        labels[at], distances[at] = nearest.numpy(), distance.numpy()
+    if len(positions) == len(images):
+        rows = assigned(kept.features, centroids, precision)
+    else:
+        everything = np.arange(len(images))
+        rows = _rows(context, ASSIGNED, everything, lambda at: assigned(features_at(at), centroids, precision))
     failpoints.at("divide.assigned")
-    kept = Sample(positions, features)
-    clusters = Clusters(fitted.centroids.numpy(), labels, distances, images.names, kept).merge_small(recipe.smallest)
+    labels, distances = rows["label"].copy(), rows["distance"].copy()
+    clusters = Clusters(centroids.numpy(), labels, distances, images.names, kept).merge_small(recipe.smallest)
     sizes = [int(size) for size in clusters.sizes]
-    return Result(clusters, ClusterSummary(clusters.k, sizes, float(fitted.inertia)))
+    return Result(clusters, ClusterSummary(clusters.k, sizes, inertia))
 
 
-def stream_features(
-    file: Path, positions: Positions, features_at: Callable[[Positions], Float32[Tensor, "b d"]]
-) -> Float16[np.ndarray, "m d"]:
-    """Write the features of images at some positions, block by block, to a file of float16; return it, mapped.
+def _encoder(
+    context: StageContext, base: Trained, images: Images, layer: Layer
+) -> Callable[[Positions], Float32[np.ndarray, "b d"]]:
+    """Return a function from the positions of images to the features that the base gives of them."""
+    pixels = pixels_of(context, images, base.input_spec)
 
-    Memory holds the features of one block. k-means reads the numbers that are kept, so it can be done again from the file.
-    The room of the file is taken first: a disk that fills up later would kill the process at a write.
-    """
-    rows: np.memmap[Any, np.dtype[np.float16]] | None = None
-    with atomic_write(file) as part:
-        for begin in range(0, len(positions), BLOCK):
-            with part_of(begin, len(positions)):
-                block = features_at(positions[begin : begin + BLOCK])
-            rows = allocate(part, (len(positions), block.shape[1])) if rows is None else rows
-            rows[begin : begin + len(block)] = block.numpy()
-        assert rows is not None, "no images"
-        rows.flush()
-    features: NDArray[np.float16] = np.load(file, mmap_mode="r")
-    return features
+    def features_at(at: Positions) -> Float32[np.ndarray, "b d"]:
+        features: NDArray[np.float32] = encode(
+            base.net, base.input_spec, pixels, context.machine, layer=layer, positions=at
+        ).numpy()
+        return features
+
+    return features_at
+
+
+def _rows(context: StageContext, name: str, positions: Positions, rows_at: RowsAt) -> NDArray[Any]:
+    """Compute rows for the images at some positions into a file of the stage; go on with it if that was begun before."""
+    return stream_rows(context.folder / name, positions, rows_at, context.key_digest, context.check_owner)
+
+
+def fit_centroids(x: Features, recipe: Divide, precision: Precision) -> tuple[Float32[Tensor, "k d"], float]:
+    """Return the centroids of the rows, and the sum of the distances of rows from the nearest of them."""
+    if not recipe.levels:
+        fit = kmeans(x, recipe.k, seed=recipe.seed, rounds=recipe.rounds, restarts=recipe.restarts, precision=precision)
+        return fit.centroids, float(fit.inertia)
+    levels = hierarchical_kmeans(x, [*recipe.levels, recipe.k], seed=recipe.seed, precision=precision).levels
+    centroids = levels[-1].centroids
+    return centroids, float(assign(x, centroids, precision=precision)[1].double().numpy().sum())
+
+
+def assigned(features: Features, centroids: Float32[Tensor, "k d"], precision: Precision) -> Shaped[np.ndarray, " n"]:
+    """Return the label of each row and its distance from its centroid, as ASSIGNMENT."""
+    labels, distances = assign(features, centroids, precision=precision)
+    rows = np.empty(len(labels), ASSIGNMENT)
+    rows["label"], rows["distance"] = labels.numpy(), distances.numpy()
+    return rows

@@ -10,7 +10,7 @@ from ..nets.factors import Factors
 from ..nets.net import Net
 from ..nets.trained import InputSpec, Trained
 from ..runs.recorder import Plan, planned_by
-from ..runs.stage import Result, StageContext
+from ..runs.stage import Result, StageContext, by_leader
 from ..train.factorization import factorize_pixels
 from .learning import PlannedNetwork, TrainingPlan, fitting_batch, pixels_of
 
@@ -35,6 +35,7 @@ def plan_factorize(images: Images, recipe: Factorization) -> Plan[Trained]:
 
 
 @planned_by(plan_factorize)
+@by_leader
 def factorize(context: StageContext, images: Images, recipe: Factorization) -> Result[Trained]:
     """Find the non-negative parts that images are made of; the encoder gives the amount of each part in an image."""
     pixels = pixels_of(context, images, recipe.input_spec)

@@ -1,5 +1,6 @@
 """Train one network: what every stage that trains one has in common."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -96,7 +97,7 @@ def train_network(
     context: StageContext, images: Images, recipe: NetworkTraining, method: MakeMethod, base: Trained | None = None
 ) -> Result[Trained]:
     """Build a network, and the method around it, and train it."""
-    recipe = with_fitting_batch(recipe, len(images), context.name)
+    recipe = with_fitting_batch(recipe, len(images), context.name, context.machine.ranks)
     pixels = pixels_of(context, images, recipe.input_spec)
     torch.manual_seed(seed_for(recipe.seed, "weights"))
     trained = method(new_encoder(recipe, context.machine))
@@ -135,27 +136,40 @@ def _start_from(method: Method, base: Trained | None, name: str) -> None:
         ) from error
 
 
-def with_fitting_batch(recipe: L, n: int, name: str) -> L:
+def with_fitting_batch(recipe: L, n: int, name: str, ranks: int = 1) -> L:
     """The recipe with a batch that is small enough for n images; the learning rate follows the batch."""
     if n < FEWEST:
         raise DataError(f"{name}: {counted_are(n, 'image')} too few to train on; add images, or lower clusters.k")
-    batch = fitting_batch(recipe.batch_size, n)
+    batch = fitting_batch(recipe.batch_size, n, ranks)
     if batch < recipe.batch_size:
         info(f"{name}: batch {batch}, an eighth of its {n:,} images")
     return replace(recipe, batch_size=batch)
 
 
-def fitting_batch(batch_size: int, n: int) -> int:
-    """The batch size, or an eighth of n images where that is smaller: at least two, and the same on each rank."""
-    world = dist.world_size()
-    eighth = max(1, n // 8 // world) * world
-    return batch_size if batch_size <= n // 8 else max(2, eighth)
+def fitting_batch(batch_size: int, n: int, ranks: int = 1) -> int:
+    """The batch size, or an eighth of n images where that is smaller, and at least two.
+
+    In a run on several ranks an eighth is rounded down to a multiple of 8, or of 8 and the ranks if 8 can't be shared by them:
+    so 2, 4 and 8 ranks see the same batches. Where that leaves nothing, it is the number of ranks.
+    """
+    if batch_size <= n // 8:
+        return batch_size
+    if ranks == 1:
+        return max(2, n // 8)
+    unit = math.lcm(8, ranks)
+    return n // 8 // unit * unit or n // 8 // ranks * ranks or ranks
 
 
 def pixels_of(context: StageContext, images: Images, input_spec: InputSpec) -> Pixels:
     """The images' pixels, with the short side twice that of a view, from the cache that runs share."""
-    return open_pixels(
-        images, input_spec.short_side, cache=context.cache, cache_gb=context.cache_gb, workers=context.machine.workers
+    return dist.first_on_host(
+        lambda: open_pixels(
+            images,
+            input_spec.short_side,
+            cache=context.cache,
+            cache_gb=context.cache_gb,
+            workers=context.machine.workers,
+        )
     )
 
 

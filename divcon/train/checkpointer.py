@@ -30,13 +30,16 @@ class Checkpointer:
     def after_step(self, step: int) -> None:
         """Save if it is time to, and raise StoppedError or InterruptError if a signal asked the process to stop."""
         steps = self.metrics.steps
-        last, stop = step + 1 == steps, dist.any_rank(signals.stop_requested())
-        if stop or last or dist.any_rank(time.monotonic() - self.last_save >= self.context.save_every):
+        last, (stop, is_time) = step + 1 == steps, dist.any_rank(signals.stop_requested(), self._is_time())
+        if stop or last or is_time:
             self.before_saving()
-            dist.only_on_rank_zero(lambda: self._save(step + 1))
+            dist.on_leader(lambda: self._save(step + 1))
             self.last_save = time.monotonic()
         if stop and not last:
-            signals.stop_if_requested(f"{printable(self.context.name)} is saved at step {step + 1:,} of {steps:,}")
+            signals.stop(f"{printable(self.context.name)} is saved at step {step + 1:,} of {steps:,}")
+
+    def _is_time(self) -> bool:
+        return time.monotonic() - self.last_save >= self.context.save_every
 
     def _save(self, steps: int) -> None:
         self.context.check_owner()

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .. import failpoints
+from .. import dist, failpoints
 from ..files.atomic import fsync, make_folder, part_path, remove_path
 from ..files.disk_errors import disk_errors
 from ..files.integrity import mismatches, sha256, write_json
@@ -40,7 +40,7 @@ def save(
     `of` is a digest of the options of the stage. `mine` is called before the commit and raises OwnedError if another
     process has taken the folder over.
     """
-    final = folder / f"step-{step:08d}"
+    final = _of_step(folder, step)
     part = part_path(final)
     with disk_errors(final):
         clear(folder)
@@ -81,18 +81,24 @@ def _prune(folder: Path) -> None:
 
 
 def load(folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer, of: str | None = None) -> int:
-    """Load the newest intact checkpoint and return its step, or return 0 if there is none.
+    """Load the newest intact checkpoint and return its step, or return 0 if there is none. All ranks load the same one.
 
     If `of` is given, a checkpoint of a stage with other options counts as damaged. Each damaged one gives a warning.
     """
-    for checkpoint in _newest_first(folder):
-        damage = damaged(checkpoint, of)
-        if damage:
-            warning(f"checkpoint {printable(checkpoint)} is damaged ({damage}); trying the one before")
-            continue
+    step = dist.on_leader(lambda: _newest_intact(folder, of))
+    if step:
+        checkpoint = _of_step(folder, step)
         method.load_state_dict(load_file(checkpoint / MODEL))
         _load_flat_state(optimizer, load_file(checkpoint / OPTIMIZER))
-        return int(checkpoint.name.removeprefix("step-"))
+    return step
+
+
+def _newest_intact(folder: Path, of: str | None) -> int:
+    for checkpoint in _newest_first(folder):
+        damage = damaged(checkpoint, of)
+        if not damage:
+            return int(checkpoint.name.removeprefix("step-"))
+        warning(f"checkpoint {printable(checkpoint)} is damaged ({damage}); trying the one before")
     return 0
 
 
@@ -106,6 +112,10 @@ def clear(folder: Path) -> None:
     """Remove the half-written checkpoints of a killed process. Only the owner of the stage may call this."""
     for part in folder.glob("*.part"):
         remove_path(part)
+
+
+def _of_step(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}"
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -43,15 +43,16 @@ class CollapseMonitor:
         self.readings: deque[tuple[float, float]] = deque(maxlen=WARN_READINGS)  # spread and effective rank
         self.warned = set[str]()
 
-    def watch(self, outcome: Outcome, at: Step) -> dict[str, float]:
-        """Read the outcome of a step, and return the values to log: `spread` and `effective_rank`, or nothing."""
+    def watch(self, outcome: Outcome, loss: float, at: Step) -> dict[str, float]:
+        """Read the outcome of a step, whose mean loss over ranks is `loss`, and return the values to log: `spread` and
+        `effective_rank`, or nothing."""
         values = dict[str, float]()
         if outcome.chance is None:
             self.loss_ratios.clear()
         else:
-            self.loss_ratios.append(float(outcome.loss.detach()) / outcome.chance)
+            self.loss_ratios.append(loss / outcome.chance)
         if outcome.features is not None and len(outcome.features) > 2:
-            spread, rank = spread_and_effective_rank(outcome.features)
+            spread, rank = dist.mean_of(spread_and_effective_rank(outcome.features))
             values = {"spread": round(spread, 4), "effective_rank": round(rank, 4)}
             self.readings.append((spread, rank))
             self._count(values["spread"], at)
@@ -62,7 +63,7 @@ class CollapseMonitor:
     def check(self, at: Step) -> None:
         """Raise FaultError, on every rank at once, if the images have looked alike for too long."""
         stop = len(self.alike) >= STOP_READINGS and self.alike[-1] - self.alike[0] >= STOP_STEPS
-        if self.allow_collapse or not dist.any_rank(stop):
+        if self.allow_collapse or not dist.any_rank(stop)[0]:
             return
         raise FaultError(
             f"{self.stage} at step {at.step:,} of {at.steps:,}: for {STOP_STEPS:,} steps or more the features have been nearly "

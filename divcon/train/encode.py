@@ -1,6 +1,7 @@
 """From pixels to features."""
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .. import signals
+from .. import dist, signals
 from ..data.pixels.pixels import Pixels
 from ..data.views.presets import center
 from ..data.views.render import views_of
@@ -60,13 +61,15 @@ def encode(
     """Return the features of all images, or of the images at `positions`, in order, in float32 on the CPU.
 
     `layer` is the layer of the net that gives the features. `view` is the view to encode, by default the center view;
-    its random numbers are a function of `purpose` and of the position. The net keeps its training mode.
+    its random numbers are a function of `purpose` and of the position. The net keeps its training mode. All ranks call this
+    together: each encodes some of the chunks, and gets the features of all. A chunk has the same bits on any number of ranks.
     """
     positions = np.arange(len(pixels)) if positions is None else positions
     was_training = net.training
     machine.to_device(net).eval()
+    begins = range(0, len(positions), CHUNK)
     parts = []
-    for begin in range(0, len(positions), CHUNK):
+    for begin in begins[dist.rank() :: dist.world_size()]:
         signals.stop_if_requested("this stage will begin again")
         chunk = positions[begin : begin + CHUNK]
         views = views_of(view or center(input_spec.size), *pixels.read(chunk), purpose, chunk, machine.workers)
@@ -74,4 +77,20 @@ def encode(
             parts.append(net(to_input(views, input_spec, machine), layer).float().cpu())
         progress("encoding", begin + len(chunk), len(positions))
     net.train(was_training)
-    return torch.cat(parts)
+    return _of_all_ranks(parts, len(positions))
+
+
+def _of_all_ranks(parts: Sequence[Float[Tensor, "b d"]], n: int) -> Float[Tensor, "n d"]:
+    """Return the features of all chunks, in order, where each rank has every world_size-th chunk."""
+    world = dist.world_size()
+    if world == 1:
+        return torch.cat(list(parts))
+    chunks = [range(begin, min(begin + CHUNK, n)) for begin in range(0, n, CHUNK)]
+    sizes = [sum(len(chunk) for chunk in chunks[rank::world]) for rank in range(world)]
+    width = int(dist.all_max(torch.tensor(float(parts[0].shape[1]) if parts else 0.0)))
+    gathered = dist.gather_rows(torch.cat(list(parts)) if parts else torch.zeros(0, width), sizes)
+    features = torch.empty(n, width)
+    for rank, rows in enumerate(torch.split(gathered, sizes)):
+        for chunk, part in zip(chunks[rank::world], torch.split(rows, CHUNK)):
+            features[chunk.start : chunk.stop] = part
+    return features

@@ -92,7 +92,9 @@ def _check_batch(name: str, images: int, batch_size: int) -> None:
     if images < 2 or batch_size < 2:
         raise DataError(f"{name}: {counted_are(images, 'image')} too few to train on; add images, or lower clusters.k")
     if batch_size % dist.world_size():
-        raise UsageError(f"{name}: {dist.world_size()} ranks can't share a batch of {batch_size} equally")
+        raise UsageError(
+            f"{name}: {dist.world_size()} ranks can't share a batch of {batch_size} alike; type a multiple"
+        )
 
 
 def _make_loader(pixels: Pixels, sampler: Sampler, views: tuple[View, ...], seed: int, machine: Machine) -> Loader:
@@ -122,7 +124,7 @@ def _resume(context: StageContext, method: Method, optimizer: torch.optim.Optimi
     """Load the newest checkpoint, prepare the loader, and return the first step to do."""
     first = checkpoints.load(StageFolder(context.folder).checkpoints, method, optimizer, context.key_digest)
     _show_resampled(loader, method)
-    loader.warm_up(first)
+    dist.first_on_host(lambda: loader.warm_up(first))
     return first
 
 
@@ -189,7 +191,7 @@ def _save(context: StageContext, method: Method, optimizer: torch.optim.Optimize
 
 def _log(metrics: Metrics, monitor: CollapseMonitor, outcome: Outcome, at: Step, lr: float) -> None:
     """Log a step, and raise FaultError if its features and those of many steps before have collapsed."""
-    logs = {name: float(value) for name, value in outcome.logs.items()}
-    values = {"epoch": at.epoch, "lr": lr, **logs, **monitor.watch(outcome, at)}
-    metrics.log(at.step, float(outcome.loss.detach()), values)
+    loss, *means = dist.mean_of([float(value) for value in (outcome.loss.detach(), *outcome.logs.values())])
+    values = {"epoch": at.epoch, "lr": lr, **dict(zip(outcome.logs, means)), **monitor.watch(outcome, loss, at)}
+    metrics.log(at.step, loss, values)
     monitor.check(at)

@@ -12,6 +12,7 @@ from ..log import info, progress, record
 from ..runs.folder import StageFolder
 from ..runs.metrics_file import MetricsFile
 from ..runs.stage import StageContext, Summary
+from .cores import CoresMonitor
 
 LINES = 200  # a long training logs at least so many steps, and fewer than twice as many
 
@@ -48,9 +49,11 @@ class Metrics:
     """
 
     def __init__(self, context: StageContext, loader: Loader, *, first: int, steps: int, batch_size: int):
-        self.context, self.loader = context, loader
+        self.context, self.loader, self.cores = context, loader, CoresMonitor(context)
         self.first, self.steps, self.batch_size = first, steps, batch_size
         self.file = MetricsFile(StageFolder(context.folder).metrics, first)
+        if dist.is_leader():
+            self.file.cut()
         self.loss: float | None = self.file.last.get("loss")
         self.note = "" if self.loss is None else f"loss {self.loss:.3f}"
         self.begin = time.monotonic()
@@ -64,7 +67,7 @@ class Metrics:
         """Write the line of a step. `note` replaces the loss in the reports of progress that follow."""
         self.loss, self.note = loss, note or f"loss {loss:.3f}"
         line = {"step": step, "loss": loss, **self._rates(step + 1), **values}
-        if dist.rank() == 0:
+        if dist.is_leader():
             self.context.check_owner()
             self.file.write({**line, "steps": self.steps, "batch_size": self.batch_size})
             failpoints.at("train.logged")
@@ -72,6 +75,7 @@ class Metrics:
 
     def report(self, step: int) -> None:
         """Report the progress after a step, with the loss of the last logged one: that of each step would have to be waited for."""
+        self.cores.after_step()
         rates = self._rates(step + 1)
         speed = f"{rates['images_per_second']:,.0f} images/s, {rates['data_wait']:.1%} waiting for data"
         note = f"{self.note}, {speed}"

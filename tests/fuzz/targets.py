@@ -24,6 +24,7 @@ from divcon.data.index.index import Index
 from divcon.data.index.near_duplicates import THUMBNAIL_BYTES
 from divcon.data.index.scan_cache import ScanCache
 from divcon.data.index.table import Found
+from divcon.data.sources.source import Entry
 from divcon.data.sources.tar import BrokenTarError, members
 from divcon.data.synthetic import make_collection
 from divcon.errors import Error
@@ -248,7 +249,8 @@ def _index(data: bytes) -> None:
 
 
 def scan_cache() -> Target:
-    kept = ScanCache(WORK / "scan_cache.arrow", {b"a.png": validate.Verdict(1, 2, 3, 9, 9, "00" * 32)}, changed=True)
+    kept = ScanCache(WORK / "scan_cache.arrow")
+    kept.add(Entry(b"a.png"), validate.Verdict(1, 2, 3, 9, 9, "00" * 32))
     kept.save()
     return Target([kept.file.read_bytes()[:-32]], _scan_cache)
 

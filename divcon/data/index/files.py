@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from jaxtyping import Int64
 
 from .index import Index
+from .table import hashes_of, positions_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,6 @@ class Files:
         used = index.table.slice(0, index.used)
         duplicates = index.table.slice(index.used, index.duplicates)
         copies = duplicates.filter(pc.equal(duplicates["duplicate_of"], duplicates["hash"]))
-        positions = pc.index_in(copies["hash"], used["hash"].combine_chunks()).to_numpy().astype(np.int64)
+        positions = positions_of(hashes_of(copies["hash"]), index.hashes)
         paths: list[bytes] = pa.concat_tables([used, copies])["path_bytes"].to_pylist()
         return cls(paths, np.concatenate([np.arange(index.used), positions]))

@@ -5,12 +5,13 @@ the fingerprint of the collection is computed from those hashes alone. A path is
 """
 
 import hashlib
+import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +23,9 @@ from ...errors import DamagedError, few
 from ...files import atomic, integrity
 from ...files.text import printable
 from ...runs.folder import DUPLICATES, INDEX, MANIFEST, REJECTED
+from .build_table import build_table
 from .csv_table import write_csv
-from .table import HASH_BYTES, SCHEMA, Found, NearDuplicates, build_table, check_table
+from .table import HASH_BYTES, SCHEMA, Found, NearDuplicates, check_table, found_files, hashes_of, positions_of
 
 T = TypeVar("T", bound=np.generic)
 
@@ -39,8 +41,8 @@ class Index:
 
     @classmethod
     def of(cls, found: Iterable[Found], near_duplicates: NearDuplicates = "keep") -> Self:
-        """Build the index of the files that a scan found."""
-        return cls(build_table(found, near_duplicates))
+        """Build the index of some files."""
+        return cls(build_table(found_files(found), near_duplicates, Path(tempfile.gettempdir())))
 
     @property
     def found(self) -> int:
@@ -83,8 +85,11 @@ class Index:
     @property
     def image_warnings(self) -> dict[str, int]:
         """The number of used images for each warning (docs/formats.md), the commonest first."""
-        details = self._used.filter(pc.not_equal(self._used["detail"], ""))["detail"].to_pylist()
-        return _by_count(Counter(warning.partition("=")[0] for detail in details for warning in detail.split(", ")))
+        counts = Counter[str]()
+        for row in pc.value_counts(self._used["detail"]).to_pylist():
+            for warning in filter(None, row["values"].split(", ")):
+                counts[warning.partition("=")[0]] += row["counts"]
+        return _by_count(counts)
 
     @property
     def summary(self) -> str:
@@ -141,8 +146,11 @@ class Index:
         copies = self._duplicates.filter(pc.is_in(self._duplicates["duplicate_of"], used["hash"].combine_chunks()))
         return Index(pa.concat_tables([used, copies, self.rejected_rows]).combine_chunks())
 
-    def save(self, folder: Path) -> None:
-        """Write index.arrow, the tables rejected.csv and duplicates.csv, and last MANIFEST.json with their hashes."""
+    def save(self, folder: Path, source: str = "") -> None:
+        """Write index.arrow, the tables rejected.csv and duplicates.csv, and last MANIFEST.json with their hashes.
+
+        `source` is the digest of a source's state (source_state.py), which stands in the manifest too.
+        """
         (folder / MANIFEST).unlink(missing_ok=True)
         file = folder / INDEX
         with atomic.atomic_write(file) as part, part.open("wb") as opened, pa.ipc.new_file(opened, SCHEMA) as writer:
@@ -150,12 +158,12 @@ class Index:
         self.save_rejected(folder / REJECTED)
         write_csv(folder / DUPLICATES, ["path", "same_as", "kind"], self._duplicate_rows())
         hashes = {name: integrity.sha256(folder / name) for name in FILES}
-        integrity.write_json(folder / MANIFEST, {"sha256": hashes})
+        integrity.write_json(folder / MANIFEST, {"sha256": hashes, **({"source": source} if source else {})})
 
     def save_rejected(self, file: Path) -> None:
         """Write a table of all rejected files and their reasons."""
-        rows = self.rejected_rows.select(["path_bytes", "reason", "detail"]).to_pylist()
-        write_csv(file, ["path", "reason", "detail"], (row.values() for row in rows))
+        columns = ["path_bytes", "reason", "detail"]
+        write_csv(file, ["path", "reason", "detail"], _rows_of(self.rejected_rows.select(columns)))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -173,13 +181,21 @@ class Index:
     def _duplicate_rows(self) -> Iterable[Sequence[bytes | str]]:
         """Yield the path of each duplicate, the path of its original, and its kind."""
         duplicates = self.table.filter(pc.is_valid(self.table["duplicate_of"]))
-        positions = pc.index_in(duplicates["duplicate_of"], self._used["hash"].combine_chunks())
-        originals = self._used["path_bytes"].take(positions).to_pylist()
-        for row, original in zip(
-            duplicates.select(["path_bytes", "hash", "status", "duplicate_of"]).to_pylist(), originals
-        ):
-            near = "near_kept" if row["status"] == "used" else "near_dropped"
-            yield row["path_bytes"], original, "copy" if row["hash"] == row["duplicate_of"] else near
+        names = self._used["path_bytes"]
+        for begin in range(0, len(duplicates), BLOCK):
+            block = duplicates.slice(begin, BLOCK)
+            originals = positions_of(hashes_of(block["duplicate_of"]), self.hashes)
+            columns = block.select(["path_bytes", "hash", "status", "duplicate_of"])
+            rows = zip(_rows_of(columns), names.take(pa.array(originals)).to_pylist())
+            for (path, digest, status, duplicate_of), original in rows:
+                near = "near_kept" if status == "used" else "near_dropped"
+                yield path, original, "copy" if digest == duplicate_of else near
+
+
+def _rows_of(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows as tuples; only some are in memory."""
+    for batch in table.to_batches(max_chunksize=BLOCK):
+        yield from zip(*(column.to_pylist() for column in batch.columns))
 
 
 def fingerprint(hashes: UInt8[np.ndarray, "n 32"], rows: Int64[np.ndarray, "m"] | None = None) -> str:

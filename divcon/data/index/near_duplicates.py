@@ -6,6 +6,8 @@ which are equal for similar ones (Charikar 2002). The bits are sorted eight time
 each thumbnail is compared with its neighbors in each order.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Bool, Int16, Int64, UInt8
 from numpy.typing import NDArray
@@ -21,10 +23,13 @@ MEAN_DIFFERENCE, MAX_DIFFERENCE = 2, 12  # of 255: between the grays of two file
 MAX_COLOR_DIFFERENCE = 8  # of 255, in any quarter
 MAX_ASPECT_DIFFERENCE = 0.03  # relative, of width / height: sizes are rounded when an image shrinks
 BITS, ORDERS, NEIGHBORS = 128, 8, 8
+WORD = 8  # bytes
 MAX_DIFFERENT_BITS = 32  # of pairs whose thumbnails are compared
 NOISE = 32  # what noise in a plain image can add up to: it must set no bit
-BLOCK = 65_536  # thumbnails, or pairs of them, processed at a time
+BLOCK = 8_192  # thumbnails, or pairs of them, processed at a time
 
+# Odd numbers, one for each of the 15 words of a thumbnail and an aspect.
+MULTIPLIERS = np.array([pow(0x9E3779B97F4A7C15, i, 2**64) for i in range(1, 16)], np.uint64)
 LUMA = np.array([299, 587, 114], np.int32)
 
 Thumbnails = UInt8[np.ndarray, "n 112"]
@@ -46,52 +51,112 @@ def thumbnail(picture: RGBArray) -> bytes:
 def find_near_duplicates(thumbnails: Thumbnails, aspects: Aspects) -> Int64[np.ndarray, "n"]:
     """Return for each image the position of its original, or -1 where it has none.
 
-    The original is the first image that looks like this one and has no original itself. `thumbnails` is [n, 112] and
-    `aspects` [n] is width / height.
+    The original is the first image that looks like this one and has no original itself. `thumbnails` is [n, 112], in
+    memory or mapped from a file, and `aspects` [n] is width / height. It takes some 80 bytes of memory an image.
     """
-    keys = np.concatenate([thumbnails, np.ascontiguousarray(aspects, np.float64)[:, None].view(np.uint8)], axis=1)
-    _, firsts, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    first = firsts[group.ravel()]  # of those with equal keys, of which there may be thousands
-    distinct = np.flatnonzero(first == np.arange(len(thumbnails)))
-    found = _originals(thumbnails[distinct], aspects[distinct])
+    first = _first_equal(thumbnails, aspects)  # of those with equal keys, of which there may be thousands
+    is_first = first == np.arange(len(thumbnails))
+    same = np.flatnonzero(~is_first)
+    firsts = first[same]
+    del first
+    distinct = np.flatnonzero(is_first)
+    found = _originals(thumbnails, aspects, distinct)
     originals = np.full(len(thumbnails), -1, np.int64)
     originals[distinct[found >= 0]] = distinct[found[found >= 0]]
-    same = np.flatnonzero(first != np.arange(len(thumbnails)))
-    originals[same] = np.where(originals[first[same]] < 0, first[same], originals[first[same]])
+    originals[same] = np.where(originals[firsts] < 0, firsts, originals[firsts])
     return originals
 
 
-def _originals(thumbnails: Thumbnails, aspects: Aspects) -> Int64[np.ndarray, "n"]:
-    originals = np.full(len(thumbnails), -1, np.int64)
-    for first, second in _similar_pairs(thumbnails, aspects):
-        if originals[first] < 0 and originals[second] < 0:
-            originals[second] = first
+def _first_equal(thumbnails: Thumbnails, aspects: Aspects) -> Int64[np.ndarray, "n"]:
+    """Return for each image the first one with the same thumbnail and aspect; they are sorted by a short digest of both."""
+    n = len(thumbnails)
+    digests = np.empty(n, np.uint64)
+    for begin in range(0, n, BLOCK):
+        words = _keys(thumbnails, aspects, np.arange(begin, min(begin + BLOCK, n))).view(np.uint64)
+        digests[begin : begin + BLOCK] = ((words ^ words >> np.uint64(29)) * MULTIPLIERS).sum(1)
+    order = np.argsort(digests, kind="stable")
+    begins = np.flatnonzero(np.concatenate([[True], digests[order[1:]] != digests[order[:-1]]])[:n])
+    sizes = np.diff(begins, append=n)
+    several = np.repeat(sizes > 1, sizes)
+    first = np.arange(n)
+    _find_first(thumbnails, aspects, order[several], np.repeat(np.flatnonzero(sizes > 1), sizes[sizes > 1]), first)
+    return first
+
+
+def _find_first(
+    thumbnails: Thumbnails,
+    aspects: Aspects,
+    rows: Int64[np.ndarray, "m"],
+    groups: Int64[np.ndarray, "m"],
+    first: Int64[np.ndarray, "n"],
+) -> None:
+    """Write to `first`, for each row, the first one of its group that has an equal key. Few groups have several keys."""
+    while len(rows):
+        is_begin = np.concatenate([[True], groups[1:] != groups[:-1]])
+        candidates, equal = rows[is_begin][np.cumsum(is_begin) - 1], np.empty(len(rows), np.bool_)
+        for begin in range(0, len(rows), BLOCK):
+            block = slice(begin, begin + BLOCK)
+            of_rows, of_candidates = (_keys(thumbnails, aspects, some[block]) for some in (rows, candidates))
+            equal[block] = (of_rows == of_candidates).all(1)
+        first[rows[equal]] = candidates[equal]
+        rows, groups = rows[~equal], groups[~equal]
+
+
+def _keys(thumbnails: Thumbnails, aspects: Aspects, rows: Int64[np.ndarray, "m"]) -> UInt8[np.ndarray, "m 120"]:
+    of_aspects = np.ascontiguousarray(aspects[rows], np.float64)[:, None].view(np.uint8)
+    return np.concatenate([thumbnails[rows], of_aspects], axis=1)
+
+
+def _originals(thumbnails: Thumbnails, aspects: Aspects, rows: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
+    pairs = _similar_pairs(thumbnails, aspects, rows)
+    originals = np.full(len(rows), -1, np.int64)
+    for begin in range(0, len(pairs), BLOCK):
+        for first, second in pairs[begin : begin + BLOCK].tolist():
+            if originals[first] < 0 and originals[second] < 0:
+                originals[second] = first
     return originals
 
 
-def _similar_pairs(thumbnails: Thumbnails, aspects: Aspects) -> list[list[int]]:
-    """Return pairs that look alike, the smaller position first, sorted by the second and then by the first."""
-    bits, found = _random_bits(thumbnails), [np.empty((0, 2), np.int64)]
+def _similar_pairs(thumbnails: Thumbnails, aspects: Aspects, rows: Int64[np.ndarray, "n"]) -> Pairs:
+    """Return pairs of `rows` that look alike, the smaller position first, sorted by the second and then by the first."""
+    bits, found = _random_bits(thumbnails, rows), np.empty((0, 2), np.int64)
     for turn in range(0, bits.shape[1], bits.shape[1] // ORDERS):
-        words = np.ascontiguousarray(np.roll(bits, -turn, axis=1)).view(">u8")
-        order = np.lexsort((words[:, 1], words[:, 0]))
-        words = words[order]
-        for step in range(1, min(NEIGHBORS + 1, len(thumbnails))):
-            different_bits = np.bitwise_count(words[:-step] ^ words[step:]).sum(1)
-            near = np.flatnonzero(different_bits <= MAX_DIFFERENT_BITS)
-            pairs = np.sort(np.stack([order[near], order[near + step]], 1), axis=1)
-            found.append(pairs[_are_similar(thumbnails, aspects, pairs)])
-    pairs = np.unique(np.concatenate(found), axis=0)
-    ordered: list[list[int]] = pairs[np.lexsort(pairs.T)].tolist()
-    return ordered
+        order = np.lexsort([_word(bits, turn + begin) for begin in (WORD, 0)])
+        words = np.empty((len(order), BITS // 64), ">u8")
+        for begin in range(0, len(order), BLOCK):
+            words[begin : begin + BLOCK] = np.roll(bits[order[begin : begin + BLOCK]], -turn, axis=1).view(">u8")
+        pairs = [pairs[_are_similar(thumbnails, aspects, rows[pairs])] for pairs in _neighbors(words, order)]
+        found = np.unique(np.concatenate([found, *pairs]), axis=0)
+        del order, words  # before the next ones are made
+    return found[np.lexsort(found.T)]
 
 
-def _random_bits(thumbnails: Thumbnails) -> UInt8[np.ndarray, "n 16"]:
+def _word(bits: UInt8[np.ndarray, "n 16"], begin: int) -> NDArray[np.uint64]:
+    """Return eight bytes of each row as a number, from the byte `begin` on; the first byte follows the last one."""
+    word = np.zeros(len(bits), np.uint64)
+    for i in range(begin, begin + WORD):
+        word <<= np.uint64(8)
+        word |= bits[:, i % bits.shape[1]]
+    return word
+
+
+def _neighbors(words: NDArray[np.uint64], order: Int64[np.ndarray, "n"]) -> Iterator[Pairs]:
+    """Yield pairs that are near in a sorted order and differ in few bits, in blocks."""
+    n = len(order)
+    for step in range(1, min(NEIGHBORS + 1, n)):
+        for begin in range(0, n - step, BLOCK):
+            end = min(begin + BLOCK, n - step)
+            different_bits = np.bitwise_count(words[begin:end] ^ words[begin + step : end + step]).sum(1)
+            near = begin + np.flatnonzero(different_bits <= MAX_DIFFERENT_BITS)
+            yield np.sort(np.stack([order[near], order[near + step]], 1), axis=1)
+
+
+def _random_bits(thumbnails: Thumbnails, rows: Int64[np.ndarray, "n"]) -> UInt8[np.ndarray, "n 16"]:
     """Return the signs of the projections of the centered grays on random directions, as bits."""
     signs = np.where(uniforms(("near",), np.arange(GRAYS), BITS) < 0.5, -1, 1).astype(np.float32)
-    bits = np.empty((len(thumbnails), BITS // 8), np.uint8)
-    for begin in range(0, len(thumbnails), BLOCK):
-        grays = thumbnails[begin : begin + BLOCK, :GRAYS].astype(np.float32)
+    bits = np.empty((len(rows), BITS // 8), np.uint8)
+    for begin in range(0, len(rows), BLOCK):
+        grays = thumbnails[rows[begin : begin + BLOCK], :GRAYS].astype(np.float32)
         # Whole numbers below 2^24, so that float32 adds them without rounding, in any order.
         projections = (GRAYS * grays - grays.sum(1, keepdims=True)) @ signs
         bits[begin : begin + BLOCK] = np.packbits(projections > NOISE * GRAYS, axis=1)

@@ -1,24 +1,27 @@
 """The scan of a source: every file in it is hashed and decoded once."""
 
-import base64
 import contextlib
 import fnmatch
+import hashlib
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
 
 from ... import failpoints, log, signals
 from ..sources.source import ByteRange, Entry, PathFilter, Source
+from .build_table import Originals, build_table
 from .index import Index
+from .kept_pairs import kept_or_paired, kept_pairs_file
+from .listing import Listing
+from .new_files import new_files
 from .scan_cache import ScanCache, scan_cache_file
-from .table import Found, NearDuplicates
-from .validate import Verdict
+from .scanned_files import ScannedFiles
+from .table import Hashes, NearDuplicates
 from .worker_pool import check_files
-
-NO_IMAGE = {"not_an_image", "format_not_allowed", "vector_image", "empty_file"}
-SYSTEM_FILES = {b"Thumbs.db", b"ehthumbs.db", b"desktop.ini", b".DS_Store", b".directory"}
 
 
 def scan(
@@ -34,11 +37,25 @@ def scan(
 
     Patterns are matched against the path below the root, and `*` matches slashes too: `*.jpg`, `thumbs/*`.
     """
-    entries = list(source.entries(path_filter(include, exclude)))
-    scan_cache = ScanCache.load(scan_cache_file(source, cache))
-    new = [entry for entry in entries if not entry.reason and not scan_cache.has(entry)]
-    _check_new(source, new, scan_cache, workers)
-    return Index.of((_found(entry, scan_cache) for entry in entries), near_duplicates)
+    file = scan_cache_file(source, cache)
+    found = _found(source, path_filter(include, exclude), file, workers)
+
+    def pairing(hashes: Iterator[Hashes], n: int, pair: Callable[[], Originals]) -> Originals:
+        digest = hashlib.sha256()
+        for block in hashes:
+            digest.update(block.tobytes())
+        return kept_or_paired(kept_pairs_file(file), digest.hexdigest(), n, pair)
+
+    return Index(build_table(found, near_duplicates, cache, pairing))
+
+
+def _found(source: Source, accept: PathFilter, scan_cache_file: Path, workers: int | None) -> ScannedFiles:
+    """List the source, and check the files that no earlier scan has read as they are."""
+    listing = Listing.of(source.entries(accept), scan_cache_file.parents[1])
+    scan_cache = ScanCache.load(scan_cache_file)
+    verdicts = scan_cache.find(listing)
+    _check_new(source, listing, verdicts, scan_cache, workers)
+    return ScannedFiles(listing.table, scan_cache.verdicts(), verdicts)
 
 
 def path_filter(include: Sequence[str], exclude: Sequence[str]) -> PathFilter:
@@ -47,6 +64,8 @@ def path_filter(include: Sequence[str], exclude: Sequence[str]) -> PathFilter:
     A folder or a shard that can't be read has a name that ends in a slash. Only `exclude` leaves it out, because files in
     it might have matched.
     """
+    if not include and not exclude:
+        return lambda path: True
     included, excluded = _matcher(include), _matcher(exclude)
     return lambda path: (path.endswith(b"/") or not include or included(path)) and not (exclude and excluded(path))
 
@@ -58,57 +77,32 @@ def _matcher(globs: Iterable[str]) -> Callable[[bytes], bool]:
     return lambda path: match(path.decode("latin-1")) is not None
 
 
-def _check_new(source: Source, entries: Sequence[Entry], scan_cache: ScanCache, workers: int | None) -> None:
-    """Check each file once, however many links lead to it; an interruption keeps what is done."""
-    files = _names_by_file(source, entries)
+def _check_new(
+    source: Source, listing: Listing, verdicts: Int64[np.ndarray, "listed"], scan_cache: ScanCache, workers: int | None
+) -> None:
+    """Check each file without a verdict once, however many links lead to it, and write the row of its verdict to `verdicts`.
+
+    An interruption keeps what is done.
+    """
+    rows = np.flatnonzero(listing.readable & (verdicts < 0))
+    waiting: dict[ByteRange, list[tuple[int, Entry]]] = {}  # the files that are being checked, with their names
+    done = 0
+
+    def byte_ranges() -> Iterator[ByteRange]:
+        for byte_range, names in new_files(source, listing, rows):
+            waiting[byte_range] = names
+            yield byte_range
+
     failpoints.at("scan.listed")
     try:
-        with contextlib.closing(check_files(list(files), workers=workers or len(os.sched_getaffinity(0)))) as verdicts:
-            for done, (byte_range, verdict) in enumerate(verdicts, 1):
-                scan_cache.add(files[byte_range], verdict)
+        with contextlib.closing(check_files(byte_ranges(), workers=workers or len(os.sched_getaffinity(0)))) as checked:
+            for byte_range, verdict in checked:
+                for row, entry in waiting.pop(byte_range):
+                    verdicts[row] = scan_cache.add(entry, verdict)
+                    done += 1
+                scan_cache.save_if_due()
                 failpoints.at("scan.checked")
-                log.progress("scan", done, len(files))
+                log.progress("scan", done, len(rows))
                 signals.stop_if_requested("files that were checked are not checked again")
     finally:
         scan_cache.save()
-
-
-def _names_by_file(source: Source, entries: Sequence[Entry]) -> dict[ByteRange, list[Entry]]:
-    """Return the entries that lead to each file, by the byte range of the first of them.
-
-    Entries with equal file numbers may still be two files in a union of file systems, or in one in user space: then their
-    real paths differ. A hard link has a real path of its own, and is read as a copy is.
-    """
-    numbers = Counter((entry.device, entry.inode, entry.offset) for entry in entries)
-    files: dict[ByteRange, tuple[ByteRange, list[Entry]]] = {}
-    for entry in entries:
-        byte_range = source.byte_range(entry.path, entry.offset, entry.size)
-        real = byte_range
-        if numbers[entry.device, entry.inode, entry.offset] > 1:
-            real = byte_range._replace(file=os.path.realpath(byte_range.file), name=b"")
-        files.setdefault(real, (byte_range, []))[1].append(entry)
-    return dict(files.values())
-
-
-def _found(entry: Entry, scan_cache: ScanCache) -> Found:
-    if entry.reason:
-        return Found(entry.path, reason=entry.reason, detail=entry.detail, offset=entry.offset)
-    verdict = scan_cache.verdicts[entry.path]
-    return Found(
-        entry.path,
-        verdict.width,
-        verdict.height,
-        verdict.size,
-        bytes.fromhex(verdict.hash) or None,
-        _reason(entry, verdict),
-        verdict.detail,
-        base64.b64decode(verdict.thumbnail),
-        entry.offset,
-    )
-
-
-def _reason(entry: Entry, verdict: Verdict) -> str:
-    """The reason of the verdict; "not_candidate" for files of the operating system that nobody expects to be images."""
-    *folders, name = entry.path.split(b"/")
-    of_system = name in SYSTEM_FILES or name.startswith(b"._") or b"__MACOSX" in folders
-    return "not_candidate" if verdict.reason in NO_IMAGE and of_system else verdict.reason

@@ -1,14 +1,15 @@
 """The table of an index: a row for each file that was found, used or not and why."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from jaxtyping import UInt8
+from numpy.typing import NDArray
 
-from ..sources.names import is_hidden
-from .near_duplicates import THUMBNAIL_BYTES, find_near_duplicates
+from .batched import BatchedTable, Rows, batch_of
 
 NearDuplicates = Literal["keep", "drop"]  # to use all images that look alike, or one of them
 HASH_BYTES = 32  # of a SHA-256
@@ -30,6 +31,22 @@ SCHEMA = pa.schema(
         ("duplicate_of", pa.binary(HASH_BYTES)),  # the hash of the used image that it equals or looks like; else null
     ]
 )
+# What is known about a file that was found, before it is known whether it is used.
+FOUND = pa.schema(
+    [
+        ("path_bytes", pa.binary()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("bytes", pa.int64()),
+        ("hash", pa.binary(HASH_BYTES)),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("thumbnail", pa.binary()),
+        ("offset", pa.int64()),
+    ]
+)
+
+Hashes = UInt8[np.ndarray, "n 32"]
 
 
 class Found(NamedTuple):
@@ -46,47 +63,19 @@ class Found(NamedTuple):
     offset: int = -1
 
 
-def build_table(found: Iterable[Found], near_duplicates: NearDuplicates = "keep") -> pa.Table:
-    """Return a table of SCHEMA: the used files by hash, then the duplicates and the rejected files by path.
+class FoundFiles(Protocol):
+    """The files that a scan found, as a table of FOUND."""
 
-    Of files with the same bytes, the one whose path is first in byte order is used, hidden paths last. Of images that
-    look alike, when they are dropped, the one whose hash is first is used.
-    """
-    found = sorted(found)
-    distinct = _distinct(found)
-    originals = _near_duplicates(distinct)
-    used = [file for file in distinct if near_duplicates == "keep" or file.hash not in originals]
-    paths, hashes = {file.path for file in used}, {file.hash for file in used}
-    rows = [_row(file, "used", originals.get(file.hash)) for file in used]
-    for file in found:
-        if not file.reason and file.path not in paths:
-            rows.append(_row(file, "duplicate", file.hash if file.hash in hashes else originals[file.hash]))
-    rows += [_row(file, "rejected") for file in found if file.reason]
-    assert len(rows) == len(found)
-    columns = zip(*rows) if rows else [()] * len(SCHEMA)
-    return pa.table(dict(zip(SCHEMA.names, columns)), SCHEMA)
+    def __len__(self) -> int: ...
+
+    def take(self, rows: Rows, columns: Sequence[str]) -> pa.Table:
+        """Return these columns of these rows."""
+        ...
 
 
-def _distinct(found: Sequence[Found]) -> list[Found]:
-    """Return one file for each image, by hash."""
-    distinct: dict[bytes, Found] = {}
-    for file in sorted(found, key=lambda file: is_hidden(file.path)):
-        if not file.reason:
-            distinct.setdefault(file.hash or b"", file)
-    return [distinct[digest] for digest in sorted(distinct)]
-
-
-def _near_duplicates(distinct: Sequence[Found]) -> dict[bytes | None, bytes | None]:
-    """Return, for the hash of each image that looks like one before it, the hash of that one."""
-    files = [file for file in distinct if file.thumbnail]
-    thumbnails = np.frombuffer(b"".join(file.thumbnail for file in files), np.uint8).reshape(-1, THUMBNAIL_BYTES)
-    originals = find_near_duplicates(thumbnails, np.array([file.width / file.height for file in files]))
-    return {file.hash: files[int(first)].hash for file, first in zip(files, originals) if first >= 0}
-
-
-def _row(file: Found, status: str, duplicate_of: bytes | None = None) -> tuple[object, ...]:
-    size = file.width, file.height, file.offset, file.size
-    return (file.path, *size, file.hash, status, file.reason, file.detail, duplicate_of)
+def found_files(found: Iterable[Found]) -> BatchedTable:
+    """Return files as a table of FOUND."""
+    return BatchedTable(FOUND, [batch_of(list(found), FOUND)])
 
 
 def check_table(table: pa.Table) -> pa.Table:
@@ -94,8 +83,32 @@ def check_table(table: pa.Table) -> pa.Table:
     table.validate(full=True)  # to read an array with wrong buffers can end the process
     if not table.schema.equals(SCHEMA):
         raise ValueError("it has other columns than an index")
-    ranks = pc.index_in(table["status"], pa.array(STATUSES)).to_numpy()
-    used = int((ranks == 0).sum())
-    if np.isnan(ranks).any() or (np.diff(ranks) < 0).any() or table["hash"].slice(0, used).null_count:
+    counts = [int(pc.sum(pc.equal(table["status"], status)).as_py() or 0) for status in STATUSES]
+    ends = [sum(counts[:i]) for i in range(4)]
+    in_order = [
+        pc.all(pc.equal(table["status"].slice(ends[i], counts[i]), status)).as_py() is not False
+        for i, status in enumerate(STATUSES)
+    ]
+    if ends[-1] != len(table) or not all(in_order) or table["hash"].slice(0, counts[0]).null_count:
         raise ValueError("its rows are not in the order of an index")
     return table
+
+
+def hashes_of(column: pa.ChunkedArray) -> Hashes:
+    """Return hashes as bytes; a missing one is zeros."""
+    if not len(column):
+        return np.empty((0, HASH_BYTES), np.uint8)
+    filled = pc.fill_null(column, bytes(HASH_BYTES)) if column.null_count else column
+    chunk = filled.combine_chunks()
+    flat = np.frombuffer(chunk.buffers()[1], np.uint8)[HASH_BYTES * chunk.offset :][: HASH_BYTES * len(chunk)]
+    return flat.reshape(-1, HASH_BYTES)
+
+
+def positions_of(hashes: Hashes, in_order: Hashes) -> Rows:
+    """Return the position of each hash among hashes in order that hold it."""
+    return np.searchsorted(as_texts(in_order), as_texts(hashes))
+
+
+def as_texts(hashes: Hashes) -> NDArray[np.bytes_]:
+    """Return hashes as texts, which numpy compares byte by byte; all have one length, so that zeros at the end count."""
+    return np.ascontiguousarray(hashes).view(f"S{HASH_BYTES}").ravel()

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import islice, takewhile
 from pathlib import Path
 
 from ...errors import ResourceError
@@ -25,12 +26,23 @@ MAX_STARTS = 3
 # So small that a request with the longest paths and names fits into a pipe, and writing it never blocks.
 BATCH = 12
 
-Batches = queue.SimpleQueue[Sequence[ByteRange]]
-Answers = queue.SimpleQueue[tuple[ByteRange, Verdict] | Exception]
+Answers = queue.SimpleQueue[tuple[ByteRange, Verdict] | Exception | None]
+
+
+class Batches:
+    """Batches of byte ranges, which several threads take one after another; none is made before it is wanted."""
+
+    def __init__(self, byte_ranges: Iterable[ByteRange]):
+        self.left, self.lock = iter(byte_ranges), threading.Lock()
+
+    def take(self) -> list[ByteRange]:
+        """Return the next batch; an empty one at the end."""
+        with self.lock:
+            return list(islice(self.left, BATCH))
 
 
 def check_files(
-    byte_ranges: Sequence[ByteRange],
+    byte_ranges: Iterable[ByteRange],
     *,
     workers: int,
     command: Sequence[str] = COMMAND,
@@ -40,19 +52,17 @@ def check_files(
 
     A file that takes longer than `seconds`, or crashes its process, is rejected for that.
     """
-    batches, answers = Batches(), Answers()
-    for start in range(0, len(byte_ranges), BATCH):
-        batches.put(byte_ranges[start : start + BATCH])
-    pool = [DecodeWorker(command, seconds) for _ in range(min(workers, batches.qsize()))]
-    threads = [threading.Thread(target=_check_batches, args=(worker, batches, answers), daemon=True) for worker in pool]
+    batches, answers = Batches(byte_ranges), Answers()
+    first = list(takewhile(len, (batches.take() for _ in range(workers))))
+    pool = [DecodeWorker(command, seconds) for _ in first]
+    threads = [
+        threading.Thread(target=_check_batches, args=(worker, batch, batches, answers), daemon=True)
+        for worker, batch in zip(pool, first)
+    ]
     try:
         for thread in threads:
             thread.start()
-        for _ in byte_ranges:
-            answer = answers.get()
-            if isinstance(answer, Exception):
-                raise answer
-            yield answer
+        yield from _until_all_end(answers, len(threads))
     finally:
         for worker, thread in zip(pool, threads):
             worker.stop()
@@ -61,18 +71,29 @@ def check_files(
             worker.close()
 
 
-def _check_batches(worker: "DecodeWorker", batches: Batches, answers: Answers) -> None:
+def _until_all_end(answers: Answers, threads: int) -> Iterator[tuple[ByteRange, Verdict]]:
+    """Yield the answers of the threads; each one says None at its end."""
+    while threads:
+        answer = answers.get()
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is None:
+            threads -= 1
+        else:
+            yield answer
+
+
+def _check_batches(worker: "DecodeWorker", batch: Sequence[ByteRange], batches: Batches, answers: Answers) -> None:
     try:
-        while not worker.stopped:
-            batch = batches.get_nowait()
+        while batch and not worker.stopped:
             for byte_range, verdict in zip(batch, worker.check(batch)):
                 answers.put((byte_range, verdict))
-    except queue.Empty:
-        pass
+            batch = batches.take()
     except Exception as error:
         answers.put(error)
     finally:
         worker.stop()
+        answers.put(None)
 
 
 class LostError(Exception):

@@ -1,6 +1,5 @@
 """A folder and all folders below it."""
 
-import contextlib
 import heapq
 import os
 from collections import Counter
@@ -10,7 +9,14 @@ from pathlib import Path
 from ...errors import InputError
 from ...files.paths import nearest_existing_folder, shell_quoted
 from ...files.text import printable
+from .ahead import batches, map_ahead
 from .source import ByteRange, Entry, PathFilter, file_entry, join_path, reason_of
+
+BATCH = 256  # files whose sizes and times are asked for at a time
+THREADS, SLOW = 32, 256 * 1e-4  # threads that ask where a batch takes longer than so many seconds, as over a network
+
+# The path of a file, and its entry in a folder, or already the reason why it is none.
+Named = tuple[bytes, "Entry | os.DirEntry[bytes]"]
 
 
 class Folder:
@@ -26,6 +32,9 @@ class Folder:
         return os.fsencode(self.root)
 
     def entries(self, accept: PathFilter) -> Iterator[Entry]:
+        return walk(self.key, accept)
+
+    def files(self, accept: PathFilter) -> Iterator[Entry]:
         return walk(self.key, accept)
 
     def byte_range(self, name: bytes, offset: int, size: int) -> ByteRange:
@@ -62,6 +71,20 @@ def open_folder(data: Sequence[Path]) -> Folder:
 def walk(root: bytes, accept: PathFilter) -> Iterator[Entry]:
     """Yield every accepted entry below root that is no folder.
 
+    Where a disk or a network is slow to answer, threads ask for sizes and times, some files ahead.
+    """
+
+    def asked(batch: Sequence[Named]) -> list[Entry]:
+        return [item if isinstance(item, Entry) else file_entry(name, item) for name, item in batch]
+
+    named = (item for item in _walk(root) if accept(item[0]))
+    for entries in map_ahead(asked, batches(named, BATCH), THREADS, SLOW):
+        yield from entries
+
+
+def _walk(root: bytes) -> Iterator[Named]:
+    """Yield the path of everything below root that is no folder, and what is known about it without asking for more.
+
     Links are followed, and each real folder is listed once. A folder is known by its real path, because two folders of a
     union, or of a file system in user space, may have the same number. Real folders go before links to folders, and
     links go in the order of their paths: so the names that are found for a file do not depend on the order in which a
@@ -73,14 +96,16 @@ def walk(root: bytes, accept: PathFilter) -> Iterator[Entry]:
         if real in listed:
             continue
         listed.add(real)
+        prefix = folder and folder + b"/"
         for item in _list_folder(root, folder):
             if isinstance(item, Entry):
-                if accept(item.path):
-                    yield item
+                yield item.path, item
+            elif not _is_folder(item):
+                yield prefix + item.name, item
             elif item.is_symlink():
-                heapq.heappush(links, join_path(folder, item.name))
+                heapq.heappush(links, prefix + item.name)
             else:
-                folders.append((join_path(folder, item.name), join_path(real, item.name)))
+                folders.append((prefix + item.name, join_path(real, item.name)))
 
 
 def _followed(root: bytes, link: bytes) -> tuple[bytes, bytes]:
@@ -88,11 +113,10 @@ def _followed(root: bytes, link: bytes) -> tuple[bytes, bytes]:
 
 
 def _list_folder(root: bytes, folder: bytes) -> Iterator["Entry | os.DirEntry[bytes]"]:
-    """Yield an entry for each file of a folder, and the folders in it."""
+    """Yield what is in a folder, and an entry for the folder where it can't be read."""
     try:
         with os.scandir(join_path(root, folder)) as items:
-            for item in items:
-                yield item if _is_folder(item) else file_entry(join_path(folder, item.name), item)
+            yield from items
     except OSError as error:
         if not folder:
             raise
@@ -100,6 +124,7 @@ def _list_folder(root: bytes, folder: bytes) -> Iterator["Entry | os.DirEntry[by
 
 
 def _is_folder(item: "os.DirEntry[bytes]") -> bool:
-    with contextlib.suppress(OSError):  # the entry of the file says which
+    try:
         return item.is_dir()
-    return False
+    except OSError:
+        return False  # the entry of the file says which

@@ -62,6 +62,13 @@ class Source(Protocol):
         """Yield every entry whose path `accept` returns true for."""
         ...
 
+    def files(self, accept: PathFilter) -> Iterator[Entry]:
+        """Yield an entry for each file that the entries lie in: where they are files of their own, `entries` again.
+
+        As long as none of these changes, `entries` gives the same; so archives need not be read to see that.
+        """
+        ...
+
     def byte_range(self, name: bytes, offset: int, size: int) -> ByteRange:
         """Return where the bytes of an entry lie; offset and size in bytes, as the entry gave them."""
         ...

@@ -16,7 +16,7 @@ from ...files.regular import open_nonblocking
 from ...files.text import printable
 from .path_patterns import is_pattern, matching_paths
 from .retry import retry
-from .source import ByteRange, Entry, PathFilter, join_path, reason_of
+from .source import ByteRange, Entry, PathFilter, file_entry, join_path, reason_of
 from .tar import BLOCK, BrokenTarError, members
 
 # The first bytes of zip, rar, 7z, gzip, bzip2, xz and zstandard.
@@ -55,6 +55,13 @@ class TarShards:
                 if count % SIGNAL_INTERVAL == 0:
                     signals.stop_if_requested("nothing was begun")
             log.progress("shards", done, len(self.names))
+
+    def files(self, accept: PathFilter) -> Iterator[Entry]:
+        """Yield the shards themselves, and the files beside them; `accept` is for the members."""
+        for names, mark in ((self.names, b"tar"), (self.others, b"no tar")):
+            for name in sorted(names):
+                entry = file_entry(name, Path(os.fsdecode(self._path(name))))
+                yield entry._replace(detail=f"{mark.decode()} {entry.detail}")
 
     def byte_range(self, name: bytes, offset: int, size: int) -> ByteRange:
         slashes = (match.start() for match in re.finditer(b"/", name))

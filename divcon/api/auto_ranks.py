@@ -1,0 +1,116 @@
+"""The number of ranks that a run on this machine is worth: one for each GPU; on CPUs what a measurement finds fastest."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ..errors import DamagedError
+from ..files.caches import skip_if_unwritable
+from ..files.integrity import read_json, write_json
+from ..log import info, warning
+from ..machine import Machine, machine_name
+from ..pipelines.recipe import Recipe
+from ..runs.recorder import PlannedStage
+from ..stages.learning import NetworkTraining, TrainingPlan
+from .work import images_shown
+
+LONG = 30_000  # images of 32 pixels: shorter runs are done before several processes have begun
+MIN_GAIN = 1.1  # times as fast as one process: less may be noise, and costs memory
+MEMORY = 2**31  # bytes that a rank needs at least
+FILE = "ranks.json"
+SECONDS = 120  # that a measurement may take
+
+
+def with_auto_ranks(machine: Machine, recipe: Recipe, stages: Sequence[PlannedStage], cache: Path) -> Machine:
+    """Return the machine with as many ranks as make a new run fastest, and the threads that each of them has then."""
+    possible = [ranks for ranks in _candidates(machine) if _can_share(recipe, ranks)]
+    if not possible or _images_of_32_pixels(stages) < LONG:
+        return machine
+    if machine.device != "cpu":
+        return replace(machine, ranks=possible[0])
+    speeds = _measured(machine, [1, *possible], cache)
+    fastest = max(speeds, key=lambda ranks: speeds[ranks])
+    if speeds[fastest] < MIN_GAIN * speeds[1]:
+        return machine
+    info(
+        f"ranks {fastest}: so many processes are {speeds[fastest] / speeds[1]:.1f} times as fast as one; ranks=1 forgoes them"
+    )
+    return replace(machine, ranks=fastest, compute_threads=machine.compute_threads // fastest)
+
+
+def _candidates(machine: Machine) -> list[int]:
+    """The numbers of ranks to try, the largest first: the cores, or the GPUs, and their half and quarter."""
+    if machine.device == "cuda":
+        most = torch.cuda.device_count()
+    elif machine.device == "cpu":
+        most = min(machine.compute_threads, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEMORY)
+    else:
+        most = 1
+    return [ranks for ranks in (most, most // 2, most // 4) if ranks > 1]
+
+
+def _can_share(recipe: Recipe, ranks: int) -> bool:
+    """True if so many ranks can share each batch alike."""
+    return all(training.batch_size % ranks == 0 for _, training in recipe.parts(NetworkTraining))
+
+
+def _images_of_32_pixels(stages: Sequence[PlannedStage]) -> float:
+    """The images that all trainings show, as if they were 32 pixels wide."""
+    plans = [stage.training for stage in stages if isinstance(stage.training, TrainingPlan)]
+    return sum(images_shown(plan) * float(plan.recipe.input_spec.size / 32) ** 2 for plan in plans)
+
+
+def _measured(machine: Machine, numbers: Sequence[int], cache: Path) -> dict[int, float]:
+    """The images per second of each number of ranks on this machine, from the cache if they are there."""
+    name = f"{machine_name(machine.device)} {machine.precision} {machine.compute_threads}"
+    known = _known(cache / FILE)
+    if name not in known:
+        info("measuring how many processes this machine is worth, once")
+        known[name] = {str(ranks): speed_of(machine, ranks) for ranks in numbers}
+        with skip_if_unwritable(cache):
+            write_json(cache / FILE, known)
+    return {ranks: known[name].get(str(ranks), 0.0) for ranks in numbers}
+
+
+def _known(file: Path) -> dict[str, dict[str, float]]:
+    try:
+        known = read_json(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, DamagedError) as error:
+        warning(f"{error}. It is measured again")
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def speed_of(machine: Machine, ranks: int) -> float:
+    """The images per second of a training step on so many ranks that share the machine's threads; 0 if it can't be measured."""
+    threads = str(machine.compute_threads // ranks)
+    environ = {
+        "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
+        **os.environ,
+        "OMP_NUM_THREADS": threads,
+    }
+    with tempfile.TemporaryDirectory(prefix="divcon-speed-") as folder:
+        command = [sys.executable, "-m", "divcon.api.rank_speed", folder, str(ranks), machine.precision]
+        started = [
+            subprocess.Popen(
+                [*command, str(rank)], env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            )
+            for rank in range(ranks)
+        ]
+        try:
+            answers = [process.communicate(timeout=SECONDS)[0] for process in started]
+            return float(answers[0])
+        except (subprocess.TimeoutExpired, ValueError):
+            return 0.0
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()

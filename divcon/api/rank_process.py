@@ -1,0 +1,70 @@
+"""A process that `launching.py` has started: one rank of a run. `python -m divcon.api.rank_process FOLDER`."""
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from torch._C._distributed_c10d import FileStore
+
+from .. import dist, host_settings, signals
+from ..errors import InterruptError, to_json, was_told
+from ..files.integrity import read_json, write_json
+from ..known_errors import known_error
+from ..ranks import place
+from . import run_plan
+from .call import Call
+from .launching import CALL, OUTCOME
+from .rank_reports import reporting_to
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(folder: Path) -> int:
+    """Do the run that the folder's call asks for, as one of its ranks, and write there how it ended. Return the exit code."""
+    _end_with_launcher()
+    at = place()
+    assert at is not None, "this process is started by divcon run ranks=N"
+    outcome, code = _outcome(folder, at.world)
+    write_json(folder / OUTCOME.format(at.rank), outcome)
+    return code
+
+
+def _outcome(folder: Path, world: int) -> tuple[dict[str, Any], int]:
+    """The answer of the run, or its error, as JSON; and the exit code."""
+    try:
+        store = FileStore(str(folder / "store"), world)
+        with (
+            host_settings.set_aside(),
+            signals.deferred_signals(),
+            reporting_to(folder),
+            dist.joined(store),
+        ):
+            did, done = _run(read_json(folder / CALL))
+        return {"did": did, "done": done}, 0
+    except (Exception, InterruptError) as error:
+        known = error if isinstance(error, InterruptError) else known_error(error)
+        if known is not error:
+            traceback.print_exc()
+        return {**to_json(known), "told": was_told(error)}, known.code
+
+
+def _run(asked: dict[str, Any]) -> tuple[list[str], bool]:
+    call = Call(Path(asked["folder"]), asked["only"], asked["steal_lock"], asked["allow_collapse"])
+    return run_plan.execute(run_plan.follow(call.folder, asked["options"]), asked["changes"], call)
+
+
+def _end_with_launcher() -> None:
+    """Let the kernel end this process when its launcher is killed: else it would train on, and keep its folder."""
+    launcher = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != launcher:  # it was killed before
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
