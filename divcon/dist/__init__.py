@@ -15,7 +15,7 @@ from .collectives import (
 from .group import alone, current
 from .join import joined
 from .leader import first_on_host, is_leader, on_leader, on_leader_only
-from .parts import Part, claim, split
+from .parts import Part, split
 
 __all__ = [
     "Part",
@@ -25,7 +25,6 @@ __all__ = [
     "all_sum",
     "alone",
     "any_rank",
-    "claim",
     "current",
     "draw_rows",
     "first_on_host",

@@ -35,7 +35,7 @@ def on_leader(do: Callable[[], T]) -> T:
     group = current()
     if group.size == 1:
         return do()
-    key = _next_key(group)
+    key = next_key(group)
     if group.rank == 0:
         with _telling(group, key) as tell:
             answer = do()
@@ -57,7 +57,7 @@ def first_on_host(do: Callable[[], T]) -> T:
     if group.size == 1:
         return do()
     first = group.first_here
-    key = f"{_next_key(group)}/{first}"
+    key = f"{next_key(group)}/{first}"
     if group.rank == first:
         with _telling(group, key) as tell:
             made = do()
@@ -149,6 +149,7 @@ def _alive(group: Group, rank: int) -> str:
     return f"{group.name}/alive/{rank}"
 
 
-def _next_key(group: Group) -> str:
+def next_key(group: Group) -> str:
+    """Return a name that no answer in the group's store has had: all ranks of the group get the same one."""
     _asked[group.name] += 1
     return f"{group.name}/answers/{_asked[group.name]}"

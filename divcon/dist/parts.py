@@ -9,7 +9,7 @@ from torch._C._distributed_c10d import Store
 
 from ..signals import stop_if_requested
 from .group import Group, current, entered
-from .leader import is_leader, on_leader, signs_of_life, wait_for
+from .leader import is_leader, next_key, on_leader, signs_of_life, wait_for
 from .lost import lost_otherwise
 from .timeout import TIMEOUT
 
@@ -23,6 +23,13 @@ class Part:
     parts: int
     size: int
     whole: Group
+
+    def claim(self) -> int:
+        """Return the next number of a count that all parts share, from 0; every rank of a part gets the same one."""
+        store = self.whole.store
+        return on_leader(
+            lambda: 0 if store is None else lost_otherwise(lambda: int(store.add(f"{self.name}/claims", 1))) - 1
+        )
 
     def wait_for_others(self) -> None:
         """Wait until every part has come here."""
@@ -40,12 +47,6 @@ def _ended(store: Store, name: str, part: int) -> bool:
     return bool(store.check([f"{name}/ended/{part}"]))
 
 
-def claim(name: str) -> int:
-    """Return the next number of a count that all parts share, from 0; every rank of a part gets the same one."""
-    store = current().store
-    return on_leader(lambda: 0 if store is None else lost_otherwise(lambda: int(store.add(f"{name}/claims", 1))) - 1)
-
-
 @contextlib.contextmanager
 def split(name: str, size: int) -> Iterator[Part]:
     """Divide the current group into parts of `size` ranks, in the order of ranks, and compute with one's own part.
@@ -56,6 +57,7 @@ def split(name: str, size: int) -> Iterator[Part]:
     if whole.size <= size:
         yield Part(name, 0, 1, size, whole)
         return
+    name = f"{next_key(whole)}/{name}"  # the next division of the same name begins a count of its own
     parts = whole.size // size
     groups = [_new_group(range(part * size, (part + 1) * size)) for part in range(parts)]
     number = whole.rank // size if whole.rank < parts * size else None

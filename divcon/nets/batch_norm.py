@@ -36,7 +36,9 @@ def moments_of_all_ranks(x: Tensor) -> tuple[Tensor, Tensor, float]:
     values of a channel. Each rank has the same number of images."""
     dims = [d for d in range(x.dim()) if d != 1]
     own = torch.stack([x.mean(dims), x.var(dims, correction=0)])
-    means, variances = dist.all_gather(own[None]).unbind(1)  # one message, where sums of squared differences would need two
+    means, variances = dist.all_gather(own[None]).unbind(
+        1
+    )  # one message, where sums of squared differences would need two
     mean = means.mean(0)
     var = (variances + (means - mean).square()).mean(0)
     return mean, var, x.numel() / x.shape[1] * dist.world_size()

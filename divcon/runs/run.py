@@ -144,7 +144,7 @@ class Run:
             yield from range(size)
             return
         order = self.pace.largest_first(name, size)
-        while part.number is not None and (turn := dist.claim(name)) < size:
+        while part.number is not None and (turn := part.claim()) < size:
             yield order[turn]
         part.wait_for_others()
 
