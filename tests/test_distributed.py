@@ -40,7 +40,6 @@ from divcon.train import checkpoints
 from divcon.train.loop import Training, fit, train_step
 from divcon.train.optimizers import make_optimizer
 
-WORLDS = (2, 3)
 BATCH = 12  # of all ranks
 MAPS = torch.randn(6, 4, 5, 5, generator=torch.Generator().manual_seed(0)) * 3 + 2
 ROWS = torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
@@ -138,7 +137,7 @@ def rank_main(rank: int, world: int, folder: Path) -> None:
         torch.save(result, folder / f"{rank}.pt")
 
 
-@pytest.fixture(scope="module", params=WORLDS)
+@pytest.fixture(scope="module", params=[pytest.param(2, marks=pytest.mark.slow), 3])
 def ranks(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     """The results of each of two, and of three ranks."""
     world, folder = request.param, tmp_path_factory.mktemp(f"ranks{request.param}")
