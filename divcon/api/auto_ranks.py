@@ -56,8 +56,9 @@ def _candidates(machine: Machine) -> list[int]:
 
 
 def _can_share(recipe: Recipe, ranks: int) -> bool:
-    """True if so many ranks can share each batch alike."""
-    return all(training.batch_size % ranks == 0 for _, training in recipe.parts(NetworkTraining))
+    """True if there is a training for ranks, and so many can share each batch alike."""
+    trainings = [training for _, training in recipe.parts(NetworkTraining)]
+    return bool(trainings) and all(training.batch_size % ranks == 0 for training in trainings)
 
 
 def _images_of_32_pixels(stages: Sequence[PlannedStage]) -> float:
