@@ -63,7 +63,10 @@ def test_a_finished_shard_is_not_computed_again(photos: Path, tmp_path: Path, mo
     assert finish(photos, out, "1/2") == ["2/2"]
 
 
-@pytest.mark.parametrize("point", ["rows.listed", "rows.written", "file.synced:2", "file.renamed:3", "lock.freed"])
+RARE = ["rows.written", "file.synced:2", "file.renamed:3", "lock.freed"]
+
+
+@pytest.mark.parametrize("point", ["rows.listed", *(pytest.param(point, marks=pytest.mark.slow) for point in RARE)])
 def test_after_a_kill_a_shard_goes_on(photos: Path, tmp_path: Path, point: str) -> None:
     words = ["embed", MODEL, str(photos), f"out={tmp_path / 'e.parquet'}", f"cache={tmp_path / 'cache'}"]
     assert processes.done([*words[:3], f"out={tmp_path / 'whole.parquet'}", words[4]])[0] == 0

@@ -226,12 +226,8 @@ def undisturbed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return run, finish(images, run)
 
 
-def test_a_killed_rank_and_a_stop_cost_no_bit(
-    images: Path, tmp_path: Path, undisturbed: tuple[Path, dict[str, bytes]]
-) -> None:
+def test_a_killed_rank_costs_no_bit(images: Path, tmp_path: Path, undisturbed: tuple[Path, dict[str, bytes]]) -> None:
     run = tmp_path / "run"
-    code, said = disturb(images, run, "base/checkpoints/step-00000002", "launcher", signal.SIGTERM)
-    assert code == 75 and "stopped by SIGTERM: base is saved at step" in said
     code, said = disturb(images, run, "experts/*/state.json", "rank", signal.SIGKILL)
     assert code == 71 and "rank 1 was ended by SIGKILL" in said
     assert finish(images, run) == undisturbed[1]
@@ -247,6 +243,15 @@ def test_the_base_of_three_ranks_is_that_of_one_but_for_rounding(
     for name, weights in one.items():
         scale = max(1e-3, float(np.abs(weights).max()))
         np.testing.assert_allclose(three[name], weights, atol=0.02 * scale, rtol=0, err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_stop_of_three_ranks_saves_and_costs_no_bit(
+    images: Path, tmp_path: Path, undisturbed: tuple[Path, dict[str, bytes]]
+) -> None:
+    code, said = disturb(images, tmp_path / "run", "base/checkpoints/step-00000002", "launcher", signal.SIGTERM)
+    assert code == 75 and "stopped by SIGTERM: base is saved at step" in said
+    assert finish(images, tmp_path / "run") == undisturbed[1]
 
 
 @pytest.mark.slow

@@ -67,6 +67,7 @@ def test_a_program_that_has_loaded_torch_before_keeps_its_setting() -> None:
     assert environment == {"GOMP_SPINCOUNT": SPIN_COUNT}
 
 
+@pytest.mark.slow
 def test_the_limit_changes_no_bit_of_a_training(tmp_path: Path) -> None:
     """Three steps on two threads: with the limit, and with libgomp's own."""
     settings: list[dict[str, str]] = [{}, {"GOMP_SPINCOUNT": "300000"}]

@@ -77,11 +77,13 @@ def test_the_file_is_that_of_numpy(file: Path, tmp_path: Path) -> None:
     assert [path.name for path in file.parent.iterdir()] == ["rows.npy"]
 
 
+PLACES = [("rows.written", 0), ("rows.listed:5", 5), ("file.renamed:3", 3)]
+MORE = [("rows.listed", 1), ("rows.written:5", 4), ("rows.listed:16", 16), ("file.begun:3", 2), ("file.synced:3", 2)]
+
+
 @pytest.mark.parametrize(
-    ("point", "parts"),
-    [("rows.written", 0), ("rows.listed", 1), ("rows.written:5", 4), ("rows.listed:5", 5), ("rows.listed:16", 16),
-     ("file.begun:3", 2), ("file.synced:3", 2), ("file.renamed:3", 3)],
-)  # fmt: skip
+    ("point", "parts"), [*PLACES, *(pytest.param(*place, marks=pytest.mark.slow) for place in MORE)]
+)
 def test_after_a_kill_only_the_unfinished_parts_are_computed(file: Path, point: str, parts: int) -> None:
     killed(file, point)
     assert not file.exists()
