@@ -260,7 +260,7 @@ def test_a_stop_of_three_ranks_saves_and_costs_no_bit(
     [
         ("base/checkpoints/step-0000000[2-9]", "all"),
         ("base/checkpoints/step-0000000[4-9]", "leader"),
-        ("base/checkpoints/step-0000000[5-9]", "launcher"),
+        ("base/checkpoints/step-0000000[3-9]", "launcher"),
         ("clusters/state.json", "rank"),
         ("clusters/state.json", "launcher"),
         ("experts/1/state.json", "rank"),
