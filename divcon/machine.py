@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, TypeVar
 
 from . import host_settings
 from .allocator import keeping_memory
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 M = TypeVar("M", bound="torch.nn.Module")
+V = TypeVar("V")
 Precision = Literal["bf16", "fp32"]
 AutoBool = bool | Literal["auto"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
@@ -192,13 +193,16 @@ def _check_compile(device: str) -> None:
 
 def _stored_measurement(cache: Path, device: str) -> Measurement:
     """The measurement of this machine in the cache; it is measured and stored if it is not there."""
-    path = cache / "machine.json"
-    name = machine_name(device)
-    measurements = _read_measurements(path)
+    return measured_once(cache, "machine.json", machine_name(device), lambda: measure(device))
+
+
+def measured_once(cache: Path, file: str, name: str, do: Callable[[], V]) -> V:
+    """Return the measurement of this name in a file of the cache; it is measured and stored if it is not there."""
+    measurements: dict[str, V] = _read_measurements(cache / file)
     if name not in measurements:
-        measurements[name] = measure(device)
+        measurements[name] = do()
         with skip_if_unwritable(cache):
-            write_json(path, measurements)
+            write_json(cache / file, measurements)
     return measurements[name]
 
 
@@ -209,7 +213,7 @@ def machine_name(device: str) -> str:
     return f"{platform.node()} {platform.machine()} {_processor()} {device} torch-{torch.__version__}"
 
 
-def _read_measurements(path: Path) -> dict[str, Measurement]:
+def _read_measurements(path: Path) -> dict[str, Any]:
     try:
         measurements = read_json(path)
     except FileNotFoundError:

@@ -10,11 +10,8 @@ from pathlib import Path
 
 import torch
 
-from ..errors import DamagedError
-from ..files.caches import skip_if_unwritable
-from ..files.integrity import read_json, write_json
-from ..log import info, warning
-from ..machine import Machine, machine_name
+from ..log import info
+from ..machine import Machine, machine_name, measured_once
 from ..pipelines.recipe import Recipe
 from ..runs.recorder import PlannedStage
 from ..stages.learning import NetworkTraining, TrainingPlan
@@ -70,24 +67,13 @@ def _images_of_32_pixels(stages: Sequence[PlannedStage]) -> float:
 def _measured(machine: Machine, numbers: Sequence[int], cache: Path) -> dict[int, float]:
     """The images per second of each number of ranks on this machine, from the cache if they are there."""
     name = f"{machine_name(machine.device)} {machine.precision} {machine.compute_threads}"
-    known = _known(cache / FILE)
-    if name not in known:
+
+    def measure() -> dict[str, float]:
         info("measuring how many processes this machine is worth, once")
-        known[name] = {str(ranks): speed_of(machine, ranks) for ranks in numbers}
-        with skip_if_unwritable(cache):
-            write_json(cache / FILE, known)
-    return {ranks: known[name].get(str(ranks), 0.0) for ranks in numbers}
+        return {str(ranks): speed_of(machine, ranks) for ranks in numbers}
 
-
-def _known(file: Path) -> dict[str, dict[str, float]]:
-    try:
-        known = read_json(file)
-    except FileNotFoundError:
-        return {}
-    except (OSError, DamagedError) as error:
-        warning(f"{error}. It is measured again")
-        return {}
-    return known if isinstance(known, dict) else {}
+    known = measured_once(cache, FILE, name, measure)
+    return {ranks: known.get(str(ranks), 0.0) for ranks in numbers}
 
 
 def speed_of(machine: Machine, ranks: int) -> float:
