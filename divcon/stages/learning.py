@@ -97,7 +97,7 @@ def train_network(
     context: StageContext, images: Images, recipe: NetworkTraining, method: MakeMethod, base: Trained | None = None
 ) -> Result[Trained]:
     """Build a network, and the method around it, and train it."""
-    recipe = with_fitting_batch(recipe, len(images), context.name, context.machine.ranks)
+    recipe = with_fitting_batch(recipe, len(images), context.name, dist.world_size())
     pixels = pixels_of(context, images, recipe.input_spec)
     torch.manual_seed(seed_for(recipe.seed, "weights"))
     trained = method(new_encoder(recipe, context.machine))
