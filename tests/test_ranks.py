@@ -135,7 +135,9 @@ def test_a_process_knows_its_launcher() -> None:
     theirs = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "29500"}
     assert place(theirs) is None, "a program may have set these for itself"
     torchrun = {**theirs, "TORCHELASTIC_RUN_ID": "x", "TORCHELASTIC_USE_AGENT_STORE": "True"}
-    assert place(torchrun) == Place(3, 8, 1, "a", 29500, "0", False)
+    assert place(torchrun) == Place(3, 8, 1, "a", 29500)
+    rank = place({**torchrun, "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "4"})
+    assert rank is not None and rank.speaks, "the first of a host, where there are others"
     slurm = {
         "SLURM_PROCID": "5",
         "SLURM_STEP_NUM_TASKS": "8",
@@ -145,7 +147,7 @@ def test_a_process_knows_its_launcher() -> None:
     }
     found = place({**slurm, "SLURM_STEP_NODELIST": "node[03-07,9],other"})
     assert found is not None and (found.rank, found.world, found.local_rank, found.address) == (5, 8, 1, "node03")
-    assert not found.serves and found.attempt == "77.0.0"
+    assert not found.serves
 
 
 @pytest.mark.parametrize(
