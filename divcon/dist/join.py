@@ -13,7 +13,7 @@ from torch._C._distributed_c10d import PrefixStore, Store
 from ..ranks import Place, place
 from .group import ALONE, Group, current, entered
 from .lost import lost_otherwise
-from .meeting import met
+from .rendezvous import met
 from .timeout import TIMEOUT
 
 

@@ -12,7 +12,7 @@ import torch.distributed as td
 from torch._C._distributed_c10d import Store
 
 from divcon.cli import _is_told_by_another
-from divcon.dist import interfaces, meeting
+from divcon.dist import interfaces, rendezvous
 from divcon.errors import DataError, LostError
 from divcon.ranks import Place
 
@@ -44,23 +44,23 @@ def test_each_attempt_has_a_name_of_its_own_in_whatever_order_its_ranks_come() -
     for attempt in range(8):
         delays = [0.0, 0.05, 0.1]
         random.Random(attempt).shuffle(delays)
-        (name,) = set(together(lambda rank: meeting._attempt(store, at(rank)), delays))
+        (name,) = set(together(lambda rank: rendezvous._attempt(store, at(rank)), delays))
         names.add(name)
     assert len(names) == 8 and "" not in names
 
 
 def test_a_rank_that_finds_nobody_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meeting, "TIMEOUT", timedelta(seconds=0.2))
+    monkeypatch.setattr(rendezvous, "TIMEOUT", timedelta(seconds=0.2))
     for rank in (0, 1):
         with pytest.raises(LostError, match="have not come together in 0 s"):
-            meeting._attempt(td.HashStore(), at(rank))
+            rendezvous._attempt(td.HashStore(), at(rank))
 
 
 def test_the_rank_that_holds_the_store_leaves_last() -> None:
     store, left = td.HashStore(), list[int]()
 
     def leave(rank: int) -> str:
-        meeting._leave(store, at(rank, serves=rank == 0))
+        rendezvous._leave(store, at(rank, serves=rank == 0))
         left.append(rank)
         return ""
 
