@@ -10,10 +10,11 @@ import processes
 import pytest
 
 import divcon
-from divcon import failpoints, machine
+from divcon import failpoints
 from divcon.api import shards
 from divcon.api.shards import JoinedRows, Shard
 from divcon.errors import DataError, UsageError
+from divcon.machine import measurement
 from divcon.train import encode, streamed_rows
 
 MODEL = "random:slim10_w8"
@@ -27,7 +28,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(shards, "CHUNK", CHUNK)
     monkeypatch.setattr(streamed_rows, "BLOCK", 2 * CHUNK)
     monkeypatch.setattr(streamed_rows, "PART", 2 * CHUNK)
-    monkeypatch.setattr(machine, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
+    monkeypatch.setattr(measurement, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
     yield
 
 
