@@ -126,7 +126,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
     RunRecord({}, {}, {}, "", 6900, ["base"], "student").write(run)  # for command lines that name a run
     begins = {
         look: ("scan_images",),
-        index: ("open_images",),
+        index: ("open_images", "refuse_bucket"),
         status: ("run_record",),
         redo: ("run_record",),
         report: ("run_record",),

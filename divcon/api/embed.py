@@ -20,9 +20,11 @@ from ..runs.refusals import refuse_bucket
 from .entry import UNTRAINED, runs_alone
 from .models import Patterns, arithmetic, encoder_of, find_model
 from .output_files import output_file
-from .shards import JoinedRows, Shard, finish_shard, join_if_last
+from .shard_rows import JoinedRows, positions_in, write_rows
+from .shards import Shard, finish_shard, join_if_last
 
 ROWS = 2**16  # of the table in memory at a time
+UNLIKE = "another model, other images, or another precision of the machine"
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,13 @@ def embed(
         name = str(model) if str(model).startswith(UNTRAINED) else trained.fingerprint
         key = digest(f"{name} {images.fingerprint} {layer} {arithmetic(folder, workers, threads=False)}")
         shards = Path(out).with_name(f"{Path(out).name}.shards")
-        finish_shard(shards, part, len(images), lambda at: features_at(at).numpy(), key)
-        waiting = join_if_last(shards, part, key, lambda x: _write_embeddings(Path(out), files, x))
+        positions = positions_in(part, len(images))
+        finish_shard(
+            shards, part, key, lambda folder: write_rows(folder, positions, lambda at: features_at(at).numpy(), key)
+        )
+        waiting = join_if_last(
+            shards, part, key, lambda all: _write_embeddings(Path(out), files, JoinedRows.of(all)), unlike=UNLIKE
+        )
     return EmbedAnswer(str(out), len(files.paths), len(images), waiting or None)
 
 

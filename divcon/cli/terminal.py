@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -19,6 +19,7 @@ from .progress import ProgressBar, ProgressLines, can_draw, seconds_between_line
 if TYPE_CHECKING:
     from ..answers import Answer
 
+SHARDS = 8  # named in a line
 BROKEN_PIPE = 141  # the exit code that a shell gives to a process which SIGPIPE ended
 
 
@@ -95,6 +96,11 @@ def _encodable(text: str) -> str:
 
 def _json(answer: "Answer | Mapping[str, object]") -> Mapping[str, object]:
     return answer if isinstance(answer, Mapping) else answer.as_json()
+
+
+def others_in_words(waiting_for: Sequence[str]) -> str:
+    """Return the shards that are not finished; the first ones of many."""
+    return ", ".join(waiting_for[:SHARDS]) + (" ..." if len(waiting_for) > SHARDS else "")
 
 
 def print_names(about: Mapping[str, str], as_json: bool) -> None:
