@@ -67,20 +67,18 @@ def embed(
     folder = cache_folder(cache)
     images = open_images(data, include=include, exclude=exclude, cache=folder, workers=workers)
     trained, files = find_model(model), Files.of(images.index)
-    features_at = encoder_of(trained, images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
+    encoder = encoder_of(trained, images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
     waiting: list[str] | None = None
     if part is None:
-        _write_embeddings(Path(out), files, features_at(np.arange(len(images))).numpy())
+        _write_embeddings(Path(out), files, encoder.all().numpy())
     else:
         name = str(model) if str(model).startswith(UNTRAINED) else trained.fingerprint
         key = digest(f"{name} {images.fingerprint} {layer} {arithmetic(folder, workers, threads=False)}")
         shards = Path(out).with_name(f"{Path(out).name}.shards")
         positions = positions_in(part, len(images))
-        finish_shard(
-            shards, part, key, lambda folder: write_rows(folder, positions, lambda at: features_at(at).numpy(), key)
-        )
+        finish_shard(shards, part, key, lambda place: write_rows(place, positions, lambda at: encoder(at).numpy(), key))
         waiting = join_if_last(
-            shards, part, key, lambda all: _write_embeddings(Path(out), files, JoinedRows.of(all)), unlike=UNLIKE
+            shards, part, key, lambda each: _write_embeddings(Path(out), files, JoinedRows.of(each)), unlike=UNLIKE
         )
     return EmbedAnswer(str(out), len(files.paths), len(images), waiting or None)
 
