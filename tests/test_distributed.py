@@ -61,6 +61,7 @@ def everything(folder: Path) -> dict[str, Any]:
     return {
         "methods": of_methods(),
         "norms": {len(x.shape): of_norm(x) for x in (ROWS, MAPS)},
+        "bf16": of_norm(MAPS.bfloat16()),
         "losses": {name: of_loss(name) for name in LOSSES},
         "trained": of_training(folder),
         "resumed": of_training(folder, steps=2 * STEPS),
@@ -230,6 +231,18 @@ def test_batch_norm_is_over_the_batch_of_all_ranks(
     assert_alike(1.5 * torchs(x).detach(), one["norms"][dimensions]["seen"])
     for rank in ranks:
         assert_alike(rank["norms"][dimensions], one["norms"][dimensions])
+
+
+def test_batch_norm_of_bf16_maps_has_statistics_in_float32_and_maps_in_bf16(
+    one: dict[str, Any], ranks: list[dict[str, Any]]
+) -> None:
+    for rank in ranks:
+        mine, right = rank["bf16"], one["norms"][4]
+        assert mine["seen"].dtype == mine["slope"].dtype == torch.bfloat16
+        assert mine["running_var"].dtype == torch.float32
+        assert_alike(mine["running_var"], one["bf16"]["running_var"])
+        for name in ("seen", "slope", "weight"):  # two values in bf16 are rounded and added
+            torch.testing.assert_close(mine[name].float(), right[name].float(), rtol=2e-2, atol=3e-2)
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -240,9 +240,11 @@ def test_the_base_of_three_ranks_is_that_of_one_but_for_rounding(
     words.remove("ranks=3")
     assert subprocess.run(words, capture_output=True, timeout=280).returncode == 0
     one, three = (load_file(run / "base/encoder.safetensors") for run in (tmp_path / "one", undisturbed[0]))
-    for name, weights in one.items():
-        scale = max(1e-3, float(np.abs(weights).max()))
-        np.testing.assert_allclose(three[name], weights, atol=0.02 * scale, rtol=0, err_msg=name)
+    for (
+        name,
+        weights,
+    ) in one.items():  # AdamW makes a whole step of a gradient of nearly nothing, so single weights may differ
+        assert np.linalg.norm(three[name] - weights) <= 0.01 * max(1e-3, np.linalg.norm(weights)), name
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from .group import current
 from .lost import lost_otherwise
 
 BUCKET = 25 * 2**20  # bytes of tensors that are summed in one message
+OPERATIONS = {torch.add: td.ReduceOp.SUM, torch.maximum: td.ReduceOp.MAX}
 
 
 def world_size() -> int:
@@ -57,7 +58,7 @@ def any_rank(*flags: bool) -> tuple[bool, ...]:
 def all_max(x: Tensor) -> Tensor:
     """Replace a tensor by the maximum over ranks, element by element, and return it."""
     if world_size() > 1:
-        _reduce(x, td.ReduceOp.MAX)
+        _reduce(x, torch.maximum)
     return x
 
 
@@ -87,9 +88,7 @@ def gather_rows(mine: Tensor, sizes: Sequence[int]) -> Tensor:
         return mine
     longest = mine.new_zeros((max(sizes), *mine.shape[1:]))
     longest[: len(mine)] = mine
-    parts = [torch.empty_like(longest) for _ in sizes]
-    lost_otherwise(lambda: td.all_gather(parts, longest, group=current().process_group))
-    return torch.cat([part[:size] for part, size in zip(parts, sizes)])
+    return torch.cat([part[:size] for part, size in zip(_gather(longest), sizes)])
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
@@ -106,18 +105,30 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
-def _reduce(x: Tensor, op: td.ReduceOp.RedOpType = td.ReduceOp.SUM) -> Tensor:
-    """Replace a tensor by its reduction over ranks, and return it."""
-    lost_otherwise(lambda: td.all_reduce(x, op=op, group=current().process_group))
+def _reduce(x: Tensor, combine: Callable[[Tensor, Tensor], Tensor] = torch.add) -> Tensor:
+    """Replace a contiguous tensor by its sum, or maximum, over ranks, and return it."""
+    group = current()
+    if group.memory and x.device.type == "cpu":
+        group.memory.reduce(x, combine)
+    else:
+        lost_otherwise(lambda: td.all_reduce(x, op=OPERATIONS[combine], group=group.process_group))
     return x
+
+
+def _gather(x: Tensor) -> list[Tensor]:
+    """Return the contiguous tensor of each rank; all have one shape."""
+    group = current()
+    if group.memory and x.device.type == "cpu":
+        return group.memory.gather(x)
+    parts = [torch.empty_like(x) for _ in range(group.size)]
+    lost_otherwise(lambda: td.all_gather(parts, x, group=group.process_group))
+    return parts
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor) -> tuple[Tensor, ...]:
-        parts = [torch.empty_like(x) for _ in range(world_size())]
-        lost_otherwise(lambda: td.all_gather(parts, x.contiguous(), group=current().process_group))
-        return tuple(parts)
+        return tuple(_gather(x.contiguous()))
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
@@ -127,8 +138,8 @@ class _Gather(torch.autograd.Function):
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
-        return _reduce(x.clone())
+        return _reduce(x.clone(memory_format=torch.contiguous_format))
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
-        return _reduce(gradient.clone())
+        return _reduce(gradient.clone(memory_format=torch.contiguous_format))

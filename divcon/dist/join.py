@@ -11,7 +11,7 @@ import torch.distributed as td
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from ..ranks import Place, place
-from .group import ALONE, Group, current, entered
+from .group import ALONE, Group, current, entered, sharing_memory
 from .lost import lost_otherwise
 from .timeout import TIMEOUT
 
@@ -26,7 +26,7 @@ def joined(store: Store | None = None, at: Place | None = None) -> Iterator[None
     if current() is not ALONE or (not td.is_initialized() and (at is None or at.world == 1)):
         yield
     elif td.is_initialized():
-        with entered(_lent_group()):
+        with sharing_memory(_lent_group()) as group, entered(group):
             yield
     else:
         assert at is not None
@@ -47,7 +47,8 @@ def _opened(store: Store, at: Place) -> Iterator[Group]:
         )
     )
     try:
-        yield _with_hosts(Group("world", at.rank, at.world, ("",) * at.world, store))
+        with sharing_memory(_with_hosts(Group("world", at.rank, at.world, ("",) * at.world, store))) as group:
+            yield group
     finally:
         with contextlib.suppress(RuntimeError):  # where another rank is gone, there is nothing left to close
             td.destroy_process_group()

@@ -8,7 +8,7 @@ import torch.distributed as td
 from torch._C._distributed_c10d import Store
 
 from ..signals import stop_if_requested
-from .group import Group, current, entered
+from .group import Group, current, entered, sharing_memory
 from .leader import is_leader, next_key, on_leader, signs_of_life, wait_for
 from .lost import lost_otherwise
 from .timeout import TIMEOUT
@@ -61,7 +61,8 @@ def split(name: str, size: int) -> Iterator[Part]:
     parts = whole.size // size
     groups = [_new_group(range(part * size, (part + 1) * size)) for part in range(parts)]
     number = whole.rank // size if whole.rank < parts * size else None
-    with signs_of_life(whole), entered(_own(name, whole, number, size, groups)):
+    own = _own(name, whole, number, size, groups)
+    with signs_of_life(whole), sharing_memory(own) as group, entered(group):
         yield Part(name, number, parts, size, whole)
 
 

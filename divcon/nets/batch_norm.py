@@ -1,7 +1,11 @@
 """Batch norm over the batch of all ranks. `nn.SyncBatchNorm` needs GPUs; this one works on CPUs too."""
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from .. import dist
 
@@ -15,12 +19,11 @@ class BatchNorm(nn.BatchNorm1d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or dist.world_size() == 1:
             return super().forward(x.float() if x.dim() == 2 else x)
-        mean, var, n = moments_of_all_ranks(x.float())
-        self._update_statistics(mean.detach(), var.detach() * n / (n - 1))
-        normalized = (x.float() - _per_channel(mean, x)) * _per_channel((var + self.eps).rsqrt(), x)
-        if not self.affine:
-            return normalized
-        return normalized * _per_channel(self.weight, x) + _per_channel(self.bias, x)
+        y: Tensor
+        y, mean, var = _Normalize.apply(x.float() if x.dim() == 2 else x, self.weight, self.bias, self.eps)
+        n = x.numel() / x.shape[1] * dist.world_size()
+        self._update_statistics(mean, var * n / (n - 1))
+        return y
 
     @torch.no_grad()
     def _update_statistics(self, mean: Tensor, var: Tensor) -> None:
@@ -31,17 +34,58 @@ class BatchNorm(nn.BatchNorm1d):
             self.num_batches_tracked += 1
 
 
-def moments_of_all_ranks(x: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Return the mean and the biased variance of each channel [C] over the batch of all ranks, and the number of
-    values of a channel. Each rank has the same number of images."""
-    dims = [d for d in range(x.dim()) if d != 1]
-    own = torch.stack([x.mean(dims), x.var(dims, correction=0)])
-    means, variances = dist.all_gather(own[None]).unbind(
-        1
-    )  # one message, where sums of squared differences would need two
-    mean = means.mean(0)
-    var = (variances + (means - mean).square()).mean(0)
-    return mean, var, x.numel() / x.shape[1] * dist.world_size()
+class _Context(Protocol):
+    """The part of torch's autograd context that is used here."""
+
+    saved_tensors: tuple[Tensor, Tensor, Tensor, Tensor | None]
+    eps: float
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None: ...
+    def mark_non_differentiable(self, *tensors: Tensor) -> None: ...
+
+
+class _Normalize(torch.autograd.Function):
+    """Batch norm of torch's own kernels, which do all but the two sums over ranks: those of the values, and of the gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: _Context, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        mean, var = moments_of_all_ranks(x)
+        ctx.save_for_backward(x, mean, var, weight)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, var)
+        return F.batch_norm(x, mean, var, weight, bias, eps=eps), mean, var
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: _Context, dy: Tensor, *_: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
+        """The gradient is w/s (dy - mean(dy) - z mean(z dy)), with z = (x - mean(x))/s and means over all ranks."""
+        x, mean, var, weight = ctx.saved_tensors
+        scale = (var + ctx.eps).rsqrt() * (1 if weight is None else weight)
+        z_dy, own_dy = _sums(dy, x, mean, var, ctx.eps)
+        mean_z_dy, mean_dy = dist.all_sum(torch.stack([z_dy, own_dy])) / (x.numel() / x.shape[1] * dist.world_size())
+        dx = F.batch_norm(x, mean, var, -scale * mean_z_dy, -scale * mean_dy, eps=ctx.eps)
+        dx += F.batch_norm(dy, torch.zeros_like(mean), torch.ones_like(var), scale, eps=0.0)
+        return dx, None if weight is None else z_dy, None if weight is None else own_dy, None
+
+
+def _sums(dy: Tensor, x: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Return, for each channel, the sums of z dy and of dy over this rank's batch."""
+    scale = (var + eps).rsqrt()
+    _, z_dy, own_dy = torch.ops.aten.native_batch_norm_backward(
+        dy, x, torch.ones_like(mean), None, None, mean, scale, True, eps, [False, True, True]
+    )
+    return z_dy, own_dy
+
+
+def moments_of_all_ranks(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and the biased variance of each channel [C] over the batch of all ranks. Each has the same number of images."""
+    nothing = torch.zeros(2, x.shape[1], device=x.device)  # in float32, and so are the results
+    own = torch.stack(torch.batch_norm_update_stats(x, nothing[0], nothing[1], momentum=1.0))
+    means, variances = dist.all_gather(own[None]).unbind(1)
+    mean = means.mean(0)  # one message, where sums of squared differences would need two
+    return mean, (variances + (means - mean).square()).mean(0)
 
 
 def over_all_ranks(module: nn.Module) -> nn.Module:
@@ -70,8 +114,3 @@ class _NormThenActivation(BatchNorm):
         for activation in self.children():
             x = activation(x)
         return x
-
-
-def _per_channel(values: Tensor, x: Tensor) -> Tensor:
-    """Return one value per channel [C] in a shape that broadcasts against x."""
-    return values.view(1, -1, *[1] * (x.dim() - 2))
