@@ -16,10 +16,11 @@ from ..errors import DiskError
 from ..files.paths import nearest_existing_folder
 from ..files.text import printable
 from ..nets.encoder import build
+from ..nets.net import width as encoder_width
 from ..nets.trained import InputSpec
 from ..runs.folder import RunFolder
 from ..runs.recorder import PlannedStage
-from ..stages.learning import NetworkTraining, TrainingPlan
+from ..stages.learning import EncodingPlan, NetworkTraining, TrainingPlan
 
 CHECKPOINTS = 3  # two are kept while a third is written
 MOMENTS = {"adamw": 2, "lars": 1, "larc": 1, "sgd": 1}  # numbers that an optimizer keeps for each one it moves
@@ -68,7 +69,16 @@ def _stage_bytes(stages: Iterable[PlannedStage]) -> float:
     if not plans:
         return 0.0
     state, checkpoint = _method_bytes(plans[0])
-    return len(stages) * state + CHECKPOINTS * checkpoint + max(plan.extra_bytes for plan in plans)
+    features = sum(_feature_bytes(stage.encoding) for stage in stages if isinstance(stage.encoding, EncodingPlan))
+    return len(stages) * state + CHECKPOINTS * checkpoint + max(plan.extra_bytes for plan in plans) + features
+
+
+def _feature_bytes(plan: EncodingPlan) -> float:
+    """The bytes of the features that a stage keeps."""
+    net = plan.network.net
+    spec = net.projector_spec
+    width = {"pool": 0, "hidden": spec.hidden, "projection": spec.dim}[plan.layer] if spec.dim else 0
+    return plan.disk_bytes(width or encoder_width(net.encoder))
 
 
 def _method_bytes(plan: TrainingPlan) -> tuple[float, float]:
