@@ -44,6 +44,10 @@ Row = dict[str, Any]
 
 def measure(sizes: tuple[int, ...] = tuple(EPOCHS), ranks: tuple[int, ...] = RANKS) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="divcon-plan-") as name:
+        first = make_collection(Path(name) / "first", 40)
+        planned(
+            first, Path(name) / "first-run", [f"cache={name}/first-cache", "recipe=moclr", *OPTIONS]
+        )  # compiles kernels
         for n in sizes:
             photos = make_collection(Path(name) / f"made-{n}", n)
             for each in ranks:

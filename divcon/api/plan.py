@@ -87,26 +87,35 @@ def cost_of(
     """The answer of `plan` for a prepared run, whose stages `try_them` tries; with a `report` at the end, it says that this is
     not counted."""
     _refuse_unknown(run_plan, only)
-    chosen = [stage for stage in run_plan.stages if only in (None, stage.name, stage.group)]
+    chosen, processes = _chosen(run_plan, only), ranks_needed(run_plan, only)
     trials = try_them(run_plan, list(dict.fromkeys(stage.group for stage in chosen)))
-    rows = [*_pixel_rows(run_plan, trials), *(_row(run_plan, stage, trials) for stage in chosen)]
+    rows = [*_pixel_rows(run_plan, trials), *(_row(run_plan, stage, trials, processes) for stage in chosen)]
     input_spec = run_plan.recipe.base.input_spec
-    pixels, gpu = pixel_bytes(run_plan.images, input_spec.short_side), [row.gpu_mb for row in rows if row.gpu_mb]
     return PlanAnswer(
         images=len(run_plan.images),
-        processes=ranks_needed(run_plan, only),
+        processes=processes,
         stages=rows,
         seconds=round(trials.start.clock + _seconds_in_all(run_plan, rows), 1),
         cpu_seconds=round(trials.start.processor + sum(row.cpu_seconds for row in rows), 1),
         memory_mb=max(row.memory_mb or 0.0 for row in rows),
-        mapped_mb=_mb(pixels if pixels <= run_plan.cache_gb * 1e9 else 0.0),
+        mapped_mb=_mb(_kept_pixels(run_plan)),
         machine_mb=_mb(machine_bytes()),
         disk_mb=_mb(disk_bytes(chosen, run_plan.images, input_spec, run_plan.cache_gb)),
         free_mb=_mb(free_bytes(run_plan.folder)),
         why=[*run_plan.reasons, *_assumptions(run_plan, trials, report)],
         machine=run_plan.record.machine,
-        gpu_mb=max(gpu) if gpu else None,
+        gpu_mb=max((row.gpu_mb for row in rows if row.gpu_mb), default=None),
     )
+
+
+def _chosen(run_plan: RunPlan, only: str | None) -> list[PlannedStage]:
+    return [stage for stage in run_plan.stages if only in (None, stage.name, stage.group)]
+
+
+def _kept_pixels(run_plan: RunPlan) -> float:
+    """The bytes of the pixel cache; 0 if the images are decoded each time."""
+    size = pixel_bytes(run_plan.images.whole(), run_plan.recipe.base.input_spec.short_side)
+    return size if size <= run_plan.cache_gb * 1e9 else 0.0
 
 
 def _seconds_in_all(run_plan: RunPlan, rows: Sequence[StageCost]) -> float:
@@ -145,43 +154,27 @@ def _labels(run_plan: RunPlan) -> bool:
 def _pixel_rows(run_plan: RunPlan, trials: Trials) -> list[StageCost]:
     """The pixel cache, if it is still to be written."""
     images, side = run_plan.images.whole(), run_plan.recipe.base.input_spec.short_side
-    if pixel_bytes(images, side) > run_plan.cache_gb * 1e9 or pixel_folder(images, side, run_plan.cache).exists():
+    if not _kept_pixels(run_plan) or pixel_folder(images, side, run_plan.cache).exists():
         return []
     return [_cost("pixels", len(images), trials.pixel * len(images))]
 
 
-def _row(run_plan: RunPlan, stage: PlannedStage, trials: Trials) -> StageCost:
-    trial, ranks = trials.stages[stage.group], ranks_needed(run_plan, stage.name)
-    if isinstance(stage.encoding, EncodingPlan):
-        return _encoding_row(run_plan, stage.name, stage.encoding, trial, trials)
-    assert isinstance(stage.training, TrainingPlan)
-    plan = stage.training.on_ranks(ranks)
-    by_all = trial.step * (images_shown(plan) // plan.recipe.batch_size)
-    encoded = trial.image * ((plan.encoded + _encoded_between_epochs(plan, trial)) / ranks)
-    cost = by_all + encoded
-    return _cost(
-        stage.name,
-        plan.images,
-        Amount(cost.clock, ranks * cost.processor),
-        memory_mb=_mb(run_plan.machine.ranks * trial.memory + trials.launcher),
-        steps=images_shown(plan) // plan.recipe.batch_size,
-        batch_size=plan.recipe.batch_size,
-        gpu_mb=_mb(trial.gpu) if trial.gpu else None,
-    )
-
-
-def _encoding_row(run_plan: RunPlan, name: str, plan: EncodingPlan, trial: Trial, trials: Trials) -> StageCost:
-    """The cost of a stage that encodes. What the leader does alone, the other ranks wait for."""
-    ranks, working = run_plan.machine.ranks, 1 if plan.by_leader else run_plan.machine.ranks
-    cost = trial.image * (plan.encoded / working) + trial.step
-    memory = working * trial.memory + (ranks - working) * trials.waiting + trials.launcher
-    return _cost(
-        name,
-        plan.images,
-        Amount(cost.clock, working * cost.processor),
-        memory_mb=_mb(memory),
-        gpu_mb=_mb(trial.gpu) if trial.gpu else None,
-    )
+def _row(run_plan: RunPlan, stage: PlannedStage, trials: Trials, processes: int) -> StageCost:
+    """The cost of a stage. What the leader does alone, the other processes wait for; members of a group are trained side by side,
+    so that all processes work."""
+    plan, trial = stage.encoding or stage.training, trials.stages[stage.group]
+    assert isinstance(plan, TrainingPlan | EncodingPlan)
+    ranks = 1 if plan.by_leader else ranks_needed(run_plan, stage.name)
+    working = 1 if plan.by_leader else processes
+    memory = working * trial.memory + (processes - working) * trials.waiting + trials.launcher
+    held = {"memory_mb": _mb(memory), "gpu_mb": _mb(trial.gpu) if trial.gpu else None}
+    if isinstance(plan, EncodingPlan):
+        each = trial.image * (plan.encoded / ranks) + trial.step
+        return _cost(stage.name, plan.images, each, ranks, **held)
+    plan = plan.on_ranks(ranks)
+    steps = images_shown(plan) // plan.recipe.batch_size
+    each = trial.step * steps + trial.image * ((plan.encoded + _encoded_between_epochs(plan, trial)) / ranks)
+    return _cost(stage.name, plan.images, each, ranks, steps=steps, batch_size=plan.recipe.batch_size, **held)
 
 
 def _encoded_between_epochs(plan: TrainingPlan, trial: Trial) -> float:
@@ -191,8 +184,9 @@ def _encoded_between_epochs(plan: TrainingPlan, trial: Trial) -> float:
     return plan.images * encode_passes(plan.recipe, plan.method, images_shown(plan) / plan.images)
 
 
-def _cost(stage: str, images: int, cost: Amount, **more: Any) -> StageCost:
-    return StageCost(stage, images, round(cost.clock, 1), round(cost.processor, 1), **more)
+def _cost(stage: str, images: int, each: Amount, ranks: int = 1, **more: Any) -> StageCost:
+    """The cost of a stage that takes `each` of its ranks so much."""
+    return StageCost(stage, images, round(each.clock, 1), round(ranks * each.processor, 1), **more)
 
 
 def _mb(count: float) -> float:

@@ -65,7 +65,8 @@ def _once(known: list[tuple[object, Trial]], stage: PlannedStage, pixels: Pixels
         trial = try_encoding(stage.encoding, pixels, run_plan.machine)
     else:
         assert isinstance(stage.training, TrainingPlan)
-        trial = try_training(stage.training.on_ranks(dist.world_size()), pixels, run_plan.machine)
+        plan = stage.training if stage.training.by_leader else stage.training.on_ranks(dist.world_size())
+        trial = try_training(plan, pixels, run_plan.machine)
     known.append((shape, trial))
     return trial
 

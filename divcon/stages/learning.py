@@ -103,6 +103,11 @@ class TrainingPlan:
     held_networks: int = 0
     extra_bytes: float = 0.0
 
+    @property
+    def by_leader(self) -> bool:
+        """True for a training without a method: one rank does it alone."""
+        return self.method is None
+
     def on_ranks(self, ranks: int) -> "TrainingPlan":
         """The plan with the batch that the training has on so many ranks."""
         batch_size = fitting_batch(self.batch_asked or self.recipe.batch_size, self.images, ranks)
