@@ -18,6 +18,7 @@ from divcon.api.trial import Amount, Trial
 from divcon.api.trials import Trials, try_on_ranks
 from divcon.cli.run import _plan_text
 from divcon.errors import DataError
+from divcon.files.integrity import write_json
 from divcon.stages.learning import TrainingPlan
 
 STEP, IMAGE = Amount(0.5, 0.4), Amount(0.01, 0.02)
@@ -110,7 +111,7 @@ def test_an_error_of_a_rank_is_the_error_of_the_plan(
 
         def __init__(self, command: list[str], **_: object) -> None:
             error = {"error": "DataError", "message": "no such images"}
-            (Path(command[3]) / f"answer-{command[4]}.json").write_text(json.dumps(error))
+            write_json(Path(command[3]) / f"answer-{command[4]}.json", error)
 
         def poll(self) -> int:
             return self.returncode

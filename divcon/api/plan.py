@@ -9,6 +9,7 @@ from ..answers import Answer
 from ..config import Json, unknown_name, validate_json_types
 from ..data.pixels.pixel_cache import pixel_folder
 from ..errors import UsageError
+from ..evals.expert_check import ExpertCheck
 from ..files.paths import Data
 from ..runs.recorder import PlannedStage
 from ..stages.cluster import Divide
@@ -88,8 +89,9 @@ def cost_of(
     not counted."""
     _refuse_unknown(run_plan, only)
     chosen, processes = _chosen(run_plan, only), ranks_needed(run_plan, only)
-    trials = try_them(run_plan, list(dict.fromkeys(stage.group for stage in chosen)))
-    rows = [*_pixel_rows(run_plan, trials), *(_row(run_plan, stage, trials, processes) for stage in chosen)]
+    new = [stage for stage in chosen if stage.name not in run_plan.taken]
+    trials = try_them(run_plan, list(dict.fromkeys(stage.group for stage in new)))
+    rows = [*_pixel_rows(run_plan, trials), *(_row(run_plan, stage, trials, processes) for stage in new)]
     input_spec = run_plan.recipe.base.input_spec
     return PlanAnswer(
         images=len(run_plan.images),
@@ -97,7 +99,7 @@ def cost_of(
         stages=rows,
         seconds=round(trials.start.clock + _seconds_in_all(run_plan, rows), 1),
         cpu_seconds=round(trials.start.processor + sum(row.cpu_seconds for row in rows), 1),
-        memory_mb=max(row.memory_mb or 0.0 for row in rows),
+        memory_mb=max((row.memory_mb or 0.0 for row in rows), default=0.0),
         mapped_mb=_mb(_kept_pixels(run_plan)),
         machine_mb=_mb(machine_bytes()),
         disk_mb=_mb(disk_bytes(chosen, run_plan.images, input_spec, run_plan.cache_gb)),
@@ -141,14 +143,11 @@ def _assumptions(run_plan: RunPlan, trials: Trials, report: bool) -> list[str]:
         fewer = f"; {k} of {division.k} can have {smallest:,} images" if k < division.k else ""
         merged = ", and how many will be merged for being small," if smallest > 1 else ""
         assumed.append(f"{name} {k}, all of a size: how large they will be{merged} is not known yet{fewer}")
-    left_out = ["the first seconds of the command", "labeled images in checks"][: 1 + bool(_labels(run_plan))]
+    left_out = ["the first seconds of the command"]
+    left_out += [f"labeled images in {name}" for name, check in run_plan.recipe.parts(ExpertCheck) if check.labels]
     left_out += ["the report at the end (report=false: none)"] * report
     left_out += [f"k-means within {group}" for group, trial in trials.stages.items() if trial.clusters]
     return [*assumed, f"not counted: {', '.join(left_out)}"]
-
-
-def _labels(run_plan: RunPlan) -> bool:
-    return any(part.labels is not None for part in run_plan.recipe.labeled_folders())
 
 
 def _pixel_rows(run_plan: RunPlan, trials: Trials) -> list[StageCost]:

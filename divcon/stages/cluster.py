@@ -31,6 +31,7 @@ from .learning import EncodingPlan, pixels_of, sample
 
 Positions = Int64[np.ndarray, " b"]
 ASSIGNMENT = np.dtype([("label", "<i8"), ("distance", "<f4")])
+TABLE = 60  # bytes an image in clusters.parquet, about: its path, label and distance
 SMALLEST = 128  # images: a cluster with fewer is merged into its nearest neighbor
 
 
@@ -99,7 +100,7 @@ def _plan_encoding(base: Trained, n: int, recipe: Divide) -> EncodingPlan:
         return 30.0 * rows + copy + 10.0 * min(n, BLOCK) * width
 
     def disk_bytes(width: int) -> float:
-        return 2.0 * rows * width + float(n * ASSIGNMENT.itemsize) * (rows < n)
+        return (2.0 * width + 8) * rows + float(n) * (TABLE + ASSIGNMENT.itemsize * (rows < n))
 
     return EncodingPlan(
         base,
