@@ -27,7 +27,8 @@ from typing import Any
 
 from divcon.data.synthetic import make_collection
 
-from .pairs import rounded
+from .machines import machine
+from .pairs import RESULTS, rounded
 
 EPOCHS = {300: 20.0, 3000: 2.0, 20_000: 0.3}  # of each size: 6,000 images are shown
 RANKS = (1, 2)
