@@ -27,8 +27,8 @@ CALLS = {
     "eval", "exec", "compile", "__import__", "os.system", "os.popen", "os.execv", "torch.load", "torch.jit.load", "torch.hub.load",
     "pd.read_pickle", "shutil.unpack_archive",
 }  # fmt: skip
-# the processes that decode; the demo's package manager; ranks whose speed is measured
-STARTING = {"data/index/worker_pool.py", "api/demo.py", "api/auto_ranks.py"}
+# the processes that decode; the demo's package manager; ranks whose speed is measured, and those that try stages for a plan
+STARTING = {"data/index/worker_pool.py", "api/demo.py", "api/auto_ranks.py", "api/trials.py"}
 TAR = "data/sources/tar.py"
 SOCKETS = {"socket.gethostname"}  # this machine's name, for locks
 # several ranks talk to each other; a process alone makes no socket, as the test below sees
