@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from processes import Command, done
+from processes import Command, done, small_options
 from test_ranks import ranks_of
 
 import divcon
@@ -18,18 +18,7 @@ from divcon.errors import LostError, OwnedError
 
 pytestmark = pytest.mark.slow
 FIVE = range(5)
-OPTIONS = [
-    "epochs=6",
-    "size=16",
-    "encoder=slim10_w8",
-    "batch_size=24",
-    "clusters.k=5",
-    "clusters.smallest=20",
-    "precision=fp32",
-    "save_every=0",
-    "report=false",
-    "expert.ranks=1",
-]
+OPTIONS = small_options(epochs=6, **{"clusters.k": 5})
 THERE = "experts/*/checkpoints/step-*"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from processes import small_options
 from safetensors.numpy import load_file
 from torch._C._distributed_c10d import FileStore
 
@@ -23,19 +24,7 @@ from divcon.data.synthetic import make_collection
 from divcon.errors import DataError, LostError, StoppedError, to_json, was_told
 from divcon.ranks import Place, first_host, place
 
-OPTIONS = [
-    "epochs=1",
-    "size=16",
-    "encoder=slim10_w8",
-    "batch_size=24",
-    "clusters.k=3",
-    "clusters.smallest=20",
-    "precision=fp32",
-    "save_every=0",
-    "report=false",
-    "ranks=3",
-    "expert.ranks=1",
-]
+OPTIONS = small_options(epochs=1, ranks=3)
 RESULTS = {"encoder.safetensors", "clusters.parquet", "centroids.npy", "index.arrow"}
 
 

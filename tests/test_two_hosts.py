@@ -9,22 +9,12 @@ from pathlib import Path
 
 import pytest
 from hosts import LAUNCHER, Begun, Host, plug, pull_out, two_hosts, why_not
+from processes import small_options
 from test_ranks import results
 
 from divcon.data.synthetic import make_collection
 
-OPTIONS = [
-    "epochs=6",
-    "size=16",
-    "encoder=slim10_w8",
-    "batch_size=24",
-    "clusters.k=3",
-    "clusters.smallest=20",
-    "precision=fp32",
-    "save_every=0",
-    "report=false",
-    "expert.ranks=1",
-]
+OPTIONS = small_options(epochs=6)
 PATIENCE = 10.0  # seconds after which a rank that is silent is lost
 ENDS_WITHIN = 60.0  # seconds, on a machine that is busy: a process needs some of them to end
 RETRIES = ("sysctl", "-w", "net.ipv4.tcp_retries2=5")  # torchrun itself waits as long as the kernel does
