@@ -136,7 +136,8 @@ def validate_arguments(function: Callable[..., object], options: Mapping[str, ob
 
 def _message(kind: type, prefix: str, details: ErrorDetails) -> str:
     """The error message for one problem that pydantic found in a dataclass `kind`."""
-    name = prefix + ".".join(str(step) for step in details["loc"])
+    steps = [str(step) for step in details["loc"]]
+    name = prefix + ".".join(step for step in steps if "-" not in step and "[" not in step)  # no kinds of a union
     if details["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return unknown_name("option", name, [f"{prefix}{known}" for known in option_names(kind)])
     count = _tuple_length(kind, details)

@@ -71,10 +71,16 @@ def _of_slurm(environ: Mapping[str, str]) -> Place:
 
 def end_with_launcher() -> None:
     """Let the kernel end this process when the torchrun that started it is killed: else it would train on, and keep its folder."""
-    launcher = os.getppid()
-    if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Let the kernel end this process when the one that started it is killed."""
+    parent = os.getppid()
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != launcher:  # it was killed before
+        if os.getppid() != parent:  # it was killed before
             os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from processes import done
 
 from divcon.api import auto_ranks
 from divcon.api.auto_ranks import LONG, with_auto_ranks
@@ -66,3 +67,30 @@ def test_a_short_run_and_a_single_core_are_not_measured(asked: list[int], tmp_pa
 def test_a_damaged_measurement_is_made_again(asked: list[int], tmp_path: Path) -> None:
     (tmp_path / "ranks.json").write_text("{")
     assert with_auto_ranks(FOUR, *planned(), tmp_path).ranks == 4 and len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ranks=x"], "ranks=x: input should be a valid integer; ranks=x: input should be 'auto'"),
+        (["ranks=0"], "ranks=0: input should be greater than or equal to 1; ranks=0: input should be 'auto'"),
+        (["ranks=true"], "ranks=True: input should be a valid integer; ranks=True: input should be 'auto'"),
+        (["ranks=2", "expert.ranks=0"], "expert.ranks=0: input should be greater than or equal to 1"),
+        (
+            ["ranks=2", "expert.ranks=4"],
+            "expert.ranks=4: an expert can't have more ranks than the run; type ranks=4, or more",
+        ),
+        (
+            ["ranks=3", "batch_size=16"],
+            "base.batch_size=16: it can't be shared by 3 ranks alike; type a multiple of 3, like base.batch_size=18",
+        ),
+        (["only=experts/0"], "only=: type --only experts/0"),
+        (["steal_lock=true"], "steal_lock=: type --steal-lock"),
+    ],
+)
+def test_what_is_typed_wrong_is_said_with_what_to_type(
+    words: list[str], said: str, photos: Path, tmp_path: Path
+) -> None:
+    code, all_said = done(["run", str(photos), f"out={tmp_path / 'run'}", "epochs=2", "size=32", *words])
+    assert (code, all_said.strip().splitlines()[-1]) == (64, f"divcon: {said}")
+    assert not (tmp_path / "run").exists()

@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from divcon import failpoints
 from divcon.api import shard_rows, shards
 from divcon.api.shard_rows import JoinedRows, positions_in
 from divcon.api.shards import FinishedShard, Shard
-from divcon.errors import DataError, UsageError
+from divcon.errors import DataError, OwnedError, UsageError
 from divcon.machine import measurement
 from divcon.train import encode, streamed_rows
 
@@ -81,7 +82,8 @@ def test_after_a_kill_a_shard_goes_on(photos: Path, tmp_path: Path, point: str) 
     assert (tmp_path / "e.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
-def test_when_two_finish_at_once_one_joins(photos: Path, tmp_path: Path, expected: bytes) -> None:
+def test_when_two_finish_at_once_one_joins(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "PATIENCE", 0.3)
     out, last = tmp_path / "e.parquet", Shard(2, 2)
     finish(photos, out, "1/2")
     finished, entered, written = threading.Event(), threading.Event(), list[int]()
@@ -99,11 +101,35 @@ def test_when_two_finish_at_once_one_joins(photos: Path, tmp_path: Path, expecte
     assert shards.join_if_last(folder, last, key, write, unlike="") == []  # the folder is owned: another joins
     finished.set()
     first.join()
-    assert shards.join_if_last(folder, last, key, write, unlike="") == ["1/2", "2/2"] and written == [1]
+    assert shards.join_if_last(folder, last, key, write, unlike="") == [] and written == [1]
 
 
 def shards_key(folder: Path) -> str:
     return shards.load_record(shards.ShardRecord, folder / "e.parquet.shards" / "1-of-2" / "MANIFEST.json").key
+
+
+def test_a_shard_that_is_finished_while_another_process_looks_is_joined(
+    photos: Path, tmp_path: Path, expected: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, own, looks = tmp_path / "table.parquet", shards.owner.owned, list[Path]()
+    finish(photos, out, "1/2")
+
+    def owned(folder: Path) -> AbstractContextManager[None]:
+        looks.append(folder)
+        if looks.count(folder) == 1 and not folder.name.endswith("of-2"):
+            raise OwnedError("another process looks, and has not seen this shard yet")
+        return own(folder)
+
+    monkeypatch.setattr(shards.owner, "owned", owned)
+    assert finish(photos, out, "2/2") == []
+    assert out.read_bytes() == expected
+
+
+def test_shards_that_another_process_has_joined_meanwhile_are_not_waited_for(tmp_path: Path) -> None:
+    def join(finished: Sequence[FinishedShard]) -> None:
+        raise AssertionError("joined twice")
+
+    assert shards.join_if_last(tmp_path / "shards", Shard(2, 2), "key", join, unlike="") == []
 
 
 def test_a_shard_of_another_model_is_named(photos: Path, tmp_path: Path) -> None:

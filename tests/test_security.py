@@ -28,7 +28,7 @@ CALLS = {
     "pd.read_pickle", "shutil.unpack_archive",
 }  # fmt: skip
 # the processes that decode; the demo's package manager; ranks whose speed is measured, and those that try stages for a plan
-STARTING = {"data/index/worker_pool.py", "api/demo.py", "api/auto_ranks.py", "api/trials.py"}
+STARTING = {"data/index/worker_pool.py", "api/demo.py", "api/auto_ranks.py", "api/trials.py", "api/processes.py"}
 TAR = "data/sources/tar.py"
 SOCKETS = {"socket.gethostname"}  # this machine's name, for locks
 # several ranks talk to each other; a process alone makes no socket, as the test below sees

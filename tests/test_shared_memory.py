@@ -144,15 +144,20 @@ def test_memory_that_the_first_rank_cannot_make_is_used_by_none() -> None:
         assert list(pool.map(lambda rank: share_memory(store, "test", rank, 2), range(2))) == [None] * 2
 
 
-def test_a_folder_whose_name_is_too_long_for_a_socket_costs_speed_and_nothing_else(
+def test_a_folder_whose_name_is_too_long_for_a_socket_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / ("x" * 120)
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    assert on_ranks(2, lambda memory: memory.rank) == [0, 1]
+
+
+def test_one_rank_says_that_memory_cannot_be_shared_and_says_it_once(caplog: pytest.LogCaptureFixture) -> None:
     store = HashStore()
-    with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(lambda rank: share_memory(store, "test", rank, 2), range(2))) == [None] * 2
+    with mock.patch.object(meeting, "_new_memory", side_effect=OSError("no space")), ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda rank: share_memory(store, "test", rank, 3), range(3)))
+    assert [record.getMessage().count("(no space)") for record in caplog.records] == [1]
 
 
 def test_nothing_is_left_in_the_folder_of_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from ..machine import Machine, machine_name, measured_once
 from ..pipelines.recipe import Recipe
 from ..runs.recorder import PlannedStage
 from ..stages.learning import NetworkTraining, TrainingPlan
+from .processes import shared_folder, started
 from .work import images_shown
 
 LONG = 30_000  # images of 32 pixels: shorter runs are done before several processes have begun
@@ -84,20 +84,12 @@ def speed_of(machine: Machine, ranks: int) -> float:
         **os.environ,
         "OMP_NUM_THREADS": threads,
     }
-    with tempfile.TemporaryDirectory(prefix="divcon-speed-") as folder:
-        command = [sys.executable, "-m", "divcon.api.rank_speed", folder, str(ranks), machine.precision]
-        started = [
-            subprocess.Popen(
-                [*command, str(rank)], env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-            )
-            for rank in range(ranks)
-        ]
-        try:
-            answers = [process.communicate(timeout=SECONDS)[0] for process in started]
-            return float(answers[0])
-        except (subprocess.TimeoutExpired, ValueError):
-            return 0.0
-        finally:
-            for process in started:
-                process.kill()
-                process.wait()
+    with shared_folder() as folder:
+        command = [sys.executable, "-m", "divcon.api.rank_speed", str(folder), str(ranks), machine.precision]
+        commands = [[*command, str(rank)] for rank in range(ranks)]
+        with started(commands, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as processes:
+            try:
+                answers = [process.communicate(timeout=SECONDS)[0] for process in processes]
+                return float(answers[0])
+            except (subprocess.TimeoutExpired, ValueError):
+                return 0.0

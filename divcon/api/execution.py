@@ -39,10 +39,11 @@ def refuse_other_ranks(run_plan: RunPlan, only: str | None) -> None:
     """UsageError, if this run was begun on another number of ranks than there are: they would round differently."""
     needed, there = ranks_needed(run_plan, only), dist.world_size()
     if needed != there:
-        raise UsageError(
-            f"{printable(run_plan.folder)} was begun on {needed} ranks, and these are {there}; start {needed}, or use another "
-            "folder (out=...)"
+        what = (
+            f"{only} of {printable(run_plan.folder)} is trained" if only else f"{printable(run_plan.folder)} was begun"
         )
+        ranks = f"{needed} rank" + "s" * (needed > 1)
+        raise UsageError(f"{what} on {ranks}, and these are {there}; start {needed}, or use another folder (out=...)")
 
 
 def execute(run_plan: RunPlan, changes: str, call: Call) -> tuple[list[str], bool]:

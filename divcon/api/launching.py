@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..errors import Error, InterruptError, LostError, StoppedError, from_json
 from ..files.integrity import write_json
 from .call import Call
 from .execution import logging_to
+from .processes import shared_folder
 from .rank_reports import shown_here
 from .run_plan import RunPlan
 
@@ -35,8 +35,7 @@ def launch(
 
     Raises the error of the rank that failed first.
     """
-    with tempfile.TemporaryDirectory(prefix="divcon-ranks-") as name:
-        folder = Path(name)
+    with shared_folder() as folder:
         asked = {**asdict(call), "folder": str(call.folder.absolute()), "changes": changes, "options": dict(options)}
         write_json(folder / CALL, asked)
         with logging_to(run_plan), shown_here(folder, ranks):
@@ -91,7 +90,9 @@ def rank_environment(threads: int) -> Iterator[None]:
     loopback = "lo0" if sys.platform == "darwin" else "lo"
     wanted = {"OMP_NUM_THREADS": str(threads), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     wanted |= {"GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", loopback)}
-    before = {name: os.environ.get(name) for name in wanted}
+    before = {
+        name: os.environ.get(name) for name in (*wanted, "TORCHELASTIC_SIGNALS_TO_HANDLE")
+    }  # torch's launcher sets it
     os.environ.update(wanted)
     try:
         yield

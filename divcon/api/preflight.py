@@ -45,7 +45,8 @@ def _refuse_training(recipe: Recipe, name: str, training: NetworkTraining, ranks
         raise UsageError(f"{name}.start=base: only experts and students can start from a base")
     if training.batch_size % ranks:
         raise UsageError(
-            f"{name}.batch_size={training.batch_size}: it can't be shared by {ranks} ranks alike; type a multiple of {ranks}"
+            f"{name}.batch_size={training.batch_size}: it can't be shared by {ranks} ranks alike; type a multiple of {ranks}, "
+            f"like {name}.batch_size={ranks * -(-training.batch_size // ranks)}"
         )
     if training.recompute or training.encoder.init not in ("random", "timm"):
         with named_in_errors(name):

@@ -13,7 +13,7 @@ from ..machine import Machine, available_cores
 from ..methods.moclr import MoCLR
 from ..nets.encoder import EncoderSpec
 from ..nets.trained import InputSpec
-from ..ranks import Place
+from ..ranks import Place, end_with_parent
 from ..stages.learning import new_encoder
 from ..stages.pretrain import Pretrain
 from ..train.optimizers import make_optimizer
@@ -41,6 +41,7 @@ def speed(machine: Machine) -> float:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     folder, ranks, precision, rank = sys.argv[1:]
     machine = validate_fields(Machine, {"precision": precision, "compute_threads": available_cores()})
     place = Place(int(rank), int(ranks), int(rank), "", 0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import signals
 from ..answers import Answer
 from ..config import Json, to_json_value, validate_json_types
+from ..errors import UsageError
 from ..files.caches import cache_folder
 from ..files.integrity import mismatches
 from ..files.paths import Data
@@ -107,13 +108,23 @@ def _run_with_others(data: Data, call: Call, options: dict[str, Any]) -> Did:
         if dist.on_leader(lambda: _has_nothing_to_do(data, call, options)):
             return [], True
         if not run_plan.is_one_of_group(call.only):
-            options = {**options, "ranks": dist.world_size()}
+            options = {**options, "ranks": _ranks_there(options)}
         begun = dist.on_leader(lambda: begin(run_plan.prepare_run(data, call.folder, options), call))
         order = run_plan.follow(call.folder, options)
         refuse_other_ranks(order, call.only)
         did, done = execute(order, begun, call)
         dist.on_leader(lambda: _report(order, did, done, options))
         return did, done
+
+
+def _ranks_there(options: dict[str, Any]) -> int:
+    """The number of ranks; UsageError if another one was typed."""
+    from .. import dist
+
+    typed, there = options.get("ranks"), dist.world_size()
+    if typed not in (None, "auto", there):
+        raise UsageError(f"ranks={typed}: the launcher has started {there}; leave ranks= out, or start {typed}")
+    return there
 
 
 def _free_dead(folder: Path) -> None:

@@ -28,7 +28,10 @@ def sorted_out(typed: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
     for key in short:
         if key not in known:
             raise UsageError(unknown_name("option", key, sorted(known)))
-    return validate_fields(Options, short), dotted
+    try:
+        return validate_fields(Options, short), dotted
+    except UsageError as error:
+        raise UsageError(str(error).replace("expert_ranks=", "expert.ranks=")) from None
 
 
 def with_anothers(typed: dict[str, Any]) -> dict[str, Any]:

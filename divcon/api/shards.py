@@ -3,6 +3,7 @@ joins them. A shard is a folder of files with a manifest, which is written last.
 
 import contextlib
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from ..runs import owner
 from ..runs.folder import MANIFEST
 from ..runs.json_files import load_record
 
+PATIENCE, LOOK = 60.0, 0.1  # seconds to wait for a process that looks at the shards, and between two looks
 FORM = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
 
@@ -87,20 +89,31 @@ def join_if_last(
 
     If two finish at once, one of them joins. `unlike` says what differs in a shard with another key.
     """
-    try:
-        with owner.owned(shards):
-            waiting = [str(each) for each in shard.all() if not (each.folder(shards) / MANIFEST).is_file()]
-            if waiting:
-                return waiting
-            join([_finished(each, shards, key, unlike) for each in shard.all()])
-            for each in shard.all():
-                remove_folder(each.folder(shards), MANIFEST)
-    except OwnedError:
-        info("another process joins the shards")
+    deadline = time.monotonic() + PATIENCE
+    while _is_there(shard, shards):  # another process that has joined them has removed them
+        try:
+            with owner.owned(shards):
+                waiting = [str(each) for each in shard.all() if not _is_there(each, shards)]
+                if not waiting:
+                    join([_finished(each, shards, key, unlike) for each in shard.all()])
+                    for each in shard.all():
+                        remove_folder(each.folder(shards), MANIFEST)
+        except OwnedError:  # that process joins them; or it looks, and has not seen this shard yet
+            if time.monotonic() > deadline:
+                break
+            time.sleep(LOOK)
+            continue
+        if waiting:
+            return waiting
+        with contextlib.suppress(OSError):  # shards of another number are somebody's, and stay
+            shards.rmdir()
         return []
-    with contextlib.suppress(OSError):  # shards of another number are somebody's, and stay
-        shards.rmdir()
+    info("another process joins the shards")
     return []
+
+
+def _is_there(shard: Shard, shards: Path) -> bool:
+    return (shard.folder(shards) / MANIFEST).is_file()
 
 
 def _is_finished(folder: Path, key: str, state: str) -> bool:
@@ -127,7 +140,7 @@ def _finished(shard: Shard, shards: Path, key: str, unlike: str) -> FinishedShar
     if wrong or record.key != key:
         reason = "; ".join(wrong) or unlike
         raise DataError(
-            f"shard {shard} in {printable(folder)} does not belong to the others ({reason}); remove this folder and type the "
-            f"command with --shard {shard} again"
+            f"shard {shard} in {printable(folder)} does not belong to the others ({reason}); type the command "
+            f"with --shard {shard} again"
         )
     return FinishedShard(shard, folder, record)

@@ -17,7 +17,7 @@ from ..files.caches import cache_folder
 from ..files.integrity import read_json, write_json
 from ..known_errors import known_error
 from ..machine import Machine
-from ..ranks import Place
+from ..ranks import Place, end_with_parent
 from .behavior import behavior_of
 from .run_plan import prepare_run
 from .trial import Amount
@@ -26,6 +26,7 @@ from .trials import ANSWER, CALL, Trials, try_stages
 
 def main(folder: Path, rank: int) -> int:
     """Try the stages as one rank, and write the answer or the error. Return the exit code."""
+    end_with_parent()
     try:
         with host_settings.set_aside():
             answer, code = to_json_value(_tried(folder, rank)), 0

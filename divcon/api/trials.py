@@ -3,14 +3,12 @@
 import dataclasses
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from .. import dist
+from .. import dist, signals
 from ..config import to_json_value, validate_fields
 from ..data.pixels.pixels import Pixels
 from ..errors import LostError, from_json
@@ -20,6 +18,7 @@ from ..runs.recorder import PlannedStage
 from ..stages.learning import EncodingPlan, NetworkTraining, TrainingPlan
 from .launching import rank_environment
 from .memory import private_bytes
+from .processes import shared_folder, started
 from .run_plan import RunPlan
 from .trial import Amount, Trial, try_encoding, try_pixels, try_training
 
@@ -84,21 +83,15 @@ def _shape(stage: PlannedStage) -> object:
 def try_on_ranks(run_plan: RunPlan, data: Data, options: Mapping[str, Any], groups: Sequence[str]) -> Trials:
     """Try the first stage of each group in the processes that the run will have. Raises the error of the first one that fails."""
     machine = run_plan.machine
-    with tempfile.TemporaryDirectory(prefix="divcon-trial-") as name, rank_environment(machine.compute_threads):
-        folder, begin = Path(name), time.time()
+    with signals.deferred_signals(), shared_folder() as folder, rank_environment(machine.compute_threads):
+        begin = time.time()
         run_plan.images.save_index(folder / "images")
         asked = {"data": absolute_paths(data), "out": str(run_plan.folder), "options": dict(options)}
         write_json(folder / CALL, {**asked, "groups": list(groups), "machine": to_json_value(machine), "begin": begin})
-        _wait(
-            [
-                subprocess.Popen(
-                    [sys.executable, "-m", "divcon.api.trial_process", str(folder), str(rank)],
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
-                for rank in range(machine.ranks)
-            ]
-        )
+        command = [sys.executable, "-m", "divcon.api.trial_process", str(folder)]
+        commands = [[*command, str(rank)] for rank in range(machine.ranks)]
+        with started(commands, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as ranks:
+            _wait(ranks)
         answers = [read_json(path) for rank in range(machine.ranks) if (path := folder / ANSWER.format(rank)).exists()]
     for answer in answers:
         if "error" in answer:
@@ -108,14 +101,10 @@ def try_on_ranks(run_plan: RunPlan, data: Data, options: Mapping[str, Any], grou
     return dataclasses.replace(validate_fields(Trials, answers[0]), launcher=private_bytes())
 
 
-def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Wait until all have ended, or one has failed; then end the others."""
-    try:
-        while any(process.poll() is None for process in processes):
-            if any(process.returncode for process in processes):
-                break
-            time.sleep(0.05)
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+def _wait(processes: "Sequence[subprocess.Popen[str]]") -> None:
+    """Wait until all have ended, or one has failed."""
+    while any(process.poll() is None for process in processes):
+        if any(process.returncode for process in processes):
+            return
+        signals.stop_if_requested("a plan saves nothing")
+        time.sleep(0.05)

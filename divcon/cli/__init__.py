@@ -102,9 +102,13 @@ def main() -> None:
 
 
 def _is_told_by_another(error: Exception) -> bool:
-    """True on a rank whose error another rank tells, on this host. That ranks of another host are gone, one rank of each host tells."""
+    """True on a rank whose error another rank tells, as each of them does that was typed wrong. That ranks of another host are gone,
+    one rank of each host tells."""
     at = place()
-    return at is not None and was_told(error) and not (at.speaks and isinstance(error, LostError))
+    if at is None:
+        return False
+    typed_alike = isinstance(error, UsageError) and at.rank > 0
+    return (was_told(error) or typed_alike) and not (at.speaks and isinstance(error, LostError))
 
 
 def _check_failpoint() -> None:

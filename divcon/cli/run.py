@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import UsageError
 from .arguments import DataArgument, Json, Words, split_data_and_options, take_output, typed_options
 from .progress import clock_time
 from .summary import next_commands, summary_text
@@ -11,6 +12,9 @@ from .terminal import print_answer, table
 
 if TYPE_CHECKING:
     from ..api.plan import PlanAnswer
+
+
+FLAGS = {"only", "plan", "steal_lock", "allow_collapse", "json"}  # typed with two hyphens
 
 
 def run(
@@ -31,6 +35,8 @@ def run(
     paths, words = split_data_and_options(data, words)
     options = typed_options(words)
     out = take_output(options, "out", "out=runs/photos")
+    for name in FLAGS & {*options}:
+        raise UsageError(f"{name}=: type --{name.replace('_', '-')}" + f" {options[name]}" * (name == "only"))
     options.setdefault("ranks", "auto")
     if plan:
         from ..api.plan import plan as plan_run

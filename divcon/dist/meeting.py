@@ -17,7 +17,7 @@ from .shared_memory import SharedMemory, bytes_for
 from .timeout import TIMEOUT
 
 PATIENCE = min(60.0, TIMEOUT.total_seconds())  # seconds in which a rank of this host comes, also on a busy machine
-MOST_RANKS = 200  # the kernel passes 253 files at once
+LONGEST = 60  # bytes of a folder's name: that of a socket in it has at most 104
 
 
 def share_memory(store: Store, name: str, rank: int, size: int) -> SharedMemory | None:
@@ -26,16 +26,25 @@ def share_memory(store: Store, name: str, rank: int, size: int) -> SharedMemory 
     All ranks of the group call this together. No file is left behind, whatever ends them.
     """
     made: SharedMemory | None = None
+    problem = ""
     try:
         made = _handed_out(store, name, size) if rank == 0 else _received(store, name, rank, size)
-    except OSError as error:
-        warning(f"the ranks of this host can't share memory ({error}): each message goes through gloo, which is slower")
-    store.set(f"{name}/shares/{rank}", "yes" if made else "no")
-    answers = [lost_otherwise(lambda r=r: store.get(f"{name}/shares/{r}")) for r in range(size)]  # type: ignore[misc]
-    if made and b"no" in answers:
+    except (OSError, ValueError) as error:
+        problem = str(error) or type(error).__name__
+    problems = lost_otherwise(lambda: _problems_of_all(store, name, rank, size, problem))
+    if made and problems:
         made.close()
         made = None
+    if problems and rank == 0:
+        warning(f"the ranks of this host can't share memory ({problems[0]}): each message goes through gloo, which is slower")
     return made
+
+
+def _problems_of_all(store: Store, name: str, rank: int, size: int, problem: str) -> list[str]:
+    """Tell the others the problem of this rank, and return those of all; an empty text is none."""
+    store.set(f"{name}/shares/{rank}", problem)
+    told = [store.get(f"{name}/shares/{other}").decode() for other in range(size)]
+    return [text for text in told if text]
 
 
 def _handed_out(store: Store, name: str, size: int) -> SharedMemory:
@@ -44,14 +53,19 @@ def _handed_out(store: Store, name: str, size: int) -> SharedMemory:
         listener = held.enter_context(_listening(store, name, size))
         memory = held.enter_context(open(_new_memory(bytes_for(size)), "r+b", buffering=0))
         pairs = {pair: socket.socketpair() for pair in itertools.combinations(range(size), 2)}
+        own = held.enter_context(contextlib.ExitStack())  # closed, unless all have come
         ends = [[_end(pairs, rank, other) for other in range(size) if other != rank] for rank in range(size)]
         for end in itertools.chain(*ends[1:]):
             held.enter_context(end)
+        for end in ends[0]:
+            own.enter_context(end)
         for _ in range(size - 1):
             connection = held.enter_context(listener.accept()[0])
             theirs = ends[int(connection.recv(8))]
             socket.send_fds(connection, [b"\0"], [memory.fileno(), *(end.fileno() for end in theirs)])
-        return SharedMemory(0, mmap.mmap(memory.fileno(), bytes_for(size)), [None, *ends[0]])
+        shared = SharedMemory(0, mmap.mmap(memory.fileno(), bytes_for(size)), [None, *ends[0]])
+        own.pop_all()
+        return shared
 
 
 def _end(pairs: dict[tuple[int, int], tuple[socket.socket, socket.socket]], rank: int, other: int) -> socket.socket:
@@ -81,7 +95,7 @@ def _listening(store: Store, name: str, size: int) -> Iterator[socket.socket]:
     """Listen at a path that the store tells the others, and that only this user can open."""
     path = ""
     try:
-        with tempfile.TemporaryDirectory(prefix="divcon-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        with tempfile.TemporaryDirectory(prefix="divcon-", dir=_short_folder()) as folder, socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(Path(folder) / "meet"))
             listener.listen(size)
             listener.settimeout(PATIENCE)
@@ -91,6 +105,12 @@ def _listening(store: Store, name: str, size: int) -> Iterator[socket.socket]:
     finally:
         if not path:
             store.set(f"{name}/meet", "")  # the others do not wait
+
+
+def _short_folder() -> str:
+    """The folder of temporary files, or /tmp if its name is too long for a socket."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) <= LONGEST else "/tmp"
 
 
 def _new_memory(size: int) -> int:

@@ -54,6 +54,10 @@ def choose(
     asked: Measurement | None = None if precision == "auto" else {"precision": precision, "channels_last": True}
     fastest_here = asked or stored_measurement(cache, device)
     processes = ranks if isinstance(ranks, int) else 1
+    if expert_ranks > processes:
+        raise UsageError(
+            f"expert.ranks={expert_ranks}: an expert can't have more ranks than the run; type ranks={expert_ranks}, or more"
+        )
     each = available_cores() if place() else max(1, available_cores() // processes)
     return Machine(
         device,
@@ -65,7 +69,7 @@ def choose(
         compiled,
         keep_memory,
         processes,
-        min(expert_ranks, processes),
+        expert_ranks,
     )
 
 

@@ -57,8 +57,10 @@ class Options:
     channels_last: AutoBool = "auto"  # the memory format of images
     fast_small_maps: bool = True  # the same network, computed faster
     compiled: bool = False  # by torch.compile
-    ranks: Annotated[int, Field(ge=1, le=2**16)] | Literal["auto"] | None = None  # processes that train together
-    expert_ranks: Annotated[int, Field(ge=1, le=2**16)] | None = (
+    ranks: Annotated[int, Field(strict=True, ge=1, le=2**16)] | Literal["auto"] | None = (
+        None  # processes that train together
+    )
+    expert_ranks: Annotated[int, Field(strict=True, ge=1, le=2**16)] | None = (
         None  # those of them that train an expert: expert.ranks=
     )
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
