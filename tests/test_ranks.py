@@ -36,7 +36,7 @@ OPTIONS = [
     "ranks=3",
     "expert.ranks=1",
 ]
-RESULTS = {"encoder.safetensors", "clusters.parquet", "centroids.npy", "index.arrow"}
+RESULTS = {"encoder.safetensors", "whitening.safetensors", "clusters.parquet", "centroids.npy", "index.arrow"}
 
 
 # what ranks do together

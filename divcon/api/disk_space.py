@@ -16,12 +16,14 @@ from ..errors import DiskError
 from ..files.paths import nearest_existing_folder
 from ..files.text import printable
 from ..nets.encoder import build
+from ..nets.net import width
 from ..nets.trained import InputSpec
 from ..runs.folder import RunFolder
 from ..runs.recorder import PlannedStage
 from ..stages.learning import NetworkTraining, TrainingPlan
 
 CHECKPOINTS = 3  # two are kept while a third is written
+NUMBER = 4  # bytes of a number of a whitening
 MOMENTS = {"adamw": 2, "lars": 1, "larc": 1, "sgd": 1}  # numbers that an optimizer keeps for each one it moves
 
 
@@ -72,7 +74,7 @@ def _stage_bytes(stages: Iterable[PlannedStage]) -> float:
 
 
 def _method_bytes(plan: TrainingPlan) -> tuple[float, float]:
-    """The bytes of what a method remembers, and of one checkpoint of it."""
+    """The bytes of what a method remembers with the whitening of its features, and of one checkpoint of it."""
     recipe = plan.recipe
     with torch.random.fork_rng(devices=[]):
         encoder = build(replace(recipe.encoder, init="random"), recipe.input_spec.size)
@@ -80,7 +82,7 @@ def _method_bytes(plan: TrainingPlan) -> tuple[float, float]:
     moments = MOMENTS[recipe.optimizer] if isinstance(recipe, NetworkTraining) else 0
     state = sum(t.numel() * t.element_size() for t in method.state_dict().values())
     moved = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
-    return float(state), float(state + moments * moved)
+    return float(state + NUMBER * width(encoder) ** 2), float(state + moments * moved)
 
 
 def _cache_bytes(cache: Path, input_spec: InputSpec, images: Images, cache_gb: float) -> float:

@@ -15,10 +15,12 @@ from ..data.images import Images
 from ..data.pixels.pixel_cache import open_pixels
 from ..errors import InputError, UsageError
 from ..files.text import printable
+from ..log import info
 from ..nets.encoder import SLIM, EncoderSpec, check_spec
 from ..nets.net import Layer
 from ..nets.timm_models import default_size
 from ..nets.trained import InputSpec, Trained, untrained
+from ..nets.whitening import Whitening
 from ..runs.folder import ENCODER, ENCODER_SETTINGS, RunFolder, StageFolder
 from ..runs.records import RunRecord
 from ..train.encode import encode
@@ -78,6 +80,15 @@ def _any_finished(run: Path) -> Path:
     raise InputError(f"{printable(run)} has no finished stage yet, so its architecture is not known")
 
 
+def whitening_of(model: Trained, whiten: bool, layer: Layer = "pool") -> Whitening | None:
+    """Return the whitening that is asked for; None for another layer than the pool. Log a line if the encoder has none."""
+    if not whiten or layer != "pool":
+        return None
+    if model.whitening is None:
+        info("this encoder has no whitening (it is of an older version, or has random weights): its features are raw")
+    return model.whitening
+
+
 def extract_features(
     model: Trained,
     images: Images,
@@ -87,7 +98,7 @@ def extract_features(
     cache_gb: Gigabytes = 8.0,
     workers: Workers | None = None,
 ) -> torch.Tensor:
-    """Return the model's features of the center view of every image, in the images' order: [N, D], float32."""
+    """Return the model's raw features of the center view of every image, in the images' order: [N, D], float32."""
     features_at = encoder_of(model, images, layer=layer, cache=cache, cache_gb=cache_gb, workers=workers)
     return features_at(np.arange(len(images)))
 
@@ -97,11 +108,12 @@ def encoder_of(
     images: Images,
     *,
     layer: Layer = "pool",
+    whitening: Whitening | None = None,
     cache: Path,
     cache_gb: Gigabytes = 8.0,
     workers: Workers | None = None,
 ) -> FeaturesAt:
-    """Return a function from positions to the model's features of the center view of the images there."""
+    """Return a function from positions to the model's features of the center view of the images there, raw or whitened."""
     chosen = machine.choose(cache, workers=workers)
     with chosen.use():
         check_input_size(model)
@@ -109,7 +121,8 @@ def encoder_of(
 
     def features_at(positions: Int64[np.ndarray, " m"]) -> Float32[Tensor, "m d"]:
         with chosen.use():
-            return encode(model.net, model.input_spec, pixels, chosen, layer=layer, positions=positions)
+            x = encode(model.net, model.input_spec, pixels, chosen, layer=layer, positions=positions)
+            return x if whitening is None else whitening(x)
 
     return features_at
 

@@ -32,6 +32,7 @@ from ..rng import seed_for, uniforms
 from ..runs.recorder import Plan
 from ..runs.stage import Result, StageContext
 from ..train.loop import Training, fit
+from ..train.whitening import FITTED, fit_whitening
 
 L = TypeVar("L", bound="NetworkTraining")
 Start = Literal["scratch", "base"]
@@ -71,6 +72,7 @@ class PlannedNetwork(Trained):
 
     def __init__(self, spec: EncoderSpec, input_spec: InputSpec, method: MakeMethod | None):
         self.spec, self.input_spec, self.folder, self.method = spec, input_spec, None, method
+        self.whitening = None
 
     @cached_property
     def net(self) -> Net:
@@ -104,7 +106,8 @@ def train_network(
     if recipe.start == "base":
         _start_from(trained, base, context.name)
     summary = fit(context, trained, pixels, recipe, recipe.pair(), recipe.input_spec)
-    return Result(Trained(recipe.encoder, recipe.input_spec, trained.net), summary)
+    whitening = fit_whitening(context, trained.net, recipe.input_spec, pixels, sample(len(images), FITTED, 0))
+    return Result(Trained(recipe.encoder, recipe.input_spec, trained.net, whitening=whitening), summary)
 
 
 def plan_network(

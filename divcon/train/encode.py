@@ -70,7 +70,7 @@ def encode(
     begins = range(0, len(positions), CHUNK)
     parts = []
     for begin in begins[dist.rank() :: dist.world_size()]:
-        signals.stop_if_requested("this stage will begin again")
+        signals.stop_if_requested("what is not saved yet is computed again")
         chunk = positions[begin : begin + CHUNK]
         views = views_of(view or center(input_spec.size), *pixels.read(chunk), purpose, chunk, machine.workers)
         with machine.autocast():
