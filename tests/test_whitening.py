@@ -16,7 +16,7 @@ from sklearn.covariance import ledoit_wolf
 
 import divcon
 from divcon.api.features import run_features
-from divcon.api.models import extract_features, find_model
+from divcon.api.models import encoder_of, find_model
 from divcon.clustering.clusters import Clusters
 from divcon.data.images import open_images
 from divcon.errors import DamagedError, FaultError
@@ -112,7 +112,7 @@ def test_each_stage_has_the_whitening_of_its_own_images(photos: Path, cache: Pat
     members = Clusters.load(run / "clusters").members()
     for stage, own in {"student": images, "base": images, "experts/1": images.subset(members[1])}.items():
         model = Trained.load(run / stage)
-        x = extract_features(model, own, cache=cache)
+        x = encoder_of(model, own, cache=cache).all()
         assert model.whitening is not None and model.whitening.shrinkage == pytest.approx(
             Whitening.fit(x).shrinkage, rel=0.02
         )
@@ -219,11 +219,11 @@ def embedded(model: Path, photos: Path, **options: Any) -> NDArray[np.float32]:
 
 def test_embeddings_are_whitened_and_raw_where_that_is_asked_for(photos: Path, cache: Path, run: Path) -> None:
     model = find_model(run)
-    raw = extract_features(model, open_images(photos, cache=cache), cache=cache)
+    raw = encoder_of(model, open_images(photos, cache=cache), cache=cache).all()
     assert model.whitening is not None
     assert np.array_equal(embedded(run, photos), model.whitening(raw).numpy())
     assert np.array_equal(embedded(run, photos, whiten=False), raw.numpy())
-    hidden = extract_features(model, open_images(photos, cache=cache), layer="hidden", cache=cache)
+    hidden = encoder_of(model, open_images(photos, cache=cache), layer="hidden", cache=cache).all()
     assert np.array_equal(embedded(run, photos, layer="hidden"), hidden.numpy())
 
 

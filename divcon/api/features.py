@@ -36,7 +36,7 @@ from ..train.pictures import Picture
 from ..train.streamed_rows import forget_parts, stream_rows
 from .collection import open_run_images
 from .encoder_check import check_input_size
-from .models import FeaturesAt, arithmetic, encoder_of, find_model
+from .models import ImageEncoder, arithmetic, encoder_of, find_model
 
 BATCH = 64  # pictures
 
@@ -72,10 +72,10 @@ def run_features(
         if _are_kept(folder, model.fingerprint, fingerprint):
             return _load(folder, model, whiten)
     opened = images() if images else open_run_images(run, data, cache=cache, workers=workers)
-    features_at = encoder_of(model, opened, cache=cache, cache_gb=cache_gb, workers=workers)
+    encoder = encoder_of(model, opened, cache=cache, cache_gb=cache_gb, workers=workers)
     key = digest(f"{model.fingerprint} {fingerprint} {arithmetic(cache, workers)}")
     with _folder_to_write(run, cached, cache) as place:
-        _compute(place, len(opened), features_at, key, model)
+        _compute(place, encoder, key)
         _describe(place, model, fingerprint)
         return _load(place, model, whiten)
 
@@ -140,14 +140,16 @@ def _entered(stack: ExitStack, run: Path, cached: Path, cache: Path) -> Path:
     return Path(stack.enter_context(TemporaryDirectory()))  # the mapped file stays readable when its name is gone
 
 
-def _compute(folder: Path, n: int, features_at: FeaturesAt, key: str, model: Trained) -> None:
-    """Write the features of n images, and their whitening if the encoder has none of its own."""
+def _compute(folder: Path, encoder: ImageEncoder, key: str) -> None:
+    """Write the features of all images, and their whitening if the encoder has none of its own."""
+    n = len(encoder.pixels)
     info(f"computing the features of {n:,} images, once, into {printable(folder)}")
     (folder / MANIFEST).unlink(missing_ok=True)
-    x = stream_rows(folder / FEATURES_FILE, np.arange(n), lambda at: features_at(at).numpy().astype(np.float16), key)
-    fitted = Features.of(x, model.whitening).whitening
+    x = stream_rows(folder / FEATURES_FILE, np.arange(n), lambda at: encoder(at).numpy().astype(np.float16), key)
+    own = encoder.model.whitening
+    fitted = Features.of(x, own).whitening
     (folder / WHITENING).unlink(missing_ok=True)
-    if model.whitening is None and fitted is not None:
+    if own is None and fitted is not None:
         with atomic_write(folder / WHITENING) as part:
             fitted.save(part)
 

@@ -15,10 +15,11 @@ from ..errors import InterruptError, to_json, was_told
 from ..files.integrity import read_json, write_json
 from ..known_errors import known_error
 from ..ranks import place
-from . import run_plan
 from .call import Call
+from .execute import execute
 from .launching import CALL, OUTCOME
 from .rank_reports import reporting_to
+from .run_plan import follow
 
 PR_SET_PDEATHSIG = 1
 
@@ -54,7 +55,7 @@ def _outcome(folder: Path, world: int) -> tuple[dict[str, Any], int]:
 
 def _run(asked: dict[str, Any]) -> tuple[list[str], bool]:
     call = Call(Path(asked["folder"]), asked["only"], asked["steal_lock"], asked["allow_collapse"])
-    return run_plan.execute(run_plan.follow(call.folder, asked["options"]), asked["changes"], call)
+    return execute(follow(call.folder, asked["options"]), asked["changes"], call)
 
 
 def _end_with_launcher() -> None:

@@ -19,7 +19,7 @@ from ..files.text import printable
 from ..nets.net import Layer
 from ..nets.trained import Trained
 from ..runs.evals import EvalKey, EvaluateAnswer, find_scores, keep_scores, stage_of
-from .models import extract_features
+from .models import encoder_of
 
 TASKS = ("knn", "linear")
 
@@ -69,10 +69,10 @@ class Scoring:
     def scores(self, model: Trained, name: str) -> EvaluateAnswer:
         """Return the scores of a model, and keep them in its run if it is a stage of one."""
         train, test, _ = self.split
-        x = extract_features(
+        encoder = encoder_of(
             model, self.data.images, layer=self.layer, cache=self.cache, cache_gb=self.cache_gb, workers=self.workers
         )
-        probe = Probe.of(x, self.data.labels, train, test, self.data.classes)
+        probe = Probe.of(encoder.all(), self.data.labels, train, test, self.data.classes)
         found = probe.scores(self.tasks, self.seed, self._machine.precision)
         answer = replace(self._counts(name), knn=found.knn, linear=found.linear)
         if model.folder and (place := stage_of(model.folder)):

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ..machine import Machine
-from .run import made_by
 from .stage import A, Result
+from .stage_key import made_by
 
 D = TypeVar("D", bound=Callable[..., Result[Any]])
 
