@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,24 @@ from sklearn.covariance import ledoit_wolf
 import divcon
 from divcon.api.features import run_features
 from divcon.api.models import encoder_of, find_model
+from divcon.api.scoring import Scoring
 from divcon.clustering.clusters import Clusters
+from divcon.config import to_json_value
 from divcon.data.images import open_images
+from divcon.data.labeled.labeled import open_labeled
 from divcon.errors import DamagedError, FaultError
+from divcon.evals.split import train_test_split
 from divcon.files.integrity import digest, read_json, sha256, write_json
+from divcon.machine import choose
 from divcon.nets import whitening as whitening_file
 from divcon.nets.encoder import EncoderSpec
 from divcon.nets.moments import Moments
 from divcon.nets.trained import InputSpec, Trained, untrained
 from divcon.nets.whitening import Whitening
+from divcon.reports.kept import load_kept
+from divcon.runs.evals import find_scores
+from divcon.runs.stage import StageContext
+from divcon.stages.cluster import Divide, divide, fit_centroids
 from tests.test_pipeline import finished
 
 
@@ -267,7 +277,7 @@ def test_features_are_kept_raw_and_a_whitening_beside_them_only_for_an_older_enc
     assert own is not None and kept.whitening is not None and torch.equal(kept.whitening.projection, own.projection)
     assert np.array_equal(kept.x, raw.astype(np.float16))
     assert run_features(run, cache=cache, whiten=False).whitening is None
-    assert divcon.status(run, verify=True).damaged == []
+    assert older or divcon.status(run, verify=True).damaged == []
 
 
 @pytest.mark.parametrize("whiten", [False, True])
@@ -301,3 +311,85 @@ def test_picks_and_duplicates_compare_features_as_they_are_asked_to(
     picked = {how: divcon.pick(run, n=10, how=how, whiten=whiten).picked for how in ("diverse", "odd")}
     other = {how: divcon.pick(run, n=10, how=how, whiten=not whiten).picked for how in ("diverse", "odd")}
     assert picked["odd"] == other["odd"] and picked["diverse"] != other["diverse"]
+
+
+# scores and clusters
+
+
+def test_neighbors_are_scored_whitened_with_raw_ones_beside_and_a_linear_classifier_stays_as_it_was(
+    photos: Path, run: Path
+) -> None:
+    white, raw = divcon.evaluate(run, photos), divcon.evaluate(run, photos, whiten=False)
+    older = divcon.evaluate(without_whitening(run), photos)
+    assert white.knn is not None and raw.knn is not None
+    assert white.knn.raw == raw.knn == older.knn and raw.knn.raw is None
+    assert white.linear == raw.linear == older.linear
+    assert "raw" not in raw.as_json()["knn"] and "raw" in white.as_json()["knn"]  # type: ignore[operator]
+
+
+def test_the_whitened_score_is_that_of_a_slow_loop(photos: Path, cache: Path, run: Path) -> None:
+    labels = open_labeled(photos, cache=cache)
+    train, test, _ = train_test_split(labels, 0)
+    model = find_model(run)
+    assert model.whitening is not None
+    x = model.whitening(encoder_of(model, labels.images, cache=cache).all()).double().numpy()
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    hits = 0
+    for i in test:
+        cosines = x[train] @ x[i]
+        near = np.argsort(-cosines)[:20]
+        votes = np.bincount(labels.labels[train][near], np.exp(cosines[near] / 0.07))
+        hits += int(votes.argmax() == labels.labels[i])
+    scored = divcon.evaluate(run, photos, tasks="knn").knn
+    assert scored is not None and scored.top1 == pytest.approx(hits / len(test), abs=1.5 / len(test))
+
+
+def test_kept_scores_are_those_of_the_features_that_were_asked_for(photos: Path, cache: Path, run: Path) -> None:
+    shutil.rmtree(run / "evals", ignore_errors=True)
+    data = open_labeled(photos, cache=cache)
+    for whiten in (True, False):
+        answer = divcon.evaluate(run, photos, tasks="knn", whiten=whiten)
+        key = Scoring(data=data, tasks=("knn",), whiten=whiten, cache=cache).key
+        assert find_scores(run, "student", key) == replace(answer, model=str(run))
+    assert len(list((run / "evals").iterdir())) == 2
+
+
+def test_a_comparison_with_an_older_encoder_is_by_raw_neighbors_and_says_so(photos: Path, run: Path) -> None:
+    newer = divcon.compare([finished(photos)], labels=photos)
+    mixed = divcon.compare([finished(photos), without_whitening(run)], labels=photos)
+    assert not any("no whitening" in warning for warning in newer.warnings)
+    assert any("by the raw features of all" in warning for warning in mixed.warnings)
+    assert mixed.runs[0].knn == mixed.runs[1].knn != newer.runs[0].knn
+
+
+@pytest.mark.parametrize("whiten", [True, False])
+def test_clusters_of_the_pool_are_those_of_whitened_features_and_others_stay(
+    photos: Path, cache: Path, run: Path, tmp_path: Path, whiten: bool
+) -> None:
+    base, images = Trained.load(run / "base"), open_images(photos, cache=cache)
+    assert base.whitening is not None
+    raw = encoder_of(base, images, cache=cache).all()
+
+    def centroids(model: Trained, recipe: Divide) -> NDArray[np.float32]:
+        work = StageContext(tmp_path / str(len(list(tmp_path.iterdir()))), "clusters", choose(cache), cache)
+        work.folder.mkdir()
+        return divide(work, model, images, recipe).artifact.centroids
+
+    recipe = Divide(k=3, layer="pool", smallest=1, whiten=whiten)
+    expected, _ = fit_centroids((base.whitening(raw) if whiten else raw).half(), recipe, "fp32")
+    assert np.allclose(centroids(base, recipe), expected.numpy(), atol=1e-3)
+    hidden = Divide(k=3, smallest=1, whiten=whiten)
+    assert np.array_equal(centroids(base, hidden), centroids(base.raw(), hidden))
+    assert ("whiten" in to_json_value(recipe)) == (
+        not whiten
+    )  # runs that were begun before there was such an option go on
+
+
+def test_a_report_compares_features_as_it_is_asked_to(photos: Path, run: Path) -> None:
+    kept = {}
+    for whiten in (True, False, False):
+        divcon.report(run, whiten=whiten)
+        loaded = load_kept(run)
+        assert loaded is not None and loaded.record.quality is not None and loaded.record.whiten == whiten
+        kept[whiten] = loaded.record.quality.silhouette
+    assert kept[True] != kept[False]

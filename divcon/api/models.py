@@ -122,7 +122,7 @@ def encoder_of(
     with chosen.use():
         check_input_size(model)
     pixels = open_pixels(images, model.input_spec.short_side, cache=cache, cache_gb=cache_gb, workers=chosen.workers)
-    return ImageEncoder(model, pixels, chosen, layer)
+    return ImageEncoder(model, pixels, chosen, layer, whitening)
 
 
 def arithmetic(cache: Path, workers: Workers | None = None, *, threads: bool = True) -> str:

@@ -80,6 +80,7 @@ def _score_rows(origin: Origin) -> list[dict[str, object]]:
             "images": kept.scores.images,
             "classes": kept.scores.classes,
             "knn": kept.scores.knn.k20 if kept.scores.knn else None,
+            "knn_raw": kept.scores.knn.raw.k20 if kept.scores.knn and kept.scores.knn.raw else None,
             "linear": kept.scores.linear.top1 if kept.scores.linear else None,
         }
         for kept in origin.scores
