@@ -8,17 +8,18 @@ image is in it, and on a few images, with its shrinkage and without; and on a co
 """
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
 from torch import Tensor
 
 from divcon.api.models import encoder_of, find_model
 from divcon.data.images import open_images
-from divcon.data.labeled.labeled import Labeled, open_labeled
+from divcon.data.labeled.labeled import open_labeled
 from divcon.evals.knn import predict_knn
 from divcon.evals.linear import linear
 from divcon.evals.split import train_test_split
@@ -53,12 +54,14 @@ def repeated(x: Rows) -> Rows:
     return torch.cat([x, some(x, int(REPEATED * len(x)), 0).repeat(COPIES - 1, 1)])
 
 
+@dataclass(frozen=True)
 class Probe:
-    """The labeled images of a model: 20-NN and linear accuracy of features that are made of its raw ones."""
+    """Labeled images: their raw features and their labels, and the positions to learn from and to be tested on."""
 
-    def __init__(self, x: Rows, data: Labeled, with_linear: bool):
-        self.train, self.test, _ = train_test_split(data, 0)
-        self.x, self.y, self.with_linear = x, torch.from_numpy(data.labels), with_linear
+    x: Rows
+    y: Int64[Tensor, " n"]
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
 
     def neighbors(self, x: Rows) -> float:
         found = predict_knn(x[self.train], self.y[self.train], x[self.test], ks=(K,))[K]
@@ -74,7 +77,7 @@ def few(probe: Probe, collection: Rows, n: int, shrunk: bool) -> str:
     return f"{np.mean([probe.neighbors(fit(some(collection, n, draw))(probe.x)) for draw in range(DRAWS)]):.1f}"
 
 
-def measured(probe: Probe, collection: Rows) -> dict[str, str]:
+def measured(probe: Probe, collection: Rows, with_linear: bool = True) -> dict[str, str]:
     """Return a row of the table: accuracies in percent by the names of their columns."""
     x, mean, spread = probe.x, collection.mean(0), collection.std(0).clamp(min=1e-6)
     whole, learned = Whitening.fit(collection), Whitening.fit(x[probe.train])
@@ -89,7 +92,7 @@ def measured(probe: Probe, collection: Rows) -> dict[str, str]:
         "a tenth 20 times": f"{probe.neighbors(Whitening.fit(repeated(collection))(x)):.1f}",
     }
     row |= {f"{n} images": f"{few(probe, collection, n, True)} ({few(probe, collection, n, False)})" for n in FEW}
-    if probe.with_linear:
+    if with_linear:
         row |= {"linear raw": f"{probe.linear(x):.1f}", "linear whitened": f"{probe.linear(whole(x)):.1f}"}
     return row | {"shrinkage": f"{whole.shrinkage:.4f}"}
 
@@ -100,7 +103,9 @@ def main(labeled: str, *models: str, collection: str = "", linear: str = "true")
     for number, name in enumerate(models):
         encoder = encoder_of(find_model(name), data.images, cache=cache)
         everything = replace(encoder, pixels=encoder_of(find_model(name), images, cache=cache).pixels)
-        row = measured(Probe(encoder.all(), data, linear == "true"), everything.all())
+        train, test, _ = train_test_split(data, 0)
+        probe = Probe(encoder.all(), torch.from_numpy(data.labels), train, test)
+        row = measured(probe, everything.all(), linear == "true")
         if number == 0:
             sys.stdout.write(f"| model | {' | '.join(row)} |\n{'|---' * (len(row) + 1)}|\n")
         sys.stdout.write(f"| {Path(name).name} | {' | '.join(row.values())} |\n")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_export import MEAN, STD, check_programs, require, trained
 
 import divcon
 from divcon.exports.compare import difference, made_pictures, normalize, tolerance_of
@@ -11,7 +12,6 @@ from divcon.exports.registry import format_named
 from divcon.nets.encoder import EncoderSpec
 from divcon.nets.trained import Trained
 from divcon.nets.whitening import Whitening
-from tests.test_export import MEAN, STD, check_programs, require, trained
 
 CASES = [
     ("slim10_w8", 32, "safetensors", False),

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from sklearn.covariance import ledoit_wolf
+from test_pipeline import finished
 
 import divcon
 from divcon.api.features import run_features
@@ -26,17 +27,18 @@ from divcon.data.labeled.labeled import open_labeled
 from divcon.errors import DamagedError, FaultError
 from divcon.evals.split import train_test_split
 from divcon.files.integrity import digest, read_json, sha256, write_json
-from divcon.machine import choose
+from divcon.machine import Precision, choose
 from divcon.nets import whitening as whitening_file
 from divcon.nets.encoder import EncoderSpec
 from divcon.nets.moments import Moments
+from divcon.nets.net import Layer
 from divcon.nets.trained import InputSpec, Trained, untrained
 from divcon.nets.whitening import Whitening
 from divcon.reports.kept import load_kept
 from divcon.runs.evals import find_scores
 from divcon.runs.stage import StageContext
+from divcon.stages import cluster
 from divcon.stages.cluster import Divide, divide, fit_centroids
-from tests.test_pipeline import finished
 
 
 def skewed(n: int, d: int, seed: int = 0) -> NDArray[np.float64]:
@@ -104,6 +106,16 @@ def test_the_layer_of_a_network_gives_the_whitened_features_under_autocast_too(a
         white = found.layer(16)(x)
     assert white.dtype == torch.float32 and torch.allclose(white, found(x), atol=2e-4)
     assert not found.layer(16).state_dict()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_in_another_precision_keeps_the_numbers_of_its_whitening(dtype: torch.dtype) -> None:
+    found = Whitening.fit(torch.from_numpy(skewed(200, 16)))
+    network = torch.nn.Sequential(torch.nn.Identity(), found.layer(16)).to(dtype)
+    x = torch.from_numpy(skewed(20, 16)).to(dtype)
+    white = network(x)
+    assert white.dtype == dtype and torch.equal(network[1].projection, found.projection)
+    assert torch.allclose(white.float(), found(x), rtol=0.01, atol=0.02)
 
 
 # on disk
@@ -363,23 +375,26 @@ def test_a_comparison_with_an_older_encoder_is_by_raw_neighbors_and_says_so(phot
 
 
 @pytest.mark.parametrize("whiten", [True, False])
+@pytest.mark.parametrize("layer", ["pool", "hidden"])
 def test_clusters_of_the_pool_are_those_of_whitened_features_and_others_stay(
-    photos: Path, cache: Path, run: Path, tmp_path: Path, whiten: bool
+    photos: Path, cache: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: Layer, whiten: bool
 ) -> None:
-    base, images = Trained.load(run / "base"), open_images(photos, cache=cache)
-    assert base.whitening is not None
-    raw = encoder_of(base, images, cache=cache).all()
+    base, images, clustered = Trained.load(run / "base"), open_images(photos, cache=cache), []
 
-    def centroids(model: Trained, recipe: Divide) -> NDArray[np.float32]:
-        work = StageContext(tmp_path / str(len(list(tmp_path.iterdir()))), "clusters", choose(cache), cache)
-        work.folder.mkdir()
-        return divide(work, model, images, recipe).artifact.centroids
+    def record(x: NDArray[np.float16], recipe: Divide, precision: Precision) -> tuple[torch.Tensor, float]:
+        clustered.append(np.array(x))
+        return fit_centroids(x, recipe, precision)
 
-    recipe = Divide(k=3, layer="pool", smallest=1, whiten=whiten)
-    expected, _ = fit_centroids((base.whitening(raw) if whiten else raw).half(), recipe, "fp32")
-    assert np.allclose(centroids(base, recipe), expected.numpy(), atol=1e-3)
-    hidden = Divide(k=3, smallest=1, whiten=whiten)
-    assert np.array_equal(centroids(base, hidden), centroids(base.raw(), hidden))
+    monkeypatch.setattr(cluster, "fit_centroids", record)
+    work = StageContext(tmp_path / "clusters", "clusters", choose(cache), cache)
+    work.folder.mkdir()
+    recipe = Divide(k=3, layer=layer, smallest=1, whiten=whiten)
+    divide(work, base, images, recipe)
+    expected = encoder_of(base, images, layer=layer, cache=cache).all()
+    if layer == "pool" and whiten:
+        assert base.whitening is not None
+        expected = base.whitening(expected)
+    assert np.allclose(clustered[0], expected.numpy(), atol=0.02 * float(expected.abs().max()))
     assert ("whiten" in to_json_value(recipe)) == (
         not whiten
     )  # runs that were begun before there was such an option go on

@@ -45,7 +45,9 @@ class Features:
 
     def comparable(self, x: Float[Tensor, "m d"] | Float[np.ndarray, "m d"]) -> Float32[Tensor, "m d"]:
         """Return raw features of other images as `compared` returns those of these images."""
-        return F.normalize(torch.as_tensor(x).float() if self.whitening is None else self.whitening(x), dim=1)
+        if self.whitening is not None:
+            return F.normalize(self.whitening(x), dim=1)
+        return F.normalize(x.float() if isinstance(x, Tensor) else torch.from_numpy(x.astype(np.float32)), dim=1)
 
     def blocks(self) -> Iterator[tuple[slice, Float32[Tensor, "b d"]]]:
         """Yield the features as they are compared, block by block, each with its rows."""

@@ -3,10 +3,10 @@
 Whitening for retrieval is of Jegou and Chum (ECCV 2012), the shrinkage of Ledoit and Wolf (Journal of Multivariate Analysis, 2004).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -105,7 +105,7 @@ class Whitening:
 
 
 class WhiteningLayer(nn.Module):
-    """A whitening as a layer: features [b, d] -> [b, d]. It computes in float32, whatever the type of the features.
+    """A whitening as a layer: features [b, d] -> [b, d]. It computes in float32, whatever the type of the network is.
 
     The mean is subtracted first: a bias after the product would be the difference of large numbers. The tensors are no part of
     the state_dict, which stays that of the encoder.
@@ -119,6 +119,14 @@ class WhiteningLayer(nn.Module):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("projection", projection, persistent=False)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the tensors with the network, but keep them in float32: in half precision the small directions would be noise."""
+        exact = self.mean, self.projection
+        untyped: Any = super()  # torch gives this function no types
+        untyped._apply(fn, recurse)
+        self.mean, self.projection = (tensor.to(self.mean.device) for tensor in exact)
+        return self
+
     def forward(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         if torch.is_autocast_enabled(features.device.type):  # asked, because an exporter would write the context down
             with torch.autocast(features.device.type, enabled=False):
@@ -126,7 +134,7 @@ class WhiteningLayer(nn.Module):
         return self._whitened(features)
 
     def _whitened(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-        white = (features.float() - self.mean.float()) @ self.projection.float()
+        white = (features.float() - self.mean) @ self.projection
         return white.to(features.dtype)
 
 
