@@ -15,6 +15,7 @@ from ..files.text import printable
 from ..log import info
 from ..loggers.logged import logged
 from ..ranks import place
+from ..runs import owner
 from ..runs.folder import MANIFEST, RunFolder
 from ..runs.records import RunRecord
 from ..runs.refusals import refuse_foreign_folder
@@ -102,6 +103,7 @@ def _run_with_others(data: Data, call: Call, options: dict[str, Any]) -> Did:
     from .execute import begin, execute, refuse_other_ranks
 
     with dist.joined():
+        _free_dead(call.folder)
         if dist.on_leader(lambda: _has_nothing_to_do(data, call, options)):
             return [], True
         if not run_plan.is_one_of_group(call.only):
@@ -112,6 +114,14 @@ def _run_with_others(data: Data, call: Call, options: dict[str, Any]) -> Did:
         did, done = execute(order, begun, call)
         dist.on_leader(lambda: _report(order, did, done, options))
         return did, done
+
+
+def _free_dead(folder: Path) -> None:
+    """Remove the locks of dead processes, on each host those of its own, before any rank asks for one."""
+    from .. import dist
+
+    dist.first_on_host(lambda: owner.free_dead(folder))
+    dist.any_rank(False)
 
 
 def _has_nothing_to_do(data: Data, call: Call, options: dict[str, Any]) -> bool:
