@@ -165,7 +165,7 @@ def copies(run: str, data: str) -> None:
         changed = {i: change(picture) for i, picture in zip(chosen, pictures)}
         shown = [i for i, picture in changed.items() if any(low < high for low, high in picture.getextrema())]
         copied = features_of_pictures(model, [changed[i] for i in shown], cache=cache_folder())
-        alike = (features.comparable(copied) * features.whitened(np.array(shown))).sum(1)
+        alike = (features.comparable(copied) * features.compared(np.array(shown))).sum(1)
         show(name, *(f"{float((alike >= t).float().mean()):.0%}" for t in THRESHOLDS))
 
 

@@ -119,7 +119,8 @@ def spent(stages: Mapping[str, Mapping[str, Any]]) -> Row:
 
 def scores(model: str, labeled: Path) -> Row:
     account = said("eval", model, labeled)
-    return {"knn": account["knn"]["k20"], "linear": account["linear"]["top1"], "test": account["test"]}
+    knn = account["knn"].get("raw") or account["knn"]  # of raw features, as in rows of before
+    return {"knn": knn["k20"], "linear": account["linear"]["top1"], "test": account["test"]}
 
 
 # the two collections: what is trained on, and what is scored on

@@ -28,7 +28,8 @@ class ImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     Images are paths, bytes, images of Pillow, arrays or tensors; a folder is none, as it has no order. `recipe`, `epochs` and
     `random_state` (a whole number) are options of `divcon.run`; `options` has any others, as in {"encoder": "resnet18",
     "clusters.k": 10}. `out` is the folder of the run. Without it the run is in a temporary folder, and nothing is left there.
-    With `model`, a trained run or stage, `fit` trains nothing. `batch_size` is that of `transform`.
+    With `model`, a trained run or stage, `fit` trains nothing. `batch_size` is that of `transform`. Features are whitened, which
+    helps to compare them; a linear classifier takes raw ones as well (`whiten=False`).
 
     After `fit`, `encoder_` is the encoder (`divcon.load`).
     """
@@ -45,6 +46,7 @@ class ImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         out: str | Path | None = None,
         model: str | Path | None = None,
         batch_size: int = 64,
+        whiten: bool = True,
     ) -> None:
         self.recipe = recipe
         self.epochs = epochs
@@ -53,13 +55,14 @@ class ImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.out = out
         self.model = model
         self.batch_size = batch_size
+        self.whiten = whiten
 
     def fit(self, images: Pictures, y: object = None) -> Self:
         """Train an encoder on images, or load `model`. The labels `y` are not looked at.
 
         With `out`, a run there of the same images and options goes on, and one that is finished is loaded.
         """
-        self.encoder_ = self._trained(images) if self.model is None else load(self.model)
+        self.encoder_ = self._trained(images) if self.model is None else load(self.model, whiten=self.whiten)
         return self
 
     def transform(self, images: Pictures) -> Float32[np.ndarray, "n d"]:
@@ -87,4 +90,4 @@ class ImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             )
             out = Path(work) / "run" if self.out is None else self.out
             run(folder, out=out, recipe=self.recipe, epochs=self.epochs, seed=self.random_state, **options)
-            return load(out)
+            return load(out, whiten=self.whiten)

@@ -5,6 +5,7 @@ import io
 import numpy as np
 from jaxtyping import Float16, Int64
 
+from divcon.clustering.features import Features
 from divcon.data.synthetic import KINDS, draw_image
 from divcon.reports.map import ImageMap, draw_map
 from divcon.reports.sample import Sample
@@ -49,4 +50,4 @@ def made_map(n: int = 4000, k: int = 10, *, hostile: bool = False, pictures: boo
     thumbnails = made_thumbnails(labels) if pictures else None
     sizes = np.arange(1000, 1000 + 37 * n, 37)
     sample = Sample(50_000, np.arange(n), x, labels, names, paths, sides[0], sides[1], sizes, thumbnails)
-    return draw_map(sample)
+    return draw_map(sample, Features.of(x))

@@ -30,7 +30,7 @@ CUTS = 20
 FLIPS = 20
 TOLD = re.compile(r"expected (sha256 \w{12}|crc \d+|[\d,]+ bytes), found (sha256 )?[\w,]+|no seal|no checksum|no file")
 OPTIONS: dict[str, Any] = {**TINY, "epochs": EPOCHS, "student.teacher_view": "center"}
-STAGE = ["encoder.safetensors", "encoder.json", "metrics.jsonl", "stage.json"]
+STAGE = ["encoder.safetensors", "whitening.safetensors", "encoder.json", "metrics.jsonl", "stage.json"]
 FILES = [
     "run.json", *(f"images/{name}" for name in ("index.arrow", "rejected.csv", "duplicates.csv", "MANIFEST.json")),
     *(f"{stage}/{name}" for stage in ("base", "experts/0", "student") for name in STAGE),

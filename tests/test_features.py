@@ -47,7 +47,7 @@ def features(run: Path, data: Path | None = None) -> Features:
 
 
 def test_features_of_a_run_are_those_of_embed(work: Path) -> None:
-    divcon.embed(work / "run", work / "images", out=work / "e.parquet")
+    divcon.embed(work / "run", work / "images", out=work / "e.parquet", whiten=False)
     rows = pq.read_table(work / "e.parquet")
     _, first = np.unique(rows["picture"].to_numpy(), return_index=True)
     embedded = np.stack(rows["embedding"].to_numpy()[first])
@@ -60,7 +60,7 @@ def test_features_are_computed_once(work: Path) -> None:
     shutil.rmtree(work / "images")
     again = features(work / "run")
     assert np.array_equal(before.x, again.x)
-    assert torch.equal(before.whitened(), again.whitened())
+    assert torch.equal(before.compared(), again.compared())
 
 
 def test_damaged_features_are_computed_again(work: Path) -> None:
@@ -158,13 +158,13 @@ def test_a_single_picture_has_the_features_that_it_has_in_the_collection(work: P
     name = images.names(np.array([7]))[0].decode()
     one = features_of_pictures(find_model(work / "run"), [work / "images" / name], cache=cache_folder())
     kept = features(work / "run", work / "images")
-    cosines = kept.comparable(one) @ kept.whitened().T
+    cosines = kept.comparable(one) @ kept.compared().T
     assert int(cosines.argmax()) == 7 and float(cosines.max()) > 0.99
 
 
 def test_whitened_features_have_length_one_and_no_preferred_direction() -> None:
     x = np.random.default_rng(0).normal(size=(4000, 6)) * [9, 5, 5, 3, 3, 3] + 5
-    white = Features.of(x.astype(np.float16)).whitened().numpy()
+    white = Features.of(x.astype(np.float16)).compared().numpy()
     assert np.allclose(np.linalg.norm(white, axis=1), 1, atol=1e-5)
     variances = np.linalg.eigvalsh(np.cov(white.T))
     assert variances.max() / variances.min() < 1.3

@@ -82,7 +82,7 @@ def test_principal_components_are_those_of_the_singular_values() -> None:
 @pytest.mark.parametrize("n", [1, 2, 3, 60])
 def test_a_few_images_lie_in_the_unit_square(n: int) -> None:
     x = made_features(n, 2)[0]
-    found = lay_out(Features.of(x).whitened().numpy(), x)
+    found = lay_out(Features.of(x).compared().numpy(), x)
     assert found.method == "PCA" and found.xy.shape == (n, 2) and found.spacing > 0
     assert found.xy.min() >= 0 and found.xy.max() <= 1
 
@@ -111,14 +111,14 @@ def test_each_push_is_that_of_a_slow_loop() -> None:
 def test_without_umap_the_page_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "find_spec", lambda name: None)
     x = made_features(300, 3)[0]
-    found = lay_out(Features.of(x).whitened().numpy(), x)
+    found = lay_out(Features.of(x).compared().numpy(), x)
     assert (found.method, found.why) == ("PCA", "pip install 'divcon[report]' brings UMAP")
 
 
 SAME = """
 import sys; from made_map import made_features; from divcon.clustering.features import Features
 from divcon.reports.layout import lay_out
-x = made_features(250, 3)[0]; found = lay_out(Features.of(x).whitened().numpy(), x)
+x = made_features(250, 3)[0]; found = lay_out(Features.of(x).compared().numpy(), x)
 sys.stdout.write(found.method + found.xy.tobytes().hex())
 """
 
@@ -134,7 +134,7 @@ def test_the_layout_of_another_process_has_the_same_bytes() -> None:
 @pytest.mark.skipif(find_spec("umap") is None, reason="umap-learn is not installed: pip install 'divcon[report]'")
 def test_umap_keeps_alike_images_together() -> None:
     x, labels = made_features(400, 4)
-    found = lay_out(Features.of(x).whitened().numpy(), x)
+    found = lay_out(Features.of(x).compared().numpy(), x)
     beside = nearest_others(np.pad(found.xy, ((0, 0), (0, 1)), constant_values=10), 1)  # by angle, nearly by distance
     assert found.method == "UMAP" and (labels[beside[:, 0]] == labels).mean() > 0.9
 

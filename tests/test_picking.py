@@ -45,7 +45,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def whitened(place: Path) -> np.ndarray:
-    return run_features(place / "run", cache=cache_folder()).whitened().double().numpy()
+    return run_features(place / "run", cache=cache_folder()).compared().double().numpy()
 
 
 def names(place: Path) -> list[bytes]:

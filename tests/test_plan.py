@@ -58,9 +58,12 @@ def test_steps_and_encoded_images_make_the_time_and_ranks_share_them(photos: Pat
     one = rows_of(prepared(photos, tmp_path))
     two = rows_of(prepared(photos, tmp_path, ranks=2))
     steps = one["base"].steps or 0
-    assert one["base"].seconds == pytest.approx(STEP.clock * steps)
-    assert two["base"].seconds == pytest.approx(STEP.clock * (two["base"].steps or 0))
-    assert two["base"].cpu_seconds == pytest.approx(2 * STEP.processor * (two["base"].steps or 0))
+    whitening = 160 * IMAGE.clock
+    assert one["base"].seconds == pytest.approx(STEP.clock * steps + whitening)
+    assert two["base"].seconds == pytest.approx(STEP.clock * (two["base"].steps or 0) + whitening / 2)
+    assert two["base"].cpu_seconds == pytest.approx(
+        2 * STEP.processor * (two["base"].steps or 0) + 160 * IMAGE.processor
+    )
     assert one["clusters"].seconds == pytest.approx(STEP.clock + 160 * IMAGE.clock)
     assert two["clusters"].seconds == pytest.approx(STEP.clock + 80 * IMAGE.clock)
     assert one["checks"].seconds == two["checks"].seconds == pytest.approx(STEP.clock + 4 * 160 * IMAGE.clock)

@@ -25,7 +25,7 @@ from divcon.errors import DataError, LostError, StoppedError, to_json, was_told
 from divcon.ranks import Place, first_host, place
 
 OPTIONS = small_options(epochs=1, ranks=3)
-RESULTS = {"encoder.safetensors", "clusters.parquet", "centroids.npy", "index.arrow"}
+RESULTS = {"encoder.safetensors", "whitening.safetensors", "clusters.parquet", "centroids.npy", "index.arrow"}
 
 
 # what ranks do together

@@ -11,10 +11,10 @@ from PIL import Image
 from sklearn.covariance import ledoit_wolf
 from sklearn.linear_model import LogisticRegression
 
-from divcon.clustering.whitening import Whitening
 from divcon.data.images import open_images
 from divcon.data.labeled.labeled import open_labeled
 from divcon.evals.linear import linear
+from divcon.nets.whitening import Whitening
 from studies.instrument import piles, scores, table
 from studies.instrument.piles import Labels, labeled, leaf, top, within
 
@@ -51,7 +51,7 @@ def test_whitening_stands_features_that_are_all_alike_or_dead() -> None:
 def test_whitening_in_blocks_is_that_of_all_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.from_numpy(skewed(100, 5))
     whole = Whitening.fit(x)
-    monkeypatch.setattr("divcon.clustering.whitening.BLOCK", 7)
+    monkeypatch.setattr("divcon.nets.whitening.BLOCK", 7)
     parts = Whitening.fit(x)
     assert parts.shrinkage == pytest.approx(whole.shrinkage)
     assert torch.allclose(parts.projection @ parts.projection.T, whole.projection @ whole.projection.T)

@@ -12,7 +12,7 @@ from ..files.caches import cache_folder
 from ..files.text import printable
 from ..log import warning
 from ..nets.trained import Trained
-from ..runs.evals import EvaluateAnswer
+from ..runs.evals import EvaluateAnswer, compared_alike
 from ..runs.records import RunRecord, run_record
 from .comparison import CompareAnswer, ComparedRecipe, ComparedRun, recipe_names, unfairness
 from .comparison_files import PLOTS, TABLES, draw_plot, write_table
@@ -21,6 +21,8 @@ from .models import find_model
 from .output_files import output_file
 from .run_cost import Cost, CostCounter
 from .scoring import Scoring
+
+RAW = "an encoder has no whitening, so neighbors are compared by the raw features of all"
 
 
 @runs_alone
@@ -40,7 +42,8 @@ def compare(
 
     Runs that differ in their seeds only are a recipe. The scores that a run keeps for this folder are used again; `split` and
     `seed` are those of `evaluate`. `out` is a .csv or .json file for the table, `plot` an .svg, .png or .pdf file for accuracy
-    against cost. Warns if the recipes have not seen equally many images, or not the same ones.
+    against cost. Neighbors are
+    compared by whitened features if all encoders have a whitening. Warns if the recipes have not seen equally many images, or not the same ones.
     """
     records = _records(runs)
     images = [labels, *(place for record in records.values() for place in record.data)]
@@ -70,17 +73,20 @@ def _compared(
 ) -> CompareAnswer:
     names, counter = recipe_names(records), CostCounter()
     costs = {run: counter.cost_of(run) for run in records}
+    scores = [scoring.kept_or_new(models[run], str(run)) for run in records]
+    alike = compared_alike(scores)
     rows = [
-        _row(run, names[run], record, scoring.kept_or_new(models[run], str(run)), costs[run])
-        for run, record in records.items()
+        _row(run, names[run], record, answer, costs[run])
+        for (run, record), answer in zip(records.items(), alike, strict=True)
     ]
     recipes = [
         ComparedRecipe.of(name, [row for row in rows if row.recipe == name]) for name in dict.fromkeys(names.values())
     ]
+    mixed = [RAW] if alike != scores else []
     unknown = [f"a cost is not known: {each}" for cost in costs.values() for each in cost.unknown]
     _, test, dropped = scoring.split
     classes = len(scoring.data.classes) - len(dropped)
-    return CompareAnswer(labels, len(test), classes, recipes, rows, [*unfairness(recipes, records), *unknown])
+    return CompareAnswer(labels, len(test), classes, recipes, rows, [*unfairness(recipes, records), *mixed, *unknown])
 
 
 def _row(run: Path, recipe: str, record: RunRecord, scores: EvaluateAnswer, cost: Cost) -> ComparedRun:

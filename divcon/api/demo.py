@@ -19,7 +19,7 @@ from ..evals.split import train_test_split
 from ..files.caches import cache_folder
 from ..files.text import printable
 from ..log import info, warning
-from ..runs.evals import EvaluateAnswer
+from ..runs.evals import EvaluateAnswer, compared_alike
 from ..runs.folder import SHEET
 from .behavior import behavior_of, wants_report
 from .contact_sheet import draw_clusters
@@ -72,7 +72,8 @@ def demo(*, out: str | Path | None = None, data: str | Path | None = None, seed:
     labeled = open_labeled(folder, cache=cache)
     train, test, _ = train_test_split(labeled, 0)  # before the training: a folder that can't be split is refused now
     ran = run(folder, out=out, **{**OPTIONS, "seed": seed, **options})
-    scores = {name: evaluate(model, labeled, cache=cache) for name, model in _models(ran.folder).items()}
+    models = _models(ran.folder)  # an untrained one has no whitening
+    scores = dict(zip(models, compared_alike([evaluate(model, labeled, cache=cache) for model in models.values()])))
     clusters = Clusters.load(out / "clusters")
     draw_clusters(open_images(folder, cache=cache), clusters, out / SHEET)
     if wants_report(behavior_of(options)):

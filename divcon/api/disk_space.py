@@ -25,6 +25,7 @@ from ..stages.learning import EncodingPlan, NetworkTraining, TrainingPlan
 
 CHECKPOINTS = 3  # two are kept while a third is written
 METRICS = 70_000  # bytes of metrics.jsonl, which has 200 to 400 lines, and of the other records of a training
+NUMBER = 4  # bytes of a number of a whitening
 MOMENTS = {"adamw": 2, "lars": 1, "larc": 1, "sgd": 1}  # numbers that an optimizer keeps for each one it moves
 
 
@@ -86,7 +87,7 @@ def _feature_bytes(plan: EncodingPlan) -> float:
 
 
 def _method_bytes(plan: TrainingPlan) -> tuple[float, float]:
-    """The bytes of the network that a training ends with, and of one checkpoint of it."""
+    """The bytes of the network that a training ends with and of its whitening, and of one checkpoint of it."""
     recipe = plan.recipe
     with torch.random.fork_rng(devices=[]):
         encoder = build(replace(recipe.encoder, init="random"), recipe.input_spec.size)
@@ -94,7 +95,8 @@ def _method_bytes(plan: TrainingPlan) -> tuple[float, float]:
     moments = MOMENTS[recipe.optimizer] if isinstance(recipe, NetworkTraining) else 0
     moved = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
     network = method.net if isinstance(method, Method) else method
-    return _state_bytes(network), _state_bytes(method) + moments * moved
+    whitening = NUMBER * encoder_width(encoder) ** 2
+    return _state_bytes(network) + whitening, _state_bytes(method) + moments * moved
 
 
 def _state_bytes(module: torch.nn.Module) -> float:

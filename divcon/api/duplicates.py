@@ -68,12 +68,14 @@ def duplicates(
     out: str | Path | None = None,
     sheet: str | Path | None = None,
     seed: Seed = 0,
+    whiten: bool = True,
     data: Data | None = None,
     cache: str | Path | None = None,
     cache_gb: Gigabytes = 8.0,
     workers: Workers | None = None,
 ) -> DuplicatesAnswer:
-    """Return the groups of images of a run whose whitened features have a cosine of `threshold` or more.
+    """Return the groups of images of a run whose whitened features (raw ones with whiten=False) have a cosine of `threshold` or
+    more.
 
     A group holds all images that such pairs connect. `out` is a CSV file with a row for each image of a group, `sheet` a
     PNG file with the largest groups, a row for each; it is not written if there is no group.
@@ -81,7 +83,7 @@ def duplicates(
     place = data or run_record(Path(run)).data
     output_file("out", out, [".csv"], data=place)
     output_file("sheet", sheet, [".png"], data=place)
-    seen = see_images(Path(run), data, cache=cache_folder(cache), cache_gb=cache_gb, workers=workers)
+    seen = see_images(Path(run), data, whiten=whiten, cache=cache_folder(cache), cache_gb=cache_gb, workers=workers)
     with seen.rows() as x:
         found = duplicate_groups(x, threshold, seed=seed, precision=seen.machine.precision)
     groups = [_kept_first(group, seen) for group in found]

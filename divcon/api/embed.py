@@ -18,7 +18,7 @@ from ..files.paths import Data
 from ..nets.net import Layer
 from ..runs.refusals import refuse_bucket
 from .entry import UNTRAINED, runs_alone
-from .models import Patterns, arithmetic, encoder_of, find_model
+from .models import Patterns, arithmetic, encoder_of, find_model, whitening_of
 from .output_files import output_file
 from .shard_rows import JoinedRows, positions_in, write_rows
 from .shards import Shard, finish_shard, join_if_last
@@ -47,6 +47,7 @@ def embed(
     include: Patterns = (),
     exclude: Patterns = (),
     layer: Layer = "pool",
+    whiten: bool = True,
     cache: str | Path | None = None,
     cache_gb: Gigabytes = 8.0,
     workers: Workers | None = None,
@@ -55,7 +56,7 @@ def embed(
     """Write the model's features of each image to the parquet file `out`, a row for each file that can be read.
 
     Columns: `path` (null if the name is not UTF-8), `path_bytes`, `picture` (copies have the same number), `embedding`
-    (float32; copies have the same vector).
+    (float32; copies have the same vector). Features of the layer `pool` are whitened, unless whiten=False.
 
     With shard="3/8", compute the third of eight shards only, into a folder beside `out`, and go on with it after a kill; the
     process that finishes the last shard writes `out`, with the bytes that one process would write.
@@ -67,13 +68,17 @@ def embed(
     folder = cache_folder(cache)
     images = open_images(data, include=include, exclude=exclude, cache=folder, workers=workers)
     trained, files = find_model(model), Files.of(images.index)
-    encoder = encoder_of(trained, images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
+    whitening = whitening_of(trained, whiten, layer)
+    encoder = encoder_of(
+        trained, images, layer=layer, whitening=whitening, cache=folder, cache_gb=cache_gb, workers=workers
+    )
     waiting: list[str] | None = None
     if part is None:
         _write_embeddings(Path(out), files, encoder.all().numpy())
     else:
         name = str(model) if str(model).startswith(UNTRAINED) else trained.fingerprint
-        key = digest(f"{name} {images.fingerprint} {layer} {arithmetic(folder, workers, threads=False)}")
+        kind = layer if whitening is None else f"{layer} whitened"
+        key = digest(f"{name} {images.fingerprint} {kind} {arithmetic(folder, workers, threads=False)}")
         shards = Path(out).with_name(f"{Path(out).name}.shards")
         positions = positions_in(part, len(images))
         finish_shard(shards, part, key, lambda place: write_rows(place, positions, lambda at: encoder(at).numpy(), key))

@@ -25,11 +25,13 @@ def evaluate(
     include: Patterns = (),
     exclude: Patterns = (),
     layer: Layer = "pool",
+    whiten: bool = True,
     cache: str | Path | None = None,
     cache_gb: Gigabytes = 8.0,
     workers: Workers | None = None,
 ) -> EvaluateAnswer:
     """Return the kNN and linear accuracy, in 0..1, of a model's frozen features on a labeled folder.
+    Neighbors are compared by whitened features, with raw ones beside, unless whiten=False or the encoder has no whitening.
 
     Penalties are chosen on held-out training images; the test images are used once. `split` is the layout of the folder, if
     its names don't show it: None if each subfolder is a class, or "train,val". `seed` splits a folder without parts. The
@@ -42,7 +44,16 @@ def evaluate(
         if isinstance(labeled, Labeled)
         else open_labeled(labeled, split=split, include=include, exclude=exclude, cache=folder, workers=workers)
     )
-    scoring = Scoring(data=data, tasks=names, seed=seed, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
+    scoring = Scoring(
+        data=data,
+        tasks=names,
+        seed=seed,
+        layer=layer,
+        whiten=whiten,
+        cache=folder,
+        cache_gb=cache_gb,
+        workers=workers,
+    )
     scoring.split  # noqa: B018 - images that can't be split are refused before the model is read
     if isinstance(model, Trained):
         return scoring.scores(model, model.fingerprint)

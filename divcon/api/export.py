@@ -16,7 +16,7 @@ from ..log import progress
 from ..nets.trained import Trained
 from .encoder_check import check_input_size
 from .entry import runs_alone
-from .models import find_model
+from .models import find_model, whitening_of
 from .output_files import output_folder
 
 LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,99}")  # a name of SPDX or of the Hugging Face Hub
@@ -36,10 +36,12 @@ def export(
     out: str | Path,
     format: str | Sequence[str],
     license: str = "unknown",
+    whiten: bool = True,
 ) -> ExportAnswer:
     """Write the encoder of a model to `out`/FORMAT for each format: timm, torchvision, huggingface, onnx or safetensors.
 
-    Each export is loaded back by its library and compared with the original, and is written complete or not at all. `license`
+    The features of an export are whitened by its last linear layer, unless whiten=False; where a format has none, the whitening
+    is a file beside it. Each export is loaded back by its library and compared with the original, and is written complete or not at all. `license`
     is written on the model cards. Raises UsageError if a format can't hold the encoder, and for a place inside a run or inside
     the collection; FaultError if an export gives other features.
     """
@@ -55,6 +57,7 @@ def export(
         refuse_unwritable(folder / "model.safetensors")
         check_folder(folder)
     check_input_size(trained)
+    trained = trained if whitening_of(trained, whiten) else trained.raw()
     for name in names:
         check_format(name, trained)
     exports = []

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from .. import machine
 from ..clustering.features import Features
-from ..clustering.whitening import Whitening
 from ..config import Gigabytes, Workers
 from ..data.images import Images
 from ..errors import DamagedError, DiskError, OwnedError
@@ -25,6 +24,7 @@ from ..files.paths import Data
 from ..files.text import printable
 from ..log import info, warning
 from ..nets.trained import Trained
+from ..nets.whitening import Whitening
 from ..runs import owner
 from ..runs.folder import FEATURES, FEATURES_FILE, MANIFEST, WHITENING, RunFolder
 from ..runs.json_files import load_record
@@ -55,13 +55,14 @@ def run_features(
     data: Data | None = None,
     *,
     images: Callable[[], Images] | None = None,
+    whiten: bool = True,
     cache: Path,
     cache_gb: Gigabytes = 8.0,
     workers: Workers | None = None,
 ) -> Features:
     """Return the pooled features of all images of a run by its final encoder, in the order of their positions.
 
-    They are computed once and kept in RUN/features, in float16, or in the cache if the run can't be written to. The images
+    They are compared whitened, unless whiten=False. They are computed once and kept in RUN/features, raw and in float16, or in the cache if the run can't be written to. The images
     are read only if the features are not kept yet, or belong to another encoder; `images` opens them if they are needed elsewhere,
     too.
     """
@@ -69,21 +70,22 @@ def run_features(
     cached = cache / FEATURES / digest(f"{model.fingerprint} {fingerprint}")
     for folder in (RunFolder(run).features, cached):
         if _are_kept(folder, model.fingerprint, fingerprint):
-            return _load(folder)
+            return _load(folder, model, whiten)
     opened = images() if images else open_run_images(run, data, cache=cache, workers=workers)
     encoder = encoder_of(model, opened, cache=cache, cache_gb=cache_gb, workers=workers)
     key = digest(f"{model.fingerprint} {fingerprint} {arithmetic(cache, workers)}")
     with _folder_to_write(run, cached, cache) as place:
         _compute(place, encoder, key)
-        _describe(place, model.fingerprint, fingerprint)
-        return _load(place)
+        _describe(place, model, fingerprint)
+        return _load(place, model, whiten)
 
 
 @torch.no_grad()
 def features_of_pictures(
     model: Trained, pictures: Sequence[Picture], *, cache: Path, workers: Workers | None = None
 ) -> Float32[Tensor, "m d"]:
-    """Return the pooled features of single pictures, prepared and computed as those of a collection are.
+    """Return the raw pooled features of single pictures, prepared and computed as those of a collection are: `run_features`
+    whitens them by `comparable`.
 
     Raises InputError for a file that `divcon look` would reject.
     """
@@ -139,22 +141,27 @@ def _entered(stack: ExitStack, run: Path, cached: Path, cache: Path) -> Path:
 
 
 def _compute(folder: Path, encoder: ImageEncoder, key: str) -> None:
-    """Write the features of all images and their whitening."""
+    """Write the features of all images, and their whitening if the encoder has none of its own."""
     n = len(encoder.pixels)
     info(f"computing the features of {n:,} images, once, into {printable(folder)}")
     (folder / MANIFEST).unlink(missing_ok=True)
     x = stream_rows(folder / FEATURES_FILE, np.arange(n), lambda at: encoder(at).numpy().astype(np.float16), key)
-    with atomic_write(folder / WHITENING) as part:
-        Features.of(x).whitening.save(part)
+    own = encoder.model.whitening
+    fitted = Features.of(x, own).whitening
+    (folder / WHITENING).unlink(missing_ok=True)
+    if own is None and fitted is not None:
+        with atomic_write(folder / WHITENING) as part:
+            fitted.save(part)
 
 
-def _describe(folder: Path, encoder: str, images: str) -> None:
+def _describe(folder: Path, model: Trained, images: str) -> None:
     """Write the manifest, last: the features are complete."""
-    hashes = {name: sha256(folder / name) for name in (FEATURES_FILE, WHITENING)}
-    write_json(folder / MANIFEST, asdict(FeaturesRecord(encoder, images, hashes)))
+    names = (FEATURES_FILE, WHITENING) if model.whitening is None else (FEATURES_FILE,)
+    hashes = {name: sha256(folder / name) for name in names}
+    write_json(folder / MANIFEST, asdict(FeaturesRecord(model.fingerprint, images, hashes)))
     forget_parts(folder / FEATURES_FILE)
 
 
-def _load(folder: Path) -> Features:
+def _load(folder: Path, model: Trained, whiten: bool) -> Features:
     x: Float16[np.ndarray, "n d"] = np.load(folder / FEATURES_FILE, mmap_mode="r")
-    return Features(x, Whitening.load(folder / WHITENING))
+    return Features(x, (model.whitening or Whitening.load(folder / WHITENING)) if whiten else None)

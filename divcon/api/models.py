@@ -15,10 +15,12 @@ from ..data.pixels.pixel_cache import open_pixels
 from ..data.pixels.pixels import Pixels
 from ..errors import InputError, UsageError
 from ..files.text import printable
+from ..log import info
 from ..nets.encoder import SLIM, EncoderSpec, check_spec
 from ..nets.net import Layer
 from ..nets.timm_models import default_size
 from ..nets.trained import InputSpec, Trained, untrained
+from ..nets.whitening import Whitening
 from ..runs.folder import ENCODER, ENCODER_SETTINGS, RunFolder, StageFolder
 from ..runs.records import RunRecord
 from ..train.encode import encode
@@ -75,19 +77,30 @@ def _any_finished(run: Path) -> Path:
     raise InputError(f"{printable(run)} has no finished stage yet, so its architecture is not known")
 
 
+def whitening_of(model: Trained, whiten: bool, layer: Layer = "pool") -> Whitening | None:
+    """Return the whitening that is asked for; None for another layer than the pool. Log a line if the encoder has none."""
+    if not whiten or layer != "pool":
+        return None
+    if model.whitening is None:
+        info("this encoder has no whitening (it is of an older version, or has random weights): its features are raw")
+    return model.whitening
+
+
 @dataclass(frozen=True)
 class ImageEncoder:
-    """A model that encodes the center views of some images: from positions to features, in float32."""
+    """A model that encodes the center views of some images: from positions to features, raw or whitened, in float32."""
 
     model: Trained
     pixels: Pixels
     machine: machine.Machine
     layer: Layer
+    whitening: Whitening | None = None
 
     def __call__(self, positions: Int64[np.ndarray, " m"]) -> Float32[Tensor, "m d"]:
         net, input_spec = self.model.net, self.model.input_spec
         with self.machine.use():
-            return encode(net, input_spec, self.pixels, self.machine, layer=self.layer, positions=positions)
+            x = encode(net, input_spec, self.pixels, self.machine, layer=self.layer, positions=positions)
+            return x if self.whitening is None else self.whitening(x)
 
     def all(self) -> Float32[Tensor, "n d"]:
         """Return the features of all images, in their order."""
@@ -99,6 +112,7 @@ def encoder_of(
     images: Images,
     *,
     layer: Layer = "pool",
+    whitening: Whitening | None = None,
     cache: Path,
     cache_gb: Gigabytes = 8.0,
     workers: Workers | None = None,
@@ -108,7 +122,7 @@ def encoder_of(
     with chosen.use():
         check_input_size(model)
     pixels = open_pixels(images, model.input_spec.short_side, cache=cache, cache_gb=cache_gb, workers=chosen.workers)
-    return ImageEncoder(model, pixels, chosen, layer)
+    return ImageEncoder(model, pixels, chosen, layer, whitening)
 
 
 def arithmetic(cache: Path, workers: Workers | None = None, *, threads: bool = True) -> str:

@@ -31,7 +31,7 @@ Count = Annotated[int, Field(ge=1)]
 
 @dataclass(frozen=True)
 class Neighbor(Answer):
-    """An image of the collection: its path below the folder, its position, the cosine of its whitened features to those
+    """An image of the collection: its path below the folder, its position, the cosine of its features, as they are compared, to those
     of the picture, its cluster (None if the run has none), and its size in pixels."""
 
     path: str
@@ -67,6 +67,7 @@ def neighbors(
     image: PathLike | list[str],
     *,
     k: Count = 20,
+    whiten: bool = True,
     sheet: str | Path | None = None,
     data: Data | None = None,
     cache: str | Path | None = None,
@@ -74,6 +75,7 @@ def neighbors(
     workers: Workers | None = None,
 ) -> NeighborsAnswer:
     """Return the k images of a run that look most like a picture to its final encoder; `image` is a path, or several.
+    Features are compared whitened, unless whiten=False.
 
     `sheet` is a PNG file to draw each picture beside its nearest images. Raises UsageError for more neighbors than the
     run has images, and InputError for a picture that can't be read.
@@ -81,7 +83,7 @@ def neighbors(
     files, folder = as_paths(image), cache_folder(cache)
     output_file("sheet", sheet, [".png"], data=data or run_record(Path(run)).data, pictures=files)
     hashes = [_hash(file) for file in files]
-    seen = see_images(Path(run), data, cache=folder, cache_gb=cache_gb, workers=workers)
+    seen = see_images(Path(run), data, whiten=whiten, cache=folder, cache_gb=cache_gb, workers=workers)
     positions = [seen.position(digest) for digest in hashes]
     _refuse_many(k, len(seen), any(position is not None for position in positions))
     queries = features_of_pictures(find_model(run), files, cache=folder, workers=workers)

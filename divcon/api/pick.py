@@ -68,6 +68,7 @@ def pick(
     how: How = "diverse",
     out: str | Path | None = None,
     seed: Seed = 0,
+    whiten: bool = True,
     data: Data | None = None,
     cache: str | Path | None = None,
     cache_gb: Gigabytes = 8.0,
@@ -78,14 +79,14 @@ def pick(
     `how` is diverse (cover the collection), typical (like many others, in each cluster), odd (far from everything) or
     balanced (as even as can be over what there is). `out` is a .csv, .parquet or .txt file (only paths) to write; the
     rows of all three are in the order of the answer. Without `n` a tenth of the images is picked, 50 at least and 1,000 at most
-    (half of fewer than 100). Raises UsageError for more images than the run has.
+    (half of fewer than 100). Features are compared whitened, unless whiten=False; `odd` compares raw ones. Raises UsageError for more images than the run has.
     """
     output_file("out", out, SUFFIXES, data=data or run_record(Path(run)).data)
-    seen = see_images(Path(run), data, cache=cache_folder(cache), cache_gb=cache_gb, workers=workers)
+    seen = see_images(Path(run), data, whiten=whiten, cache=cache_folder(cache), cache_gb=cache_gb, workers=workers)
     n = usual_number(len(seen)) if n is None else n
     if n > len(seen):
         raise UsageError(f"n={n}: the run has {counted(len(seen), 'image')}; type n={len(seen)} or less")
-    with seen.rows(whitened=how != "odd") as x:
+    with seen.rows(compared=how != "odd") as x:
         picks = PICKERS[how](x, n, seed=seed, precision=seen.machine.precision)
     names = seen.names(picks.positions)
     if out is not None:

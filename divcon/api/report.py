@@ -47,6 +47,7 @@ class ReportAnswer(Answer):
 def report(
     run: str | Path,
     *,
+    whiten: bool = True,
     data: Data | None = None,
     cache: str | Path | None = None,
     cache_gb: Gigabytes = 8.0,
@@ -55,15 +56,15 @@ def report(
     """Write RUN/report.html: what was done, the map, the clusters, the collection, the curves and the scores.
 
     What it shows of the images is kept in RUN/report, and used again as long as no stage changes. `data` says where the
-    images lie now; they are then read again. Without the images the report has no pictures, and says so.
+    images lie now; they are then read again. Features are compared whitened, unless whiten=False. Without the images the report has no pictures, and says so.
     """
     folder = Path(run)
     run_record(folder)
     facts = read_run(folder)
-    kept = None if data else _kept(facts)
+    kept = None if data else _kept(facts, whiten)
     with in_steps("report", STEPS) as begin:
         if kept is None:
-            kept = _collect_again(facts, data, cache_folder(cache), cache_gb, workers, begin)
+            kept = _collect_again(facts, data, cache_folder(cache), cache_gb, workers, begin, whiten)
         return _write(facts, kept, begin)
 
 
@@ -98,38 +99,48 @@ def _write(facts: RunFacts, kept: Kept | None, begin: Begin) -> ReportAnswer:
     return ReportAnswer(str(file), file.stat().st_size, len(kept.record.paths) if kept else 0)
 
 
-def _kept(facts: RunFacts) -> Kept | None:
-    """The content of RUN/report, if it is of the stages that are there now."""
+def _kept(facts: RunFacts, whiten: bool = True) -> Kept | None:
+    """The content of RUN/report, if it is of the stages that are there now, and compares features in this way."""
     try:
         kept = load_kept(facts.folder)
     except DamagedError as error:
         warning(f"{error}. The report collects it again")
         return None
-    return kept if kept is not None and kept.record.of == facts.state_digest else None
+    wanted = facts.state_digest, whiten
+    return kept if kept is not None and (kept.record.of, kept.record.whiten) == wanted else None
 
 
 def _collect_again(
-    facts: RunFacts, data: Data | None, cache: Path, cache_gb: float, workers: int | None, begin: Begin
+    facts: RunFacts,
+    data: Data | None,
+    cache: Path,
+    cache_gb: float,
+    workers: int | None,
+    begin: Begin,
+    whiten: bool,
 ) -> Kept | None:
     """Collect what the report shows; where the images are not, without pictures."""
     try:
         images = open_run_images(facts.folder, data, cache=cache, workers=workers)
-        return _collect(facts, Encoding(images, machine.choose(cache, workers=workers), cache, cache_gb), begin)
+        encoding = Encoding(images, machine.choose(cache, workers=workers), cache, cache_gb)
+        return _collect(facts, encoding, begin, whiten=whiten)
     except (InputError, DataError) as error:
         if data or isinstance(error, DamagedError):
             raise
         info(f"the report has no pictures: {error}")
-        return _collect(facts, None, begin, str(error))
+        return _collect(facts, None, begin, str(error), whiten)
 
 
-def _collect(facts: RunFacts, encoding: Encoding | None, begin: Begin, missing: str = "") -> Kept | None:
+def _collect(
+    facts: RunFacts, encoding: Encoding | None, begin: Begin, missing: str = "", whiten: bool = True
+) -> Kept | None:
     """Collect what the report shows, and keep it if the images were there; None without an index of the collection."""
     from .report_collection import Collector
 
     index = encoding.images.index if encoding is not None else facts.index
     if index is None or not index.used:
         return None
-    kept = Collector(facts, index, encoding, missing, begin).collect()
+    kept = Collector(facts, index, encoding, missing, begin, whiten).collect()
     if encoding is not None:
         save_kept(facts.folder, kept)
     return kept

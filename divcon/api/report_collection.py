@@ -56,11 +56,14 @@ class Division:
 
 
 class Collector:
-    """Collects the parts of a report one by one. Without `encoding`, which has the images, there are no pictures."""
+    """Collects the parts of a report one by one. Without `encoding`, which has the images, there are no pictures. With `whiten`,
+    features are compared whitened."""
 
-    def __init__(self, facts: RunFacts, index: Index, encoding: Encoding | None, missing: str, begin: Begin):
+    def __init__(
+        self, facts: RunFacts, index: Index, encoding: Encoding | None, missing: str, begin: Begin, whiten: bool = True
+    ):
         self.facts, self.index, self.encoding, self.missing = facts, index, encoding, missing
-        self.begin = begin
+        self.begin, self.whiten = begin, whiten
         self.positions = sample_positions(index.used, SEED)
 
     def collect(self) -> Kept:
@@ -89,7 +92,8 @@ class Collector:
         """The features of the sample; None without images or an encoder, or for a single image."""
         if self.encoding is None or not self.encoder or len(self.positions) < 2:
             return None
-        return SeenSample(self.positions, self.encoding.features(self._model(self.encoder), self.positions))
+        model = self._model(self.encoder)
+        return SeenSample(self.positions, self.encoding.features(model, self.positions), model, self.whiten)
 
     @cached_property
     def division(self) -> Division:
@@ -184,6 +188,7 @@ class Collector:
             galleries=galleries,
             quality=self.quality,
             missing=self.missing,
+            whiten=self.whiten,
         )
 
     @property
@@ -214,8 +219,8 @@ def _tried(x: Float[np.ndarray, "n d"], used: int | None) -> tuple[list[Trial], 
 
 
 def _divided(positions: Int64[np.ndarray, " m"], features: Features) -> Division:
-    """Divide a sample by its whitened features, into the number of clusters that stands out."""
-    x = features.whitened().numpy()
+    """Divide a sample by its features as they are compared, into the number of clusters that stands out."""
+    x = features.compared().numpy()
     trials, tried = _tried(x, None)
     best = suggested(trials)
     k = min(best.k if best else OWN_CLUSTERS, max(1, len(x) // 4))

@@ -66,21 +66,23 @@ class Encoding:
 
 @dataclass(frozen=True)
 class SeenSample:
-    """The features of the sample, and their whitening."""
+    """The features of the sample, and the model that gave them; with `whiten` they are compared whitened."""
 
     positions: Positions
     x: Float16[np.ndarray, "m d"]
+    model: Trained
+    whiten: bool = True
 
     @cached_property
     def features(self) -> Features:
-        return Features.of(self.x)
+        return Features.of(self.x, self.model.whitening) if self.whiten else Features(self.x, None)
 
     def quality(self, labels: Positions, encoding: Encoding, models: Sequence[tuple[str, Trained]]) -> Quality:
         """Return the measures without labels. `models` are those whose views are compared, by the names of their stages."""
         raw = torch.from_numpy(self.x.astype(np.float32))
         spread, _ = spread_and_effective_rank(raw)
         few = evenly(len(self.x), SILHOUETTE_IMAGES)
-        apart = silhouette(self.features.whitened(few).numpy(), labels[few])
+        apart = silhouette(self.features.compared(few).numpy(), labels[few])
         compared = self.positions[evenly(len(self.x), AGREEMENT_IMAGES)]
         enough = len(compared) >= FEWEST
         agreement = dict[str, float]()

@@ -37,7 +37,7 @@ def odd_galleries(positions: Rows, measures: list[Measures], shown: Shown) -> li
 
 def far_gallery(positions: Rows, features: Features, shown: Shown) -> list[ShownGallery]:
     """Return the images of the sample that are least like their nearest neighbors."""
-    x = features.whitened()
+    x = features.compared()
     cosines, _ = nearest(x, x, min(NEIGHBORS + 1, len(x)))
     closeness = (cosines.sum(1) - 1) / (cosines.shape[1] - 1)  # without the image itself
     far = torch.argsort(closeness, stable=True)[:EACH].numpy()

@@ -1,8 +1,8 @@
 """The cost of a finished run: images seen, FLOPs and seconds, of all stages together.
 
 The FLOPs of a training are those of an image in one of its steps (`flops.py`), times the images seen. A pass over the collection
-(for clusters, for the targets of teachers, for a method that clusters between epochs) adds a forward pass of each image. K-means
-and the checks are not counted.
+(for clusters, for the targets of teachers, for a method that clusters between epochs) adds a forward pass of each image. K-means,
+the checks and the fit of a whitening are not counted.
 """
 
 import json

@@ -19,7 +19,7 @@ from ..files.text import printable
 from ..nets.net import Layer
 from ..nets.trained import Trained
 from ..runs.evals import EvalKey, EvaluateAnswer, find_scores, keep_scores, stage_of
-from .models import encoder_of
+from .models import encoder_of, whitening_of
 
 TASKS = ("knn", "linear")
 
@@ -40,6 +40,7 @@ class Scoring:
     tasks: tuple[str, ...] = TASKS
     seed: int = 0
     layer: Layer = "pool"
+    whiten: bool = True
     cache: Path
     cache_gb: float = 8.0
     workers: int | None = None
@@ -55,7 +56,7 @@ class Scoring:
         train, test, _ = self.split
         parts = [hashlib.sha256(part.astype("<i8").tobytes()).hexdigest() for part in (train, test)]
         labeled = digest(json.dumps([self.data.fingerprint, self.data.classes, *parts]))
-        return EvalKey(labeled, [*self.tasks], self.seed, self.layer, self._machine.precision)
+        return EvalKey(labeled, [*self.tasks], self.seed, self.layer, self._machine.precision, self.whiten and None)
 
     @cached_property
     def _machine(self) -> machine.Machine:
@@ -73,7 +74,8 @@ class Scoring:
             model, self.data.images, layer=self.layer, cache=self.cache, cache_gb=self.cache_gb, workers=self.workers
         )
         probe = Probe.of(encoder.all(), self.data.labels, train, test, self.data.classes)
-        found = probe.scores(self.tasks, self.seed, self._machine.precision)
+        whitening = whitening_of(model, self.whiten and "knn" in self.tasks, self.layer)
+        found = probe.scores(self.tasks, self.seed, self._machine.precision, whitening)
         answer = replace(self._counts(name), knn=found.knn, linear=found.linear)
         if model.folder and (place := stage_of(model.folder)):
             keep_scores(*place, printable(self.data.images.source.root), self.key, answer)

@@ -1,4 +1,4 @@
-"""The images of a run as its encoder sees them: whitened features, names and sizes."""
+"""The images of a run as its encoder sees them: features, names and sizes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,10 +50,10 @@ class SeenImages:
         return features
 
     @contextmanager
-    def rows(self, *, whitened: bool = True) -> Iterator[Rows]:
-        """Let the block use the features, whitened or as the encoder gives them, with the machine's settings."""
+    def rows(self, *, compared: bool = True) -> Iterator[Rows]:
+        """Let the block use the features, as they are compared or as the encoder gives them, with the machine's settings."""
         with self.machine.use():
-            yield whitened_rows(self.features, self.cache) if whitened else self.features.x
+            yield whitened_rows(self.features, self.cache) if compared else self.features.x
 
     def names(self, positions: Int64[np.ndarray, " m"]) -> list[bytes]:
         """Return the paths of the images below the folder of the collection."""
@@ -72,11 +72,20 @@ class SeenImages:
 
 
 def see_images(
-    run: Path, data: Data | None, *, cache: Path, cache_gb: Gigabytes = 8.0, workers: Workers | None = None
+    run: Path,
+    data: Data | None,
+    *,
+    whiten: bool = True,
+    cache: Path,
+    cache_gb: Gigabytes = 8.0,
+    workers: Workers | None = None,
 ) -> SeenImages:
-    """Return the images of a run as its final encoder sees them; their features are computed when first asked for."""
+    """Return the images of a run as its final encoder sees them; their features are computed when first asked for, and
+    compared whitened unless whiten=False."""
     run_record(run)  # a folder that is no run is refused first
     opened = lru_cache(None)(partial(open_run_images, run, data, cache=cache, workers=workers))  # their scan takes time
-    find_features = partial(run_features, run, images=opened, cache=cache, cache_gb=cache_gb, workers=workers)
+    find_features = partial(
+        run_features, run, images=opened, whiten=whiten, cache=cache, cache_gb=cache_gb, workers=workers
+    )
     index = Index.load(RunFolder(run).images)
     return SeenImages(run, index, find_features, machine.choose(cache, workers=workers), cache, opened)

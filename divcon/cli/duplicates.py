@@ -15,7 +15,9 @@ SHOWN = 10  # groups
 def duplicates(run: RunArgument, words: Words = None, json: Json = False) -> None:
     """Find the images that look nearly the same to the encoder of a run: crops, resized and edited copies. threshold= is the
     cosine from which on they do, out=FILE.csv lists every group, sheet=FILE.png draws the largest ones."""
-    options = typed_options(words, "threshold", "out", "sheet", "seed", "data", "cache", "cache_gb", "workers")
+    options = typed_options(
+        words, "threshold", "out", "sheet", "seed", "whiten", "data", "cache", "cache_gb", "workers"
+    )
     from ..api import duplicates
     from ..config import validate_arguments
 

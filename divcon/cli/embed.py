@@ -20,9 +20,10 @@ def embed(
     shard: Shard = None,
     json: Json = False,
 ) -> None:
-    """Write a model's features to a parquet file. Columns: path, path_bytes, picture (copies have one number), embedding."""
+    """Write a model's features to a parquet file. Columns: path, path_bytes, picture (copies have one number), embedding. whiten=false leaves
+    the features raw."""
     paths, words = split_data_and_options(data, words)
-    options = typed_options(words, "out", "include", "exclude", "layer", "cache", "cache_gb", "workers")
+    options = typed_options(words, "out", "include", "exclude", "layer", "whiten", "cache", "cache_gb", "workers")
     out = take_output(options, "out", "out=photos.parquet")
     from ..api import embed
     from ..config import validate_arguments

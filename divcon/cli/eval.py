@@ -10,7 +10,7 @@ from .arguments import Json, ModelArgument, Words, typed_options
 from .terminal import print_answer
 
 if TYPE_CHECKING:
-    from ..runs.evals import EvaluateAnswer
+    from ..runs.evals import EvaluateAnswer, KnnScores
 
 
 def eval(
@@ -23,7 +23,7 @@ def eval(
 ) -> None:
     """Score a model on labeled images. The scores are of kNN and of a linear classifier on its frozen features."""
     options = typed_options(
-        words, "tasks", "seed", "split", "include", "exclude", "layer", "cache", "cache_gb", "workers"
+        words, "tasks", "seed", "split", "include", "exclude", "layer", "whiten", "cache", "cache_gb", "workers"
     )
     from ..api.evaluate import evaluate
     from ..config import validate_arguments
@@ -40,8 +40,12 @@ def _text(answer: "EvaluateAnswer") -> str:
 
 def _scores(answer: "EvaluateAnswer") -> list[str]:
     knn, linear = answer.knn, answer.linear
-    scores = [f"20-NN {knn.k20:.1%}, 200-NN {knn.k200:.1%}"] if knn else []
+    scores = [f"20-NN {knn.k20:.1%}, 200-NN {knn.k200:.1%}{_raw(knn)}"] if knn else []
     return scores + ([f"linear {linear.top1:.1%}"] if linear and linear.top1 is not None else [])
+
+
+def _raw(knn: "KnnScores") -> str:
+    return f" (raw features: {knn.raw.k20:.1%}, {knn.raw.k200:.1%})" if knn.raw else ""
 
 
 def _reason(answer: "EvaluateAnswer") -> str:

@@ -7,8 +7,8 @@ from .terminal import print_answer, table
 def export(model: ModelArgument, words: Words = None, json: Json = False) -> None:
     """Write a model for other libraries: format=timm, torchvision, huggingface, onnx or safetensors, or several of them.
 
-    Each export is loaded back by its library and compared."""
-    options = typed_options(words, "out", "format", "license")
+    Each export is loaded back by its library and compared. whiten=false leaves the features raw."""
+    options = typed_options(words, "out", "format", "license", "whiten")
     out = take_output(options, "out", "out=exported")
     formats = take_output(options, "format", "format=onnx, or format=timm,onnx")
     from ..api import export

@@ -26,7 +26,7 @@ def neighbors(run: RunArgument, image: ImageArgument, words: Words = None, json:
             f"the picture is missing: type divcon neighbors {shell_quoted(run)} PICTURE {shell_quoted(image)}"
         )
     pictures, words = split_data_and_options(image, words)
-    options = typed_options(words, "k", "sheet", "data", "cache", "cache_gb", "workers")
+    options = typed_options(words, "k", "whiten", "sheet", "data", "cache", "cache_gb", "workers")
     from ..api import neighbors
     from ..config import validate_arguments
 

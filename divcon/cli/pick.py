@@ -16,7 +16,7 @@ def pick(run: RunArgument, words: Words = None, json: Json = False) -> None:
     """Pick images worth labeling or keeping, each with a reason. how=diverse covers the collection, typical takes the most
     usual images, odd the strangest, balanced as many of rare things as of frequent ones. n= is how many (else a tenth, 50 to 1,000); out=FILE.csv,
     .parquet or .txt has them all."""
-    options = typed_options(words, "n", "how", "out", "seed", "data", "cache", "cache_gb", "workers")
+    options = typed_options(words, "n", "how", "out", "seed", "whiten", "data", "cache", "cache_gb", "workers")
     from ..api import pick
     from ..config import validate_arguments
 

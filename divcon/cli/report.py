@@ -6,7 +6,7 @@ from .terminal import print_answer
 
 def report(run: RunArgument, words: Words = None, json: Json = False) -> None:
     """Write a report of a run to look at in a browser: RUN/report.html. data=FOLDER says where the images lie now."""
-    options = typed_options(words, "data", "cache", "cache_gb", "workers")
+    options = typed_options(words, "whiten", "data", "cache", "cache_gb", "workers")
     from ..api import report
     from ..config import validate_arguments
 

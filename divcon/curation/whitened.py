@@ -1,4 +1,4 @@
-"""The whitened features of a collection, as rows of length one in float16."""
+"""The features of a collection as they are compared: whitened unless whiten=false, as rows of length one in float16."""
 
 import tempfile
 from pathlib import Path
@@ -16,9 +16,9 @@ BLOCK = 8192  # rows
 
 
 def whitened_rows(features: Features, folder: Path) -> Whitened:
-    """Return the whitened features, in memory or mapped from a file in `folder` that has no name: it is gone when nobody
+    """Return the features as they are compared, in memory or mapped from a file in `folder` that has no name: it is gone when nobody
     reads it any more."""
-    shape = len(features), features.whitening.projection.shape[1]
+    shape = features.x.shape
     if shape[0] * shape[1] * 2 <= IN_MEMORY:
         rows: Whitened = np.empty(shape, np.float16)
     else:
@@ -26,7 +26,7 @@ def whitened_rows(features: Features, folder: Path) -> Whitened:
             rows = np.memmap(file, np.float16, "w+", shape=shape)
 
     def job(start: int, stop: int) -> None:
-        rows[start:stop] = features.whitened(slice(start, stop)).numpy()
+        rows[start:stop] = features.compared(slice(start, stop)).numpy()
 
     each_block(len(rows), BLOCK, job)
     return rows

@@ -1,7 +1,7 @@
 """The scores of a model on test images: accuracy, balanced accuracy, and accuracy by class."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..machine import Precision
+from ..nets.whitening import Whitening
 from ..runs.evals import KnnScores, LinearScores
 from .knn import predict_knn
 from .linear import linear
@@ -76,8 +77,16 @@ class Probe:
         """Return the probe for features and labels that are split by positions."""
         return cls(x[train], torch.from_numpy(y[train]), x[test], torch.from_numpy(y[test]), names)
 
-    def knn(self, precision: Precision) -> KnnScores:
-        """Return the scores of 20 nearest neighbors, and the accuracies of 20 (`k20`) and of 200 (`k200`)."""
+    def knn(self, precision: Precision, whitening: Whitening | None = None) -> KnnScores:
+        """Return the scores of 20 nearest neighbors, and the accuracies of 20 (`k20`) and of 200 (`k200`); of whitened features,
+        with those of raw ones beside, if there is a whitening."""
+        raw = self._knn(precision)
+        if whitening is None:
+            return raw
+        white = replace(self, train_x=whitening(self.train_x), test_x=whitening(self.test_x))
+        return replace(white._knn(precision), raw=raw)
+
+    def _knn(self, precision: Precision) -> KnnScores:
         predicted = predict_knn(self.train_x, self.train_y, self.test_x, ks=KS, precision=precision)
         k20, k200 = (Accuracy.of(predicted[k], self.test_y, len(self.names)) for k in KS)
         return KnnScores(k20.top1, k200.top1, k20.top1, k20.balanced, k20.by_name(self.names))
@@ -88,12 +97,15 @@ class Probe:
         accuracy = Accuracy.of(score.predictions, self.test_y, len(self.names))
         return LinearScores(accuracy.top1, accuracy.balanced, accuracy.by_name(self.names), score.penalty)
 
-    def scores(self, tasks: Sequence[str], seed: int, precision: Precision) -> Scores:
-        """Return the scores of each task, "knn" or "linear".
+    def scores(
+        self, tasks: Sequence[str], seed: int, precision: Precision, whitening: Whitening | None = None
+    ) -> Scores:
+        """Return the scores of each task, "knn" or "linear". The whitening is for neighbors alone: a linear classifier learns the
+        scale of each direction itself.
 
         If a linear classifier has too few images, its scores are None with a reason, unless it is the only task.
         """
-        knn = self.knn(precision) if "knn" in tasks else None
+        knn = self.knn(precision, whitening) if "knn" in tasks else None
         return Scores(knn, self._linear_or_reason(seed, precision, knn is not None) if "linear" in tasks else None)
 
     def _linear_or_reason(self, seed: int, precision: Precision, has_others: bool) -> LinearScores:

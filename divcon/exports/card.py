@@ -8,20 +8,35 @@ from pathlib import Path
 from .. import __version__
 from ..files.text import printable
 from ..nets.trained import Trained
+from ..nets.whitening import Whitening
+from .compare import tolerance_of
 from .contract import Format
 from .origin import Origin
 from .preprocessing import crop_share
 
 MARKUP = re.compile(r"([!-/:-@\[-`{-~])")  # the characters that Markdown lets one escape
+BESIDE = """
+from safetensors.torch import load_file
+
+whitening = load_file("whitening.safetensors")
+features = (features - whitening["mean"]) @ whitening["projection"]
+"""
 TAGS = ("divcon", "self-supervised-learning", "feature-extraction")
 
 
 def model_card(
-    name: str, format: Format, model: Trained, origin: Origin | None, difference: float, license: str
+    name: str,
+    format: Format,
+    model: Trained,
+    beside: Whitening | None,
+    origin: Origin | None,
+    difference: float,
+    license: str,
 ) -> str:
-    """Return the text of the model card of an export in the format `name`."""
+    """Return the text of the model card of an export in the format `name`; `beside` is a whitening in a file of its own."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    programs = {needed: program + (BESIDE if beside else "") for needed, program in format.usage(model).items()}
     environment = Environment(
         loader=PackageLoader("divcon", "exports"),
         autoescape=True,
@@ -41,10 +56,11 @@ def model_card(
         origin=origin,
         supervised=origin is not None and str(origin.record.options.get("recipe")).startswith("supervised"),
         scores=_score_rows(origin) if origin else [],
-        usage=format.usage(model),
+        usage=programs,
+        whitened="beside" if beside else "inside" if model.whitening else "",
         notes=format.notes(model),
         difference=difference,
-        tolerance=format.tolerance,
+        tolerance=tolerance_of(format, model),
         versions={"divcon": __version__, **{package: version(package) for package in ("torch", *format.packages)}},
     )
 
@@ -64,6 +80,7 @@ def _score_rows(origin: Origin) -> list[dict[str, object]]:
             "images": kept.scores.images,
             "classes": kept.scores.classes,
             "knn": kept.scores.knn.k20 if kept.scores.knn else None,
+            "knn_raw": kept.scores.knn.raw.k20 if kept.scores.knn and kept.scores.knn.raw else None,
             "linear": kept.scores.linear.top1 if kept.scores.linear else None,
         }
         for kept in origin.scores

@@ -8,8 +8,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..nets.trained import Trained
-from .contract import Encode
+from .contract import Encode, Format
 
+WHITENED = 10  # times the tolerance of a format: whitening enlarges the directions of small features, and their rounding errors
 BATCHES = (5, 1)  # images: both a batch and a single image have to work
 
 
@@ -29,12 +30,20 @@ def normalize(
     return (pixels.float() - center) / scale
 
 
+def tolerance_of(format: Format, model: Trained) -> float:
+    """Return the largest difference that an export of the model may have."""
+    return format.tolerance * (1 if model.whitening is None else WHITENED)
+
+
 @torch.no_grad()
 def largest_difference(model: Trained, encode: Encode) -> float:
-    """Return the largest difference between the features of the model and those of its export, on batches of 5 and of 1."""
+    """Return the largest difference between the features of the model, whitened if it has a whitening, and those of its
+    export, on batches of 5 and of 1."""
     spec, pixels = model.input_spec, made_pictures(model.input_spec.size)
     encoder = model.net.encoder.cpu().eval()
     ours = encoder(normalize(pixels, spec.mean, spec.std))
+    if model.whitening is not None:
+        ours = model.whitening(ours)
     return max(difference(ours[:n], encode(pixels[:n])) for n in BATCHES)
 
 

@@ -9,14 +9,15 @@ from .preprocessing import timm_share
 KEPT = ("pool_size", "first_conv", "classifier", "fixed_input_size", "min_input_size")  # of timm's own configuration
 
 
-def timm_config(model: Trained) -> dict[str, object]:
-    """Return the configuration by which timm rebuilds the encoder, and finds its preprocessing."""
+def timm_config(model: Trained, classes: int = 0) -> dict[str, object]:
+    """Return the configuration by which timm rebuilds the encoder, with a last linear layer if it has `classes`, and finds its
+    preprocessing."""
     spec, size, untyped = model.spec, model.input_spec.size, model.net.encoder
     encoder: Any = untyped  # torch gives the attributes of a module no types
     own = {key: encoder.pretrained_cfg[key] for key in KEPT if key in encoder.pretrained_cfg}
     return {
         "architecture": spec.name.partition(".")[0],
-        "num_classes": 0,
+        "num_classes": classes,
         "num_features": encoder.num_features,
         "model_args": model_args(spec.name, spec.options, size),
         "pretrained_cfg": {
@@ -27,6 +28,6 @@ def timm_config(model: Trained) -> dict[str, object]:
             "crop_mode": "center",
             "mean": list(model.input_spec.mean),
             "std": list(model.input_spec.std),
-            "num_classes": 0,
+            "num_classes": classes,
         },
     }

@@ -13,9 +13,9 @@ from ..files.disk_errors import disk_errors
 from ..files.integrity import mismatches, read_json, sha256, write_json
 from ..files.text import printable
 from ..nets.trained import Trained
-from ..runs.folder import MANIFEST
+from ..runs.folder import MANIFEST, WHITENING
 from .card import model_card
-from .compare import largest_difference
+from .compare import largest_difference, tolerance_of
 from .origin import Origin
 from .registry import format_named
 
@@ -45,18 +45,22 @@ def check_folder(folder: Path) -> None:
 def write_export(name: str, model: Trained, origin: Origin | None, folder: Path, license: str) -> Export:
     """Write the model in the format `name` to `folder`, and return what was written; an older export there is replaced.
 
-    The export is loaded by its library first. Raises FaultError, and writes nothing, if its features differ.
+    A whitening that the format can't hold is a file beside it. The export is loaded by its library first. Raises FaultError, and writes nothing, if its features differ.
     """
     format = format_named(name)
+    whitening = None if format.holds_whitening(model) else model.whitening
+    model = model.raw() if whitening is not None else model
     with _complete_folder(folder) as part:
         format.write(model, part)
         difference = largest_difference(model, format.load(part))
-        if not difference <= format.tolerance:
+        if not difference <= tolerance_of(format, model):
             raise FaultError(
                 f"format={name}: loaded back, the features differ by {difference:.1e} of the largest one, and at most "
-                f"{format.tolerance:.0e} is allowed; nothing was written. format=safetensors has the original weights"
+                f"{tolerance_of(format, model):.0e} is allowed; nothing was written. format=safetensors has the original weights"
             )
-        (part / CARD).write_text(model_card(name, format, model, origin, difference, license))
+        if whitening is not None:
+            whitening.save(part / WHITENING)
+        (part / CARD).write_text(model_card(name, format, model, whitening, origin, difference, license))
         files = sorted(file.name for file in part.iterdir())
         write_json(part / MANIFEST, {"format": name, "difference": difference, "sha256": _hashes(part, files)})
     return Export(name, str(folder), [*files, MANIFEST], difference)

@@ -1,4 +1,5 @@
-"""A trained network on disk: its weights in encoder.safetensors, and the options to rebuild it in encoder.json."""
+"""A trained network on disk: its weights in encoder.safetensors, the whitening of its features in whitening.safetensors, and
+the options to rebuild it in encoder.json."""
 
 import contextlib
 import json
@@ -18,12 +19,13 @@ from ..files.atomic import atomic_write
 from ..files.integrity import digest, hash_difference, sha256, write_json
 from ..files.tensors import write_tensors
 from ..files.text import printable
-from ..runs.folder import ENCODER, ENCODER_SETTINGS
+from ..runs.folder import ENCODER, ENCODER_SETTINGS, WHITENING
 from ..runs.json_files import load_record
 from .encoder import SLIM, EncoderSpec, build
 from .heads import ProjectorSpec
 from .net import Net
 from .preprocessing import PREPROCESSING, SHORT_SIDE, check_preprocessing
+from .whitening import Whitening
 
 Shapes = dict[str, list[int]]  # of tensors, by name
 OTHER_FORMATS = "model.onnx", "model.safetensors"  # files of exports that are not loaded
@@ -46,26 +48,39 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class EncoderRecord:
-    """The contents of encoder.json; `sha256` is the hash of encoder.safetensors."""
+    """The contents of encoder.json. `sha256` is the hash of encoder.safetensors, `whitening` that of whitening.safetensors; the
+    latter is left out for an encoder that has none."""
 
     encoder: EncoderSpec
     projector: ProjectorSpec
     input_spec: InputSpec
     preprocess: dict[str, object]
     sha256: str
+    whitening: str | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """The content of encoder.json; for an encoder without a whitening that of older versions."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class Trained:
-    """A network with the options to rebuild it.
+    """A network with the options to rebuild it, and the whitening of its pooled features.
 
-    Weights on disk are read and checked when `net` is used for the first time.
+    Files on disk are read and checked when `net` or `whitening` is used for the first time.
     """
 
-    def __init__(self, spec: EncoderSpec, input_spec: InputSpec, net: Net | None = None, folder: Path | None = None):
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        input_spec: InputSpec,
+        net: Net | None = None,
+        folder: Path | None = None,
+        whitening: Whitening | None = None,
+    ):
         assert net is not None or folder is not None
         self.spec, self.input_spec, self.folder = spec, input_spec, folder
         if net is not None:
-            self.net = net
+            self.net, self.whitening = net, whitening
 
     @cached_property
     def net(self) -> Net:
@@ -85,6 +100,21 @@ class Trained:
         net.load_state_dict(load_file(file))
         return net.eval()
 
+    @cached_property
+    def whitening(self) -> Whitening | None:
+        """The whitening of the pooled features; None for an encoder of an older run, and for random weights. Raises
+        DamagedError for a file that is damaged or another's."""
+        assert self.folder is not None
+        expected = _read_record(self.folder).whitening
+        if expected is None:
+            return None
+        _check_hash(self.folder / WHITENING, expected)
+        return Whitening.load(self.folder / WHITENING)
+
+    def raw(self) -> "Trained":
+        """Return the same network without its whitening."""
+        return Trained(self.spec, self.input_spec, self.net, self.folder)
+
     def _check_before_allocating(self, shapes: Shapes, projector: ProjectorSpec) -> None:
         """Compare the shapes without allocating memory: a file from a stranger may ask for a network of any size.
 
@@ -95,17 +125,32 @@ class Trained:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the weights' hash, the network's options and its input."""
+        """A digest of the hashes of weights and whitening, the network's options and its input."""
         assert self.folder is not None, "a network has a fingerprint once it is saved"
-        return digest(json.dumps(asdict(_read_record(self.folder)), sort_keys=True))
+        return digest(json.dumps(_read_record(self.folder).as_json(), sort_keys=True))
 
     def save(self, folder: Path) -> None:
-        """Write encoder.safetensors and encoder.json."""
+        """Write encoder.safetensors, whitening.safetensors if there is a whitening, and encoder.json."""
         file = folder / ENCODER
         with atomic_write(file) as part:
             write_tensors(part, self.net.state_dict())
-        record = EncoderRecord(self.spec, self.net.projector_spec, self.input_spec, {**PREPROCESSING}, sha256(file))
-        write_json(folder / ENCODER_SETTINGS, asdict(record))
+        record = EncoderRecord(
+            self.spec,
+            self.net.projector_spec,
+            self.input_spec,
+            {**PREPROCESSING},
+            sha256(file),
+            self._save_whitening(folder / WHITENING),
+        )
+        write_json(folder / ENCODER_SETTINGS, record.as_json())
+
+    def _save_whitening(self, file: Path) -> str | None:
+        """Write the whitening, if there is one, and return the hash of its file."""
+        if self.whitening is None:
+            return None
+        with atomic_write(file) as part:
+            self.whitening.save(part)
+        return sha256(file)
 
     @classmethod
     def load(cls, folder: Path) -> Self:

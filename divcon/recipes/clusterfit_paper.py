@@ -32,7 +32,7 @@ def recipe(options: Options, n: int) -> ClusterFit:
     k = min(MOST_CLUSTERS, max(2, n // 8))
     return ClusterFit(
         base=replace(paper_pretrain(options, n, base_settings(options)), samples_seen=half),
-        clusters=Divide(k=k, layer="pool", rounds=50, restarts=1, smallest=1, seed=options.seed),
+        clusters=Divide(k=k, layer="pool", whiten=False, rounds=50, restarts=1, smallest=1, seed=options.seed),
         refit=paper_classification(options, samples_seen=half, warmup=5 / EPOCHS, drops=DROPS, seed_offset=1),
     )
 

@@ -72,7 +72,7 @@ class KeptRecord:
     `of` is the digest of the stages that it was made of. `encoder` is the stage whose encoder saw the sample, `division` the
     stage whose clusters are shown ("" if the sample was divided for the report). `trials` are the evidence for the number of
     clusters, from `trial_images`. `cluster_sizes` count the whole collection, or the sample where only that was divided.
-    `picture_rows` are the rows of the index whose pictures are kept. `seconds` is what making it took.
+    `picture_rows` are the rows of the index whose pictures are kept. With `whiten` features were compared whitened.
     """
 
     of: str
@@ -88,6 +88,7 @@ class KeptRecord:
     quality: Quality | None = None
     picture_rows: list[int] = field(default_factory=list)
     missing: str = ""
+    whiten: bool = True
     sha256: dict[str, str] = field(default_factory=dict)
 
 

@@ -89,14 +89,13 @@ class ImageMap:
         }
 
 
-def draw_map(sample: Sample, limit: int = MOST_BYTES) -> ImageMap:
-    """Lay out a sample by its whitened features, find the neighbors of each image, and pack the thumbnails into `limit`
-    bytes."""
-    assert sample.features is not None
-    whitened = Features.of(sample.features).whitened().numpy()
+def draw_map(sample: Sample, features: Features, limit: int = MOST_BYTES) -> ImageMap:
+    """Lay out a sample by its features as they are compared, find the neighbors of each image, and pack the thumbnails into
+    `limit` bytes."""
+    compared = features.compared().numpy()
     atlases = None if sample.thumbnails is None else pack(map(_picture, sample.thumbnails), limit)
-    layout = lay_out(whitened, sample.features)
-    return ImageMap(sample, layout, nearest_others(whitened, NEIGHBORS), atlases, _clusters(sample))
+    layout = lay_out(compared, features.x)
+    return ImageMap(sample, layout, nearest_others(compared, NEIGHBORS), atlases, _clusters(sample))
 
 
 def nearest_others(x: Float[np.ndarray, "m c"], k: int) -> Int64[np.ndarray, "m k"]:

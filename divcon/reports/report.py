@@ -1,6 +1,8 @@
 """The report of a run, from what its folder says and what was kept of its images."""
 
+from ..clustering.features import Features
 from ..files.text import printable
+from ..nets.trained import Trained
 from .facts import RunFacts
 from .kept import Kept
 from .map import ImageMap, draw_map
@@ -22,13 +24,18 @@ def draw_report(facts: RunFacts, kept: Kept | None) -> str:
     notices = [f"A part of the run can't be read: {message}" for message in dict.fromkeys(facts.damage)]
     notices += _notices(facts, kept)
     title = printable(facts.folder.resolve().name)
-    return render(Page(title, notices, summary_lines(facts, kept), sections, _map(kept)))
+    return render(Page(title, notices, summary_lines(facts, kept), sections, _map(facts, kept)))
 
 
-def _map(kept: Kept | None) -> ImageMap | None:
+def _map(facts: RunFacts, kept: Kept | None) -> ImageMap | None:
     """Return the map of the sample, if an encoder has seen the sample."""
     sample = None if kept is None else kept.sample()
-    return None if sample is None or sample.features is None else draw_map(sample)
+    if kept is None or sample is None or sample.features is None:
+        return None
+    if not kept.record.whiten:
+        return draw_map(sample, Features(sample.features, None))
+    encoder = facts.folder / kept.record.encoder
+    return draw_map(sample, Features.of(sample.features, Trained.load(encoder).whitening))
 
 
 def _sections(facts: RunFacts, kept: Kept | None) -> list[Section | None]:

@@ -14,7 +14,7 @@ SIZE = 4000  # images at most
 class Sample:
     """Some images of a collection of `collection` images.
 
-    `features` are as the encoder gives them; `Features.of(features)` compares them. They are None if no encoder was there.
+    `features` are as the encoder gives them; `Features` compares them. They are None if no encoder was there.
     `clusters` are the numbers of the clusters of the images, in 0 .. k - 1, and `names` [k] has a name of each cluster.
     `paths` are printable text, and `sizes` the bytes of the files. `thumbnails` are WebP files, with a longer side of at
     most 64 pixels; None if the images were not there.

@@ -5,7 +5,7 @@ or of an encoder that is not there any more, is ignored.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,7 +26,8 @@ ADVICE = "remove this file; the command divcon eval makes its scores again"
 class KnnScores(Answer):
     """Shares of the test images, in 0..1, with the right class by nearest neighbors.
 
-    `k20` and `k200` are of 20 and of 200 neighbors; `top1`, `balanced` (the mean over classes) and `per_class` of 20.
+    `k20` and `k200` are of 20 and of 200 neighbors; `top1`, `balanced` (the mean over classes) and `per_class` of 20. `raw` are
+    the scores of raw features, if these are of whitened ones.
     """
 
     k20: float
@@ -34,6 +35,7 @@ class KnnScores(Answer):
     top1: float
     balanced: float
     per_class: dict[str, float | None]
+    raw: "KnnScores | None" = None
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,14 @@ class EvaluateAnswer(Answer):
 @dataclass(frozen=True)
 class EvalKey:
     """All but the encoder that scores depend on: a fingerprint of the images with their classes and their split, and the
-    settings."""
+    settings. `whiten` is None, unless whitening was switched off."""
 
     labeled: str
     tasks: list[str]
     seed: int
     layer: str
     precision: str
+    whiten: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,13 @@ def keep_scores(run: Path, stage: str, folder: str, key: EvalKey, scores: Evalua
         write_json(_file(run, stage, key), fields_of(kept))
     except (DiskError, OwnedError) as error:
         warning(f"the scores are not kept in the run: {error}")
+
+
+def compared_alike(answers: Sequence[EvaluateAnswer]) -> list[EvaluateAnswer]:
+    """Return the answers with neighbors by features of one kind: raw ones, unless all are whitened."""
+    if all(answer.knn is None or answer.knn.raw is not None for answer in answers):
+        return [*answers]
+    return [replace(answer, knn=answer.knn and (answer.knn.raw or answer.knn)) for answer in answers]
 
 
 def stage_of(folder: Path) -> tuple[Path, str] | None:

@@ -16,7 +16,7 @@ RUN/STAGE/checkpoints/          of a stage that is running: step-00001200/ with 
 RUN/STAGE/teacher_targets.npy   of a student that is running, with a manifest beside it
 RUN/STAGE/sample.npy.begun      of a division that is running: the features of the sample, and sample.npy.parts.json with the hashes
                                 of the finished parts (train/streamed_rows.py); likewise assigned.npy, the cluster of each image
-RUN/STAGE/...                   the artifact: ENCODER and its settings, or CLUSTERS, or EXPERT_SCORES
+RUN/STAGE/...                   the artifact: ENCODER with its WHITENING and its settings, or CLUSTERS, or EXPERT_SCORES
 """
 
 import re

@@ -42,7 +42,9 @@ class Divide:
     `smallest` images is merged into its nearest neighbor.
 
     `levels` are numbers of clusters, falling, of levels below the `k` clusters: then the centroids are those of hierarchical
-    k-means (divcon/clustering/hierarchy.py), which has its own rounds."""
+    k-means (divcon/clustering/hierarchy.py), which has its own rounds.
+
+    The features of `layer=pool` are whitened, with `whiten`, by the whitening of the base, if it has one."""
 
     k: int = 5
     layer: Layer = "hidden"
@@ -52,6 +54,7 @@ class Divide:
     smallest: int = SMALLEST
     seed: int = 0
     levels: tuple[PositiveInt, ...] = field(default=(), metadata=LATER)
+    whiten: bool = field(default=True, metadata=LATER)  # older runs have bases without a whitening
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -123,7 +126,7 @@ def few_clusters(recipe: Divide, n: int) -> Divide:
 def divide(context: StageContext, base: Trained, images: Images, recipe: Divide) -> Result[Clusters]:
     """Cluster a collection by the features that the base gives of it."""
     positions, precision = sample(len(images), recipe.sample, recipe.seed), context.machine.precision
-    features_at = _encoder(context, base, images, recipe.layer)
+    features_at = _encoder(context, base, images, recipe)
     kept = Sample(positions, _rows(context, SAMPLE, positions, lambda at: features_at(at).astype(np.float16)))
     failpoints.at("divide.seen")
     centroids, inertia = fit_centroids(kept.features, recipe, precision)
@@ -141,15 +144,15 @@ def divide(context: StageContext, base: Trained, images: Images, recipe: Divide)
 
 
 def _encoder(
-    context: StageContext, base: Trained, images: Images, layer: Layer
+    context: StageContext, base: Trained, images: Images, recipe: Divide
 ) -> Callable[[Positions], Float32[np.ndarray, "b d"]]:
-    """Return a function from the positions of images to the features that the base gives of them."""
+    """Return a function from the positions of images to the features of them that are clustered."""
     pixels = pixels_of(context, images, base.input_spec)
+    whitening = base.whitening if recipe.whiten and recipe.layer == "pool" else None
 
     def features_at(at: Positions) -> Float32[np.ndarray, "b d"]:
-        features: NDArray[np.float32] = encode(
-            base.net, base.input_spec, pixels, context.machine, layer=layer, positions=at
-        ).numpy()
+        x = encode(base.net, base.input_spec, pixels, context.machine, layer=recipe.layer, positions=at)
+        features: NDArray[np.float32] = (x if whitening is None else whitening(x)).numpy()
         return features
 
     return features_at

@@ -12,7 +12,8 @@ from ..nets.trained import InputSpec, Trained
 from ..runs.recorder import Plan, planned_by
 from ..runs.stage import Result, StageContext, by_leader
 from ..train.factorization import factorize_pixels
-from .learning import PlannedNetwork, TrainingPlan, fitting_batch, pixels_of
+from ..train.whitening import FITTED, fit_whitening
+from .learning import PlannedNetwork, TrainingPlan, fitting_batch, pixels_of, sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,4 +46,6 @@ def factorize(context: StageContext, images: Images, recipe: Factorization) -> R
     summary = factorize_pixels(
         context, factors, pixels, recipe.input_spec, samples_seen=recipe.samples_seen, batch_size=size, seed=recipe.seed
     )
-    return Result(Trained(recipe.encoder, recipe.input_spec, Net(factors)), summary)
+    net = Net(factors)
+    whitening = fit_whitening(context, net, recipe.input_spec, pixels, sample(len(images), FITTED, 0))
+    return Result(Trained(recipe.encoder, recipe.input_spec, net, whitening=whitening), summary)

@@ -33,6 +33,7 @@ from ..rng import seed_for, uniforms
 from ..runs.recorder import Plan
 from ..runs.stage import Result, StageContext
 from ..train.loop import Training, fit
+from ..train.whitening import FITTED, fit_whitening
 
 L = TypeVar("L", bound="NetworkTraining")
 Start = Literal["scratch", "base"]
@@ -73,6 +74,7 @@ class PlannedNetwork(Trained):
 
     def __init__(self, spec: EncoderSpec, input_spec: InputSpec, method: MakeMethod | None):
         self.spec, self.input_spec, self.folder, self.method = spec, input_spec, None, method
+        self.whitening = None
 
     @cached_property
     def net(self) -> Net:
@@ -91,7 +93,7 @@ class TrainingPlan:
     """A training that is planned: its recipe, with the batch that one process gives it, and the number of its images.
 
     `method` builds its method; None for a training without one. `batch_asked` is the batch as typed. `encoded` are the images
-    that are encoded before the first step. So many `held_networks` are in memory, and `extra_bytes` on disk, while it runs,
+    that are encoded before the first step and after the last one. So many `held_networks` are in memory, and `extra_bytes` on disk, while it runs,
     besides what `method` builds and the checkpoints.
     """
 
@@ -146,7 +148,8 @@ def train_network(
     if recipe.start == "base":
         _start_from(trained, base, context.name)
     summary = fit(context, trained, pixels, recipe, recipe.pair(), recipe.input_spec)
-    return Result(Trained(recipe.encoder, recipe.input_spec, trained.net), summary)
+    whitening = fit_whitening(context, trained.net, recipe.input_spec, pixels, sample(len(images), FITTED, 0))
+    return Result(Trained(recipe.encoder, recipe.input_spec, trained.net, whitening=whitening), summary)
 
 
 def plan_network(
@@ -158,9 +161,10 @@ def plan_network(
     held_networks: int = 0,
     extra_bytes: float = 0.0,
 ) -> Plan[Trained]:
-    """The plan of a stage that trains a network."""
+    """The plan of a stage that trains a network; `encoded` are the images that it encodes before the first step."""
     fitted = replace(recipe, batch_size=fitting_batch(recipe.batch_size, len(images)))
     network = PlannedNetwork(recipe.encoder, recipe.input_spec, method)
+    encoded += min(len(images), FITTED)  # for the whitening
     return Plan(
         network, TrainingPlan(fitted, len(images), method, recipe.batch_size, encoded, held_networks, extra_bytes)
     )

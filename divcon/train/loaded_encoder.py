@@ -24,6 +24,7 @@ from ..files.text import printable
 from ..machine import available_cores, check_device
 from ..nets.net import width
 from ..nets.trained import InputSpec
+from ..nets.whitening import Whitening
 from .encode import normalized
 from .pictures import Picture, each_picture, encoded, is_picture, name_of
 
@@ -71,12 +72,14 @@ class Encoder(nn.Module):
     """Turns normalized images into features [B, num_features]; `preprocess` turns an image into a normalized one, and `embed`
     does both for any number of images.
 
-    The names of its weights are those of `encoder`, the network of timm or of nets/slim.py.
+    The names of its weights are those of `encoder`, the network of timm or of nets/slim.py. `whitening` is the last layer, or
+    None for raw features; it is no weight.
     """
 
-    def __init__(self, encoder: nn.Module, input_spec: InputSpec):
+    def __init__(self, encoder: nn.Module, input_spec: InputSpec, whitening: Whitening | None = None):
         super().__init__()
         self.encoder = encoder
+        self.whitening = None if whitening is None else whitening.layer(width(encoder))
         self.num_features = width(encoder)
         self.preprocess = Preprocess(input_spec)
         untyped: Any = self  # torch gives these two functions no types
@@ -85,7 +88,7 @@ class Encoder(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         features: Tensor = self.encoder(images)
-        return features
+        return features if self.whitening is None else self.whitening(features)
 
     @torch.no_grad()
     def embed(

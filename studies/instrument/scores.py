@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from divcon.api.models import encoder_of
-from divcon.clustering.whitening import Whitening
 from divcon.data.images import Images
 from divcon.evals.knn import predict_knn
 from divcon.evals.linear import linear
 from divcon.evals.scores import Accuracy
 from divcon.evals.split import stratified
 from divcon.nets.trained import Trained
+from divcon.nets.whitening import Whitening
 
 from .piles import ClassOf, Labels, Pile, labeled
 from .table import TEST

@@ -55,6 +55,10 @@ def misfit(model: Trained) -> str | None:
     return None
 
 
+def holds_whitening(model: Trained) -> bool:
+    return False  # an AutoModel ends in the pool
+
+
 def write(model: Trained, folder: Path) -> None:
     if is_slim(model):
         _write_resnet(model, folder)

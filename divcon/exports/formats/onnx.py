@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from ... import __version__
 from ...errors import UsageError
 from ...files.text import printable
+from ...nets.net import width
 from ...nets.preprocessing import PREPROCESSING
 from ...nets.trained import InputSpec, Trained
+from ...nets.whitening import Whitening
 from ..compare import made_pictures
 from ..contract import Encode
 from ..preprocessing import view_code
@@ -37,24 +39,29 @@ encoder = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionPro
 
 
 class FromPixels(nn.Module):
-    """An encoder with the normalization of its input: uint8 [n, 3, s, s] -> features [n, d]."""
+    """An encoder with the normalization of its input and the whitening of its features: uint8 [n, 3, s, s] -> features [n, d]."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, encoder: nn.Module, spec: InputSpec):
+    def __init__(self, encoder: nn.Module, spec: InputSpec, whitening: Whitening | None):
         super().__init__()
         self.encoder = encoder
+        self.whitening = nn.Identity() if whitening is None else whitening.layer(width(encoder))
         for name, values in (("mean", spec.mean), ("std", spec.std)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1) * 255)
 
     def forward(self, pixels: UInt8[Tensor, "n 3 s s"]) -> Float[Tensor, "n d"]:
-        features: Tensor = self.encoder((pixels.float() - self.mean) / self.std)
+        features: Tensor = self.whitening(self.encoder((pixels.float() - self.mean) / self.std))
         return features
 
 
 def misfit(model: Trained) -> str | None:
     return None
+
+
+def holds_whitening(model: Trained) -> bool:
+    return True
 
 
 def write(model: Trained, folder: Path) -> None:
@@ -90,7 +97,7 @@ def notes(model: Trained) -> str:
 
 def _program(model: Trained) -> Any:  # torch.onnx.ONNXProgram, which mypy can't import without onnx
     """Return the encoder as torch exports it, for batches of any number of images."""
-    encoder = FromPixels(model.net.encoder, model.input_spec).eval()
+    encoder = FromPixels(model.net.encoder, model.input_spec, model.whitening).eval()
     pixels = made_pictures(model.input_spec.size)[:2]  # the exporter takes a batch of one for a constant
     try:
         return torch.onnx.export(
@@ -123,4 +130,10 @@ def _metadata(model: Trained) -> dict[str, str]:
         "std": spec.std,
         "normalization": "in the file",
     }
-    return {"producer": f"divcon {__version__}", "encoder": model.spec.name, "preprocessing": json.dumps(preprocessing)}
+    features = "raw" if model.whitening is None else "whitened"
+    return {
+        "producer": f"divcon {__version__}",
+        "encoder": model.spec.name,
+        "features": features,
+        "preprocessing": json.dumps(preprocessing),
+    }

@@ -1,4 +1,5 @@
-"""The files of a finished stage, without the projector: encoder.safetensors and encoder.json, for divcon and plain torch."""
+"""The files of a finished stage, without the projector: encoder.safetensors, encoder.json and whitening.safetensors, for divcon and
+plain torch."""
 
 import inspect
 from pathlib import Path
@@ -42,6 +43,10 @@ encoder.eval()
 with torch.no_grad():
     features = encoder(images)
 """
+WHITEN = """
+whitening = load_file("whitening.safetensors")
+features = (features - whitening["mean"]) @ whitening["projection"]
+"""
 SMALL_STEM = """
 encoder.conv1 = torch.nn.Conv2d(3, {width}, 3, padding=1, bias=False)  # the small stem of this encoder
 encoder.maxpool = torch.nn.Identity()"""
@@ -51,8 +56,12 @@ def misfit(model: Trained) -> str | None:
     return None
 
 
+def holds_whitening(model: Trained) -> bool:
+    return True
+
+
 def write(model: Trained, folder: Path) -> None:
-    Trained(model.spec, model.input_spec, Net(model.net.encoder).eval()).save(folder)
+    Trained(model.spec, model.input_spec, Net(model.net.encoder).eval(), whitening=model.whitening).save(folder)
     if is_slim(model) and without_colors(model) is None:
         (folder / "slim.py").write_text(inspect.getsource(slim))
 
@@ -63,7 +72,7 @@ def load(folder: Path) -> Encode:
 
     def encode(pixels: Tensor) -> Tensor:
         features: Tensor = encoder(normalize(pixels, spec.mean, spec.std))
-        return features
+        return features if model.whitening is None else model.whitening(features)
 
     return encode
 
@@ -80,7 +89,8 @@ def notes(model: Trained) -> str:
 
 def _plain_usage(model: Trained) -> str:
     library, network = _slim(model) if is_slim(model) else _timm(model)
-    return WITH_TORCH.format(library=library, network=network, images=tensor_code(model.input_spec))
+    program = WITH_TORCH.format(library=library, network=network, images=tensor_code(model.input_spec))
+    return program + (WHITEN if model.whitening else "")
 
 
 def _slim(model: Trained) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ...files.tensors import write_tensors
+from ...nets.net import width
 from ...nets.trained import Trained
 from ..compare import normalize
 from ..contract import Encode
@@ -19,6 +20,7 @@ library = "torchvision"
 tolerance = 1e-5
 
 HEADS = ("fc", "classifier")  # the names of last layers, by class of network
+RAW = "torch.nn.Identity()  # the export has no classifier"
 SMALL_STEM = """\
 encoder.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)  # the small stem of this encoder
 encoder.maxpool = torch.nn.Identity()
@@ -32,7 +34,7 @@ from torchvision.transforms import v2
 
 {images}
 encoder = torchvision.models.{name}()
-encoder.{head} = torch.nn.Identity()  # the export has no classifier
+encoder.{head} = {last}
 {stem}encoder.load_state_dict(load_file("model.safetensors"))
 encoder.eval()
 with torch.no_grad():
@@ -52,16 +54,30 @@ def misfit(model: Trained) -> str | None:
     return None
 
 
+def holds_whitening(model: Trained) -> bool:
+    return True
+
+
 def write(model: Trained, folder: Path) -> None:
-    write_tensors(folder / "model.safetensors", model.net.encoder.state_dict())
-    steps = preprocessing_of(model.input_spec)
-    settings = {"model": _name(model), "small_stem": has_small_stem(model), "preprocessing": steps}
+    weights, features = model.net.encoder.state_dict(), width(model.net.encoder)
+    if model.whitening is not None:
+        head = _last_layer(model)
+        weights[f"{head}.weight"], weights[f"{head}.bias"] = model.whitening.linear(features)
+    write_tensors(folder / "model.safetensors", weights)
+    settings = {
+        "model": _name(model),
+        "small_stem": has_small_stem(model),
+        "whitened_features": features if model.whitening is not None else 0,
+        "preprocessing": preprocessing_of(model.input_spec),
+    }
     (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def load(folder: Path) -> Encode:
     settings = json.loads((folder / "config.json").read_text())
-    network = _build(settings["model"], small_stem=settings["small_stem"])
+    network = _build(
+        settings["model"], small_stem=settings["small_stem"], whitened=settings.get("whitened_features", 0)
+    )
     assert network is not None
     network.load_state_dict(load_file(folder / "model.safetensors"))
     encoder, steps = network.eval(), settings["preprocessing"]
@@ -74,11 +90,11 @@ def load(folder: Path) -> Encode:
 
 
 def usage(model: Trained) -> dict[str, str]:
-    with torch.device("meta"):
-        head = _head(_torchvision_model(_name(model)))
-    images = tensor_code(model.input_spec)
+    images, d = tensor_code(model.input_spec), width(model.net.encoder)
+    last = f"torch.nn.Linear({d}, {d})  # the whitening" if model.whitening is not None else RAW
     stem = SMALL_STEM if has_small_stem(model) else ""
-    return {"torchvision": USAGE.format(images=images, name=_name(model), head=head, stem=stem)}
+    program = USAGE.format(images=images, name=_name(model), head=_last_layer(model), last=last, stem=stem)
+    return {"torchvision": program}
 
 
 def notes(model: Trained) -> str:
@@ -92,8 +108,14 @@ def _name(model: Trained) -> str:
     return model.spec.name.partition(".")[0]
 
 
-def _build(name: str, *, small_stem: bool) -> nn.Module | None:
-    """Return torchvision's network without its classifier, or None if it has no such network."""
+def _last_layer(model: Trained) -> str | None:
+    with torch.device("meta"):
+        return _head(_torchvision_model(_name(model)))
+
+
+def _build(name: str, *, small_stem: bool, whitened: int = 0) -> nn.Module | None:
+    """Return torchvision's network without its classifier, or with a layer that whitens so many features in its place; None if
+    it has no such network."""
     import torchvision
 
     if name not in torchvision.models.list_models(module=torchvision.models):
@@ -102,7 +124,7 @@ def _build(name: str, *, small_stem: bool) -> nn.Module | None:
     head = _head(network)
     if head is None:
         return None
-    setattr(network, head, nn.Identity())
+    setattr(network, head, nn.Linear(whitened, whitened) if whitened else nn.Identity())
     if small_stem:
         network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         network.maxpool = nn.Identity()

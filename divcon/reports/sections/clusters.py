@@ -34,9 +34,10 @@ def _made(facts: RunFacts, kept: Kept) -> str:
         layer = f", in {clusters.centroids.shape[1]:,} dimensions of the base" if clusters is not None else ""
         return f"{base}{layer}, by k-means on the directions of their features. A name is the folder words that are typical of a cluster."
     if len(record.names) > 1:
+        kind = "whitened" if record.whiten else "raw"
         return (
             f"No stage of this recipe divides the collection. For this report the sample of {len(record.paths):,} images was divided into "
-            f"{counted(len(record.names), 'cluster')}, by k-means on the whitened features of {record.encoder}."
+            f"{counted(len(record.names), 'cluster')}, by k-means on the {kind} features of {record.encoder}."
         )
     return "There are no clusters: no stage has divided the collection, and there were no features of the sample to divide."
 

@@ -23,6 +23,7 @@ class ScoreRow:
     images: int
     classes: int
     knn: float | None
+    knn_raw: float | None
     linear: float | None
 
 
@@ -61,6 +62,7 @@ def kept_rows(facts: RunFacts) -> list[ScoreRow]:
             kept.scores.images,
             kept.scores.classes,
             kept.scores.knn.top1 if kept.scores.knn is not None else None,
+            (kept.scores.knn.raw or kept.scores.knn).top1 if kept.scores.knn is not None else None,
             kept.scores.linear.top1 if kept.scores.linear is not None else None,
         )
         for kept in facts.scores
@@ -102,9 +104,13 @@ def _expert_plot(rows: list[ClusterScores]) -> Plot:
 
 def _score_table(rows: list[ScoreRow]) -> Table:
     cells: list[list[Cell]] = [
-        [row.stage, row.folder, row.images, row.classes, share(row.knn), share(row.linear)] for row in rows
+        [row.stage, row.folder, row.images, row.classes, share(row.knn), share(row.knn_raw), share(row.linear)]
+        for row in rows
     ]
     first, more = capped(cells, MOST_ROWS, "evals in the folder of the run")
     return Table(
-        "Scores on labeled images", ["encoder", "labeled images", "images", "classes", "20-NN", "linear"], first, more
+        "Scores on labeled images",
+        ["encoder", "labeled images", "images", "classes", "20-NN", "20-NN, raw", "linear"],
+        first,
+        more,
     )
