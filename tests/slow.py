@@ -287,3 +287,25 @@ def larc(
     size, length = (math.sqrt(sum(float(v) ** 2 for v in x.ravel())) for x in (parameter, g))
     buffer = momentum * buffer + g * (trust * size / length if size > 0 and length > 0 else 1.0)
     return parameter - rate * buffer, buffer
+
+
+def thirds(per_class: Sequence[float | None], sizes: Sequence[int]) -> dict[str, float]:
+    """The mean shares of the tested classes with the most images, with medium numbers, and with the fewest."""
+    left = [i for i in range(len(sizes)) if per_class[i] is not None]
+    ranked = []
+    while left:
+        largest = left[0]
+        for i in left:
+            if sizes[i] > sizes[largest]:
+                largest = i
+        ranked.append(largest)
+        left.remove(largest)
+    n = len(ranked)
+    if n < 3:
+        return {}
+    first, second = n // 3 + (n % 3 > 0), n // 3 + (n % 3 > 1)
+    parts = {"many": ranked[:first], "medium": ranked[first : first + second], "few": ranked[first + second :]}
+    size = {name: sum(sizes[i] for i in part) / len(part) for name, part in parts.items()}
+    if size["many"] < 2 * size["few"]:
+        return {}
+    return {name: sum(per_class[i] for i in part) / len(part) for name, part in parts.items()}

@@ -5,13 +5,14 @@ from pathlib import Path
 from ..config import Gigabytes, Seed, Workers
 from ..data.labeled.labeled import Labeled, open_labeled
 from ..data.labeled.layout import Split
+from ..evals.tasks.registry import chosen_tasks
 from ..files.caches import cache_folder
 from ..nets.net import Layer
 from ..nets.trained import Trained
 from ..runs.evals import EvaluateAnswer
 from .entry import runs_alone
 from .models import Patterns, find_model
-from .scoring import TASKS, Scoring, task_names
+from .scoring import Scoring
 
 
 @runs_alone
@@ -19,7 +20,8 @@ def evaluate(
     model: str | Path | Trained,
     labeled: str | Path | Labeled,
     *,
-    tasks: str | tuple[str, ...] = TASKS,
+    tasks: str | tuple[str, ...] | None = None,
+    settings: dict[str, object] | None = None,
     seed: Seed = 0,
     split: Split = "auto",
     include: Patterns = (),
@@ -29,20 +31,22 @@ def evaluate(
     cache_gb: Gigabytes = 8.0,
     workers: Workers | None = None,
 ) -> EvaluateAnswer:
-    """Return the kNN and linear accuracy, in 0..1, of a model's frozen features on a labeled folder.
+    """Return the scores, in 0..1, of a model on a labeled folder: kNN and linear accuracy, or those of the `tasks` named.
 
-    Penalties are chosen on held-out training images; the test images are used once. `split` is the layout of the folder, if
-    its names don't show it: None if each subfolder is a class, or "train,val". `seed` splits a folder without parts. The
-    scores of a run's stage are kept in RUN/evals. Raises DataError if the images can't be split, or are too few.
+    Settings of a task are given by dotted names, like settings={"few_shot.draws": 3}. Penalties are chosen on held-out training
+    images; the test images are used once. `split` is the layout of the folder, if its names don't show it: None if each
+    subfolder is a class, or "train,val". `seed` splits a folder without parts. The scores of a run's stage are kept in
+    RUN/evals. Raises DataError if the images can't be split, or are too few.
     """
-    names = task_names(tasks)
+    chosen_tasks(tasks, "classes", settings)  # a typo is refused before the folder is read
     folder = cache_folder(cache)
     data = (
         labeled
         if isinstance(labeled, Labeled)
         else open_labeled(labeled, split=split, include=include, exclude=exclude, cache=folder, workers=workers)
     )
-    scoring = Scoring(data=data, tasks=names, seed=seed, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
+    chosen = chosen_tasks(tasks, "classes", settings)
+    scoring = Scoring(data=data, tasks=chosen, seed=seed, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
     scoring.split  # noqa: B018 - images that can't be split are refused before the model is read
     if isinstance(model, Trained):
         return scoring.scores(model, model.fingerprint)
