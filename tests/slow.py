@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -309,3 +310,17 @@ def thirds(per_class: Sequence[float | None], sizes: Sequence[int]) -> dict[str,
     if size["many"] < 2 * size["few"]:
         return {}
     return {name: sum(per_class[i] for i in part) / len(part) for name, part in parts.items()}
+
+
+def average_precision(scores: Sequence[float], truth: Sequence[bool], points: int | None) -> float:
+    """The mean, over the recalls of all true images or over equally spaced ones, of the best precision at such a recall or a
+    higher one."""
+    curve = []
+    for threshold in scores:
+        shown = [i for i in range(len(scores)) if scores[i] >= threshold]
+        hits = sum(truth[i] for i in shown)
+        curve.append((Fraction(hits, sum(truth)), hits / len(shown)))
+    recalls = [Fraction(i + 1, sum(truth)) for i in range(sum(truth))]
+    if points is not None:
+        recalls = [Fraction(i, points - 1) for i in range(points)]
+    return sum(max(precision for recall, precision in curve if recall >= wanted) for wanted in recalls) / len(recalls)

@@ -36,8 +36,8 @@ def trial(x: Tensor, y: NDArray[np.int64], train: int, names: list[str] | None =
 
 @pytest.fixture
 def digit_trial(digits: Digits) -> Trial:  # noqa: F811
-    x, y = torch.cat([digits[0][:600], digits[2]]), torch.cat([digits[1][:600], digits[3]])
-    return trial(x, y.numpy(), 600, [f"digit {i}" for i in range(10)])
+    x, y = torch.cat([digits[0][:300], digits[2]]), torch.cat([digits[1][:300], digits[3]])
+    return trial(x, y.numpy(), 300, [f"digit {i}" for i in range(10)])
 
 
 # the registry

@@ -5,6 +5,8 @@ from pathlib import Path
 from ..config import Gigabytes, Seed, Workers
 from ..data.labeled.labeled import Labeled, open_labeled
 from ..data.labeled.layout import Split
+from ..data.labeled.voc import LabelSets, is_voc, open_voc
+from ..evals.tasks.contract import Truth
 from ..evals.tasks.registry import chosen_tasks
 from ..files.caches import cache_folder
 from ..nets.net import Layer
@@ -18,7 +20,7 @@ from .scoring import Scoring
 @runs_alone
 def evaluate(
     model: str | Path | Trained,
-    labeled: str | Path | Labeled,
+    labeled: str | Path | Labeled | LabelSets,
     *,
     tasks: str | tuple[str, ...] | None = None,
     settings: dict[str, object] | None = None,
@@ -31,23 +33,43 @@ def evaluate(
     cache_gb: Gigabytes = 8.0,
     workers: Workers | None = None,
 ) -> EvaluateAnswer:
-    """Return the scores, in 0..1, of a model on a labeled folder: kNN and linear accuracy, or those of the `tasks` named.
+    """Return the scores, in 0..1, of a model on a labeled folder: kNN and linear accuracy, or those of the `tasks` named. In the
+    layout of PASCAL VOC an image has several classes: the score is the mean average precision of SVMs.
 
     Settings of a task are given by dotted names, like settings={"few_shot.draws": 3}. Penalties are chosen on held-out training
     images; the test images are used once. `split` is the layout of the folder, if its names don't show it: None if each
     subfolder is a class, or "train,val". `seed` splits a folder without parts. The scores of a run's stage are kept in
     RUN/evals. Raises DataError if the images can't be split, or are too few.
     """
-    chosen_tasks(tasks, "classes", settings)  # a typo is refused before the folder is read
+    chosen_tasks(tasks, None, settings)  # a typo is refused before the folder is read
     folder = cache_folder(cache)
     data = (
         labeled
-        if isinstance(labeled, Labeled)
-        else open_labeled(labeled, split=split, include=include, exclude=exclude, cache=folder, workers=workers)
+        if isinstance(labeled, Labeled | LabelSets)
+        else open_either(labeled, split=split, include=include, exclude=exclude, cache=folder, workers=workers)
     )
-    chosen = chosen_tasks(tasks, "classes", settings)
+    chosen = chosen_tasks(tasks, truth_of(data), settings)
     scoring = Scoring(data=data, tasks=chosen, seed=seed, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
     scoring.split  # noqa: B018 - images that can't be split are refused before the model is read
     if isinstance(model, Trained):
         return scoring.scores(model, model.fingerprint)
     return scoring.scores(find_model(model), str(model))
+
+
+def open_either(
+    folder: str | Path,
+    *,
+    split: Split = "auto",
+    include: Patterns = (),
+    exclude: Patterns = (),
+    cache: Path,
+    workers: int | None = None,
+) -> Labeled | LabelSets:
+    """Return the images of a folder with a class each, or with a set of classes each if its layout is that of PASCAL VOC."""
+    opened = open_voc if is_voc(folder) else open_labeled
+    return opened(folder, split=split, include=include, exclude=exclude, cache=cache, workers=workers)
+
+
+def truth_of(data: Labeled | LabelSets) -> Truth:
+    """Return the kind of the labels."""
+    return "sets" if isinstance(data, LabelSets) else "classes"

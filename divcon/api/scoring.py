@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .. import machine
 from ..data.labeled.labeled import Labeled
+from ..data.labeled.voc import LabelSets
 from ..evals.split import train_test_split
 from ..evals.tasks.contract import Found, Task, Trial
 from ..evals.tasks.registry import score_all
@@ -37,7 +38,7 @@ from .models import extract_features
 class Scoring:
     """The labeled images, and the options of `evaluate`: what is equal for all models that are compared."""
 
-    data: Labeled
+    data: Labeled | LabelSets
     tasks: Mapping[str, Task]
     seed: int = 0
     layer: Layer = "pool"

@@ -72,9 +72,9 @@ def _other_tasks(answer: "EvaluateAnswer") -> list[str]:
 
 
 def _more(task: "TaskScores") -> str:
-    more = ", ".join(f"{name} {share:.1%}" for name, share in task.more.items())
+    more = ", ".join(f"{name} {share:.1%}" for name, share in task.more.items() if name != task.metric)
     chosen = ", ".join(f"{name} {value:g}" for name, value in task.chosen.items())
-    return (f" ({more})" if more else "") + (f"; chosen: {chosen}" if chosen else "")
+    return (f" ({more})" if more else "") + (f"; chosen: {chosen}" if len(task.chosen) in (1, 2) else "")
 
 
 def _reasons(answer: "EvaluateAnswer") -> list[str]:

@@ -10,7 +10,7 @@ from ...errors import DataError, UsageError
 from ...files.text import printable
 from .contract import Found, Task, Trial, Truth
 
-DEFAULTS: dict[Truth, tuple[str, ...]] = {"classes": ("knn", "linear"), "sets": ()}
+DEFAULTS: dict[Truth, tuple[str, ...]] = {"classes": ("knn", "linear"), "sets": ("svm",)}
 NOT_TASKS = {"contract", "registry"}
 
 
@@ -23,26 +23,31 @@ def all_tasks() -> dict[str, Task]:
 
 
 def chosen_tasks(
-    names: str | Sequence[str] | None, truth: Truth, settings: Mapping[str, object] | None = None
+    names: str | Sequence[str] | None, truth: Truth | None, settings: Mapping[str, object] | None = None
 ) -> dict[str, Task]:
     """Return the tasks of these names, or those that images of this kind get by default.
 
     `settings` has values by dotted names, like {"few_shot.draws": 3}. Raises UsageError for a name that is not known, a wrong
-    value, and a task for images of the other kind.
+    value, and a task for images of the other kind, unless this is None: not known yet.
     """
-    wanted = DEFAULTS[truth] if names is None else names.split(",") if isinstance(names, str) else names
-    known = {name: task for name, task in all_tasks().items() if task.truth == truth}
+    wanted = _wanted(names, truth)
+    known = {name: task for name, task in all_tasks().items() if truth in (None, task.truth)}
     for name in wanted:
         if name not in known:
             raise UsageError(f"tasks={printable(','.join(wanted))}: {_refusal(name, truth, list(known))}")
     return with_settings({name: known[name] for name in wanted}, settings or {})
 
 
-def _refusal(name: str, truth: Truth, known: Sequence[str]) -> str:
+def _wanted(names: str | Sequence[str] | None, truth: Truth | None) -> Sequence[str]:
+    if names is None:
+        return list(all_tasks()) if truth is None else DEFAULTS[truth]
+    return names.split(",") if isinstance(names, str) else names
+
+
+def _refusal(name: str, truth: Truth | None, known: Sequence[str]) -> str:
     if name not in all_tasks():
         return unknown_name("task", printable(name), known)
-    here, other = "one class", "several classes"
-    here, other = (here, other) if truth == "classes" else (other, here)
+    other, here = ("several classes", "one class") if truth == "classes" else ("one class", "several classes")
     return f"{name} is for images that have {other} each, and these have {here}; there is: {', '.join(known)}"
 
 
