@@ -1,4 +1,4 @@
-"""divcon eval MODEL LABELED [tasks=knn,linear] [split=train,val]"""
+"""divcon eval MODEL LABELED... [tasks=knn,linear] [split=train,val]"""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -6,8 +6,9 @@ import typer
 
 from ..errors import few
 from ..files.text import counted
-from .arguments import Json, ModelArgument, Words, typed_options
+from .arguments import Json, ModelArgument, Words, split_data_and_options, typed_options
 from .terminal import print_answer
+from .transfer_table import transfer_text
 
 if TYPE_CHECKING:
     from ..runs.evals import EvaluateAnswer, KnnScores, LinearScores, TaskScores
@@ -18,20 +19,36 @@ OPTIONS = ("tasks", "seed", "split", "include", "exclude", "layer", "cache", "ca
 def eval(
     model: ModelArgument,
     labeled: Annotated[
-        str, typer.Argument(help="A folder whose subfolders are the classes, or train/ and test/ with such subfolders.")
+        str,
+        typer.Argument(
+            metavar="LABELED...",
+            help="A folder whose subfolders are the classes, or train/ and test/ with such subfolders; or several.",
+        ),
     ],
     words: Words = None,
     json: Json = False,
 ) -> None:
     """Score a model on labeled images. The scores are of kNN and of a linear classifier on its frozen features; tasks= names
-    others, and TASK.SETTING= changes a setting, like few_shot.draws=3."""
+    others, and TASK.SETTING= changes a setting, like few_shot.draws=3. Several folders are scored in one table."""
+    folders, words = split_data_and_options(labeled, words)
     settings, others = split_settings(words)
-    options = typed_options(others, *OPTIONS)
+    options = {**typed_options(others, *OPTIONS), "settings": typed_options(settings)}
+    if isinstance(folders, list):
+        _transfer(model, folders, options, json)
+        return
     from ..api.evaluate import evaluate
     from ..config import validate_arguments
 
-    answer = evaluate(model, labeled, settings=typed_options(settings), **validate_arguments(evaluate, options))
+    answer = evaluate(model, labeled, **validate_arguments(evaluate, options))
     print_answer(answer, json, _text(answer))
+
+
+def _transfer(model: str, folders: list[str], options: dict[str, object], json: bool) -> None:
+    from ..api.transfer import transfer
+    from ..config import validate_arguments
+
+    answer = transfer(model, folders, **validate_arguments(transfer, options))
+    print_answer(answer, json, transfer_text(answer))
 
 
 def split_settings(words: list[str] | None) -> tuple[list[str], list[str]]:

@@ -30,7 +30,7 @@ def chosen_tasks(
     `settings` has values by dotted names, like {"few_shot.draws": 3}. Raises UsageError for a name that is not known, a wrong
     value, and a task for images of the other kind, unless this is None: not known yet.
     """
-    wanted = _wanted(names, truth)
+    wanted = names_of(names, truth)
     known = {name: task for name, task in all_tasks().items() if truth in (None, task.truth)}
     for name in wanted:
         if name not in known:
@@ -38,7 +38,8 @@ def chosen_tasks(
     return with_settings({name: known[name] for name in wanted}, settings or {})
 
 
-def _wanted(names: str | Sequence[str] | None, truth: Truth | None) -> Sequence[str]:
+def names_of(names: str | Sequence[str] | None, truth: Truth | None) -> Sequence[str]:
+    """Return the names, which may be one text with commas; None stands for the tasks that such labels get by default."""
     if names is None:
         return list(all_tasks()) if truth is None else DEFAULTS[truth]
     return names.split(",") if isinstance(names, str) else names
