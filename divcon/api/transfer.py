@@ -56,14 +56,15 @@ def transfer(
     names = _folders(labeled)
     chosen_tasks(tasks, None, settings)  # a typo is refused before a folder is read
     trained, name = (model, model.fingerprint) if isinstance(model, Trained) else (find_model(model), str(model))
-    folder, answers = cache_folder(cache), dict[str, EvaluateAnswer]()
+    folder, scorings = cache_folder(cache), dict[str, Scoring]()
     for each in names:
         data = open_either(each, split=split, include=include, exclude=exclude, cache=folder, workers=workers)
         fitting = _fitting_tasks(tasks, truth_of(data), settings or {}, each)
-        scoring = Scoring(
+        scorings[each] = Scoring(
             data=data, tasks=fitting, seed=seed, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers
         )
-        answers[each] = replace(scoring.kept_or_new(trained, name), model=name)
+        scorings[each].split  # noqa: B018 - each folder is refused before hours are spent on another one
+    answers = {each: replace(its.kept_or_new(trained, name), model=name) for each, its in scorings.items()}
     return TransferAnswer(name, answers, *_means(list(answers.values())))
 
 

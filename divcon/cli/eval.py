@@ -6,7 +6,7 @@ import typer
 
 from ..errors import few
 from ..files.text import counted
-from .arguments import Json, ModelArgument, Words, split_data_and_options, typed_options
+from .arguments import Json, ModelArgument, Words, split_runs_and_options, typed_options
 from .terminal import print_answer
 from .transfer_table import transfer_text
 
@@ -30,10 +30,10 @@ def eval(
 ) -> None:
     """Score a model on labeled images. The scores are of kNN and of a linear classifier on its frozen features; tasks= names
     others, and TASK.SETTING= changes a setting, like few_shot.draws=3. Several folders are scored in one table."""
-    folders, words = split_data_and_options(labeled, words)
+    folders, words = split_runs_and_options(labeled, words)
     settings, others = split_settings(words)
     options = {**typed_options(others, *OPTIONS), "settings": typed_options(settings)}
-    if isinstance(folders, list):
+    if len(folders) > 1:
         _transfer(model, folders, options, json)
         return
     from ..api.evaluate import evaluate
