@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from test_evals import digits, normal, one_thread  # noqa: F401 - fixtures
 from test_tasks import Digits, digit_trial, trial  # noqa: F401 - fixtures
 from torch import nn
@@ -17,8 +18,10 @@ from divcon.data.pixels.pixel_cache import open_pixels
 from divcon.data.sampler import shuffled
 from divcon.errors import DataError
 from divcon.evals.fine_tuning import FineTuned, FineTuning, best_of
+from divcon.evals.linear import linear
 from divcon.evals.low_shot import few_of_each, share_of_each
 from divcon.evals.sgd import SgdClassifiers
+from divcon.evals.split import stratified
 from divcon.evals.tasks.contract import Trial
 from divcon.evals.tasks.few_shot import FewShot
 from divcon.evals.tasks.finetune import FineTune
@@ -180,3 +183,17 @@ def test_a_rate_at_which_the_training_fails_is_not_chosen(photo_trial: Trial) ->
 
 def test_of_equal_rates_the_smallest_is_taken() -> None:
     assert best_of([0.5, 0.7, 0.7, 0.1], [0.1, 0.3, 0.2, 0.4]) == 0.2
+
+
+def test_of_penalties_with_one_accuracy_the_one_with_the_lower_cross_entropy_is_taken(digits: Digits) -> None:  # noqa: F811
+    x, y = digits[0][:300], digits[1][:300]
+    found = linear(x, y, digits[2], digits[3])
+    best = [penalty for penalty, share in found.validation.items() if share == max(found.validation.values())]
+    assert len(best) > 2  # 60 images tell few of the penalties apart
+    train, held_out, _ = stratified(y.numpy(), 0.8, 0)
+    x = x / float(x.double().square().mean().sqrt())
+    losses = {}
+    for penalty in best:
+        model = LogisticRegression(C=1 / (penalty * len(train)), tol=1e-6, max_iter=20_000).fit(x[train], y[train])
+        losses[penalty] = log_loss(y[held_out], model.predict_proba(x[held_out]))
+    assert found.penalty == min(losses, key=losses.__getitem__)
