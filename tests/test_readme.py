@@ -131,7 +131,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
         redo: ("run_record",),
         report: ("run_record",),
         models: ("find_model",),
-        evaluate: ("open_labeled", "find_model"),
+        evaluate: ("open_scored", "find_model"),
         transfer: ("find_model",),
         embed: ("open_images",),
         compare: ("run_record",),

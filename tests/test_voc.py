@@ -107,7 +107,7 @@ def test_the_gradient_of_the_loss_of_svms_is_the_one_that_torch_finds(sets: tupl
     loss = (weights.square().sum() / 2 + 5.0 * each.sum()) / (5.0 * 240)
     (gradient,) = torch.autograd.grad(loss, weights)
     ours = SvmProblem(x, signs, 2.0).loss(weights.detach(), 5.0)
-    assert ours[0] == pytest.approx(float(loss)) and torch.allclose(ours[1], gradient)
+    assert ours[0] == pytest.approx(loss.item()) and torch.allclose(ours[1], gradient)
 
 
 def test_a_binary_classifier_is_scikit_learns(sets: tuple[Tensor, Tensor]) -> None:

@@ -3,10 +3,7 @@
 from pathlib import Path
 
 from ..config import Gigabytes, Seed, Workers
-from ..data.labeled.labeled import Labeled, open_labeled
 from ..data.labeled.layout import Split
-from ..data.labeled.voc import LabelSets, is_voc, open_voc
-from ..evals.tasks.contract import Truth
 from ..evals.tasks.registry import chosen_tasks
 from ..files.caches import cache_folder
 from ..nets.net import Layer
@@ -14,13 +11,14 @@ from ..nets.trained import Trained
 from ..runs.evals import EvaluateAnswer
 from .entry import runs_alone
 from .models import Patterns, find_model
+from .scored import LABELED, Scored, open_scored, truth_of
 from .scoring import Scoring
 
 
 @runs_alone
 def evaluate(
     model: str | Path | Trained,
-    labeled: str | Path | Labeled | LabelSets,
+    labeled: str | Path | Scored,
     *,
     tasks: str | tuple[str, ...] | None = None,
     settings: dict[str, object] | None = None,
@@ -45,8 +43,8 @@ def evaluate(
     folder = cache_folder(cache)
     data = (
         labeled
-        if isinstance(labeled, Labeled | LabelSets)
-        else open_either(labeled, split=split, include=include, exclude=exclude, cache=folder, workers=workers)
+        if isinstance(labeled, LABELED)
+        else open_scored(labeled, tasks, split=split, include=include, exclude=exclude, cache=folder, workers=workers)
     )
     chosen = chosen_tasks(tasks, truth_of(data), settings)
     scoring = Scoring(data=data, tasks=chosen, seed=seed, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
@@ -54,22 +52,3 @@ def evaluate(
     if isinstance(model, Trained):
         return scoring.scores(model, model.fingerprint)
     return scoring.scores(find_model(model), str(model))
-
-
-def open_either(
-    folder: str | Path,
-    *,
-    split: Split = "auto",
-    include: Patterns = (),
-    exclude: Patterns = (),
-    cache: Path,
-    workers: int | None = None,
-) -> Labeled | LabelSets:
-    """Return the images of a folder with a class each, or with a set of classes each if its layout is that of PASCAL VOC."""
-    opened = open_voc if is_voc(folder) else open_labeled
-    return opened(folder, split=split, include=include, exclude=exclude, cache=cache, workers=workers)
-
-
-def truth_of(data: Labeled | LabelSets) -> Truth:
-    """Return the kind of the labels."""
-    return "sets" if isinstance(data, LabelSets) else "classes"

@@ -16,8 +16,8 @@ from ..nets.net import Layer
 from ..nets.trained import Trained
 from ..runs.evals import EvaluateAnswer
 from .entry import runs_alone
-from .evaluate import open_either, truth_of
 from .models import Patterns, find_model
+from .scored import open_scored, truth_of
 from .scoring import Scoring
 
 
@@ -58,7 +58,7 @@ def transfer(
     trained, name = (model, model.fingerprint) if isinstance(model, Trained) else (find_model(model), str(model))
     folder, scorings = cache_folder(cache), dict[str, Scoring]()
     for each in names:
-        data = open_either(each, split=split, include=include, exclude=exclude, cache=folder, workers=workers)
+        data = open_scored(each, tasks, split=split, include=include, exclude=exclude, cache=folder, workers=workers)
         fitting = _fitting_tasks(tasks, truth_of(data), settings or {}, each)
         scorings[each] = Scoring(
             data=data, tasks=fitting, seed=seed, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers

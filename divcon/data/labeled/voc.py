@@ -58,7 +58,7 @@ class LabelSets:
 
 def is_voc(folder: str | Path) -> bool:
     """Return True for a folder in the layout of PASCAL VOC."""
-    return (Path(folder) / PICTURES).is_dir() and (Path(folder) / LISTS).is_dir()
+    return (Path(folder) / PICTURES).is_dir() and (Path(folder) / LISTS.parent).is_dir()
 
 
 def open_voc(
@@ -78,7 +78,7 @@ def open_voc(
     root = Path(folder)
     parts = _parts(root, split)
     images = open_images(folder, include=include or f"{PICTURES}/*", exclude=exclude, cache=cache, workers=workers)
-    ids = {part: _ids(_list_file(root, part)) for part in parts}
+    ids = {part: ids_in(_list_file(root, part)) for part in parts}
     labels = {part: _labels_of(root, part, ids[part]) for part in parts}
     return _label_sets(images, ids, labels, root)
 
@@ -109,11 +109,11 @@ def _list_file(root: Path, part: str) -> Path:
 def _has_labels(root: Path, part: str) -> bool:
     if "/" in part or not _list_file(root, part).is_file():
         return False
-    first = _ids(_list_file(root, part))[:1]
+    first = ids_in(_list_file(root, part))[:1]
     return bool(_class_lists(root, part)) or any(_annotation(root, name).is_file() for name in first)
 
 
-def _ids(file: Path) -> list[bytes]:
+def ids_in(file: Path) -> list[bytes]:
     """Return the first word of each line."""
     return [line.split()[0] for line in file.read_bytes().splitlines() if line.strip()]
 
@@ -168,7 +168,7 @@ def _objects(file: Path) -> dict[str, int]:
 def _label_sets(
     images: Images, ids: Mapping[str, Sequence[bytes]], labels: Mapping[str, LabelsOf], root: Path
 ) -> LabelSets:
-    positions = _positions(images)
+    positions = positions_by_id(images)
     found = {part: {positions[name] for name in names if name in positions} for part, names in ids.items()}
     used = np.array(sorted(set[int]().union(*found.values())), np.int64)
     classes = sorted({name for of_part in labels.values() for one in of_part.values() for name in one})
@@ -187,7 +187,7 @@ def _label_sets(
     return LabelSets(subset, matrix, classes, np.flatnonzero(~is_test), np.flatnonzero(is_test), layout, left_out)
 
 
-def _positions(images: Images) -> dict[bytes, int]:
+def positions_by_id(images: Images) -> dict[bytes, int]:
     """Return the position of the image of each ID; copies of an image have its position."""
     files = Files.of(images.index)
     ids = (_base_name(path).rsplit(b".", 1)[0] for path in files.paths)

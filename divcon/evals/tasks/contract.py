@@ -24,7 +24,7 @@ from ...runs.evals import KnnScores, LinearScores, TaskScores
 from ..scores import Accuracy, Probe, class_sizes, thirds
 
 Found = KnnScores | LinearScores | TaskScores
-Truth = Literal["classes", "sets"]  # an image has one class, or a set of classes
+Truth = Literal["classes", "sets", "masks"]  # an image has one class, a set of classes, or a class for each pixel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,8 @@ class Trial:
     """A model and labeled images, as a task gets them.
 
     `labels` is [n], a class for each image, or [n, classes] with 1 where an image has the class, 0 where it has not, and -1
-    where this is hard to say. `train` and `test` are positions. `encode` computes the features of all images.
+    where this is hard to say. `masks` are files with the class of each pixel, where images have such. `train` and `test` are
+    positions. `encode` computes the features of all images.
     """
 
     model: Trained
@@ -47,6 +48,7 @@ class Trial:
     cache_gb: float = 8.0
     layer: Layer = "pool"
     seed: int = 0
+    masks: Sequence[Path] = ()
 
     @cached_property
     def features(self) -> Float[Tensor, "n d"]:

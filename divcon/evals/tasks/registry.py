@@ -10,7 +10,8 @@ from ...errors import DataError, UsageError
 from ...files.text import printable
 from .contract import Found, Task, Trial, Truth
 
-DEFAULTS: dict[Truth, tuple[str, ...]] = {"classes": ("knn", "linear"), "sets": ("svm",)}
+DEFAULTS: dict[Truth, tuple[str, ...]] = {"classes": ("knn", "linear"), "sets": ("svm",), "masks": ("segmentation",)}
+LABELS: dict[Truth, str] = {"classes": "one class", "sets": "several classes", "masks": "a class for each pixel"}
 NOT_TASKS = {"contract", "registry"}
 
 
@@ -48,7 +49,7 @@ def names_of(names: str | Sequence[str] | None, truth: Truth | None) -> Sequence
 def _refusal(name: str, truth: Truth | None, known: Sequence[str]) -> str:
     if name not in all_tasks():
         return unknown_name("task", printable(name), known)
-    other, here = ("several classes", "one class") if truth == "classes" else ("one class", "several classes")
+    other, here = LABELS[all_tasks()[name].truth], LABELS[truth or "classes"]
     return f"{name} is for images that have {other} each, and these have {here}; there is: {', '.join(known)}"
 
 
