@@ -17,7 +17,8 @@ from divcon.data.labeled.labeled import open_labeled
 from divcon.data.pixels.pixel_cache import open_pixels
 from divcon.data.sampler import shuffled
 from divcon.errors import DataError
-from divcon.evals.fine_tuning import FineTuned, FineTuning, best_of
+from divcon.evals.choice import FAILED, best, merit
+from divcon.evals.fine_tuning import FineTuned, FineTuning
 from divcon.evals.linear import linear
 from divcon.evals.low_shot import few_of_each, share_of_each
 from divcon.evals.sgd import SgdClassifiers
@@ -59,7 +60,7 @@ def test_each_rate_goes_where_torch_goes() -> None:
     for i, layer in enumerate(theirs):
         assert torch.allclose(ours.weight[i], layer.weight.T, atol=1e-6)
         assert torch.allclose(ours.bias[i, 0], layer.bias, atol=1e-6)
-        assert torch.equal(ours.predict(x)[i], layer(x).argmax(1))
+        assert torch.allclose(ours.logits(x, i), layer(x), atol=1e-5)
 
 
 def test_sgd_tells_digits_about_as_well_as_the_minimum(digit_trial: Trial) -> None:  # noqa: F811
@@ -162,7 +163,7 @@ def test_fine_tuning_changes_no_weight_of_the_model_and_is_the_same_again(photos
     for _ in range(2):
         tuned = FineTuned(model, pixels, labeled.labels, Machine())
         tuned.fit(positions, FineTuning(rate=0.05, epochs=2, batch_size=32, seed=0))
-        predicted.append(tuned.predict(np.arange(160)))
+        predicted.append(tuned.logits(np.arange(160)))
         changed = tuned.method.net.encoder.state_dict()
     assert torch.equal(*predicted)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.net.state_dict().items())
@@ -181,8 +182,13 @@ def test_a_rate_at_which_the_training_fails_is_not_chosen(photo_trial: Trial) ->
     assert found.chosen["rate"] == 0.01
 
 
-def test_of_equal_rates_the_smallest_is_taken() -> None:
-    assert best_of([0.5, 0.7, 0.7, 0.1], [0.1, 0.3, 0.2, 0.4]) == 0.2
+def test_of_settings_with_one_accuracy_the_surer_one_is_taken_and_of_equals_the_first() -> None:
+    labels = torch.tensor([0, 1, 1])
+    right, surer, wrong = (torch.tensor([[s, -s], [-s, s], [-s, s]]) for s in (0.1, 1.0, -3.0))
+    merits = [merit(wrong, labels), merit(right, labels), merit(surer, labels), merit(surer, labels)]
+    assert best([*merits, FAILED]) == 2 and merits[1][0] == 1
+    assert merit(right / 0, labels) == FAILED
+    assert merits[2][1] == pytest.approx(-log_loss(labels, surer.double().softmax(1)))
 
 
 def test_of_penalties_with_one_accuracy_the_one_with_the_lower_cross_entropy_is_taken(digits: Digits) -> None:  # noqa: F811

@@ -1,12 +1,11 @@
 """An encoder and a linear classifier that are trained together on labeled images, from the encoder's weights."""
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -67,15 +66,10 @@ class FineTuned:
         loader.resample(positions)
         return loader
 
-    def predict(self, positions: NDArray[np.int64]) -> Int64[Tensor, " m"]:
-        """Return the classes of the center views of the images at `positions`."""
+    def logits(self, positions: NDArray[np.int64]) -> Float[Tensor, "m classes"]:
+        """Return the logits of the center views of the images at `positions`."""
         net, spec = self.method.net, self.input_spec
         x = encode(net, spec, self.pixels, self.machine, layer="pool", positions=positions)
         with torch.no_grad():
             logits: Tensor = self.method.classifier(x.to(self.machine.device))
-        return logits.argmax(1).cpu()
-
-
-def best_of(accuracies: Sequence[float], rates: Sequence[float]) -> float:
-    """Return the rate with the best accuracy; of equals, the smallest."""
-    return -max((accuracy, -rate) for accuracy, rate in zip(accuracies, rates, strict=True))[1]
+        return logits.float().cpu()

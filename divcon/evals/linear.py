@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ..errors import DataError
 from ..machine import Precision
+from .choice import Merit, merit
 from .logistic import Problem, Weights
 from .split import stratified
 
@@ -51,8 +51,9 @@ def linear(
     x = train_x.float() / scale
     precision = precision if x.numel() >= BF16_MINIMUM else "fp32"
     path = sorted(PENALTIES if penalties is None else penalties, reverse=True)
-    validation, losses, starts = _validate(x, train_y, classes, path, seed, precision)
-    best = max(path, key=lambda penalty: (validation[penalty], -losses[penalty]))
+    merits, starts = _validate(x, train_y, classes, path, seed, precision)
+    best = max(path, key=merits.__getitem__)
+    validation = {penalty: accuracy for penalty, (accuracy, _) in merits.items()}
     fitted = fit_logistic(x, train_y, classes, best, starts[best], precision)
     predictions = predict(fitted, test_x.float() / scale)
     return LinearScore(float((predictions == test_y).double().mean()), best, validation, predictions)
@@ -78,25 +79,23 @@ def accuracy(weights: Weights, x: Float[Tensor, "n d"], y: Int64[Tensor, " n"]) 
 
 def predict(weights: Weights, x: Float[Tensor, "n d"]) -> Int64[Tensor, " n"]:
     """Return the class of each row with the largest logit."""
+    return logits(weights, x).argmax(1)
+
+
+def logits(weights: Weights, x: Float[Tensor, "n d"]) -> Float[Tensor, "n classes"]:
+    """Return the logits of each row."""
     weight, bias = weights
-    return torch.addmm(bias, x, weight.T).argmax(1)
+    return torch.addmm(bias, x, weight.T)
 
 
 def _validate(
     x: Tensor, y: Tensor, classes: int, path: Sequence[float], seed: int, precision: Precision
-) -> tuple[dict[float, float], dict[float, float], dict[float, Weights]]:
-    """Return, for each penalty of the path, the accuracy and the cross-entropy on the validation images, and the weights."""
+) -> tuple[dict[float, Merit], dict[float, Weights]]:
+    """Return, for each penalty of the path, how well the validation images are told, and the weights."""
     train, validation, _ = (torch.as_tensor(part) for part in stratified(y.cpu().numpy(), 0.8, seed))
     if len(validation) == 0:
         raise DataError(
             "no class has two training images, so no validation images can choose the penalty; give more images"
         )
     found = dict(zip(path, Problem(x[train], y[train], classes, precision).path(path, PATH_TOLERANCE)))
-    judged, truth = x[validation], y[validation]
-    accuracies = {penalty: accuracy(weights, judged, truth) for penalty, weights in found.items()}
-    return accuracies, {penalty: _loss(weights, judged, truth) for penalty, weights in found.items()}, found
-
-
-def _loss(weights: Weights, x: Float[Tensor, "n d"], y: Int64[Tensor, " n"]) -> float:
-    weight, bias = weights
-    return float(F.cross_entropy(torch.addmm(bias, x, weight.T), y))
+    return {penalty: merit(logits(weights, x[validation]), y[validation]) for penalty, weights in found.items()}, found

@@ -41,7 +41,7 @@ class SgdClassifiers:
 
     def _learn_batch(self, x: Float[Tensor, "b d"], y: Int64[Tensor, " b"]) -> None:
         """Move along the gradient of the mean cross-entropy: with e = (softmax - onehot) / b, x' e and the sum of e."""
-        error = self.logits(x).softmax(2)
+        error = (x @ self.weight + self.bias).softmax(2)
         error[:, torch.arange(len(y)), y] -= 1
         error /= len(y)
         gradients = [x.T @ error, error.sum(1, keepdim=True)]
@@ -51,10 +51,6 @@ class SgdClassifiers:
             parameter.sub_(rate * (gradient + MOMENTUM * momentum))
         self.step += 1
 
-    def logits(self, x: Float[Tensor, "m d"]) -> Float[Tensor, "r m classes"]:
-        """Return the logits of each classifier."""
-        return x @ self.weight + self.bias
-
-    def predict(self, x: Float[Tensor, "m d"]) -> Int64[Tensor, "r m"]:
-        """Return the class that each classifier tells for each row."""
-        return torch.stack([(x @ weight + bias).argmax(1) for weight, bias in zip(self.weight, self.bias)])
+    def logits(self, x: Float[Tensor, "m d"], rate: int) -> Float[Tensor, "m classes"]:
+        """Return the logits of the classifier of a rate, by its place."""
+        return torch.addmm(self.bias[rate], x, self.weight[rate])

@@ -12,7 +12,8 @@ from torch import Tensor
 from ...errors import FaultError
 from ...log import info
 from ...runs.evals import TaskScores
-from ..fine_tuning import FineTuned, FineTuning, best_of
+from ..choice import FAILED, Merit, best, merit
+from ..fine_tuning import FineTuned, FineTuning
 from ..low_shot import share_of_each
 from ..split import stratified
 from .contract import Task, Trial
@@ -22,7 +23,7 @@ from .contract import Task, Trial
 class FineTune(Task):
     """The accuracy after all layers were trained on a share of the labels of each class, at least one image of each.
 
-    The rate is the best one on a fifth of these images, and the encoder is then trained on all of them. If no class has two of
+    The rate is the best one on a fifth of these images (by accuracy, and if that is equal by cross-entropy), and the encoder is then trained on all of them. If no class has two of
     them, the rate is the middle one. The batch is at most an eighth of the images; a rate does not change with it. The
     classifier is always on the encoder's pool.
     """
@@ -37,7 +38,7 @@ class FineTune(Task):
         shown = trial.train[share_of_each(trial.labels[trial.train], self.share, trial.seed)]
         with trial.machine.use():
             rate = self._best_rate(trial, shown)
-            predicted = self._predicted(trial, shown, trial.test, rate)
+            predicted = self._logits(trial, shown, trial.test, rate).argmax(1)
         return trial.accuracy_scores(predicted, {"rate": rate, "labels": len(shown)})
 
     def _best_rate(self, trial: Trial, shown: NDArray[np.int64]) -> float:
@@ -45,21 +46,20 @@ class FineTune(Task):
         if len(held_out) == 0 or len(self.rates) == 1:
             return sorted(self.rates)[len(self.rates) // 2]
         rest = np.delete(shown, held_out)
-        return best_of([self._accuracy(trial, rest, shown[held_out], rate) for rate in self.rates], self.rates)
+        return self.rates[best([self._merit(trial, rest, shown[held_out], rate) for rate in self.rates])]
 
-    def _accuracy(self, trial: Trial, shown: NDArray[np.int64], judged: NDArray[np.int64], rate: float) -> float:
-        """Return the accuracy on the images `judged`, or 0 for a rate at which the training fails."""
+    def _merit(self, trial: Trial, shown: NDArray[np.int64], judged: NDArray[np.int64], rate: float) -> Merit:
+        """Return how well the images `judged` are told; FAILED for a rate at which the training fails."""
         try:
-            predicted = self._predicted(trial, shown, judged, rate)
+            return merit(self._logits(trial, shown, judged, rate), torch.from_numpy(trial.labels[judged]))
         except FaultError as error:
             info(f"a learning rate of {rate:g} is too large: {error}")
-            return 0.0
-        return float((predicted == torch.from_numpy(trial.labels[judged])).double().mean())
+            return FAILED
 
-    def _predicted(self, trial: Trial, shown: NDArray[np.int64], judged: NDArray[np.int64], rate: float) -> Tensor:
+    def _logits(self, trial: Trial, shown: NDArray[np.int64], judged: NDArray[np.int64], rate: float) -> Tensor:
         tuned = FineTuned(trial.model, trial.pixels, trial.labels, trial.machine)
         tuned.fit(shown, FineTuning(rate=rate, epochs=self.epochs, batch_size=self.batch_size, seed=trial.seed))
-        return tuned.predict(judged)
+        return tuned.logits(judged)
 
 
 TASKS = {"finetune_1": FineTune(), "finetune_10": FineTune(share=0.1, epochs=30)}

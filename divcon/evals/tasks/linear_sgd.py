@@ -15,6 +15,7 @@ from ...errors import DataError
 from ...log import progress
 from ...runs.evals import TaskScores
 from ...train.encode import encode
+from ..choice import Merit, best, merit
 from ..sgd import SgdClassifiers
 from ..split import stratified
 from .contract import Task, Trial
@@ -47,10 +48,9 @@ class LinearSgd(Task):
         scale = float(trial.features[trial.train].double().square().mean().sqrt()) or 1.0
         with trial.machine.use():
             chosen, final = self._learn(trial, train, scale)
-            shares = self._accuracies(chosen, trial, held_out, scale)
-            best = int(shares.argmax())  # of equals the first, which is the largest rate
-            predicted = final.predict(trial.features[trial.test] / scale)[best]
-        return trial.accuracy_scores(predicted, {"rate": self.rates[best]})
+            rate = best(self._merits(chosen, trial, held_out, scale))
+            predicted = final.logits(trial.features[trial.test] / scale, rate).argmax(1)
+        return trial.accuracy_scores(predicted, {"rate": self.rates[rate]})
 
     def _learn(self, trial: Trial, train: NDArray[np.int64], scale: float) -> tuple[SgdClassifiers, SgdClassifiers]:
         """Return the classifiers that have learned from the rows `train` of the training images, and from all rows."""
@@ -92,13 +92,13 @@ class LinearSgd(Task):
 
         return of_crops
 
-    def _accuracies(
+    def _merits(
         self, classifiers: SgdClassifiers, trial: Trial, held_out: NDArray[np.int64], scale: float
-    ) -> Tensor:
-        """Return the accuracy of each rate on the center views of the held-out training images."""
+    ) -> list[Merit]:
+        """Return how well each rate tells the center views of the held-out training images."""
         positions = trial.train[held_out]
-        predicted = classifiers.predict(trial.features[positions] / scale)
-        return (predicted == torch.from_numpy(trial.labels[positions])).double().mean(1)
+        x, y = trial.features[positions] / scale, torch.from_numpy(trial.labels[positions])
+        return [merit(classifiers.logits(x, rate), y) for rate in range(len(self.rates))]
 
 
 TASKS = {"linear_sgd": LinearSgd()}
