@@ -16,7 +16,8 @@ import divcon
 from divcon.api.models import find_model
 from divcon.data.labeled.masks import open_masks, read_mask
 from divcon.errors import DataError, UsageError
-from divcon.evals.segmentation import confusion_matrix, fcn, overlaps
+from divcon.evals.dense import fcn
+from divcon.evals.overlap import confusion_matrix, overlaps
 from divcon.nets.encoder import EncoderSpec
 from divcon.nets.trained import InputSpec, untrained
 

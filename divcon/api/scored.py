@@ -1,18 +1,21 @@
-"""Open labeled images as the tasks need them: with a class each, a set of classes each, or a class for each pixel."""
+"""Open labeled images as the tasks need them: with a class each, a set of classes each, or a value for each pixel."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..data.labeled.depths import open_depths
 from ..data.labeled.labeled import Labeled, open_labeled
 from ..data.labeled.layout import Split
-from ..data.labeled.masks import Masks, open_masks
+from ..data.labeled.masks import open_masks
+from ..data.labeled.pixel_maps import PixelMaps
 from ..data.labeled.voc import LabelSets, is_voc, open_voc
 from ..evals.tasks.contract import Truth
 from ..evals.tasks.registry import all_tasks, names_of
 from .models import Patterns
 
-Scored = Labeled | LabelSets | Masks
-LABELED = (Labeled, LabelSets, Masks)
+Scored = Labeled | LabelSets | PixelMaps
+LABELED = (Labeled, LabelSets, PixelMaps)
+OPENERS: dict[Truth, Callable[..., Scored]] = {"masks": open_masks, "depths": open_depths}
 
 
 def open_scored(
@@ -25,16 +28,17 @@ def open_scored(
     cache: Path,
     workers: int | None = None,
 ) -> Scored:
-    """Return the images of a folder. In the layout of PASCAL VOC they have a class for each pixel if a task is for those, else a
-    set of classes each; in any other layout, one class each."""
-    opened = open_labeled if not is_voc(folder) else open_masks if _of_pixels(tasks) else open_voc
+    """Return the images of a folder: with a value for each pixel if a task is for such, else with a set of classes each if the
+    layout is that of PASCAL VOC, else with one class each."""
+    asked = set() if tasks is None else {all_tasks()[name].truth for name in names_of(tasks, None)}
+    opened: Callable[..., Scored] = open_voc if is_voc(folder) else open_labeled
+    for truth in asked & OPENERS.keys():
+        opened = OPENERS[truth]
     return opened(folder, split=split, include=include, exclude=exclude, cache=cache, workers=workers)
-
-
-def _of_pixels(tasks: str | Sequence[str] | None) -> bool:
-    return tasks is not None and any(all_tasks()[name].truth == "masks" for name in names_of(tasks, None))
 
 
 def truth_of(data: Scored) -> Truth:
     """Return the kind of the labels."""
-    return "masks" if isinstance(data, Masks) else "sets" if isinstance(data, LabelSets) else "classes"
+    if isinstance(data, PixelMaps):
+        return data.kind
+    return "sets" if isinstance(data, LabelSets) else "classes"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import machine
 from ..data.labeled.labeled import Labeled
-from ..data.labeled.masks import Masks
+from ..data.labeled.pixel_maps import PixelMaps
 from ..data.labeled.voc import LabelSets
 from ..evals.split import train_test_split
 from ..evals.tasks.contract import Found, Task, Trial
@@ -39,7 +39,7 @@ from .models import extract_features
 class Scoring:
     """The labeled images, and the options of `evaluate`: what is equal for all models that are compared."""
 
-    data: Labeled | LabelSets | Masks
+    data: Labeled | LabelSets | PixelMaps
     tasks: Mapping[str, Task]
     seed: int = 0
     layer: Layer = "pool"
@@ -93,7 +93,7 @@ class Scoring:
             cache_gb=self.cache_gb,
             layer=self.layer,
             seed=self.seed,
-            masks=self.data.files if isinstance(self.data, Masks) else (),
+            maps=self.data.files if isinstance(self.data, PixelMaps) else (),
         )
 
     def _features(self, model: Trained) -> Tensor:

@@ -6,50 +6,23 @@ ImageSets/Segmentation/train.txt      the IDs of a part, one a line
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from ...errors import DataError, UsageError
-from ...files.integrity import digest, sha256
 from ...files.text import printable
-from ..images import Images, open_images
+from ..images import open_images
 from .layout import Layout, Split
+from .pixel_maps import PixelMaps
 from .voc import PICTURES, ids_in, positions_by_id
 
 LISTS, MASKS = Path("ImageSets", "Segmentation"), "SegmentationClass"
 VOID = 255  # the label of pixels that do not count
 PARTS = (("train", "val"), ("trainval", "test"), ("train", "test"))
-
-
-@dataclass(frozen=True)
-class Masks:
-    """A collection with a file of the class of each pixel for each image. `classes` are numbers as text; 0 is the background.
-
-    `train` and `test` are positions. `left_out` counts what is not used.
-    """
-
-    images: Images
-    files: tuple[Path, ...]
-    classes: list[str]
-    train: Int64[np.ndarray, "a"]
-    test: Int64[np.ndarray, "b"]
-    layout: Layout = field(default_factory=Layout)
-    left_out: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def labels(self) -> Int64[np.ndarray, "n 0"]:
-        """No class of whole images."""
-        return np.zeros((len(self.images), 0), np.int64)
-
-    @property
-    def fingerprint(self) -> str:
-        """The digest of the images and of the files of their classes."""
-        return digest(f"{self.images.fingerprint} {' '.join(map(sha256, self.files))}")
 
 
 def open_masks(
@@ -60,7 +33,7 @@ def open_masks(
     exclude: str | Sequence[str] = (),
     cache: Path,
     workers: int | None = None,
-) -> Masks:
+) -> PixelMaps:
     """Return the images of a folder in the layout of PASCAL VOC that have masks. `split` names two lists of
     ImageSets/Segmentation. An image in both is only tested on. Raises UsageError or DataError that says what is missing."""
     root = Path(folder)
@@ -78,7 +51,7 @@ def open_masks(
     left_out = {"no_image_or_mask": len({name for names in ids for name in names}) - len(used)}
     layout = Layout((parts[0],), (parts[1],))
     positions = np.flatnonzero(train & ~test), np.flatnonzero(test)
-    return Masks(images.subset(used), files, _classes(files), *positions, layout, left_out)
+    return PixelMaps("masks", images.subset(used), files, _classes(files), *positions, layout, left_out)
 
 
 def read_mask(file: Path) -> UInt8[np.ndarray, "h w"]:

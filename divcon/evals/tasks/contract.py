@@ -21,10 +21,12 @@ from ...machine import Machine
 from ...nets.net import Layer
 from ...nets.trained import Trained
 from ...runs.evals import KnnScores, LinearScores, TaskScores
+from ..dense import DenseNetwork
 from ..scores import Accuracy, Probe, class_sizes, thirds
 
 Found = KnnScores | LinearScores | TaskScores
-Truth = Literal["classes", "sets", "masks"]  # an image has one class, a set of classes, or a class for each pixel
+# an image has one class, a set of classes, or a class or a depth for each pixel
+Truth = Literal["classes", "sets", "masks", "depths"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class Trial:
     """A model and labeled images, as a task gets them.
 
     `labels` is [n], a class for each image, or [n, classes] with 1 where an image has the class, 0 where it has not, and -1
-    where this is hard to say. `masks` are files with the class of each pixel, where images have such. `train` and `test` are
+    where this is hard to say. `maps` are files with a value for each pixel, where images have such. `train` and `test` are
     positions. `encode` computes the features of all images.
     """
 
@@ -48,7 +50,7 @@ class Trial:
     cache_gb: float = 8.0
     layer: Layer = "pool"
     seed: int = 0
-    masks: Sequence[Path] = ()
+    maps: Sequence[Path] = ()
 
     @cached_property
     def features(self) -> Float[Tensor, "n d"]:
@@ -65,6 +67,13 @@ class Trial:
     def probe(self) -> Probe:
         """The features and the classes, split."""
         return Probe.of(self.features, self.labels, self.train, self.test, self.names)
+
+    def dense_network(
+        self, read: Callable[[Path], NDArray[np.uint8] | NDArray[np.float32]], outputs: int
+    ) -> DenseNetwork:
+        """Return a network with some outputs for each pixel; `read` reads the file of an image's values."""
+        model, pixels, maps = self.model, self.pixels, self.maps
+        return DenseNetwork(model, pixels, lambda i: read(maps[i]), outputs, self.machine, self.seed)
 
     def accuracy_scores(self, predicted: Tensor, chosen: dict[str, float]) -> TaskScores:
         """Return the scores of predicted classes of the test images; `chosen` was chosen on held-out training images."""

@@ -10,8 +10,18 @@ from ...errors import DataError, UsageError
 from ...files.text import printable
 from .contract import Found, Task, Trial, Truth
 
-DEFAULTS: dict[Truth, tuple[str, ...]] = {"classes": ("knn", "linear"), "sets": ("svm",), "masks": ("segmentation",)}
-LABELS: dict[Truth, str] = {"classes": "one class", "sets": "several classes", "masks": "a class for each pixel"}
+DEFAULTS: dict[Truth, tuple[str, ...]] = {
+    "classes": ("knn", "linear"),
+    "sets": ("svm",),
+    "masks": ("segmentation",),
+    "depths": ("depth",),
+}
+LABELS: dict[Truth, str] = {
+    "classes": "one class",
+    "sets": "several classes",
+    "masks": "a class for each pixel",
+    "depths": "a depth for each pixel",
+}
 NOT_TASKS = {"contract", "registry"}
 
 

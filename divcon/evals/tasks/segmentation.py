@@ -8,7 +8,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from ...data.labeled.masks import read_mask
 from ...runs.evals import TaskScores
-from ..segmentation import SegmentationTraining, Segmenter, overlaps
+from ..dense import DenseTraining
+from ..overlap import confusion_matrix, overlaps, pixel_loss
 from .contract import Task, Trial
 
 
@@ -28,23 +29,22 @@ class Segmentation(Task):
     side: Annotated[int, Field(ge=0)] = 0
 
     def score(self, trial: Trial) -> TaskScores:
-        side = self.side or trial.model.input_spec.short_side
-        classes = len(trial.names)
-        recipe = SegmentationTraining(
+        side, classes = self.side or trial.model.input_spec.short_side, len(trial.names)
+        recipe = DenseTraining(
             rate=self.rate, epochs=self.epochs, batch_size=self.batch_size, side=side, seed=trial.seed
         )
+        counts = np.zeros((classes, classes), np.int64)
         with trial.machine.use():
-            network = Segmenter(
-                trial.model, trial.pixels, lambda i: read_mask(trial.masks[i]), classes, trial.machine, trial.seed
-            )
-            network.fit(trial.train, recipe)
-            counts = network.confusion(trial.test, classes, side)
+            network = trial.dense_network(read_mask, classes)
+            network.fit(trial.train, recipe, pixel_loss)
+            for position in trial.test.tolist():
+                told = network.outputs(position, side).argmax(0).numpy()
+                counts += confusion_matrix(read_mask(trial.maps[position]), told, classes)
         found = overlaps(counts)
         tested = [overlap for overlap in found if overlap is not None]
-        right = float(np.trace(counts) / max(1, counts.sum()))
-        return TaskScores(
-            "mIoU", sum(tested) / max(1, len(tested)), {"pixels": right}, {}, dict(zip(trial.names, found, strict=True))
-        )
+        pixels = float(np.trace(counts) / max(1, counts.sum()))
+        mean = sum(tested) / max(1, len(tested))
+        return TaskScores("mIoU", mean, {"pixels": pixels}, {}, dict(zip(trial.names, found, strict=True)))
 
 
 TASKS = {"segmentation": Segmentation()}

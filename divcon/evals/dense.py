@@ -1,4 +1,4 @@
-"""A fully convolutional network on an encoder, and the overlap of the classes that it tells for pixels."""
+"""A fully convolutional network on an encoder, which is trained to tell a value for each pixel."""
 
 import copy
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Float32, UInt8
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -21,12 +21,14 @@ from ..rng import seed_for, uniforms
 from ..train.encode import to_input
 from ..train.schedules import learning_rate, steps_for
 
-VOID = 255
-MaskOf = Callable[[int], UInt8[np.ndarray, "h w"]]  # from the position of an image to the class of each pixel
+MapOf = Callable[[int], UInt8[np.ndarray, "h w"] | Float32[np.ndarray, "h w"]]  # from the position of an image
+Loss = Callable[
+    [Float[Tensor, "b c h w"], Tensor], Tensor
+]  # of outputs for each pixel, and of the true values [b, h, w]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentationTraining:
+class DenseTraining:
     """SGD with momentum: `rate` falls to 0 by a cosine. Images are shown as squares of `side` pixels, half of them flipped."""
 
     rate: float
@@ -73,15 +75,15 @@ def fcn(encoder: nn.Module, input_spec: InputSpec, classes: int) -> nn.Module:
     return network
 
 
-class Segmenter:
-    """An FCN on a copy of a model's encoder, trained on images and the classes of their pixels."""
+class DenseNetwork:
+    """An FCN on a copy of a model's encoder, trained on images and on values of their pixels."""
 
-    def __init__(self, model: Trained, pixels: Pixels, mask_of: MaskOf, classes: int, machine: Machine, seed: int):
-        self.pixels, self.mask_of, self.machine, self.input_spec = pixels, mask_of, machine, model.input_spec
-        torch.manual_seed(seed_for(seed, "segmentation head"))
-        self.network = fcn(model.net.encoder, model.input_spec, classes)
+    def __init__(self, model: Trained, pixels: Pixels, map_of: MapOf, outputs: int, machine: Machine, seed: int):
+        self.pixels, self.map_of, self.machine, self.input_spec = pixels, map_of, machine, model.input_spec
+        torch.manual_seed(seed_for(seed, "dense head"))
+        self.network = fcn(model.net.encoder, model.input_spec, outputs)
 
-    def fit(self, positions: NDArray[np.int64], recipe: SegmentationTraining) -> None:
+    def fit(self, positions: NDArray[np.int64], recipe: DenseTraining, loss: Loss) -> None:
         """Train all layers on the images at `positions`."""
         batch_size = min(recipe.batch_size, max(2, len(positions) // 2))
         sampler, steps = (
@@ -93,34 +95,31 @@ class Segmenter:
             network.parameters(), lr=recipe.rate, momentum=0.9, weight_decay=recipe.weight_decay
         )
         for step in range(steps):
-            torch.manual_seed(seed_for(recipe.seed, "segmentation", step))  # for dropout
+            torch.manual_seed(seed_for(recipe.seed, "dense", step))  # for dropout
             places, epochs = sampler.batch(step)
-            images, masks = self._batch(positions[places], epochs, recipe)
+            images, targets = self._batch(positions[places], epochs, recipe)
             with self.machine.autocast():
-                logits = network(images)["out"].float()
+                outputs = network(images)["out"].float()
             optimizer.zero_grad()
-            loss = F.cross_entropy(logits, masks, ignore_index=VOID, reduction="sum")
-            torch.autograd.backward(loss / (masks != VOID).sum().clamp(min=1))
+            torch.autograd.backward(loss(outputs, targets))
             optimizer.param_groups[0]["lr"] = learning_rate(step, steps, peak=recipe.rate, warmup=0)
             optimizer.step()
-            progress("segmentation", step + 1, steps)
+            progress("dense", step + 1, steps)
 
     def _batch(
-        self, positions: NDArray[np.int64], epochs: NDArray[np.int64], recipe: SegmentationTraining
-    ) -> tuple[Float[Tensor, "b 3 s s"], Int64[Tensor, "b s s"]]:
-        """Return the images and the classes of their pixels as squares, flipped by the seed, the epoch and the position."""
-        images, masks = self._squares(positions, recipe.side)
+        self, positions: NDArray[np.int64], epochs: NDArray[np.int64], recipe: DenseTraining
+    ) -> tuple[Float[Tensor, "b 3 s s"], Tensor]:
+        """Return the images and the values of their pixels as squares, flipped by the seed, the epoch and the position."""
+        images, maps = self._squares(positions, recipe.side)
         flip = uniforms((recipe.seed, "flip"), positions + epochs * len(self.pixels), 1)[:, 0] < 0.5
         chosen = torch.from_numpy(flip).to(images.device)
         flipped = torch.where(chosen[:, None, None, None], images.flip(3), images)
-        return flipped, torch.where(chosen[:, None, None], masks.flip(2), masks)
+        return flipped, torch.where(chosen[:, None, None], maps.flip(2), maps)
 
-    def _squares(
-        self, positions: NDArray[np.int64], side: int
-    ) -> tuple[Float[Tensor, "b 3 s s"], Int64[Tensor, "b s s"]]:
-        masks = [torch.from_numpy(self.mask_of(int(position)))[None, None] for position in positions]
-        small = torch.cat([F.interpolate(mask, (side, side), mode="nearest") for mask in masks])[:, 0]
-        return self._images(positions, side), small.long().to(self.machine.device)
+    def _squares(self, positions: NDArray[np.int64], side: int) -> tuple[Float[Tensor, "b 3 s s"], Tensor]:
+        maps = [torch.from_numpy(self.map_of(int(position)))[None, None] for position in positions]
+        small = torch.cat([F.interpolate(one, (side, side), mode="nearest") for one in maps])[:, 0]
+        return self._images(positions, side), small.to(self.machine.device)
 
     def _images(self, positions: NDArray[np.int64], side: int) -> Float[Tensor, "b 3 s s"]:
         packed, rows = self.pixels.read(positions)
@@ -130,32 +129,8 @@ class Segmenter:
         return to_input(pixels, self.input_spec, self.machine)
 
     @torch.no_grad()
-    def confusion(self, positions: NDArray[np.int64], classes: int, side: int) -> Int64[np.ndarray, "classes classes"]:
-        """Return the number of pixels of each class (rows) that are told to be of each class (columns), at the masks' own size."""
-        network, counts = self.network.eval(), np.zeros((classes, classes), np.int64)
-        for position in positions:
-            with self.machine.autocast():
-                logits = network(self._images(np.array([position]), side))["out"].float().cpu()
-            mask = self.mask_of(int(position))
-            told = F.interpolate(logits, mask.shape, mode="bilinear")[0].argmax(0).numpy()
-            counts += confusion_matrix(mask, told, classes)
-        return counts
-
-
-def confusion_matrix(
-    mask: UInt8[np.ndarray, "h w"], told: Int64[np.ndarray, "h w"], classes: int
-) -> Int64[np.ndarray, "classes classes"]:
-    """Return the counts of true and told classes of the pixels that count."""
-    known = mask != VOID
-    pairs = mask[known].astype(np.int64) * classes + told[known]
-    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
-
-
-def overlaps(confusion: Int64[np.ndarray, "classes classes"]) -> list[float | None]:
-    """Return, for each class, the pixels that are of it and told so, over those that are either; None for a class without
-    pixels."""
-    both, true, told = np.diag(confusion), confusion.sum(1), confusion.sum(0)
-    return [
-        float(b / (t + p - b)) if t else None
-        for b, t, p in zip(both.tolist(), true.tolist(), told.tolist(), strict=True)
-    ]
+    def outputs(self, position: int, side: int) -> Float[Tensor, "c h w"]:
+        """Return the outputs for an image, at the size of its map."""
+        with self.machine.autocast():
+            outputs: Tensor = self.network.eval()(self._images(np.array([position]), side))["out"]
+        return F.interpolate(outputs.float().cpu(), self.map_of(position).shape, mode="bilinear")[0]
