@@ -324,3 +324,34 @@ def average_precision(scores: Sequence[float], truth: Sequence[bool], points: in
     if points is not None:
         recalls = [Fraction(i, points - 1) for i in range(points)]
     return sum(max(precision for recall, precision in curve if recall >= wanted) for wanted in recalls) / len(recalls)
+
+
+def box_precision(
+    told: Sequence[Sequence[tuple[Sequence[float], float]]], true: Sequence[Sequence[Sequence[float]]], threshold: float
+) -> float:
+    """The average precision of boxes of one class, by 101 points. `told` has boxes with scores for each image."""
+    rows = []
+    for found, boxes in zip(told, true, strict=True):
+        free = list(range(len(boxes)))
+        for box, score in sorted(found, key=lambda pair: -pair[1]):
+            best = max(free, key=lambda i: overlap(box, boxes[i]), default=None)
+            right = best is not None and overlap(box, boxes[best]) >= threshold
+            if right:
+                free.remove(best)
+            rows.append((score, right))
+    total, precision = sum(map(len, true)), []
+    for point in range(101):
+        best_here = 0.0
+        for score, _ in rows:
+            shown = [right for other, right in rows if other >= score]
+            if 100 * sum(shown) >= point * total:
+                best_here = max(best_here, sum(shown) / len(shown))
+        precision.append(best_here)
+    return sum(precision) / 101
+
+
+def overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """The area that two boxes share, over the area that either has."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(0.0, width) * max(0.0, height)
+    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import machine
+from ..data.labeled.boxes import BoxSets
 from ..data.labeled.labeled import Labeled
 from ..data.labeled.pixel_maps import PixelMaps
 from ..data.labeled.voc import LabelSets
@@ -39,7 +40,7 @@ from .models import extract_features
 class Scoring:
     """The labeled images, and the options of `evaluate`: what is equal for all models that are compared."""
 
-    data: Labeled | LabelSets | PixelMaps
+    data: Labeled | LabelSets | PixelMaps | BoxSets
     tasks: Mapping[str, Task]
     seed: int = 0
     layer: Layer = "pool"
@@ -94,6 +95,7 @@ class Scoring:
             layer=self.layer,
             seed=self.seed,
             maps=self.data.files if isinstance(self.data, PixelMaps) else (),
+            boxes=self.data.boxes if isinstance(self.data, BoxSets) else (),
         )
 
     def _features(self, model: Trained) -> Tensor:

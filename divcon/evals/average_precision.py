@@ -13,15 +13,21 @@ METRICS = {"mAP": None, f"mAP ({POINTS} points)": POINTS}
 
 
 def average_precision(
-    scores: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"], *, points: int | None = None
+    scores: Float[np.ndarray, " n"],
+    truth: Bool[np.ndarray, " n"],
+    *,
+    points: int | None = None,
+    total: int | None = None,
 ) -> float:
     """Return the mean, over recalls, of the best precision at this recall or a higher one.
 
     The recalls are those of all true images, or `points` equally spaced ones from 0 to 1. Images of one score count together, so
-    their order changes nothing. `truth` has at least one true image.
+    their order changes nothing. There is at least one true image: `total` of them, if some have no score.
     """
+    if not len(scores):
+        return 0.0
     true_positives, precision = _best_precision(scores, truth)
-    total = int(true_positives[-1])
+    total = int(truth.sum()) if total is None else total
     assert total > 0, "no image has the class"
     if points is None:
         gained = np.diff(true_positives, prepend=0)
@@ -29,7 +35,7 @@ def average_precision(
     # in whole numbers: a recall of 3 / 10 is at least 0.3
     needed = np.arange(points) * total
     first = np.searchsorted(true_positives * (points - 1), needed)
-    return float(precision[first].mean())
+    return float(np.append(precision, 0.0)[first].mean())
 
 
 def _best_precision(

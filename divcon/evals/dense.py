@@ -64,6 +64,13 @@ def fcn(encoder: nn.Module, input_spec: InputSpec, classes: int) -> nn.Module:
     """
     from torchvision.models.segmentation.fcn import FCN, FCNHead
 
+    maps, channels = last_maps(encoder, input_spec)
+    network: nn.Module = FCN(maps, FCNHead(channels, classes))
+    return network
+
+
+def last_maps(encoder: nn.Module, input_spec: InputSpec) -> tuple[Maps, int]:
+    """Return a copy of the encoder that gives its last map, and the number of its channels. Raises UsageError if it has none."""
     maps, side = Maps(copy.deepcopy(encoder)), input_spec.size
     last = None
     if hasattr(encoder, "forward_features"):
@@ -71,8 +78,7 @@ def fcn(encoder: nn.Module, input_spec: InputSpec, classes: int) -> nn.Module:
             last = maps.eval()(torch.zeros(1, 3, side, side))["out"]
     if last is None or last.ndim != 4 or last.shape[-1] >= side or last.shape[1] < last.shape[-1]:
         raise UsageError("this encoder gives no map [channels, height, width] of an image; take a convolutional one")
-    network: nn.Module = FCN(maps, FCNHead(last.shape[1], classes))
-    return network
+    return maps, last.shape[1]
 
 
 class DenseNetwork:
@@ -104,7 +110,7 @@ class DenseNetwork:
             torch.autograd.backward(loss(outputs, targets))
             optimizer.param_groups[0]["lr"] = learning_rate(step, steps, peak=recipe.rate, warmup=0)
             optimizer.step()
-            progress("dense", step + 1, steps)
+            progress("dense", (step + 1) * batch_size, steps * batch_size)
 
     def _batch(
         self, positions: NDArray[np.int64], epochs: NDArray[np.int64], recipe: DenseTraining

@@ -57,7 +57,7 @@ class FineTuned:
             batch = as_batch(loader.batch(step), self.input_spec, self.machine)
             rate = learning_rate(step, steps, peak=recipe.rate, warmup=0)
             train_step(method, optimizer, batch, Step(step, steps, loader.sampler.epoch(step)), rate, self.machine)
-            progress("fine-tuning", step + 1, steps)
+            progress("fine-tuning", (step + 1) * batch_size, steps * batch_size)
 
     def _loader(self, positions: NDArray[np.int64], batch_size: int, seed: int) -> Loader:
         sampler = Sampler(len(positions), batch_size, seed)

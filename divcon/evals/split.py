@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
+from ..data.labeled.boxes import BoxSets
 from ..data.labeled.labeled import Labeled
 from ..data.labeled.layout_errors import enumerated_names
 from ..data.labeled.pixel_maps import PixelMaps
@@ -15,14 +16,14 @@ from ..rng import uniforms
 
 
 def train_test_split(
-    data: Labeled | LabelSets | PixelMaps, seed: int
+    data: Labeled | LabelSets | PixelMaps | BoxSets, seed: int
 ) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"], list[int]]:
     """Return the positions of the training and of the test images, and the classes that are left out.
 
     The split is the folder's own, or else 70/30 by the seed, stratified where an image has one class. Raises DataError if fewer than two classes can
     be learned, or no image is left to test on.
     """
-    if isinstance(data, PixelMaps):
+    if isinstance(data, PixelMaps | BoxSets):
         return data.train, data.test, []
     if isinstance(data, LabelSets):
         return *_split_of_sets(data, seed), []

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...config import to_json_value
 from ...data.images import Images
+from ...data.labeled.boxes import Boxes
 from ...data.pixels.pixel_cache import open_pixels
 from ...data.pixels.pixels import Pixels
 from ...machine import Machine
@@ -25,8 +26,8 @@ from ..dense import DenseNetwork
 from ..scores import Accuracy, Probe, class_sizes, thirds
 
 Found = KnnScores | LinearScores | TaskScores
-# an image has one class, a set of classes, or a class or a depth for each pixel
-Truth = Literal["classes", "sets", "masks", "depths"]
+# an image has one class, a set of classes, a class or a depth for each pixel, or boxes
+Truth = Literal["classes", "sets", "masks", "depths", "boxes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Trial:
     """A model and labeled images, as a task gets them.
 
     `labels` is [n], a class for each image, or [n, classes] with 1 where an image has the class, 0 where it has not, and -1
-    where this is hard to say. `maps` are files with a value for each pixel, where images have such. `train` and `test` are
+    where this is hard to say. `maps` are files with a value for each pixel, and `boxes` are the boxes of each image, where images have such. `train` and `test` are
     positions. `encode` computes the features of all images.
     """
 
@@ -51,6 +52,7 @@ class Trial:
     layer: Layer = "pool"
     seed: int = 0
     maps: Sequence[Path] = ()
+    boxes: Sequence[Boxes] = ()
 
     @cached_property
     def features(self) -> Float[Tensor, "n d"]:

@@ -61,7 +61,7 @@ class LinearSgd(Task):
             x = features(epoch) / scale
             of_part.learn(x[rows], y[rows], epoch)
             of_all.learn(x, y, epoch)
-            progress("linear_sgd", epoch + 1, self.epochs)
+            progress("linear_sgd", (epoch + 1) * len(y), self.epochs * len(y))
         return of_part, of_all
 
     def _classifiers(self, trial: Trial, n: int) -> SgdClassifiers:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from ...log import progress
 from ...runs.evals import TaskScores
 from ..average_precision import POINTS, average_precision, mean_scores
 from ..linear import PATH_TOLERANCE, PENALTIES, fit_logistic
@@ -44,7 +43,6 @@ class OneVsRest(Task):
             weights = fit_binary(x[trial.train], y[trial.train], penalty)
             found[:, label] = margins(weights, x[trial.test])
             chosen[f"penalty of {name}"] = penalty
-            progress("one_vs_rest", label + 1, len(trial.names))
         return mean_scores(found, trial.labels[trial.test], trial.names, chosen, points=POINTS)
 
     def _best_penalty(self, x: Float[Tensor, "n d"], y: Int64[Tensor, " n"], held_out: NDArray[np.bool_]) -> float:

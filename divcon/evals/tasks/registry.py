@@ -15,12 +15,14 @@ DEFAULTS: dict[Truth, tuple[str, ...]] = {
     "sets": ("svm",),
     "masks": ("segmentation",),
     "depths": ("depth",),
+    "boxes": ("detection",),
 }
 LABELS: dict[Truth, str] = {
     "classes": "one class",
     "sets": "several classes",
     "masks": "a class for each pixel",
     "depths": "a depth for each pixel",
+    "boxes": "boxes",
 }
 NOT_TASKS = {"contract", "registry"}
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from ...log import progress
 from ...rng import uniforms
 from ...runs.evals import TaskScores
 from ..average_precision import each_average_precision, mean_scores
@@ -54,7 +53,6 @@ class Svm(Task):
             paths = SvmProblem(x[train], signs[train], self.positive_weight).path(sorted(self.costs))
             truth = signs[rest].long().clamp(min=0).numpy()
             precision.append([each_average_precision(svm_scores(w, x[rest]).numpy(), truth) for w in paths])
-            progress("svm: folds", i + 1, self.folds)
         mean = np.nan_to_num(np.array(precision, np.float64)).sum(
             0
         )  # [costs, classes]; None for a class without images
