@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from divcon.api.features import features_of_pictures
-from divcon.api.models import extract_features, find_model
+from divcon.api.models import encoder_of, find_model
 from divcon.clustering.features import Features
 from divcon.curation.balanced import balanced, level_sizes
 from divcon.curation.diverse import diverse
@@ -103,7 +103,7 @@ def made() -> None:
 
 def seen(run: str, data: str) -> tuple[Images, Features]:
     images = open_images(data, cache=cache_folder())
-    x = extract_features(find_model(run), images, cache=cache_folder())
+    x = encoder_of(find_model(run), images, cache=cache_folder()).all()
     return images, Features.of(x.numpy().astype(np.float16))
 
 

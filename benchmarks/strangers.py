@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from divcon.api.models import extract_features, find_model
+from divcon.api.models import encoder_of, find_model
 from divcon.clustering.features import Features
 from divcon.data.images import open_images
 from divcon.data.synthetic import KINDS, draw_image, make_collection
@@ -113,7 +113,7 @@ def _rank(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def found(run: Path, folder: Path) -> dict[str, int]:
     """Return the number of strangers among the SHOWN oddest images, by each measure."""
     images = open_images(folder, cache=cache_folder())
-    x = extract_features(find_model(run), images, cache=cache_folder()).numpy().astype(np.float16)
+    x = encoder_of(find_model(run), images, cache=cache_folder()).all().numpy().astype(np.float16)
     strange = np.array([name.startswith(b"stranger") for name in images.names(np.arange(len(images)))])
     return {name: int(strange[np.argsort(-score, kind="stable")[:SHOWN]].sum()) for name, score in measures(x).items()}
 

@@ -1,18 +1,24 @@
 """The place of this process among the ranks of a run, as its launcher says it: torchrun, or Slurm's srun."""
 
+import ctypes
 import os
 import re
+import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .errors import UsageError
+
+PR_SET_PDEATHSIG = 1  # of prctl
 
 
 @dataclass(frozen=True)
 class Place:
     """The number of this process among all ranks, and among those of its host; and where the ranks meet.
 
-    `attempt` differs between two starts by the same launcher. `serves` is True on the rank that opens the port.
+    `serves` is True on the rank that opens the port, and `speaks` on the one that tells the user of its host that ranks of
+    another host are gone.
     """
 
     rank: int
@@ -20,8 +26,8 @@ class Place:
     local_rank: int
     address: str
     port: int
-    attempt: str = "0"
     serves: bool = False
+    speaks: bool = False
 
 
 def place(environ: Mapping[str, str] = os.environ) -> Place | None:
@@ -34,33 +40,42 @@ def place(environ: Mapping[str, str] = os.environ) -> Place | None:
 
 
 def _of_torchrun(environ: Mapping[str, str]) -> Place:
-    rank, attempt = int(environ["RANK"]), environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    rank, world, local = (int(environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     serves = rank == 0 and environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     return Place(
         rank,
-        int(environ["WORLD_SIZE"]),
-        int(environ["LOCAL_RANK"]),
+        world,
+        local,
         environ["MASTER_ADDR"],
         int(environ["MASTER_PORT"]),
-        attempt,
         serves,
+        local == 0 and int(environ.get("LOCAL_WORLD_SIZE", world)) < world,
     )
 
 
 def _of_slurm(environ: Mapping[str, str]) -> Place:
     """The place in a job step of srun. The ranks meet on its first host, at a port that the job and the step decide."""
     job, step = int(environ.get("SLURM_JOB_ID", 0)), int(environ.get("SLURM_STEP_ID", 0))
-    rank = int(environ["SLURM_PROCID"])
+    rank, local = int(environ["SLURM_PROCID"]), int(environ.get("SLURM_LOCALID", 0))
     port = int(environ.get("MASTER_PORT") or 20_000 + (job * 31 + step) % 20_000)
     return Place(
         rank,
         int(environ["SLURM_STEP_NUM_TASKS"]),
-        int(environ.get("SLURM_LOCALID", 0)),
+        local,
         environ.get("MASTER_ADDR") or first_host(environ.get("SLURM_STEP_NODELIST", "")),
         port,
-        f"{job}.{step}.{environ.get('SLURM_RESTART_COUNT', 0)}",
         rank == 0,
+        local == 0 and int(environ.get("SLURM_STEP_NUM_NODES") or 1) > 1,
     )
+
+
+def end_with_launcher() -> None:
+    """Let the kernel end this process when the torchrun that started it is killed: else it would train on, and keep its folder."""
+    launcher = os.getppid()
+    if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != launcher:  # it was killed before
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def first_host(nodes: str) -> str:

@@ -3,6 +3,7 @@
 As a part of the package this file is `divcon/data/sources/path_list.py`, and `open_path_list` stands first in OPENERS.
 """
 
+import copy
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,6 +31,11 @@ class PathList:
 
     def files(self, accept: PathFilter) -> Iterator[Entry]:
         return self.entries(accept)
+
+    def share(self, number: int, count: int) -> "PathList":
+        some = copy.copy(self)
+        some.names = self.names[number::count]
+        return some
 
     def byte_range(self, name: bytes, offset: int, size: int) -> ByteRange:
         return ByteRange(join_path(os.fsencode(self.root), name))

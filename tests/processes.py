@@ -11,9 +11,25 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["divcon.cli", "divcon.api.run_plan", "divcon.api.models", "divcon.data.views.kernel"])
+SERVER.set_forkserver_preload(["divcon.cli", "divcon.api.execute", "divcon.api.models", "divcon.data.views.kernel"])
 Moment = Callable[[int], bool]
+SMALL = {
+    "size": 16,
+    "encoder": "slim10_w8",
+    "batch_size": 24,
+    "clusters.k": 3,
+    "clusters.smallest": 20,
+    "precision": "fp32",
+    "save_every": 0,
+    "report": "false",
+    "expert.ranks": 1,
+}  # options of a run that takes seconds on several ranks
 TURN = 0.002  # seconds between two looks
+
+
+def small_options(**others: object) -> list[str]:
+    """The words of a small run's options."""
+    return [f"{name}={value}" for name, value in {**SMALL, **others}.items()]
 
 
 class Command:

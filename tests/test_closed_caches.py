@@ -15,11 +15,11 @@ from test_collection import obey_permissions
 from test_host import STEPS, trained
 
 import divcon
-from divcon import machine
 from divcon.api import disk_space, plan, run_plan
 from divcon.data.pixels import pixels
 from divcon.errors import DiskError
 from divcon.files import atomic, caches, integrity
+from divcon.machine import measurement
 
 Close = Callable[[Path, int], None]
 
@@ -28,7 +28,7 @@ Close = Callable[[Path, int], None]
 def close(monkeypatch: pytest.MonkeyPatch) -> Close:
     """Make writes below a folder fail with an error of the system."""
     make_folder, access = atomic.make_folder, os.access
-    monkeypatch.setattr(machine, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
+    monkeypatch.setattr(measurement, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
     monkeypatch.setattr(caches, "_warned", set())
 
     def closed(folder: Path, number: int) -> None:

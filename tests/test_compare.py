@@ -77,7 +77,7 @@ def test_scores_that_a_run_keeps_are_used_again(
 ) -> None:
     before = divcon.compare(runs[:2], labels=photos)
     with monkeypatch.context() as patch:
-        patch.setattr(scoring, "extract_features", None)  # no feature is computed
+        patch.setattr(scoring, "encoder_of", None)  # no feature is computed
         assert divcon.compare(runs[:2], labels=photos) == before
         with pytest.raises(TypeError):
             divcon.compare(runs[:2], labels=photos, seed=1)

@@ -15,12 +15,13 @@ from test_pipeline import EPOCHS, finished, stable
 from torch import nn
 
 import divcon
-from divcon import log, machine, signals
+from divcon import log, signals
 from divcon.data.images import open_images
 from divcon.data.index.index import Index
 from divcon.errors import DamagedError, StoppedError
 from divcon.files.integrity import read_json
 from divcon.log import Progress
+from divcon.machine import measurement
 from divcon.runs.metrics_file import read_lines
 from divcon.train import checkpoints
 from divcon.train.optimizers import make_optimizer
@@ -194,7 +195,7 @@ def test_a_damaged_cache_is_named_and_made_again(
     cut: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(machine, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
+    monkeypatch.setattr(measurement, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
     options = {**OPTIONS, "cache": tmp_path / "cache", "recipe": "moclr", "epochs": 1, "precision": "auto"}
     alone = {key: value for key, value in options.items() if "." not in key}
     first = stable(divcon.run(photos, out=tmp_path / "first", **alone).folder)

@@ -24,6 +24,7 @@ from divcon.data.pixels import pixel_cache
 from divcon.data.pixels.pixel_cache import open_pixels
 from divcon.errors import OwnedError
 from divcon.files.integrity import seal
+from divcon.machine import measurement
 from divcon.runs import owner
 
 SIDE, SOME = 16, 48  # images in three blocks
@@ -42,7 +43,7 @@ def some(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pixel_cache, "BLOCK", 16)
-    monkeypatch.setattr(machine, "measure", lambda *_: MEASURED)
+    monkeypatch.setattr(measurement, "measure", lambda *_: MEASURED)
 
 
 Read = Callable[[Images, Path], object]

@@ -1,6 +1,7 @@
 """Two and three ranks give the results of one: the same images, loss, gradients and statistics, except for rounding."""
 
 import multiprocessing
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from test_methods import (
     KINDS,
     PAIR,
     SIGHT,
+    SIZE,
     N,
     built,
     loss_of,
@@ -27,16 +29,20 @@ from test_methods import (
 from torch import Tensor, nn
 from torch._C._distributed_c10d import FileStore
 
-from divcon import dist
-from divcon.errors import FaultError
+from divcon import dist, signals
+from divcon.errors import FaultError, StoppedError
 from divcon.losses import info_nce, nt_xent
 from divcon.machine import Machine
 from divcon.methods.contract import Batch
 from divcon.nets.batch_norm import BatchNorm
+from divcon.nets.encoder import EncoderSpec, build
+from divcon.nets.net import Net
+from divcon.nets.trained import InputSpec
 from divcon.ranks import Place
 from divcon.runs.metrics_file import read_lines
 from divcon.runs.stage import StageContext
 from divcon.train import checkpoints
+from divcon.train import encode as encoding
 from divcon.train.loop import Training, fit, train_step
 from divcon.train.optimizers import make_optimizer
 
@@ -127,6 +133,27 @@ def alone_at_fault(where: int) -> str:
     return ""
 
 
+def stopped_alone(where: int) -> list[str]:
+    """Let a signal come to one rank, before the features of some images are computed and in the middle; the messages."""
+    said, net = list[str](), Net(build(EncoderSpec("slim10_w8"), SIZE))
+
+    def signaled(*progress: object) -> None:
+        if dist.rank() == where:
+            signals._received.append(signal.SIGTERM)
+
+    for before in (True, False):
+        if before:
+            signaled()
+        try:
+            with mock.patch.object(encoding, "CHUNK", 2), mock.patch.object(encoding, "progress", signaled):
+                encoding.encode(net, InputSpec(SIZE), toy_pixels(), Machine())
+        except StoppedError as error:
+            said.append(str(error))
+        finally:
+            signals._received.clear()
+    return said
+
+
 def rank_main(rank: int, world: int, folder: Path) -> None:
     torch.set_num_threads(1)
     with dist.joined(FileStore(f"{folder}/store", world), Place(rank, world, rank, "", 0)):
@@ -134,6 +161,7 @@ def rank_main(rank: int, world: int, folder: Path) -> None:
         result["identity"] = {"world": dist.world_size(), "rank": dist.rank()}
         result["any"] = dist.any_rank(False, dist.rank() == 1)
         result["fault"] = alone_at_fault(1)
+        result["stopped"] = stopped_alone(1)
         result["first"] = dist.on_leader(lambda: rank)
         torch.save(result, folder / f"{rank}.pt")
 
@@ -253,6 +281,13 @@ def test_the_journal_of_several_ranks_has_each_step_once(ranks: list[dict[str, A
 
 def test_a_fault_on_one_rank_stops_all_of_them_before_any_weight_moves(ranks: list[dict[str, Any]]) -> None:
     assert all("the weights were not moved" in rank["fault"] for rank in ranks)
+
+
+def test_a_signal_to_one_rank_stops_all_of_them_while_they_encode(ranks: list[dict[str, Any]]) -> None:
+    assert all(
+        rank["stopped"] == ["stopped by SIGTERM: this stage will begin again; type the same command again to go on"] * 2
+        for rank in ranks
+    )
 
 
 def test_what_one_rank_is_asked_all_of_them_hear(ranks: list[dict[str, Any]]) -> None:

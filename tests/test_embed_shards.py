@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,12 @@ import processes
 import pytest
 
 import divcon
-from divcon import failpoints, machine
-from divcon.api import shards
-from divcon.api.shards import JoinedRows, Shard
+from divcon import failpoints
+from divcon.api import shard_rows, shards
+from divcon.api.shard_rows import JoinedRows, positions_in
+from divcon.api.shards import FinishedShard, Shard
 from divcon.errors import DataError, UsageError
+from divcon.machine import measurement
 from divcon.train import encode, streamed_rows
 
 MODEL = "random:slim10_w8"
@@ -24,10 +26,10 @@ CHUNK = 8
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Many batches, so that each of some shards has several; and one arithmetic on any machine."""
     monkeypatch.setattr(encode, "CHUNK", CHUNK)
-    monkeypatch.setattr(shards, "CHUNK", CHUNK)
+    monkeypatch.setattr(shard_rows, "CHUNK", CHUNK)
     monkeypatch.setattr(streamed_rows, "BLOCK", 2 * CHUNK)
     monkeypatch.setattr(streamed_rows, "PART", 2 * CHUNK)
-    monkeypatch.setattr(machine, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
+    monkeypatch.setattr(measurement, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
     yield
 
 
@@ -84,20 +86,20 @@ def test_when_two_finish_at_once_one_joins(photos: Path, tmp_path: Path, expecte
     finish(photos, out, "1/2")
     finished, entered, written = threading.Event(), threading.Event(), list[int]()
     folder, key = tmp_path / "e.parquet.shards", shards_key(tmp_path)
-    shards.finish_shard(folder, last, 160, lambda at: np.zeros((len(at), 64), np.float32), key)
+    shards.finish_shard(folder, last, key, lambda at: [])
 
-    def write(x: JoinedRows) -> None:
+    def write(finished_shards: Sequence[FinishedShard]) -> None:
         written.append(1)
         entered.set()
         finished.wait(20)
 
-    first = threading.Thread(target=shards.join_if_last, args=(folder, last, key, write))
+    first = threading.Thread(target=shards.join_if_last, args=(folder, last, key, write), kwargs={"unlike": ""})
     first.start()
     assert entered.wait(20)
-    assert shards.join_if_last(folder, last, key, write) == []  # the folder is owned: another joins
+    assert shards.join_if_last(folder, last, key, write, unlike="") == []  # the folder is owned: another joins
     finished.set()
     first.join()
-    assert shards.join_if_last(folder, last, key, write) == ["1/2", "2/2"] and written == [1]
+    assert shards.join_if_last(folder, last, key, write, unlike="") == ["1/2", "2/2"] and written == [1]
 
 
 def shards_key(folder: Path) -> str:
@@ -132,7 +134,7 @@ def test_a_text_that_is_no_shard_is_refused_before_any_work(text: str, tmp_path:
 @pytest.mark.parametrize("n", [1, 7, 8, 100, 161])
 @pytest.mark.parametrize("count", [1, 2, 3, 50])
 def test_each_image_is_in_one_shard_and_batches_are_those_of_one_process(n: int, count: int) -> None:
-    parts = [Shard(number, count).positions(n) for number in range(1, count + 1)]
+    parts = [positions_in(Shard(number, count), n) for number in range(1, count + 1)]
     assert np.concatenate(parts).tolist() == list(range(n))
     assert all(len(part) == 0 or part[0] % CHUNK == 0 for part in parts)
 

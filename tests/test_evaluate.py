@@ -13,7 +13,7 @@ from test_pipeline import finished, typed
 from torch import nn
 
 import divcon
-from divcon.api.models import extract_features, find_model
+from divcon.api.models import encoder_of, find_model
 from divcon.data.images import open_images
 from divcon.data.labeled.labeled import open_labeled
 from divcon.errors import InputError
@@ -141,7 +141,7 @@ def test_embeddings_are_what_the_model_sees_of_each_image(photos: Path, cache: P
     assert table.column_names == ["path", "path_bytes", "picture", "embedding"]
     assert set(table["path"].to_pylist()) == {str(path.relative_to(photos)) for path in photos.glob("*/*")}
     images, model = open_images(photos, cache=cache), find_model(finished(photos))
-    expected = extract_features(model, images, cache=cache_folder())
+    expected = encoder_of(model, images, cache=cache_folder()).all()
     assert np.array_equal(np.array(table["embedding"].to_pylist(), np.float32), expected.numpy())
     assert [name.decode() for name in images.names(np.arange(160))] == table["path"].to_pylist()
     assert len({tuple(row) for row in expected.tolist()}) > 100
@@ -149,9 +149,8 @@ def test_embeddings_are_what_the_model_sees_of_each_image(photos: Path, cache: P
 
 @pytest.mark.parametrize(("place", "width"), [("pool", 64), ("hidden", 32), ("projection", 16)])
 def test_a_model_is_looked_at_from_three_places(photos: Path, cache: Path, place: Any, width: int) -> None:
-    seen = extract_features(
-        find_model(finished(photos) / "base"), open_images(photos, cache=cache), layer=place, cache=cache
-    )
+    model, images = find_model(finished(photos) / "base"), open_images(photos, cache=cache)
+    seen = encoder_of(model, images, layer=place, cache=cache).all()
     assert seen.shape == (160, width) and torch.isfinite(seen).all()
 
 

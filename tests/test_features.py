@@ -15,7 +15,6 @@ import torch
 from test_collection import obey_permissions
 
 import divcon
-from divcon import machine
 from divcon.api.collection import open_run_images
 from divcon.api.features import features_of_pictures, run_features
 from divcon.api.models import encoder_of, find_model
@@ -23,6 +22,7 @@ from divcon.clustering.features import Features
 from divcon.curation import whitened
 from divcon.errors import DataError, FaultError, InputError
 from divcon.files.caches import cache_folder
+from divcon.machine import measurement
 from divcon.runs.folder import FEATURES_FILE, RunFolder
 
 
@@ -81,8 +81,9 @@ def test_features_of_another_encoder_are_not_used(work: Path) -> None:
 
 ASK_TWICE_WITH_EACH_CACHE = """
 import json, sys
-from divcon import machine, neighbors
-machine.measure = lambda *_: {"precision": "fp32", "channels_last": True}
+from divcon import neighbors
+from divcon.machine import measurement
+measurement.measure = lambda *_: {"precision": "fp32", "channels_last": True}
 run, picture, *caches = sys.argv[1:]
 for cache in caches:
     for _ in range(2):
@@ -94,7 +95,7 @@ def test_a_verb_answers_the_same_on_a_run_that_can_not_be_written_to(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command runs as a user who is not root, with a cache that can be written and one that can't."""
-    monkeypatch.setattr(machine, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
+    monkeypatch.setattr(measurement, "measure", lambda *_: {"precision": "fp32", "channels_last": True})
     run, caches, picture = work / "run", [work / "open", work / "closed"], min((work / "images").rglob("*.png"))
     expected = divcon.neighbors(run, picture, k=5, cache=work / "other").as_json()
     shutil.rmtree(RunFolder(run).features)

@@ -21,7 +21,7 @@ LAUNCH = ROOT / "examples/launch"
 SCRIPTS = sorted([*LAUNCH.glob("*.sh"), *LAUNCH.glob("*.sbatch")])
 DOCUMENTS = {file.name: list(yaml.safe_load_all(file.read_text())) for file in sorted(LAUNCH.glob("*.yaml"))}
 ENVIRONMENT = {
-    "HEAD": "machine-1", "JOB": "photos-1", "SLURM_JOB_ID": "71", "SLURM_CPUS_PER_TASK": "12", "SLURM_ARRAY_TASK_ID": "3",
+    "HEAD": "machine-1", "SLURM_JOB_ID": "71", "SLURM_CPUS_PER_TASK": "12", "SLURM_ARRAY_TASK_ID": "3",
 }  # fmt: skip
 STAND_IN = '#!/bin/bash\nprintf "%s\\n" "{name}" "$@" >> "$LINES"; printf "\\n" >> "$LINES"\nexit {code}\n'
 BASH = shutil.which("bash")
@@ -83,6 +83,16 @@ def test_the_command_of_a_launch_file_can_be_typed(script: Path, tmp_path: Path,
         assert line.startswith("divcon run 'my photos/' out=runs/photos") and "epochs=60" in line and more in line
         with pytest.raises(ReachedError):
             parsed(line)
+
+
+@needs_bash
+@pytest.mark.parametrize(("head", "node"), [(os.uname().nodename, 0), ("machine-1", 1)])
+def test_two_machines_meet_at_the_one_of_that_name(
+    head: str, node: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "HEAD", head)
+    (command,) = launched(LAUNCH / "torchrun_two_machines.sh", tmp_path).commands
+    assert {f"--node-rank={node}", f"--master-addr={head}"} <= {*command}
 
 
 @needs_bash

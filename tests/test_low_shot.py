@@ -12,7 +12,7 @@ from test_evals import digits, normal, one_thread  # noqa: F401 - fixtures
 from test_tasks import Digits, digit_trial, trial  # noqa: F401 - fixtures
 from torch import nn
 
-from divcon.api.models import extract_features, find_model
+from divcon.api.models import encoder_of, find_model
 from divcon.data.labeled.labeled import open_labeled
 from divcon.data.pixels.pixel_cache import open_pixels
 from divcon.data.sampler import shuffled
@@ -82,7 +82,7 @@ def test_images_of_one_a_class_can_not_choose_a_rate() -> None:
 def photo_trial(photos: Path, cache: Path) -> Trial:
     """Photos, every fourth one a test image, for an encoder with random weights."""
     model, labeled = find_model(UNTRAINED), open_labeled(photos, cache=cache)
-    pool = extract_features(model, labeled.images, cache=cache, workers=1)
+    pool = encoder_of(model, labeled.images, cache=cache, workers=1).all()
     everywhere = np.arange(len(labeled.images))
     return Trial(
         model=model, images=labeled.images, labels=labeled.labels, names=labeled.classes, train=everywhere[everywhere % 4 > 0],

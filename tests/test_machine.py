@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from divcon import allocator, machine
+from divcon import allocator
 from divcon.errors import UsageError
-from divcon.machine import ComputeFormat, Machine, choose, fastest
+from divcon.machine import ComputeFormat, Machine, choose, fastest, measurement
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_the_c_library_takes_every_setting() -> None:
 
 
 def test_what_is_asked_for_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "measure", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(measurement, "measure", lambda *_: pytest.fail("measured"))
     asked: dict[str, Any] = {"precision": "bf16", "channels_last": False, "fast_small_maps": False, "workers": 3}
     chosen = choose(tmp_path, device="cpu", **asked)
     assert (chosen.precision, chosen.memory_format, chosen.workers) == ("bf16", torch.contiguous_format, 3)
@@ -65,7 +65,7 @@ def times(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(device)
         return {"precision": "bf16", "channels_last": True}
 
-    monkeypatch.setattr(machine, "measure", measured)
+    monkeypatch.setattr(measurement, "measure", measured)
     return found
 
 
@@ -109,9 +109,9 @@ def test_other_work_while_a_machine_is_measured_decides_nothing(monkeypatch: pyt
         slow = calls[step()] - 1 in busy and step() != ("fp32", True)
         return UNIT[step()] * (10 if slow else 1)
 
-    monkeypatch.setattr(machine, "_step", step)
-    monkeypatch.setattr(machine, "_timed", timed)
-    found = machine.measure("cpu")
+    monkeypatch.setattr(measurement, "_step", step)
+    monkeypatch.setattr(measurement, "_timed", timed)
+    found = measurement.measure("cpu")
     assert (found["precision"], found["channels_last"]) == ("bf16", False)
 
 

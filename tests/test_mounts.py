@@ -52,6 +52,8 @@ def test_a_run_on_a_mounted_bucket_is_refused_before_any_work(
         divcon.run(tmp_path / "nowhere", out=place / "deep" / "run", **TINY)
     with pytest.raises(DiskError, match="mounted bucket"):
         divcon.embed("random:slim10_w8", tmp_path / "nowhere", out=place / "e.parquet", shard="1/2")
+    with pytest.raises(DiskError, match=r"cache=.* lies on a mounted bucket"):
+        divcon.index(tmp_path, cache=place / "cache", shard="1/2")
     assert list(place.iterdir()) == []
 
 

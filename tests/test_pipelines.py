@@ -81,10 +81,11 @@ def test_a_pipeline_in_one_file_is_listed_planned_and_done(
     assert "twice" in recipes.names() and recipes.named("twice").about == "one method, twice"
     planned = divcon.plan(photos, out=tmp_path / "run", **options)
     stages = ["base", "halves/0", "halves/1", "again"]
-    assert [row.stage for row in planned.stages] == stages
+    trainings = [row for row in planned.stages if row.stage != "pixels"]
+    assert [row.stage for row in trainings] == stages
     assert divcon.run(photos, out=tmp_path / "run", **options).did == stages
     status = divcon.status(tmp_path / "run").stages
-    for row in planned.stages:
+    for row in trainings:
         done = json.loads((tmp_path / "run" / row.stage / "stage.json").read_text())["summary"]
         assert (done["steps"], done["batch_size"]) == (row.steps, row.batch_size)
     assert [stage.state for stage in status.values()] == ["done"] * 4
@@ -96,10 +97,8 @@ def test_a_stage_of_a_new_pipeline_is_chosen_by_name_and_a_typo_in_it_is_refused
 ) -> None:
     assert divcon.run(photos, out=tmp_path / "run", only="base", **options).did == ["base"]
     assert divcon.run(photos, out=tmp_path / "run", only="halves/1", **options).did == ["halves/1"]
-    assert [row.stage for row in divcon.plan(photos, out=tmp_path / "run", only="halves", **options).stages] == [
-        "halves/0",
-        "halves/1",
-    ]
+    planned = divcon.plan(photos, out=tmp_path / "run", only="halves", **options)
+    assert [row.stage for row in planned.stages if row.steps] == ["halves/0", "halves/1"]
     with pytest.raises(UsageError, match=r"unknown stage 'halfes'; did you mean 'halves'\?"):
         divcon.run(photos, out=tmp_path / "run", only="halfes", **options)
     with pytest.raises(UsageError, match=r"unknown option 'halves.lrr'; did you mean 'halves.lr'\?"):

@@ -25,6 +25,7 @@ from divcon.api import (
     duplicates,
     embed,
     evaluate,
+    execute,
     export,
     index,
     look,
@@ -126,7 +127,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
     RunRecord({}, {}, {}, "", 6900, ["base"], "student").write(run)  # for command lines that name a run
     begins = {
         look: ("scan_images",),
-        index: ("open_images",),
+        index: ("open_images", "refuse_bucket"),
         status: ("run_record",),
         redo: ("run_record",),
         report: ("run_record",),
@@ -139,7 +140,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
         neighbors: ("_hash",),
         pick: ("see_images",),
         duplicates: ("see_images",),
-        run_plan: ("begin",),
+        execute: ("begin",),
         plan: ("cost_of",),
         list_recipes: ("print_names",),
         list_methods: ("print_names",),

@@ -248,6 +248,15 @@ def test_a_lock_from_before_this_host_was_started_is_taken_over(tmp_path: Path) 
     assert whole(tmp_path).did[0] == "base"
 
 
+def test_a_host_frees_the_locks_of_its_own_dead_processes_and_no_others(tmp_path: Path) -> None:
+    dead = [lock(tmp_path / name, pid=gone()) for name in ("", "base", "experts/0")]
+    others = [lock(tmp_path / "student"), lock(tmp_path / "experts/1", host="elsewhere 12345678", pid=gone())]
+    owner.free_dead(tmp_path)
+    owner.free_dead(tmp_path / "not there")
+    assert not any((folder / "lock").exists() for folder in dead)
+    assert all((folder / "lock").exists() for folder in others)
+
+
 @pytest.mark.parametrize(
     "content",
     [None, "", "{", "[]", "{}", seal('{"a": ' + "[" * 100_000), seal('{"pid": "x"}'), '{"host": "here", "pid": 1}'],

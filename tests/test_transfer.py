@@ -57,7 +57,7 @@ def test_a_suite_that_was_cut_off_does_no_folder_twice(
     first = divcon.transfer(run, folders[:2], tasks="knn")
     assert len(files(run)) == 2
     with monkeypatch.context() as patched:
-        patched.setattr(scoring, "extract_features", lambda *_, **__: pytest.fail("the images were encoded again"))
+        patched.setattr(scoring, "encoder_of", lambda *_, **__: pytest.fail("the images were encoded again"))
         assert divcon.transfer(run, folders[:2], tasks="knn") == first
         with pytest.raises(pytest.fail.Exception):
             divcon.transfer(run, folders[:2], tasks="knn", seed=1)

@@ -14,6 +14,7 @@ from divcon.clustering.kmeans import kmeans
 from divcon.clustering.neighbors import nearest
 from divcon.data.views.presets import PRESETS
 from divcon.data.views.render import views_of
+from divcon.machine.measurement import stored_measurement
 
 from .checks import Found, Notes, Place, alone
 from .methods import toy_pixels
@@ -27,7 +28,7 @@ def environment(place: Place, notes: Notes) -> None:
     chosen = machines.choose(place.cache, device=place.device)
     notes.put(choose_seconds=round(time.perf_counter() - begin, 2))
     notes.put(precision=chosen.precision, channels_last=chosen.channels_last, compiled=chosen.compiled)
-    notes.put(step_seconds=machines._stored_measurement(place.cache, place.device).get("seconds"))
+    notes.put(step_seconds=stored_measurement(place.cache, place.device).get("seconds"))
     if place.on_gpu:
         notes.claim("bfloat16 is chosen on a GPU that has it", float(chosen.precision == "bf16"), at_least=1)
         notes.claim("channels last is chosen", float(chosen.channels_last), at_least=1)

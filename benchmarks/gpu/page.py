@@ -13,8 +13,8 @@ NOT_RUN = (
 NOTES = """- A run whose algorithms are deterministic (`torch.use_deterministic_algorithms`, `CUBLAS_WORKSPACE_CONFIG=:4096:8`) ends in
   the same bits when it is repeated, and when it is killed and goes on: the check `resume`. divcon does not choose these
   algorithms itself. Without them two runs on a GPU may differ, because sums on a GPU have no fixed order.
-- The plan's seconds are those of the training steps. In the check `dnc` stages take some seconds, and most of that is their
-  beginning: so its plan is below the truth (`planned over trained`). In a run of hours the beginning does not count.
+- `planned over trained` is the plan of the trainings over their seconds. In the check `dnc` stages take some seconds, and most of
+  that is their beginning: so its plan is below the truth. In a run of hours the beginning does not count.
 - Not tried: several GPUs."""
 SHOWN = 6  # figures of a check
 

@@ -42,13 +42,17 @@ def dnc(place: Place, notes: Notes) -> None:
     asked = options(place, epochs=2 if place.tiny else 20, batch_size=16 if place.tiny else 128)
     planned = timed(notes, "plan", lambda: divcon.plan(photos, out=out, **asked))
     notes.put(planned={row.stage: row.seconds for row in planned.stages}, machine=planned.machine)
+    notes.put(planned_gpu_mb=planned.gpu_mb)
     reset_peak(place)
     ran = timed(notes, "run", lambda: divcon.run(photos, out=out, **asked))
     notes.put(did=ran.did, stages=stages(out), gpu_memory_mb=peak_mb(place))
     trained = sum(
         seconds for name, seconds in stages(out).items() if name.split("/")[0] in ("base", "experts", "student")
     )
-    notes.put(planned_over_trained=round(planned.seconds / max(trained, 1e-9), 2))
+    steps = sum(row.seconds for row in planned.stages if row.steps is not None)
+    notes.put(planned_over_trained=round(steps / max(trained, 1e-9), 2))
+    if place.on_gpu and planned.gpu_mb:
+        notes.put(planned_over_gpu_memory=round(planned.gpu_mb * 1e6 / torch.cuda.max_memory_allocated(), 2))
     notes.claim("every stage is done", float(ran.done), at_least=1)
     state = timed(notes, "status", lambda: divcon.status(out, verify=True))
     notes.claim("damaged files", len(state.damaged), at_most=0)

@@ -73,8 +73,8 @@ class Training:
         self.method = method_named(method)(build(EncoderSpec(case.encoder), case.size), len(images), **heads)
         self.sampler = Sampler(len(images), case.batch, 0)
         views = self.method.views(PRESETS["byol"](case.size))
-        self.loader = loop._make_loader(pixels, self.sampler, views, 0, machine)
-        self.optimizer = loop._prepare(self.method, loop.Training(1.0, optimizer="lars"), machine)
+        self.loader = loop.make_loader(pixels, self.sampler, views, 0, machine)
+        self.optimizer = loop.prepare_training(self.method, loop.Training(1.0, optimizer="lars"), machine)
         self.guard = NonFiniteGuard(self.optimizer, late=machine.device != "cpu")
         self.ready: Batch | None = None
 

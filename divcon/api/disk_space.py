@@ -15,20 +15,24 @@ from ..data.pixels.pixels import fitted_sizes
 from ..errors import DiskError
 from ..files.paths import nearest_existing_folder
 from ..files.text import printable
+from ..methods.contract import Method
 from ..nets.encoder import build
+from ..nets.net import width as encoder_width
 from ..nets.trained import InputSpec
 from ..runs.folder import RunFolder
 from ..runs.recorder import PlannedStage
-from ..stages.learning import NetworkTraining, TrainingPlan
+from ..stages.learning import EncodingPlan, NetworkTraining, TrainingPlan
 
 CHECKPOINTS = 3  # two are kept while a third is written
+METRICS = 70_000  # bytes of metrics.jsonl, which has 200 to 400 lines, and of the other records of a training
 MOMENTS = {"adamw": 2, "lars": 1, "larc": 1, "sgd": 1}  # numbers that an optimizer keeps for each one it moves
 
 
 def disk_bytes(stages: Iterable[PlannedStage], images: Images, input_spec: InputSpec, cache_gb: float) -> float:
-    """The bytes that these stages take in all: results, checkpoints, teachers' targets, decoded pixels."""
+    """The bytes that these stages take in all: results, checkpoints, teachers' targets, the index, decoded pixels."""
     pixels = pixel_bytes(images, input_spec.short_side)
-    return _stage_bytes(stages) + (pixels if pixels <= cache_gb * 1e9 else 0.0)
+    index = float(images.index.table.nbytes)
+    return _stage_bytes(stages) + index + (pixels if pixels <= cache_gb * 1e9 else 0.0)
 
 
 def refuse_without_room(
@@ -61,26 +65,40 @@ def refuse_without_room(
 
 
 def _stage_bytes(stages: Iterable[PlannedStage]) -> float:
-    """The bytes of each stage's result, taken to be as large as the base's, and of all that the largest training keeps
-    while it runs."""
+    """The bytes of the network of each training, taken to be as large as that of the first one; of the features of other stages;
+    and of all that the largest training keeps while it runs."""
     stages = list(stages)
     plans = [stage.training for stage in stages if isinstance(stage.training, TrainingPlan)]
+    features = sum(_feature_bytes(stage.encoding) for stage in stages if isinstance(stage.encoding, EncodingPlan))
     if not plans:
-        return 0.0
-    state, checkpoint = _method_bytes(plans[0])
-    return len(stages) * state + CHECKPOINTS * checkpoint + max(plan.extra_bytes for plan in plans)
+        return features
+    network, checkpoint = _method_bytes(plans[0])
+    kept = len(plans) * (network + METRICS) + features
+    return kept + CHECKPOINTS * checkpoint + max(plan.extra_bytes for plan in plans)
+
+
+def _feature_bytes(plan: EncodingPlan) -> float:
+    """The bytes of the features that a stage keeps."""
+    net = plan.network.net
+    spec = net.projector_spec
+    width = {"pool": 0, "hidden": spec.hidden, "projection": spec.dim}[plan.layer] if spec.dim else 0
+    return plan.disk_bytes(width or encoder_width(net.encoder))
 
 
 def _method_bytes(plan: TrainingPlan) -> tuple[float, float]:
-    """The bytes of what a method remembers, and of one checkpoint of it."""
+    """The bytes of the network that a training ends with, and of one checkpoint of it."""
     recipe = plan.recipe
     with torch.random.fork_rng(devices=[]):
         encoder = build(replace(recipe.encoder, init="random"), recipe.input_spec.size)
         method = plan.method(encoder) if plan.method else encoder
     moments = MOMENTS[recipe.optimizer] if isinstance(recipe, NetworkTraining) else 0
-    state = sum(t.numel() * t.element_size() for t in method.state_dict().values())
     moved = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
-    return float(state), float(state + moments * moved)
+    network = method.net if isinstance(method, Method) else method
+    return _state_bytes(network), _state_bytes(method) + moments * moved
+
+
+def _state_bytes(module: torch.nn.Module) -> float:
+    return float(sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values()))
 
 
 def _cache_bytes(cache: Path, input_spec: InputSpec, images: Images, cache_gb: float) -> float:

@@ -20,9 +20,11 @@ from ..runs.refusals import refuse_bucket
 from .entry import UNTRAINED, runs_alone
 from .models import Patterns, arithmetic, encoder_of, find_model
 from .output_files import output_file
-from .shards import JoinedRows, Shard, finish_shard, join_if_last
+from .shard_rows import JoinedRows, positions_in, write_rows
+from .shards import Shard, finish_shard, join_if_last
 
 ROWS = 2**16  # of the table in memory at a time
+UNLIKE = "another model, other images, or another precision of the machine"
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,19 @@ def embed(
     folder = cache_folder(cache)
     images = open_images(data, include=include, exclude=exclude, cache=folder, workers=workers)
     trained, files = find_model(model), Files.of(images.index)
-    features_at = encoder_of(trained, images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
+    encoder = encoder_of(trained, images, layer=layer, cache=folder, cache_gb=cache_gb, workers=workers)
     waiting: list[str] | None = None
     if part is None:
-        _write_embeddings(Path(out), files, features_at(np.arange(len(images))).numpy())
+        _write_embeddings(Path(out), files, encoder.all().numpy())
     else:
         name = str(model) if str(model).startswith(UNTRAINED) else trained.fingerprint
         key = digest(f"{name} {images.fingerprint} {layer} {arithmetic(folder, workers, threads=False)}")
         shards = Path(out).with_name(f"{Path(out).name}.shards")
-        finish_shard(shards, part, len(images), lambda at: features_at(at).numpy(), key)
-        waiting = join_if_last(shards, part, key, lambda x: _write_embeddings(Path(out), files, x))
+        positions = positions_in(part, len(images))
+        finish_shard(shards, part, key, lambda place: write_rows(place, positions, lambda at: encoder(at).numpy(), key))
+        waiting = join_if_last(
+            shards, part, key, lambda each: _write_embeddings(Path(out), files, JoinedRows.of(each)), unlike=UNLIKE
+        )
     return EmbedAnswer(str(out), len(files.paths), len(images), waiting or None)
 
 

@@ -36,7 +36,7 @@ from ..train.pictures import Picture
 from ..train.streamed_rows import forget_parts, stream_rows
 from .collection import open_run_images
 from .encoder_check import check_input_size
-from .models import FeaturesAt, arithmetic, encoder_of, find_model
+from .models import ImageEncoder, arithmetic, encoder_of, find_model
 
 BATCH = 64  # pictures
 
@@ -71,10 +71,10 @@ def run_features(
         if _are_kept(folder, model.fingerprint, fingerprint):
             return _load(folder)
     opened = images() if images else open_run_images(run, data, cache=cache, workers=workers)
-    features_at = encoder_of(model, opened, cache=cache, cache_gb=cache_gb, workers=workers)
+    encoder = encoder_of(model, opened, cache=cache, cache_gb=cache_gb, workers=workers)
     key = digest(f"{model.fingerprint} {fingerprint} {arithmetic(cache, workers)}")
     with _folder_to_write(run, cached, cache) as place:
-        _compute(place, len(opened), features_at, key)
+        _compute(place, encoder, key)
         _describe(place, model.fingerprint, fingerprint)
         return _load(place)
 
@@ -138,11 +138,12 @@ def _entered(stack: ExitStack, run: Path, cached: Path, cache: Path) -> Path:
     return Path(stack.enter_context(TemporaryDirectory()))  # the mapped file stays readable when its name is gone
 
 
-def _compute(folder: Path, n: int, features_at: FeaturesAt, key: str) -> None:
-    """Write the features of n images and their whitening."""
+def _compute(folder: Path, encoder: ImageEncoder, key: str) -> None:
+    """Write the features of all images and their whitening."""
+    n = len(encoder.pixels)
     info(f"computing the features of {n:,} images, once, into {printable(folder)}")
     (folder / MANIFEST).unlink(missing_ok=True)
-    x = stream_rows(folder / FEATURES_FILE, np.arange(n), lambda at: features_at(at).numpy().astype(np.float16), key)
+    x = stream_rows(folder / FEATURES_FILE, np.arange(n), lambda at: encoder(at).numpy().astype(np.float16), key)
     with atomic_write(folder / WHITENING) as part:
         Features.of(x).whitening.save(part)
 

@@ -16,7 +16,7 @@ from ..methods.contract import Method, Step
 from ..nets.encoder import build
 from ..nets.net import Layer, Net
 from ..stages.learning import MakeMethod, NetworkTraining
-from .plan import noise_batch
+from .trial_step import noise_batch
 
 BATCH = 8  # images of the step that is counted
 PLAIN = Machine(fast_small_maps=False)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Error, InterruptError, LostError, StoppedError, from_json
 from ..files.integrity import write_json
 from .call import Call
+from .execute import logging_to
 from .rank_reports import shown_here
-from .run_plan import RunPlan, logging_to
+from .run_plan import RunPlan
 
 if TYPE_CHECKING:
     from torch.distributed.launcher.api import LaunchConfig
@@ -50,7 +51,7 @@ def _start(folder: Path, ranks: int, threads: int) -> str:
     from torch.distributed.launcher.api import elastic_launch
 
     command = ["-m", "divcon.api.rank_process", str(folder)]
-    with _quiet_launcher(), _handlers_kept(), _environment(threads):
+    with _quiet_launcher(), _handlers_kept(), rank_environment(threads):
         try:
             elastic_launch(_config(folder, ranks), sys.executable)(*command)
         except SignalException as stopped:
@@ -85,7 +86,7 @@ def _config(folder: Path, ranks: int) -> "LaunchConfig":
 
 
 @contextlib.contextmanager
-def _environment(threads: int) -> Iterator[None]:
+def rank_environment(threads: int) -> Iterator[None]:
     """Set the variables that the ranks inherit: their threads, and that they talk through the loopback interface only."""
     loopback = "lo0" if sys.platform == "darwin" else "lo"
     wanted = {"OMP_NUM_THREADS": str(threads), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}

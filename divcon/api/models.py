@@ -1,11 +1,10 @@
 """Find a model by its name, and compute the features of images with it."""
 
 import os
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from .. import machine
 from ..config import Gigabytes, Workers
 from ..data.images import Images
 from ..data.pixels.pixel_cache import open_pixels
+from ..data.pixels.pixels import Pixels
 from ..errors import InputError, UsageError
 from ..files.text import printable
 from ..nets.encoder import SLIM, EncoderSpec, check_spec
@@ -27,9 +27,6 @@ from .encoder_check import check_input_size
 from .entry import UNTRAINED, runs_alone
 
 Patterns = str | tuple[str, ...]  # patterns of paths, for include= and exclude=
-FeaturesAt = Callable[
-    [Int64[np.ndarray, " m"]], Float32[Tensor, "m d"]
-]  # from the positions of images to their features
 
 
 @runs_alone
@@ -78,18 +75,23 @@ def _any_finished(run: Path) -> Path:
     raise InputError(f"{printable(run)} has no finished stage yet, so its architecture is not known")
 
 
-def extract_features(
-    model: Trained,
-    images: Images,
-    *,
-    layer: Layer = "pool",
-    cache: Path,
-    cache_gb: Gigabytes = 8.0,
-    workers: Workers | None = None,
-) -> torch.Tensor:
-    """Return the model's features of the center view of every image, in the images' order: [N, D], float32."""
-    features_at = encoder_of(model, images, layer=layer, cache=cache, cache_gb=cache_gb, workers=workers)
-    return features_at(np.arange(len(images)))
+@dataclass(frozen=True)
+class ImageEncoder:
+    """A model that encodes the center views of some images: from positions to features, in float32."""
+
+    model: Trained
+    pixels: Pixels
+    machine: machine.Machine
+    layer: Layer
+
+    def __call__(self, positions: Int64[np.ndarray, " m"]) -> Float32[Tensor, "m d"]:
+        net, input_spec = self.model.net, self.model.input_spec
+        with self.machine.use():
+            return encode(net, input_spec, self.pixels, self.machine, layer=self.layer, positions=positions)
+
+    def all(self) -> Float32[Tensor, "n d"]:
+        """Return the features of all images, in their order."""
+        return self(np.arange(len(self.pixels)))
 
 
 def encoder_of(
@@ -100,18 +102,13 @@ def encoder_of(
     cache: Path,
     cache_gb: Gigabytes = 8.0,
     workers: Workers | None = None,
-) -> FeaturesAt:
-    """Return a function from positions to the model's features of the center view of the images there."""
+) -> ImageEncoder:
+    """Return what encodes images by a model, once it has opened their pixels."""
     chosen = machine.choose(cache, workers=workers)
     with chosen.use():
         check_input_size(model)
     pixels = open_pixels(images, model.input_spec.short_side, cache=cache, cache_gb=cache_gb, workers=chosen.workers)
-
-    def features_at(positions: Int64[np.ndarray, " m"]) -> Float32[Tensor, "m d"]:
-        with chosen.use():
-            return encode(model.net, model.input_spec, pixels, chosen, layer=layer, positions=positions)
-
-    return features_at
+    return ImageEncoder(model, pixels, chosen, layer)
 
 
 def arithmetic(cache: Path, workers: Workers | None = None, *, threads: bool = True) -> str:

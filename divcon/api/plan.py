@@ -1,90 +1,127 @@
-"""Plan a run before anything is done: a few steps are timed, the rest is arithmetic."""
+"""Plan a run before anything is done: each kind of stage is tried on a few images, the rest is arithmetic."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from ..answers import Answer
-from ..config import Json, unknown_name
+from ..config import Json, unknown_name, validate_json_types
+from ..data.pixels.pixel_cache import pixel_folder
 from ..errors import UsageError
+from ..evals.expert_check import ExpertCheck
 from ..files.paths import Data
-from ..machine import Machine
-from ..methods.contract import Batch, Method, Step
-from ..nets.encoder import build
-from ..nets.net import width
+from ..runs.recorder import PlannedStage
 from ..stages.cluster import Divide
-from ..stages.learning import NetworkTraining, TrainingPlan, new_encoder
-from ..train.encode import to_input
-from ..train.factorization import make_factorizer
-from ..train.loop import train_step
-from ..train.optimizers import make_optimizer
-from .disk_space import disk_bytes, free_bytes
+from ..stages.learning import EncodingPlan, NetworkTraining, TrainingPlan
+from .behavior import behavior_of, wants_report
+from .disk_space import disk_bytes, free_bytes, pixel_bytes
 from .entry import runs_alone
 from .expert_waves import seconds_on_groups
+from .flops import encode_passes
+from .memory import machine_bytes
 from .run_plan import RunPlan, prepare_run, ranks_needed
+from .trial import Amount, Trial
+from .trials import Trials, try_on_ranks, try_stages
 from .work import images_shown
 
-TIMED = 3  # steps, after one that warms up
+MB = 1e6
 
 
 @dataclass(frozen=True)
-class PlannedTraining(Answer):
-    """A training of a plan; `seconds` are expected ones."""
+class StageCost(Answer):
+    """A stage of a plan: the images that it works on, the expected seconds, the processor seconds of all its processes, and the
+    memory of all of them. A training has a number of steps and a batch size; on GPUs there is the memory of one."""
 
     stage: str
     images: int
-    steps: int
-    batch_size: int
     seconds: float
+    cpu_seconds: float
+    memory_mb: float | None = None
+    steps: int | None = None
+    batch_size: int | None = None
+    gpu_mb: float | None = None
 
 
 @dataclass(frozen=True)
 class PlanAnswer(Answer):
-    """The answer of `plan`: the images, each training, the seconds of all, the disk space that is needed and free, the reasons
-    for options that were chosen, and the machine."""
+    """The answer of `plan`: the images, the processes, and each stage; the seconds and the processor seconds of all, the largest
+    memory of all processes together, the decoded pixels that they map besides, and the memory of this machine; the disk space
+    that is needed and free; the reasons for options that were chosen, and the machine."""
 
     images: int
-    stages: list[PlannedTraining]
+    processes: int
+    stages: list[StageCost]
     seconds: float
+    cpu_seconds: float
+    memory_mb: float
+    mapped_mb: float
+    machine_mb: float
     disk_mb: float
     free_mb: float
     why: list[str]
     machine: dict[str, Json]
+    gpu_mb: float | None = None
+
+
+TryStages = Callable[[RunPlan, Sequence[str]], Trials]
 
 
 @runs_alone
 def plan(data: Data, *, out: str | Path, only: str | None = None, **options: Any) -> PlanAnswer:
-    """Return what `run` with these arguments would do: its images, and for each training (or for the stage `only`) the
-    images, steps, batch size and expected seconds; the disk space that is needed and free. Nothing is written."""
-    return cost_of(prepare_run(data, out, options), only)
+    """Return what `run` with these arguments would do: for each stage (or for the stage `only`) the images, steps, batch size,
+    expected seconds and memory; the disk space that is needed and free. Nothing is written into `out`."""
+    options = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}  # as if typed
+    validate_json_types(options)
+    run_plan = prepare_run(data, out, options)
+
+    def on_ranks(run_plan: RunPlan, groups: Sequence[str]) -> Trials:
+        return try_on_ranks(run_plan, data, options, groups)
+
+    try_them = on_ranks if ranks_needed(run_plan, only) > 1 else try_stages
+    return cost_of(run_plan, only, try_them, report=wants_report(behavior_of(options)))
 
 
-def cost_of(run_plan: RunPlan, only: str | None = None) -> PlanAnswer:
-    """The answer of `plan` for a prepared run."""
+def cost_of(
+    run_plan: RunPlan, only: str | None = None, try_them: TryStages = try_stages, *, report: bool = False
+) -> PlanAnswer:
+    """The answer of `plan` for a prepared run, whose stages `try_them` tries; with a `report` at the end, it says that this is
+    not counted."""
     _refuse_unknown(run_plan, only)
-    chosen = [stage for stage in run_plan.stages if only in (None, stage.name, stage.group)]
-    plans = {stage.name: stage.training for stage in chosen if isinstance(stage.training, TrainingPlan)}
-    seconds = _seconds_an_image(run_plan, {type(plan.recipe) for plan in plans.values()})
-    rows = [_row(name, plan, seconds[type(plan.recipe)] / ranks_needed(run_plan, name)) for name, plan in plans.items()]
-    disk = disk_bytes(chosen, run_plan.images, run_plan.recipe.base.input_spec, run_plan.cache_gb) / 1e6
+    chosen, processes = _chosen(run_plan, only), ranks_needed(run_plan, only)
+    new = [stage for stage in chosen if stage.name not in run_plan.taken]
+    trials = try_them(run_plan, list(dict.fromkeys(stage.group for stage in new)))
+    rows = [*_pixel_rows(run_plan, trials), *(_row(run_plan, stage, trials, processes) for stage in new)]
+    input_spec = run_plan.recipe.base.input_spec
     return PlanAnswer(
         images=len(run_plan.images),
+        processes=processes,
         stages=rows,
-        seconds=round(_seconds_in_all(run_plan, rows), 1),
-        disk_mb=round(disk, 1),
-        free_mb=round(free_bytes(run_plan.folder) / 1e6, 1),
-        why=[*run_plan.reasons, *_assumptions(run_plan)],
+        seconds=round(trials.start.clock + _seconds_in_all(run_plan, rows), 1),
+        cpu_seconds=round(trials.start.processor + sum(row.cpu_seconds for row in rows), 1),
+        memory_mb=max((row.memory_mb or 0.0 for row in rows), default=0.0),
+        mapped_mb=_mb(_kept_pixels(run_plan)),
+        machine_mb=_mb(machine_bytes()),
+        disk_mb=_mb(disk_bytes(chosen, run_plan.images, input_spec, run_plan.cache_gb)),
+        free_mb=_mb(free_bytes(run_plan.folder)),
+        why=[*run_plan.reasons, *_assumptions(run_plan, trials, report)],
         machine=run_plan.record.machine,
+        gpu_mb=max((row.gpu_mb for row in rows if row.gpu_mb), default=None),
     )
 
 
-def _seconds_in_all(run_plan: RunPlan, rows: Sequence[PlannedTraining]) -> float:
-    """The seconds of all trainings; parts of the ranks do members of a group side by side."""
+def _chosen(run_plan: RunPlan, only: str | None) -> list[PlannedStage]:
+    return [stage for stage in run_plan.stages if only in (None, stage.name, stage.group)]
+
+
+def _kept_pixels(run_plan: RunPlan) -> float:
+    """The bytes of the pixel cache; 0 if the images are decoded each time."""
+    size = pixel_bytes(run_plan.images.whole(), run_plan.recipe.base.input_spec.short_side)
+    return size if size <= run_plan.cache_gb * 1e9 else 0.0
+
+
+def _seconds_in_all(run_plan: RunPlan, rows: Sequence[StageCost]) -> float:
+    """The seconds of all stages; parts of the ranks do members of a group side by side."""
     groups: dict[str, list[float]] = {}
     for row in rows:
         groups.setdefault(row.stage.split("/")[0], []).append(row.seconds)
@@ -98,80 +135,58 @@ def _refuse_unknown(run_plan: RunPlan, only: str | None) -> None:
         raise UsageError(unknown_name("stage", only, [stage.name for stage in run_plan.stages]))
 
 
-def _assumptions(run_plan: RunPlan) -> list[str]:
-    """The assumptions of the plan: the number and the sizes of clusters are not known yet."""
+def _assumptions(run_plan: RunPlan, trials: Trials, report: bool) -> list[str]:
+    """The assumptions of the plan: the number and the sizes of clusters are not known yet; and what it leaves out."""
     n, assumed = len(run_plan.images), []
     for name, division in run_plan.recipe.parts(Divide):
         k, smallest = division.remaining(n), division.smallest
         fewer = f"; {k} of {division.k} can have {smallest:,} images" if k < division.k else ""
         merged = ", and how many will be merged for being small," if smallest > 1 else ""
         assumed.append(f"{name} {k}, all of a size: how large they will be{merged} is not known yet{fewer}")
-    return assumed
+    left_out = ["the first seconds of the command"]
+    left_out += [f"labeled images in {name}" for name, check in run_plan.recipe.parts(ExpertCheck) if check.labels]
+    left_out += ["the report at the end (report=false: none)"] * report
+    left_out += [f"k-means within {group}" for group, trial in trials.stages.items() if trial.clusters]
+    return [*assumed, f"not counted: {', '.join(left_out)}"]
 
 
-def _seconds_an_image(run_plan: RunPlan, kinds: set[type]) -> dict[type, float]:
-    """The seconds that an image takes in a training, by the kind of its recipe: the first training of each kind is timed.
-    A student's teachers are not there yet: its step is taken to cost what one of the base's does."""
-    plans = [stage.training for stage in run_plan.stages if isinstance(stage.training, TrainingPlan)]
-    first: dict[type, TrainingPlan] = {}
-    for plan in plans:
-        first.setdefault(type(plan.recipe), plan if plan.method else plans[0])
-    seconds = {id(plan): measured(plan, run_plan.machine) for kind, plan in first.items() if kind in kinds}
-    return {kind: seconds[id(plan)] for kind, plan in first.items() if kind in kinds}
+def _pixel_rows(run_plan: RunPlan, trials: Trials) -> list[StageCost]:
+    """The pixel cache, if it is still to be written."""
+    images, side = run_plan.images.whole(), run_plan.recipe.base.input_spec.short_side
+    if not _kept_pixels(run_plan) or pixel_folder(images, side, run_plan.cache).exists():
+        return []
+    return [_cost("pixels", len(images), trials.pixel * len(images))]
 
 
-def measured(plan: TrainingPlan, machine: Machine) -> float:
-    """The seconds that an image takes in a training, by a few steps on noise."""
-    with machine.use():
-        torch.manual_seed(0)
-        step = _factorization_step(plan) if plan.method is None else _training_step(plan, plan.method, machine)
-        seconds = [_timed(step) for _ in range(1 + TIMED)]
-    return float(np.median(seconds[1:])) / int(plan.recipe.batch_size)
+def _row(run_plan: RunPlan, stage: PlannedStage, trials: Trials, processes: int) -> StageCost:
+    """The cost of a stage. What the leader does alone, the other processes wait for; members of a group are trained side by side,
+    so that all processes work."""
+    plan, trial = stage.encoding or stage.training, trials.stages[stage.group]
+    assert isinstance(plan, TrainingPlan | EncodingPlan)
+    ranks = 1 if plan.by_leader else ranks_needed(run_plan, stage.name)
+    working = 1 if plan.by_leader else processes
+    memory = working * trial.memory + (processes - working) * trials.waiting + trials.launcher
+    held = {"memory_mb": _mb(memory), "gpu_mb": _mb(trial.gpu) if trial.gpu else None}
+    if isinstance(plan, EncodingPlan):
+        each = trial.image * (plan.encoded / ranks) + trial.step
+        return _cost(stage.name, plan.images, each, ranks, **held)
+    plan = plan.on_ranks(ranks)
+    steps = images_shown(plan) // plan.recipe.batch_size
+    each = trial.step * steps + trial.image * ((plan.encoded + _encoded_between_epochs(plan, trial)) / ranks)
+    return _cost(stage.name, plan.images, each, ranks, steps=steps, batch_size=plan.recipe.batch_size, **held)
 
 
-def _factorization_step(plan: TrainingPlan) -> Callable[[], object]:
-    recipe = plan.recipe
-    components = width(build(recipe.encoder, recipe.input_spec.size))
-    model, pixels = make_factorizer(components, recipe.batch_size / plan.images, 0), 3 * recipe.input_spec.size**2
-    noise = np.random.default_rng(0).random((recipe.batch_size, pixels), np.float32)
-    return lambda: model.partial_fit(noise)
+def _encoded_between_epochs(plan: TrainingPlan, trial: Trial) -> float:
+    """The images that a method encodes before its epochs, in all."""
+    if not trial.clusters or plan.method is None or not isinstance(plan.recipe, NetworkTraining):
+        return 0.0
+    return plan.images * encode_passes(plan.recipe, plan.method, images_shown(plan) / plan.images)
 
 
-def _training_step(plan: TrainingPlan, build_method: Callable[..., Method], machine: Machine) -> Callable[[], object]:
-    recipe = plan.recipe
-    method = build_method(new_encoder(recipe, machine))
-    machine.to_device(method).train()
-    batch = noise_batch(recipe, method, machine)
-    optimizer = make_optimizer(recipe.optimizer, method, recipe.weight_decay)
-    return lambda: step_on(method, optimizer, batch, machine)
+def _cost(stage: str, images: int, each: Amount, ranks: int = 1, **more: Any) -> StageCost:
+    """The cost of a stage that takes `each` of its ranks so much."""
+    return StageCost(stage, images, round(each.clock, 1), round(ranks * each.processor, 1), **more)
 
 
-def noise_batch(recipe: NetworkTraining, method: Method, machine: Machine) -> Batch:
-    """Return a batch of noise in the views that a training shows."""
-    rng = np.random.default_rng(0)
-    views = [
-        to_input(
-            rng.integers(0, 256, (recipe.batch_size, view.size, view.size, 3), np.uint8), recipe.input_spec, machine
-        )
-        for view in method.views(recipe.pair())
-    ]
-    return Batch(views, torch.arange(recipe.batch_size, device=machine.device))
-
-
-def step_on(method: Method, optimizer: torch.optim.Optimizer, batch: Batch, machine: Machine) -> float:
-    """Do a whole step of a training on the batch, and return the loss."""
-    at = Step(0, 1, 0)
-    outcome = train_step(method, optimizer, batch, at, 0.0, machine)
-    method.after_step(outcome.update, at)
-    return float(outcome.loss.detach())
-
-
-def _timed(step: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    step()
-    return time.perf_counter() - begin
-
-
-def _row(name: str, plan: TrainingPlan, seconds_an_image: float) -> PlannedTraining:
-    shown, batch_size = images_shown(plan), plan.recipe.batch_size
-    return PlannedTraining(name, plan.images, shown // batch_size, batch_size, round(shown * seconds_an_image, 1))
+def _mb(count: float) -> float:
+    return round(count / MB, 1)

@@ -1,8 +1,5 @@
 """A process that `launching.py` has started: one rank of a run. `python -m divcon.api.rank_process FOLDER`."""
 
-import ctypes
-import os
-import signal
 import sys
 import traceback
 from pathlib import Path
@@ -14,18 +11,17 @@ from .. import dist, host_settings, signals
 from ..errors import InterruptError, to_json, was_told
 from ..files.integrity import read_json, write_json
 from ..known_errors import known_error
-from ..ranks import place
-from . import run_plan
+from ..ranks import end_with_launcher, place
 from .call import Call
+from .execute import execute
 from .launching import CALL, OUTCOME
 from .rank_reports import reporting_to
-
-PR_SET_PDEATHSIG = 1
+from .run_plan import follow
 
 
 def main(folder: Path) -> int:
     """Do the run that the folder's call asks for, as one of its ranks, and write there how it ended. Return the exit code."""
-    _end_with_launcher()
+    end_with_launcher()
     at = place()
     assert at is not None, "this process is started by divcon run ranks=N"
     outcome, code = _outcome(folder, at.world)
@@ -54,16 +50,7 @@ def _outcome(folder: Path, world: int) -> tuple[dict[str, Any], int]:
 
 def _run(asked: dict[str, Any]) -> tuple[list[str], bool]:
     call = Call(Path(asked["folder"]), asked["only"], asked["steal_lock"], asked["allow_collapse"])
-    return run_plan.execute(run_plan.follow(call.folder, asked["options"]), asked["changes"], call)
-
-
-def _end_with_launcher() -> None:
-    """Let the kernel end this process when its launcher is killed: else it would train on, and keep its folder."""
-    launcher = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != launcher:  # it was killed before
-            os.kill(os.getpid(), signal.SIGKILL)
+    return execute(follow(call.folder, asked["options"]), asked["changes"], call)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from ..ranks import Place
 from ..stages.learning import new_encoder
 from ..stages.pretrain import Pretrain
 from ..train.optimizers import make_optimizer
-from .plan import noise_batch, step_on
+from .trial_step import noise_batch, step_on
 
 BATCH, WARM_UP, STEPS = 64, 3, 12  # images of all ranks, and steps
 

@@ -15,6 +15,7 @@ from ..files.text import printable
 from ..log import info
 from ..loggers.logged import logged
 from ..ranks import place
+from ..runs import owner
 from ..runs.folder import MANIFEST, RunFolder
 from ..runs.records import RunRecord
 from ..runs.refusals import refuse_foreign_folder
@@ -84,12 +85,13 @@ def _run_here(data: Data, call: Call, options: dict[str, Any]) -> Did:
     if _has_nothing_to_do(data, call, options):
         return [], True
     from . import run_plan
+    from .execute import begin, execute
     from .launching import launch
 
     order = run_plan.prepare_run(data, call.folder, options)
-    begun = run_plan.begin(order, call)
+    begun = begin(order, call)
     ranks = run_plan.ranks_needed(order, call.only)
-    did, done = launch(order, begun, call, options, ranks) if ranks > 1 else run_plan.execute(order, begun, call)
+    did, done = launch(order, begun, call, options, ranks) if ranks > 1 else execute(order, begun, call)
     _report(order, did, done, options)
     return did, done
 
@@ -98,18 +100,28 @@ def _run_with_others(data: Data, call: Call, options: dict[str, Any]) -> Did:
     """Do the run as one of the ranks that a launcher has started. The first one prepares it for all."""
     from .. import dist
     from . import run_plan
+    from .execute import begin, execute, refuse_other_ranks
 
     with dist.joined():
+        _free_dead(call.folder)
         if dist.on_leader(lambda: _has_nothing_to_do(data, call, options)):
             return [], True
         if not run_plan.is_one_of_group(call.only):
             options = {**options, "ranks": dist.world_size()}
-        begun = dist.on_leader(lambda: run_plan.begin(run_plan.prepare_run(data, call.folder, options), call))
+        begun = dist.on_leader(lambda: begin(run_plan.prepare_run(data, call.folder, options), call))
         order = run_plan.follow(call.folder, options)
-        run_plan.refuse_other_ranks(order, call.only)
-        did, done = run_plan.execute(order, begun, call)
+        refuse_other_ranks(order, call.only)
+        did, done = execute(order, begun, call)
         dist.on_leader(lambda: _report(order, did, done, options))
         return did, done
+
+
+def _free_dead(folder: Path) -> None:
+    """Remove the locks of dead processes, on each host those of its own, before any rank asks for one."""
+    from .. import dist
+
+    dist.first_on_host(lambda: owner.free_dead(folder))
+    dist.any_rank(False)
 
 
 def _has_nothing_to_do(data: Data, call: Call, options: dict[str, Any]) -> bool:

@@ -33,7 +33,7 @@ from ..runs.evals import (
     keep_scores,
     stage_of,
 )
-from .models import extract_features
+from .models import encoder_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,8 @@ class Scoring:
 
     def _features(self, model: Trained) -> Tensor:
         images, cache, workers = self.data.images, self.cache, self.workers
-        return extract_features(model, images, layer=self.layer, cache=cache, cache_gb=self.cache_gb, workers=workers)
+        encoder = encoder_of(model, images, layer=self.layer, cache=cache, cache_gb=self.cache_gb, workers=workers)
+        return encoder.all()
 
     def _counts(self, name: str) -> EvaluateAnswer:
         """The answer without scores."""

@@ -1,16 +1,11 @@
-"""Shards of a table of features: several processes compute one each, on any machines that see the same folder, and the one that
-finishes last joins them."""
+"""Shards of a long work: several processes do one each, on any machines that see the same folder, and the one that finishes last
+joins them. A shard is a folder of files with a manifest, which is written last."""
 
 import contextlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from jaxtyping import Float32, Int64
-from numpy.typing import NDArray
 
 from ..errors import DamagedError, DataError, OwnedError, UsageError
 from ..files.atomic import remove_folder
@@ -20,10 +15,7 @@ from ..log import info, warning
 from ..runs import owner
 from ..runs.folder import MANIFEST
 from ..runs.json_files import load_record
-from ..train.encode import CHUNK
-from ..train.streamed_rows import RowsAt, forget_parts, stream_rows
 
-ROWS = "rows.npy"
 FORM = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
 
@@ -46,12 +38,6 @@ class Shard:
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
 
-    def positions(self, n: int) -> Int64[np.ndarray, " m"]:
-        """Return the positions of its images among n: whole batches of `encode`, so that they are those of one process."""
-        batches = -(-n // CHUNK)
-        start, stop = (CHUNK * (batches * number // self.count) for number in (self.number - 1, self.number))
-        return np.arange(min(n, start), min(n, stop))
-
     def folder(self, shards: Path) -> Path:
         return shards / f"{self.number}-of-{self.count}"
 
@@ -62,57 +48,51 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """The manifest of a finished shard: the digest of all that its rows depend on, and the hash of its file."""
+    """The manifest of a finished shard: the digest of all that the shards depend on, the hashes of its files, and the state of
+    what this shard alone was made from."""
 
     key: str
-    rows: int
     sha256: dict[str, str]
+    state: str = ""
 
 
-class JoinedRows:
-    """The rows of all shards, in order, mapped from their files."""
+@dataclass(frozen=True)
+class FinishedShard:
+    """A finished shard with its folder and its manifest."""
 
-    def __init__(self, parts: Sequence[Float32[np.ndarray, "_ d"]]) -> None:
-        self.parts, self.starts = parts, np.cumsum([0, *(len(part) for part in parts)])
-        self.shape = int(self.starts[-1]), parts[0].shape[1]
-
-    def __getitem__(self, positions: Int64[np.ndarray, " m"]) -> Float32[np.ndarray, "m d"]:
-        rows, owners = (
-            np.empty((len(positions), self.shape[1]), np.float32),
-            np.searchsorted(self.starts, positions, "right"),
-        )
-        for number, part in enumerate(self.parts):
-            own = owners == number + 1
-            rows[own] = part[positions[own] - self.starts[number]]
-        return rows
+    shard: Shard
+    folder: Path
+    record: ShardRecord
 
 
-def finish_shard(shards: Path, shard: Shard, n: int, rows_at: RowsAt, key: str) -> None:
-    """Compute the rows of a shard, unless it is finished; a process that was killed is gone on with."""
+def finish_shard(
+    shards: Path, shard: Shard, key: str, make: Callable[[Path], Sequence[str]], *, state: str = ""
+) -> None:
+    """Make the files of a shard, unless it is finished. `make` gets the folder, goes on with what a killed process has left
+    there, and returns the names of the files."""
     folder = shard.folder(shards)
     with owner.owned(folder):
-        if _record(folder, key) is not None:
+        if _is_finished(folder, key, state):
             info(f"shard {shard} is finished already")
             return
-        positions, hashes = shard.positions(n), dict[str, str]()
-        if len(positions):
-            stream_rows(folder / ROWS, positions, rows_at, key, lambda: owner.check(folder))
-            hashes = {ROWS: sha256(folder / ROWS)}
-        write_json(folder / MANIFEST, asdict(ShardRecord(key, len(positions), hashes)))
-        forget_parts(folder / ROWS)
+        hashes = {name: sha256(folder / name) for name in make(folder)}
+        owner.check(folder)
+        write_json(folder / MANIFEST, asdict(ShardRecord(key, hashes, state)))
 
 
-def join_if_last(shards: Path, shard: Shard, key: str, write: Callable[[JoinedRows], None]) -> list[str]:
-    """Write the table if all shards are finished, and remove them; else return those that are not, as typed.
+def join_if_last(
+    shards: Path, shard: Shard, key: str, join: Callable[[Sequence[FinishedShard]], None], *, unlike: str
+) -> list[str]:
+    """Join the shards if all are finished, and remove them; else return those that are not, as typed.
 
-    If two finish at once, one of them joins.
+    If two finish at once, one of them joins. `unlike` says what differs in a shard with another key.
     """
     try:
         with owner.owned(shards):
             waiting = [str(each) for each in shard.all() if not (each.folder(shards) / MANIFEST).is_file()]
             if waiting:
                 return waiting
-            write(JoinedRows([rows for each in shard.all() for rows in _rows_of(each, shards, key)]))
+            join([_finished(each, shards, key, unlike) for each in shard.all()])
             for each in shard.all():
                 remove_folder(each.folder(shards), MANIFEST)
     except OwnedError:
@@ -123,32 +103,31 @@ def join_if_last(shards: Path, shard: Shard, key: str, write: Callable[[JoinedRo
     return []
 
 
-def _record(folder: Path, key: str) -> ShardRecord | None:
-    """Return the manifest of a finished shard with this key and intact files; else None."""
+def _is_finished(folder: Path, key: str, state: str) -> bool:
+    """True for a shard with a manifest of this key and state, and intact files; any other manifest is removed."""
     if not (folder / MANIFEST).is_file():
-        return None
+        return False
     try:
         record, damage = load_record(ShardRecord, folder / MANIFEST), mismatches(folder / MANIFEST)
     except DamagedError as error:
         record, damage = None, [str(error)]
     if damage:
-        warning(f"{'; '.join(damage)}. The shard is computed again")
-    if damage or record is None or record.key != key:
+        warning(f"{'; '.join(damage)}. The shard is made again")
+    if damage or record is None or (record.key, record.state) != (key, state):
         (folder / MANIFEST).unlink()
-        return None
-    return record
+        return False
+    return True
 
 
-def _rows_of(shard: Shard, shards: Path, key: str) -> list[NDArray[Any]]:
-    """Return the mapped rows of a finished shard, or nothing if it has none. DataError for one that does not belong to the
-    others."""
+def _finished(shard: Shard, shards: Path, key: str, unlike: str) -> FinishedShard:
+    """Return a finished shard; DataError for one that is damaged or does not belong to the others."""
     folder = shard.folder(shards)
     record = load_record(ShardRecord, folder / MANIFEST)
     wrong = mismatches(folder / MANIFEST)
     if wrong or record.key != key:
-        reason = "; ".join(wrong) or "another model, other images, or another precision of the machine"
+        reason = "; ".join(wrong) or unlike
         raise DataError(
             f"shard {shard} in {printable(folder)} does not belong to the others ({reason}); remove this folder and type the "
             f"command with --shard {shard} again"
         )
-    return [np.load(folder / ROWS, mmap_mode="r")] if record.rows else []
+    return FinishedShard(shard, folder, record)

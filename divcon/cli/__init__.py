@@ -12,10 +12,10 @@ from collections.abc import Callable
 import typer
 
 from .. import __version__, failpoints
-from ..errors import InterruptError, StoppedError, UsageError, was_told
+from ..errors import InterruptError, LostError, StoppedError, UsageError, was_told
 from ..files.text import printable_lines
 from ..known_errors import known_error
-from ..ranks import place
+from ..ranks import end_with_launcher, place
 from .terminal import show_log
 
 
@@ -79,6 +79,7 @@ def main() -> None:
     """Run the command line, and exit with one of the codes of divcon.errors."""
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
+    end_with_launcher()
     try:
         _check_failpoint()
         with show_log():
@@ -93,11 +94,17 @@ def main() -> None:
         if debug:
             traceback.print_exc()
         known = known_error(error)
-        if place() and was_told(error):
+        if _is_told_by_another(error):
             sys.exit(known.code)
         with contextlib.suppress(OSError):  # stderr may be full; the exit code is enough
             typer.echo(printable_lines(f"divcon: {known}"), err=True)
         sys.exit(known.code)
+
+
+def _is_told_by_another(error: Exception) -> bool:
+    """True on a rank whose error another rank tells, on this host. That ranks of another host are gone, one rank of each host tells."""
+    at = place()
+    return at is not None and was_told(error) and not (at.speaks and isinstance(error, LostError))
 
 
 def _check_failpoint() -> None:

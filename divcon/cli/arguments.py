@@ -16,6 +16,7 @@ ModelArgument = Annotated[
 RunArgument = Annotated[str, typer.Argument(help="A run folder.")]
 RunsArgument = Annotated[str, typer.Argument(metavar="RUN...", help="The folder of a run; or several.")]
 Words = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Options, typed key=value.")]
+Shard = Annotated[str | None, typer.Option(help="Do one part only, e.g. 3/8; the last process joins the parts.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; all else on stderr.")]
 
 

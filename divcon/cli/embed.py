@@ -1,22 +1,23 @@
 """divcon embed MODEL DATA out=FILE.parquet"""
 
-from typing import Annotated
-
-import typer
-
-from .arguments import DataArgument, Json, ModelArgument, Words, split_data_and_options, take_output, typed_options
-from .terminal import print_answer
-
-SHOWN = 8  # names of shards
+from .arguments import (
+    DataArgument,
+    Json,
+    ModelArgument,
+    Shard,
+    Words,
+    split_data_and_options,
+    take_output,
+    typed_options,
+)
+from .terminal import others_in_words, print_answer
 
 
 def embed(
     model: ModelArgument,
     data: DataArgument,
     words: Words = None,
-    shard: Annotated[
-        str | None, typer.Option(help="Do one part only, e.g. 3/8; the last process joins the parts.")
-    ] = None,
+    shard: Shard = None,
     json: Json = False,
 ) -> None:
     """Write a model's features to a parquet file. Columns: path, path_bytes, picture (copies have one number), embedding."""
@@ -28,8 +29,8 @@ def embed(
 
     done = embed.embed(model, paths, out=out, shard=shard, **validate_arguments(embed.embed, options))
     if done.waiting_for:
-        named = ", ".join(done.waiting_for[:SHOWN]) + (" ..." if len(done.waiting_for) > SHOWN else "")
-        print_answer(done, json, f"shard {shard} is done; {out} is written when these are, too: {named}")
+        others = others_in_words(done.waiting_for)
+        print_answer(done, json, f"shard {shard} is done; {out} is written when these are, too: {others}")
         return
     copies = f", {done.files - done.pictures:,} of them copies" if done.files > done.pictures else ""
     text = f"{out}: {done.files:,} files{copies}, {done.pictures:,} pictures"

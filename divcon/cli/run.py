@@ -50,13 +50,24 @@ def _plan_text(answer: "PlanAnswer") -> str:
         [
             stage.stage,
             f"{stage.images:,}",
-            f"{stage.steps:,}",
-            str(stage.batch_size),
+            f"{stage.steps:,}" if stage.steps is not None else "",
+            str(stage.batch_size or ""),
             clock_time(stage.seconds),
+            f"{stage.memory_mb:,.0f} MB" if stage.memory_mb is not None else "",
         ]
         for stage in answer.stages
     ]
-    head = table(["stage", "images", "steps", "batch", "time"], rows)
-    disk = f"disk: {answer.disk_mb:,.0f} MB needed, {answer.free_mb:,.0f} MB free"
-    total = f"{answer.images:,} images; {disk}; about {clock_time(answer.seconds)} in all"
-    return "\n".join([head, total, *answer.why])
+    head = table(["stage", "images", "steps", "batch", "time", "memory"], rows)
+    processes = f"{answer.processes} process" + "es" * (answer.processes > 1)
+    time = f"about {clock_time(answer.seconds)} in all, {clock_time(answer.cpu_seconds)} of processor time"
+    mapped = f"; {answer.mapped_mb:,.0f} MB of decoded pixels are mapped" if answer.mapped_mb else ""
+    return "\n".join(
+        [
+            head,
+            f"{answer.images:,} images; {processes}; {time}",
+            f"memory: {answer.memory_mb:,.0f} of {answer.machine_mb:,.0f} MB{mapped}",
+            *([f"GPU memory: {answer.gpu_mb:,.0f} MB on each"] if answer.gpu_mb else []),
+            f"disk: {answer.disk_mb:,.0f} MB needed, {answer.free_mb:,.0f} MB free",
+            *answer.why,
+        ]
+    )

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -19,6 +19,7 @@ from .progress import ProgressBar, ProgressLines, can_draw, seconds_between_line
 if TYPE_CHECKING:
     from ..answers import Answer
 
+SHARDS = 8  # named in a line
 BROKEN_PIPE = 141  # the exit code that a shell gives to a process which SIGPIPE ended
 
 
@@ -26,17 +27,15 @@ BROKEN_PIPE = 141  # the exit code that a shell gives to a process which SIGPIPE
 def show_log() -> Iterator[None]:
     """Show the library's log and its progress on stderr while the block runs: a bar on a terminal, else lines.
 
-    Of the ranks that a launcher has started, the first one shows them.
+    Of the ranks that a launcher has started, the first one shows them; of another one, what only it could say is shown.
     """
-    if is_silent():
-        yield
-        return
-    bar = ProgressBar() if can_draw() else None
-    handler = LineHandler(bar)
+    bar = ProgressBar() if can_draw() and not is_silent() else None
+    handler = OtherRankHandler() if is_silent() else LineHandler(bar)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # the scan has reported the faults of pictures
     log.logger.addHandler(handler)
     log.logger.setLevel(logging.INFO)
-    log.watch = bar or ProgressLines(log.info, seconds_between_lines())
+    if not is_silent():
+        log.watch = bar or ProgressLines(log.info, seconds_between_lines())
     try:
         yield
     finally:
@@ -54,13 +53,13 @@ def is_silent() -> bool:
 class LineHandler(logging.Handler):
     """Write each log record as one line with printable characters only, above the bar if there is one."""
 
-    def __init__(self, bar: ProgressBar | None):
+    def __init__(self, bar: ProgressBar | None, prefix: str = ""):
         super().__init__()
-        self.bar = bar
+        self.bar, self.prefix = bar, prefix
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "warning: " if record.levelno >= logging.WARNING else ""
-        line = printable(f"{level}{record.getMessage()}")
+        line = printable(f"{self.prefix}{level}{record.getMessage()}")
         with contextlib.suppress(OSError):  # a log on a full disk is no reason to stop
             if self.bar:
                 self.bar.print(line)
@@ -72,6 +71,23 @@ class LineHandler(logging.Handler):
         if self.bar:
             self.bar.stop()
         super().close()
+
+
+class OtherRankHandler(LineHandler):
+    """Writes what the first rank can't say: all that a rank says while it leads others, as a group that trains an expert, and
+    the warnings of the first rank of another host, which may be about its cache or its disk."""
+
+    def __init__(self) -> None:
+        at = place()
+        assert at is not None
+        super().__init__(None, f"rank {at.rank}: ")
+        self.speaks_for_host = at.local_rank == 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from ..dist import is_leader  # here, because it loads torch
+
+        if is_leader() or (self.speaks_for_host and record.levelno >= logging.WARNING):
+            super().emit(record)
 
 
 def print_answer(answer: "Answer | Mapping[str, object]", as_json: bool, text: str) -> None:
@@ -95,6 +111,11 @@ def _encodable(text: str) -> str:
 
 def _json(answer: "Answer | Mapping[str, object]") -> Mapping[str, object]:
     return answer if isinstance(answer, Mapping) else answer.as_json()
+
+
+def others_in_words(waiting_for: Sequence[str]) -> str:
+    """Return the shards that are not finished; the first ones of many."""
+    return ", ".join(waiting_for[:SHARDS]) + (" ..." if len(waiting_for) > SHARDS else "")
 
 
 def print_names(about: Mapping[str, str], as_json: bool) -> None:

@@ -10,8 +10,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from .. import dist
-from ..errors import StoppedError
-from ..signals import stop_if_requested, stop_requested
+from ..signals import stop, stop_requested
 
 BLOCK = 1024  # rows: a share is made of whole blocks, so their places do not depend on the number of ranks
 
@@ -68,7 +67,6 @@ def first_of_ranks(flags: Tensor, shares: Shares) -> tuple[int, int]:
 
 
 def stop_together(shares: Shares, saved: str) -> None:
-    """Raise the error of `stop_if_requested` on every rank if a stop signal came to one: else the others would wait for it."""
+    """Stop on every rank if a stop signal came to one: else the others would wait for it."""
     if int(shares.max(torch.tensor(int(stop_requested())))):
-        stop_if_requested(saved)
-        raise StoppedError(f"stopped because another rank was: {saved}; type the same command again to go on")
+        stop(saved)

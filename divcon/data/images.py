@@ -19,7 +19,7 @@ from .decoding.formats import FORMATS
 from .index.index import Index, fingerprint
 from .index.known import KnownIndex
 from .index.rejected import sample_rejected
-from .index.scan import scan
+from .index.scan import as_patterns, scan
 from .index.scan_cache import ScanCache, scan_cache_file
 from .index.source_state import source_state
 from .index.table import NearDuplicates
@@ -142,7 +142,7 @@ def open_images(
     `known` is the folder where a run has saved the index, or will: if no file has changed since, it is opened as it is.
     InputError where there are no images, DataError where none can be used.
     """
-    source, include, exclude = open_source(as_paths(data)), _as_sequence(include), _as_sequence(exclude)
+    source, include, exclude = open_source(as_paths(data)), as_patterns(include), as_patterns(exclude)
     saved = None
     if known is not None and limit is None:
         saved = KnownIndex(known, source_state(source, include, exclude, near_duplicates))
@@ -173,7 +173,7 @@ def scan_images(
 ) -> Images:
     """Return the images of a source, as `open_images` does, also where there are none."""
     source = open_source(as_paths(data))
-    patterns = {"include": _as_sequence(include), "exclude": _as_sequence(exclude)}
+    patterns = {"include": as_patterns(include), "exclude": as_patterns(exclude)}
     return _opened(
         source, scan(source, **patterns, near_duplicates=near_duplicates, workers=workers, cache=cache), cache
     )
@@ -182,10 +182,6 @@ def scan_images(
 def _opened(source: Source, index: Index, cache: Path, known: KnownIndex | None = None) -> Images:
     log.info(index.summary + _hint(source, index))
     return Images(source, index, scan_cache=scan_cache_file(source, cache), known=known)
-
-
-def _as_sequence(patterns: str | Sequence[str]) -> Sequence[str]:
-    return (patterns,) if isinstance(patterns, str) else patterns
 
 
 def _hint(source: Source, index: Index) -> str:

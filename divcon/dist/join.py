@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import torch
 import torch.distributed as td
-from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
+from torch._C._distributed_c10d import PrefixStore, Store
 
 from ..ranks import Place, place
 from .group import ALONE, Group, current, entered, sharing_memory
 from .lost import lost_otherwise
+from .rendezvous import met
 from .timeout import TIMEOUT
 
 
@@ -30,7 +31,11 @@ def joined(store: Store | None = None, at: Place | None = None) -> Iterator[None
             yield
     else:
         assert at is not None
-        with _opened(store or _store_of(at), at) as group, entered(group):
+        with (
+            contextlib.nullcontext(store) if store else met(at) as meeting,
+            _opened(meeting, at) as group,
+            entered(group),
+        ):
             yield
 
 
@@ -52,12 +57,6 @@ def _opened(store: Store, at: Place) -> Iterator[Group]:
     finally:
         with contextlib.suppress(RuntimeError):  # where another rank is gone, there is nothing left to close
             td.destroy_process_group()
-
-
-def _store_of(at: Place) -> Store:
-    """The store at the launcher's address. Each attempt has names of its own: those of a dead one are never read."""
-    store = lost_otherwise(lambda: TCPStore(at.address, at.port, at.world, is_master=at.serves, timeout=TIMEOUT))
-    return PrefixStore(f"divcon/attempt{at.attempt}", store)
 
 
 def _lent_group() -> Group:

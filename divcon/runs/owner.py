@@ -197,6 +197,13 @@ def _move_aside(path: Path, steal: bool) -> None:
         remove_path(aside)
 
 
+def free_dead(run: Path) -> None:
+    """Remove the locks in the folder of a run whose owners were on this host and are gone: other hosts can't know that."""
+    for path in [*run.glob(LOCK), *run.glob(f"*/{LOCK}"), *run.glob(f"*/*/{LOCK}")]:
+        with contextlib.suppress(OwnedError, OSError):
+            _remove_stale(path, steal=False)
+
+
 def owner_of(folder: Path) -> Owner | None:
     """The owner of the folder, if there is one that may be alive."""
     owner = _owner_in(folder / LOCK)

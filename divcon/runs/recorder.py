@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ..machine import Machine
-from .run import made_by
 from .stage import A, Result
+from .stage_key import made_by
 
 D = TypeVar("D", bound=Callable[..., Result[Any]])
 
@@ -15,10 +15,11 @@ D = TypeVar("D", bound=Callable[..., Result[Any]])
 @dataclass(frozen=True)
 class Plan(Generic[A]):
     """The result that a stage would have. `artifact` stands for the one that it would make: of the right type, without the data.
-    `training` describes the training, in a stage that is one."""
+    `training` describes the training, in a stage that is one, and `encoding` what another stage encodes."""
 
     artifact: A
     training: object = None
+    encoding: object = None
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class PlannedStage:
     name: str
     group: str
     training: object
+    encoding: object = None
 
 
 PLANS: dict[Callable[..., Any], Callable[..., Plan[Any]]] = {}
@@ -58,7 +60,7 @@ class Recorder:
     def stage(self, name: str, do: Callable[..., Result[A]], *args: Any, **kwargs: Any) -> A:
         """Note the stage; return what stands for its artifact."""
         plan: Plan[A] = PLANS[do](*args, **kwargs)
-        self.planned.append(PlannedStage(name, name.split("/")[0], plan.training))
+        self.planned.append(PlannedStage(name, name.split("/")[0], plan.training, plan.encoding))
         return made_by(do).load(self.taken[name]) if name in self.taken else plan.artifact
 
     def stages(self, name: str, do: Callable[..., Result[A]], each: Sequence[tuple[Any, ...]]) -> list[A]:

@@ -24,12 +24,12 @@ def refuse_links(run: Path, stages: Sequence[str]) -> None:
             )
 
 
-def refuse_bucket(folder: Path) -> None:
+def refuse_bucket(folder: Path, option: str = "out") -> None:
     """DiskError for a folder on a mounted bucket: a file could be seen there half-written after a kill."""
     mount = mount_of(folder)
     if mount is not None and (program := mount.bucket_program):
         raise DiskError(
-            f"out={printable(folder)} lies on a mounted bucket ({program} at {printable(mount.folder)}), where a rename is not "
+            f"{option}={printable(folder)} lies on a mounted bucket ({program} at {printable(mount.folder)}), where a rename is not "
             f"atomic: after a kill, files there could be damaged. Name a folder of a disk or of a shared file system, and copy it "
             f"when it is done: cp -r {shell_quoted(folder.name)} {shell_quoted(folder.parent)}/"
         )

@@ -1,29 +1,30 @@
 """A run: a folder of named stages, each done once (runs/folder.py lists the files)."""
 
 import contextlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, cast, get_args, get_type_hints
+from typing import Any, Concatenate, ParamSpec
 
 from .. import dist, failpoints, log
 from ..config import differences, to_json_value
 from ..errors import OwnedError, UsageError, WaitingError, few
-from ..files.atomic import fsync, remove_path
-from ..files.integrity import digest, sha256, write_json
+from ..files.atomic import remove_path
+from ..files.integrity import write_json
 from ..files.paths import shell_quoted
 from ..files.text import printable
 from ..log import info
 from ..machine import Machine
 from ..signals import stop_if_requested
 from . import owner
-from .folder import LOCK, WORKING, RunFolder, StageFolder
+from .folder import LOCK, RunFolder, StageFolder
 from .json_files import load_record
 from .pace import Pace
-from .records import RunRecord, StageRecord, versions
+from .records import RunRecord, StageRecord
 from .refusals import refuse_links
 from .stage import A, Result, StageContext, Summary, is_by_leader
+from .stage_files import clear_half_written, finished_record, tidy, tidy_left
+from .stage_key import key_digest, made_by, stage_key
 from .state import StageState, state_left
 from .verify import verify_stage
 
@@ -74,7 +75,7 @@ class Run:
     ) -> A:
         """Do the stage; or load its artifact, if it was done with the same function, artifacts and recipe."""
         kind: type[A] = made_by(do)
-        key = _key(do, [*args, *kwargs.values()])
+        key = stage_key(do, [*args, *kwargs.values()])
         if name in self.taken:
             key = {"taken": kind.load(self.taken[name]).fingerprint}
         chosen = self.only is None or name == self.only or name.startswith(f"{self.only}/")
@@ -90,7 +91,7 @@ class Run:
         if self._folder(name).is_done:
             self._refuse_changes(name, key)
             self._verify(name)
-            _tidy_left(self._folder(name))
+            tidy_left(self._folder(name))
             return True
         if not chosen:
             raise WaitingError(
@@ -219,11 +220,11 @@ class Run:
     def _finish(self, name: str, state: StageState, summary: Summary) -> None:
         """Write stage.json, and remove what only the running stage needed."""
         state.check_owner()
-        write_json(state.folder.record, _record(state.folder, state, summary))
+        write_json(state.folder.record, finished_record(state.folder, state, summary))
         failpoints.at("stage.done")
-        _tidy(state.folder)
+        tidy(state.folder)
         failpoints.at("stage.tidied")
-        log.record(name, None, {"seconds": state.seconds(), **to_json_value(summary)}, _digest(state.key))
+        log.record(name, None, {"seconds": state.seconds(), **to_json_value(summary)}, key_digest(state.key))
         info(f"{name}: done in {state.seconds():,.0f} s{summary.in_words()}")
 
     def _seconds_taken(self, name: str) -> float | None:
@@ -231,7 +232,7 @@ class Run:
         return None if name in self.taken else load_record(StageRecord, self._folder(name).record).seconds
 
     def _context(self, name: str, state: StageState) -> StageContext:
-        context = replace(self.context, folder=state.folder.path, name=name, key_digest=_digest(state.key))
+        context = replace(self.context, folder=state.folder.path, name=name, key_digest=key_digest(state.key))
         if not dist.is_leader():
             return context
         return replace(context, check_owner=state.check_owner, write_state=state.write)
@@ -240,8 +241,8 @@ class Run:
         """Delete remains that can't be used, and return the seconds that were already spent on this same stage. UsageError, if
         there are checkpoints of other options."""
         folder = self._folder(name)
-        _clear_half_written(folder.path)
-        state = state_left(folder, key, _digest(key))
+        clear_half_written(folder.path)
+        state = state_left(folder, key, key_digest(key))
         if state and state.key == key:
             return state.seconds
         if state and folder.has_checkpoints():
@@ -271,59 +272,3 @@ class Run:
             f"stage {name} in {printable(self.folder)} was {state} with other options: {what}. "
             f"Use another folder (out=...), or type: divcon redo {shell_quoted(self.folder)} {name}"
         )
-
-
-def made_by(do: Callable[..., Result[A]]) -> type[A]:
-    """The type of the artifact that a stage makes, by its return annotation Result[...]."""
-    (kind,) = get_args(get_type_hints(do)["return"])
-    return cast(type[A], kind)
-
-
-def _key(do: Callable[..., object], args: Sequence[object]) -> dict[str, Any]:
-    """Return what identifies a stage, as JSON: its function, with the version, and its arguments in their order."""
-    return {"do": do.__name__, "version": getattr(do, "version", 1), "args": to_json_value(list(args))}
-
-
-def _digest(key: Any) -> str:
-    return digest(json.dumps(key, sort_keys=True))
-
-
-def _clear_half_written(folder: Path) -> None:
-    """Remove what a killed process was about to write. Only the folder's owner may call it."""
-    owner.clear(folder)
-    for path in folder.glob("*.part"):
-        remove_path(path)
-
-
-def _tidy(folder: StageFolder) -> None:
-    """Remove the files that only a running stage needs."""
-    for name in WORKING:
-        if name != LOCK:
-            with contextlib.suppress(OSError):  # a failure is harmless: the stage is done, and nobody needs these files
-                remove_path(folder.path / name)
-
-
-def _tidy_left(folder: StageFolder) -> None:
-    """Tidy up for a process that was killed once its stage was done."""
-    if folder.has_working_files():
-        with (
-            contextlib.suppress(OwnedError),
-            owner.owned(folder.path),
-        ):  # another process that owns the folder tidies up itself
-            _tidy(folder)
-            _clear_half_written(folder.path)
-
-
-def _record(folder: StageFolder, state: StageState, summary: Summary) -> dict[str, Any]:
-    """Flush the files of the result to the disk, and return the content of stage.json."""
-    files = folder.result()
-    for path in files:
-        fsync(path)
-    hashes = {str(path.relative_to(folder.path)): sha256(path) for path in files}
-    return {
-        "key": state.key,
-        "seconds": state.seconds(),
-        "summary": to_json_value(summary),
-        "versions": versions(),
-        "sha256": hashes,
-    }

@@ -16,15 +16,17 @@ from ..data.images import Images
 from ..data.labeled.labeled import Labeled, open_labeled
 from ..data.pixels.pixels import Pixels
 from ..evals.expert_check import ExpertCheck, agreement_on, knn_on
+from ..evals.unlabeled import agreement
 from ..files.integrity import digest, write_json
 from ..log import info
+from ..machine import Machine
 from ..nets.trained import Trained
 from ..runs.expert_scores import ClusterScores, read_expert_scores
 from ..runs.folder import EXPERT_SCORES
 from ..runs.recorder import Plan, planned_by
 from ..runs.stage import Result, StageContext, by_leader
 from ..train.encode import encode
-from .learning import pixels_of, sample
+from .learning import EncodingPlan, Features, pixels_of, sample
 
 
 class ExpertScores:
@@ -48,8 +50,20 @@ class ExpertScores:
 def plan_checks(
     base: Trained, experts: Sequence[Trained], clusters: Clusters, images: Images, check: ExpertCheck
 ) -> Plan[ExpertScores]:
-    """The plan of `check_experts`."""
-    return Plan(ExpertScores([]))
+    """The plan of `check_experts`: base and expert each encode two views. The images of a labeled folder are not counted."""
+    seen = [min(int(size), check.images) for size in clusters.sizes]
+    rows = max(seen)
+
+    def finish(x: Features, machine: Machine) -> float:
+        return agreement(x, x, min(check.neighbors, len(x) - 1), precision=machine.precision)
+
+    return Plan(
+        ExpertScores([]),
+        encoding=EncodingPlan(
+            base, sum(seen), 4 * sum(seen), "pool", rows, finish, lambda width: 8.0 * rows * width,
+            times=2 * len(seen), by_leader=True,
+        ),
+    )  # fmt: skip
 
 
 @planned_by(plan_checks)

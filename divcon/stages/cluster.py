@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from .. import failpoints
 from ..clustering.clusters import Clusters, Sample
 from ..clustering.hierarchy import hierarchical_kmeans
 from ..clustering.kmeans import assign, kmeans
-from ..clustering.rows import Features
+from ..clustering.rows import COPY_BYTES, FEW, Features
 from ..config import LATER
 from ..data.images import Images
 from ..errors import UsageError
@@ -26,11 +26,12 @@ from ..runs.folder import ASSIGNED, SAMPLE
 from ..runs.recorder import Plan, planned_by
 from ..runs.stage import Result, StageContext, Summary
 from ..train.encode import encode
-from ..train.streamed_rows import RowsAt, stream_rows
-from .learning import pixels_of, sample
+from ..train.streamed_rows import BLOCK, RowsAt, stream_rows
+from .learning import EncodingPlan, pixels_of, sample
 
 Positions = Int64[np.ndarray, " b"]
 ASSIGNMENT = np.dtype([("label", "<i8"), ("distance", "<f4")])
+TABLE = 60  # bytes an image in clusters.parquet, about: its path, label and distance
 SMALLEST = 128  # images: a cluster with fewer is merged into its nearest neighbor
 
 
@@ -85,7 +86,37 @@ def plan_divide(base: Trained, images: Images, recipe: Divide) -> Plan[Clusters]
     n, k = len(images), recipe.remaining(len(images))
     labels = np.arange(n) * k // max(1, n)
     nothing = np.zeros((k, 1), np.float32)
-    return Plan(Clusters(nothing, labels.astype(np.int64), np.zeros(n, np.float32), images.names))
+    clusters = Clusters(nothing, labels.astype(np.int64), np.zeros(n, np.float32), images.names)
+    return Plan(clusters, encoding=_plan_encoding(base, n, recipe))
+
+
+def _plan_encoding(base: Trained, n: int, recipe: Divide) -> EncodingPlan:
+    """The sample is encoded, and, where it is not everything, each image once more. In memory are 30 bytes a row of the sample
+    (kmeans says so), its copy in low precision, and a block of rows in float32 and float16."""
+    rows = min(n, recipe.sample)
+
+    def held_bytes(width: int) -> float:
+        copy = min(4.0 * rows * width, COPY_BYTES) if recipe.k > FEW else 0.0
+        return 30.0 * rows + copy + 10.0 * min(n, BLOCK) * width
+
+    def disk_bytes(width: int) -> float:
+        return (2.0 * width + 8) * rows + float(n) * (TABLE + ASSIGNMENT.itemsize * (rows < n))
+
+    return EncodingPlan(
+        base,
+        images=n,
+        encoded=rows + n * (rows < n),
+        layer=recipe.layer,
+        rows=rows,
+        finish=lambda x, machine: fit_centroids(x, few_clusters(recipe, len(x)), machine.precision),
+        held_bytes=held_bytes,
+        disk_bytes=disk_bytes,
+    )
+
+
+def few_clusters(recipe: Divide, n: int) -> Divide:
+    """The recipe for a small number of rows: there are at most so many clusters."""
+    return replace(recipe, k=min(recipe.k, n), levels=())
 
 
 @planned_by(plan_divide)

@@ -65,9 +65,39 @@ class Teachers:
 
 
 def plan_distill(teachers: Teachers, images: Images, recipe: Distillation) -> Plan[Trained]:
-    """The plan of `distill`: targets of two teachers for each image are kept, where the teachers' view never changes."""
-    features = features_at(recipe.layer, teachers.base.net) if recipe.teacher_view == "center" else 0
-    return plan_network(images, recipe, None, extra_bytes=2.0 * len(images) * HALF * features)
+    """The plan of `distill`. Its teachers have the weights of networks that are not trained yet, and one expert stands for all:
+    what the others hold is added. Targets of two teachers for each image are kept, where the teachers' view never changes."""
+    center, n = recipe.teacher_view == "center", len(images)
+    sampled = 0 if recipe.layer == "projection" else sum(min(len(at), USUAL) for _, at in teachers.with_positions())
+    features = features_at(recipe.layer, teachers.base.net) if center else 0
+    return plan_network(
+        images,
+        recipe,
+        lambda encoder: _untrained_student(encoder, teachers, images, recipe),
+        encoded=2 * n if center else sampled,
+        held_networks=2 * (len(teachers.experts) - 1),  # each as it was trained, and folded
+        extra_bytes=2.0 * n * HALF * features,
+    )
+
+
+def _untrained_student(encoder: torch.nn.Module, teachers: Teachers, images: Images, recipe: Distillation) -> Method:
+    """The method of a student, with teachers of random weights."""
+    size, dim = recipe.input_spec.size, features_at(recipe.layer, teachers.base.net)
+    rows = None if recipe.layer == "projection" else torch.eye(2, dim)
+    base, expert = (
+        Teacher(with_fast_small_maps(fold_batch_norms(model.net, size)), recipe.layer, rows)
+        for model in (teachers.base, teachers.experts[0])
+    )
+    targets = torch.zeros(1, 2, dim)
+    return Distill(
+        encoder,
+        len(images),
+        [base, *[expert] * len(teachers.experts)],
+        torch.tensor(teachers.clusters.labels),
+        (lambda positions: targets.expand(len(positions), -1, -1)) if recipe.teacher_view == "center" else None,
+        hidden=recipe.hidden,
+        base_share=recipe.base_share,
+    )
 
 
 def features_at(layer: TeacherLayer, net: Net) -> int:

@@ -8,8 +8,9 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from .. import dist
 from ..data.images import Images
@@ -25,7 +26,7 @@ from ..methods.contract import Method
 from ..nets.batch_norm import over_all_ranks
 from ..nets.encoder import EncoderSpec, build
 from ..nets.fast_small_maps import with_fast_small_maps
-from ..nets.net import Net
+from ..nets.net import Layer, Net
 from ..nets.recompute import recomputing
 from ..nets.trained import InputSpec, Trained
 from ..rng import seed_for, uniforms
@@ -37,6 +38,7 @@ L = TypeVar("L", bound="NetworkTraining")
 Start = Literal["scratch", "base"]
 FEWEST = 16  # images: a batch has at least two, and is at most an eighth of them
 MakeMethod = Callable[[nn.Module], Method]  # around an encoder
+Features = Float32[Tensor, "n d"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,25 +81,65 @@ class PlannedNetwork(Trained):
             return self.method(encoder).net if self.method else Net(encoder)
 
 
+def no_bytes(width: int) -> float:
+    """Nothing for features of any width."""
+    return 0.0
+
+
 @dataclass(frozen=True)
 class TrainingPlan:
-    """A training that is planned: its recipe, with the batch that it will have, and the number of its images.
+    """A training that is planned: its recipe, with the batch that one process gives it, and the number of its images.
 
-    `method` builds its method; None for a student, whose teachers are not there yet: its step is taken to cost what one of
-    the base's does. `extra_bytes` are kept on disk while it runs, besides checkpoints.
+    `method` builds its method; None for a training without one. `batch_asked` is the batch as typed. `encoded` are the images
+    that are encoded before the first step. So many `held_networks` are in memory, and `extra_bytes` on disk, while it runs,
+    besides what `method` builds and the checkpoints.
     """
 
     recipe: Any  # NetworkTraining or Factorization
     images: int
     method: MakeMethod | None = None
+    batch_asked: int | None = None
+    encoded: int = 0
+    held_networks: int = 0
     extra_bytes: float = 0.0
+
+    @property
+    def by_leader(self) -> bool:
+        """True for a training without a method: one rank does it alone."""
+        return self.method is None
+
+    def on_ranks(self, ranks: int) -> "TrainingPlan":
+        """The plan with the batch that the training has on so many ranks."""
+        batch_size = fitting_batch(self.batch_asked or self.recipe.batch_size, self.images, ranks)
+        return replace(self, recipe=replace(self.recipe, batch_size=batch_size))
+
+
+@dataclass(frozen=True)
+class EncodingPlan:
+    """A stage that is planned and trains nothing: it encodes `encoded` views of the images at a layer of the `network`, and does
+    something with the features.
+
+    `finish` is what it does with `rows` of them, so many `times`. `held_bytes` and `disk_bytes` are functions of the width of the
+    features. With `by_leader` one rank does all of it.
+    """
+
+    network: Trained
+    images: int
+    encoded: int
+    layer: Layer
+    rows: int
+    finish: Callable[[Features, Machine], object]
+    held_bytes: Callable[[int], float] = no_bytes
+    disk_bytes: Callable[[int], float] = no_bytes
+    times: int = 1
+    by_leader: bool = False
 
 
 def train_network(
     context: StageContext, images: Images, recipe: NetworkTraining, method: MakeMethod, base: Trained | None = None
 ) -> Result[Trained]:
     """Build a network, and the method around it, and train it."""
-    recipe = with_fitting_batch(recipe, len(images), context.name, context.machine.ranks)
+    recipe = with_fitting_batch(recipe, len(images), context.name, dist.world_size())
     pixels = pixels_of(context, images, recipe.input_spec)
     torch.manual_seed(seed_for(recipe.seed, "weights"))
     trained = method(new_encoder(recipe, context.machine))
@@ -108,12 +150,20 @@ def train_network(
 
 
 def plan_network(
-    images: Images, recipe: NetworkTraining, method: MakeMethod | None, extra_bytes: float = 0.0
+    images: Images,
+    recipe: NetworkTraining,
+    method: MakeMethod,
+    *,
+    encoded: int = 0,
+    held_networks: int = 0,
+    extra_bytes: float = 0.0,
 ) -> Plan[Trained]:
     """The plan of a stage that trains a network."""
     fitted = replace(recipe, batch_size=fitting_batch(recipe.batch_size, len(images)))
     network = PlannedNetwork(recipe.encoder, recipe.input_spec, method)
-    return Plan(network, TrainingPlan(fitted, len(images), method, extra_bytes))
+    return Plan(
+        network, TrainingPlan(fitted, len(images), method, recipe.batch_size, encoded, held_networks, extra_bytes)
+    )
 
 
 def new_encoder(recipe: NetworkTraining, machine: Machine) -> nn.Module:

@@ -69,8 +69,11 @@ def encode(
     machine.to_device(net).eval()
     begins = range(0, len(positions), CHUNK)
     parts = []
-    for begin in begins[dist.rank() :: dist.world_size()]:
-        signals.stop_if_requested("this stage will begin again")
+    for turn in range(0, len(begins), dist.world_size()):
+        _stop_together()
+        if turn + dist.rank() >= len(begins):
+            break
+        begin = begins[turn + dist.rank()]
         chunk = positions[begin : begin + CHUNK]
         views = views_of(view or center(input_spec.size), *pixels.read(chunk), purpose, chunk, machine.workers)
         with machine.autocast():
@@ -78,6 +81,13 @@ def encode(
         progress("encoding", begin + len(chunk), len(positions))
     net.train(was_training)
     return _of_all_ranks(parts, len(positions))
+
+
+def _stop_together() -> None:
+    """Stop on every rank if a stop signal came to one: else the others would wait for its features."""
+    (stop,) = dist.any_rank(signals.stop_requested())
+    if stop:
+        signals.stop("this stage will begin again")
 
 
 def _of_all_ranks(parts: Sequence[Float[Tensor, "b d"]], n: int) -> Float[Tensor, "n d"]:

@@ -64,8 +64,8 @@ def fit(
     _check_batch(context.name, len(pixels), training.batch_size)
     machine, steps = context.machine, steps_for(training.samples_seen, training.batch_size)
     sampler = Sampler(len(pixels), training.batch_size, training.seed)
-    loader = _make_loader(pixels, sampler, method.views(pair), training.seed, machine)
-    optimizer = _prepare(method, training, machine)
+    loader = make_loader(pixels, sampler, method.views(pair), training.seed, machine)
+    optimizer = prepare_training(method, training, machine)
     first = _resume(context, method, optimizer, loader)
     guard = NonFiniteGuard(optimizer, late=machine.device != "cpu")
     metrics = Metrics(context, loader, first=first, steps=steps, batch_size=training.batch_size)
@@ -97,7 +97,8 @@ def _check_batch(name: str, images: int, batch_size: int) -> None:
         )
 
 
-def _make_loader(pixels: Pixels, sampler: Sampler, views: tuple[View, ...], seed: int, machine: Machine) -> Loader:
+def make_loader(pixels: Pixels, sampler: Sampler, views: tuple[View, ...], seed: int, machine: Machine) -> Loader:
+    """Return the loader of this rank's share of each batch."""
     ahead = machine.device != "cpu"  # on a CPU the views would take cores from the training step
     return Loader(
         pixels,
@@ -112,7 +113,7 @@ def _make_loader(pixels: Pixels, sampler: Sampler, views: tuple[View, ...], seed
     )
 
 
-def _prepare(method: Method, training: Training, machine: Machine) -> torch.optim.Optimizer:
+def prepare_training(method: Method, training: Training, machine: Machine) -> torch.optim.Optimizer:
     """Move the method to the device, compile it if asked to, and return its optimizer."""
     machine.to_device(method).train()
     if machine.compiled:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from divcon.api.models import extract_features
+from divcon.api.models import encoder_of
 from divcon.clustering.whitening import Whitening
 from divcon.data.images import Images
 from divcon.evals.knn import predict_knn
@@ -34,7 +34,7 @@ K = 20
 
 def scored(model: Trained, images: Images, pile: Pile, part: str, cache: Path) -> dict[str, Any]:
     """For each label set its scores, and how many images and classes they are of."""
-    return scores_of(extract_features(model, images, cache=cache, workers=1), images, pile.labels, pile.apart, part)
+    return scores_of(encoder_of(model, images, cache=cache, workers=1).all(), images, pile.labels, pile.apart, part)
 
 
 def scores_of(

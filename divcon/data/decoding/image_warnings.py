@@ -63,11 +63,16 @@ def _image_end(data: bytes, kind: str) -> int:
     return 8 + int.from_bytes(data[4:8], "little") if kind == "WEBP" else len(data)
 
 
+def known_extension(path: bytes) -> str:
+    """Return the extension of a file, if it belongs to a format that is read, else nothing."""
+    extension = path.rpartition(b"/")[2].rpartition(b".")[2].decode("latin-1").lower()
+    return extension if any(extension in names for names in EXTENSIONS.values()) else ""
+
+
 def _has_other_extension(path: bytes, kind: str) -> bool:
     """Return True if the extension belongs to another format that is read."""
-    extension = path.rpartition(b"/")[2].rpartition(b".")[2].decode("latin-1").lower()
-    known = {name for names in EXTENSIONS.values() for name in names}
-    return extension in known and extension not in EXTENSIONS.get(kind, known)
+    extension = known_extension(path)
+    return extension != "" and extension not in EXTENSIONS.get(kind, {extension})
 
 
 def _exif_is_broken(data: bytes) -> bool:

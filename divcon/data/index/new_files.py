@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Int64
 
+from ..decoding.image_warnings import known_extension
 from ..sources.source import ByteRange, Entry, Source
 from .batched import blocks
 from .listing import Listing
@@ -20,7 +21,8 @@ def new_files(source: Source, listing: Listing, rows: Rows) -> Iterator[tuple[By
     """Yield the byte range of each file that the entries at `rows` lead to, and those entries.
 
     Entries with equal file numbers may still be two files in a union of file systems, or in one in user space: then their
-    real paths differ. A hard link has a real path of its own, and is read as a copy is.
+    real paths differ. A hard link has a real path of its own, and is read as a copy is. So is a link with another extension,
+    which the verdict may name: no verdict depends on the other names that a file has.
     """
     order, is_shared, begins = _sorted_by_number(listing, rows)
     alone = np.sort(order[~is_shared])
@@ -49,6 +51,7 @@ def _by_real_path(source: Source, listing: Listing, rows: Rows) -> Iterator[tupl
     files: dict[ByteRange, tuple[ByteRange, Names]] = {}
     for row, entry in zip(rows.tolist(), listing.entries(rows)):
         byte_range = source.byte_range(entry.path, entry.offset, entry.size)
-        real = byte_range._replace(file=os.path.realpath(byte_range.file), name=b"")
+        extension = known_extension(byte_range.name or byte_range.file).encode()
+        real = byte_range._replace(file=os.path.realpath(byte_range.file), name=extension)
         files.setdefault(real, (byte_range, []))[1].append((row, entry))
     yield from files.values()

@@ -54,8 +54,13 @@ def _found(source: Source, accept: PathFilter, scan_cache_file: Path, workers: i
     listing = Listing.of(source.entries(accept), scan_cache_file.parents[1])
     scan_cache = ScanCache.load(scan_cache_file)
     verdicts = scan_cache.find(listing)
-    _check_new(source, listing, verdicts, scan_cache, workers)
+    check_new(source, listing, verdicts, scan_cache, workers)
     return ScannedFiles(listing.table, scan_cache.verdicts(), verdicts)
+
+
+def as_patterns(patterns: str | Sequence[str]) -> Sequence[str]:
+    """Return one pattern, or several, as a sequence."""
+    return (patterns,) if isinstance(patterns, str) else patterns
 
 
 def path_filter(include: Sequence[str], exclude: Sequence[str]) -> PathFilter:
@@ -77,7 +82,7 @@ def _matcher(globs: Iterable[str]) -> Callable[[bytes], bool]:
     return lambda path: match(path.decode("latin-1")) is not None
 
 
-def _check_new(
+def check_new(
     source: Source, listing: Listing, verdicts: Int64[np.ndarray, "listed"], scan_cache: ScanCache, workers: int | None
 ) -> None:
     """Check each file without a verdict once, however many links lead to it, and write the row of its verdict to `verdicts`.

@@ -122,6 +122,19 @@ class ScanCache:
         self.changed = True
         return len(self.kept) + self.added.append((entry.path, size, mtime_ns, inode, width, height, *rest))
 
+    def keep_only(self, rows: Int64[np.ndarray, "m"]) -> None:
+        """Forget all kept verdicts but those in these rows."""
+        self.valid[:] = False
+        self.valid[rows] = True
+        self.changed = True
+
+    def replaced_by(self, verdicts: BatchedTable) -> "ScanCache":
+        """Return a cache with these verdicts, and those that are kept on other files."""
+        renewed = ScanCache(self.file, BatchedTable(CACHED, [*verdicts.batches, *self.kept.batches]))
+        renewed.valid[len(verdicts) :] = ~np.isin(_keys(self.kept), _keys(verdicts))
+        renewed.changed = True
+        return renewed
+
     def save_if_due(self) -> None:
         """Save the cache from time to time."""
         if time.monotonic() > self.save_after:

@@ -29,13 +29,13 @@ class SourceState(NamedTuple):
 def source_state(source: Source, include: Sequence[str], exclude: Sequence[str], selection: str) -> SourceState:
     """Return the state of the files of a source that the patterns accept; `selection` says what else an index depends on."""
     settled_ns = time.time_ns() - CLOCK_TICK_NS
-    total, count, newest_ns, transient = _added_up(source.files(path_filter(include, exclude)))
+    total, count, newest_ns, transient = added_up(source.files(path_filter(include, exclude)))
     described = repr((LAYOUT, [*include], [*exclude], selection, count, total % 256**DIGEST_BYTES))
     digest = hashlib.sha256(described.encode()).hexdigest() if newest_ns < settled_ns else ""
     return SourceState(digest, transient)
 
 
-def _added_up(entries: Iterable[Entry]) -> tuple[int, int, int, int]:
+def added_up(entries: Iterable[Entry]) -> tuple[int, int, int, int]:
     """Return the sum of the digests of the entries, their number, the newest time, and the number of transient reasons."""
     blake2b, from_bytes = hashlib.blake2b, int.from_bytes
     total = count = newest_ns = transient = 0

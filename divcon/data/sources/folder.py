@@ -2,6 +2,7 @@
 
 import heapq
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,22 +21,29 @@ Named = tuple[bytes, "Entry | os.DirEntry[bytes]"]
 
 
 class Folder:
-    """Every file below a folder, by its path from there."""
+    """Every file below a folder, by its path from there; or those of one of `count` shares, by a digest of the path."""
 
     unlabeled = ""
 
-    def __init__(self, root: Path):
-        self.root = root.resolve()
+    def __init__(self, root: Path, number: int = 0, count: int = 1):
+        self.root, self.number, self.count = root.resolve(), number, count
 
     @property
     def key(self) -> bytes:
         return os.fsencode(self.root)
 
     def entries(self, accept: PathFilter) -> Iterator[Entry]:
-        return walk(self.key, accept)
+        return walk(self.key, self._of_share(accept))
 
     def files(self, accept: PathFilter) -> Iterator[Entry]:
-        return walk(self.key, accept)
+        return self.entries(accept)
+
+    def share(self, number: int, count: int) -> "Folder":
+        return Folder(self.root, number, count)
+
+    def _of_share(self, accept: PathFilter) -> PathFilter:
+        number, count = self.number, self.count
+        return accept if count == 1 else lambda path: zlib.crc32(path) % count == number and accept(path)
 
     def byte_range(self, name: bytes, offset: int, size: int) -> ByteRange:
         return ByteRange(join_path(self.key, name))

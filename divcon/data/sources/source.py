@@ -69,6 +69,10 @@ class Source(Protocol):
         """
         ...
 
+    def share(self, number: int, count: int) -> "Source":
+        """Return one of `count` parts of the source, numbered from 0, with the same key; each file lies in one of them."""
+        ...
+
     def byte_range(self, name: bytes, offset: int, size: int) -> ByteRange:
         """Return where the bytes of an entry lie; offset and size in bytes, as the entry gave them."""
         ...

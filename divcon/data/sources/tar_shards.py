@@ -1,6 +1,7 @@
 """Tar shards: a few tar files with many images each, read in place."""
 
 import contextlib
+import copy
 import os
 import re
 import shlex
@@ -62,6 +63,12 @@ class TarShards:
             for name in sorted(names):
                 entry = file_entry(name, Path(os.fsdecode(self._path(name))))
                 yield entry._replace(detail=f"{mark.decode()} {entry.detail}")
+
+    def share(self, number: int, count: int) -> "TarShards":
+        """Return the source of some of the shards: each is read by one process."""
+        some = copy.copy(self)
+        some.names, some.others = ({*sorted(names)[number::count]} for names in (self.names, self.others))
+        return some
 
     def byte_range(self, name: bytes, offset: int, size: int) -> ByteRange:
         slashes = (match.start() for match in re.finditer(b"/", name))
