@@ -16,6 +16,7 @@ PAGE = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "pictures" / "performance.svg"
 ORDER = ("step", "profile", "views", "jpeg", "kmeans", "knn", "probe", "dnc", "memory", "allocator", "startup")
 WORDS = {True: "yes", False: "**no**", None: ""}
+PLAN = "plan.json"  # docs/scaling.md has it
 MET, MISSED, INK = "#0072B2", "#D55E00", "#24292f"  # told apart by every eye; and the marks differ too
 
 Result = dict[str, Any]
@@ -40,7 +41,7 @@ make bench
 
 def newest(folder: Path = RESULTS) -> list[Result]:
     """The last result of each bench, in the order of the page."""
-    files = [file for file in sorted(folder.glob("*.json")) if file.name != gpu.RESULT.name]
+    files = [file for file in sorted(folder.glob("*.json")) if file.name not in (gpu.RESULT.name, PLAN)]
     found = [json.loads(file.read_text()) for file in files]
     last = {result["what"]: result for result in sorted(found, key=lambda result: result["date"])}
     return sorted(last.values(), key=lambda result: (place(result["what"]), result["what"]))

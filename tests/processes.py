@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["divcon.cli", "divcon.api.execute", "divcon.api.models", "divcon.data.views.kernel"])
+SERVER.set_forkserver_preload(["divcon.cli", "divcon.api.execution", "divcon.api.models", "divcon.data.views.kernel"])
 Moment = Callable[[int], bool]
 SMALL = {
     "size": 16,

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 PROCESSES = multiprocessing.get_context("forkserver")
 # None of these may start CUDA: a process that is forked afterwards could not use it.
-PRELOADED = ["torch", "timm", "divcon.api.execute", "divcon.api.models", "divcon.data.views.kernel", "numba"]
+PRELOADED = ["torch", "timm", "divcon.api.execution", "divcon.api.models", "divcon.data.views.kernel", "numba"]
 ROOT = Path(__file__).parents[2]
 LINES = 12  # of a traceback that are kept
 

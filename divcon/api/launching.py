@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Error, InterruptError, LostError, StoppedError, from_json
 from ..files.integrity import write_json
 from .call import Call
-from .execute import logging_to
+from .execution import logging_to
 from .rank_reports import shown_here
 from .run_plan import RunPlan
 

@@ -13,7 +13,7 @@ from ..files.integrity import read_json, write_json
 from ..known_errors import known_error
 from ..ranks import end_with_launcher, place
 from .call import Call
-from .execute import execute
+from .execution import execute
 from .launching import CALL, OUTCOME
 from .rank_reports import reporting_to
 from .run_plan import follow

@@ -85,7 +85,7 @@ def _run_here(data: Data, call: Call, options: dict[str, Any]) -> Did:
     if _has_nothing_to_do(data, call, options):
         return [], True
     from . import run_plan
-    from .execute import begin, execute
+    from .execution import begin, execute
     from .launching import launch
 
     order = run_plan.prepare_run(data, call.folder, options)
@@ -100,7 +100,7 @@ def _run_with_others(data: Data, call: Call, options: dict[str, Any]) -> Did:
     """Do the run as one of the ranks that a launcher has started. The first one prepares it for all."""
     from .. import dist
     from . import run_plan
-    from .execute import begin, execute, refuse_other_ranks
+    from .execution import begin, execute, refuse_other_ranks
 
     with dist.joined():
         _free_dead(call.folder)
