@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a verb is found without a li
     from .api.report import report
     from .api.run import run
     from .api.status import status
+    from .api.transfer import transfer
 
 __version__ = "0.1.0"
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "report",
     "run",
     "status",
+    "transfer",
 ]
 
 

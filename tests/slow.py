@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -287,3 +288,70 @@ def larc(
     size, length = (math.sqrt(sum(float(v) ** 2 for v in x.ravel())) for x in (parameter, g))
     buffer = momentum * buffer + g * (trust * size / length if size > 0 and length > 0 else 1.0)
     return parameter - rate * buffer, buffer
+
+
+def thirds(per_class: Sequence[float | None], sizes: Sequence[int]) -> dict[str, float]:
+    """The mean shares of the tested classes with the most images, with medium numbers, and with the fewest."""
+    left = [i for i in range(len(sizes)) if per_class[i] is not None]
+    ranked = []
+    while left:
+        largest = left[0]
+        for i in left:
+            if sizes[i] > sizes[largest]:
+                largest = i
+        ranked.append(largest)
+        left.remove(largest)
+    n = len(ranked)
+    if n < 3:
+        return {}
+    first, second = n // 3 + (n % 3 > 0), n // 3 + (n % 3 > 1)
+    parts = {"many": ranked[:first], "medium": ranked[first : first + second], "few": ranked[first + second :]}
+    size = {name: sum(sizes[i] for i in part) / len(part) for name, part in parts.items()}
+    if size["many"] < 2 * size["few"]:
+        return {}
+    return {name: sum(per_class[i] for i in part) / len(part) for name, part in parts.items()}
+
+
+def average_precision(scores: Sequence[float], truth: Sequence[bool], points: int | None) -> float:
+    """The mean, over the recalls of all true images or over equally spaced ones, of the best precision at such a recall or a
+    higher one."""
+    curve = []
+    for threshold in scores:
+        shown = [i for i in range(len(scores)) if scores[i] >= threshold]
+        hits = sum(truth[i] for i in shown)
+        curve.append((Fraction(hits, sum(truth)), hits / len(shown)))
+    recalls = [Fraction(i + 1, sum(truth)) for i in range(sum(truth))]
+    if points is not None:
+        recalls = [Fraction(i, points - 1) for i in range(points)]
+    return sum(max(precision for recall, precision in curve if recall >= wanted) for wanted in recalls) / len(recalls)
+
+
+def box_precision(
+    told: Sequence[Sequence[tuple[Sequence[float], float]]], true: Sequence[Sequence[Sequence[float]]], threshold: float
+) -> float:
+    """The average precision of boxes of one class, by 101 points. `told` has boxes with scores for each image."""
+    rows = []
+    for found, boxes in zip(told, true, strict=True):
+        free = list(range(len(boxes)))
+        for box, score in sorted(found, key=lambda pair: -pair[1]):
+            best = max(free, key=lambda i: overlap(box, boxes[i]), default=None)
+            right = best is not None and overlap(box, boxes[best]) >= threshold
+            if right:
+                free.remove(best)
+            rows.append((score, right))
+    total, precision = sum(map(len, true)), []
+    for point in range(101):
+        best_here = 0.0
+        for score, _ in rows:
+            shown = [right for other, right in rows if other >= score]
+            if 100 * sum(shown) >= point * total:
+                best_here = max(best_here, sum(shown) / len(shown))
+        precision.append(best_here)
+    return sum(precision) / 101
+
+
+def overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """The area that two boxes share, over the area that either has."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(0.0, width) * max(0.0, height)
+    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)

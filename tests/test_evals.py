@@ -19,7 +19,7 @@ from divcon.evals.knn import knn
 from divcon.evals.lbfgs import InverseHessian
 from divcon.evals.linear import PATH_TOLERANCE, accuracy, fit_logistic, linear
 from divcon.evals.logistic import Problem
-from divcon.evals.scores import Accuracy, Probe
+from divcon.evals.scores import Accuracy
 from divcon.evals.split import stratified
 from divcon.evals.unlabeled import agreement
 from divcon.machine import Precision
@@ -299,26 +299,3 @@ def test_scikit_learn_counts_the_same_shares() -> None:
 def test_a_class_that_is_not_tested_on_has_no_share_and_weighs_nothing() -> None:
     shares = Accuracy.of(torch.tensor([0, 0, 2, 1]), torch.tensor([0, 0, 0, 2]), 4)
     assert shares == Accuracy(0.5, (2 / 3 + 0) / 2, [2 / 3, None, 0.0, None])
-
-
-def test_both_scores_have_shares_by_class(digits: Labeled) -> None:
-    x, y = (torch.cat(pair) for pair in (digits[::2], digits[1::2]))
-    probe = Probe.of(x, y.numpy(), np.arange(400), np.arange(400, 600), [f"digit {i}" for i in range(10)])
-    scores = probe.scores(("knn", "linear"), 0, "fp32")
-    for score in (scores.knn, scores.linear):
-        assert list(score.per_class) == [f"digit {i}" for i in range(10)]
-        assert score.balanced == pytest.approx(np.mean(list(score.per_class.values())))
-    assert scores.knn.top1 == knn(x[:400], y[:400], x[400:600], y[400:600])[20]
-
-
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 1)])
-def test_where_the_linear_score_can_not_be_had_neighbors_have_theirs(sizes: tuple[int, ...]) -> None:
-    y = np.repeat(np.arange(len(sizes)), sizes)
-    probe = Probe.of(
-        normal(2 * len(y), 3), np.tile(y, 2), np.arange(len(y)), len(y) + np.arange(len(y)), "abc"[: len(sizes)]
-    )
-    scores = probe.scores(("knn", "linear"), 0, "fp32")
-    assert 0 <= scores.knn.top1 <= 1
-    assert scores.linear.top1 is None and "no class has two training images" in scores.linear.reason
-    with pytest.raises(DataError, match="no class has two"):
-        probe.scores(("linear",), 0, "fp32")

@@ -23,6 +23,10 @@ from divcon.runs.evals import kept_scores
 
 @pytest.fixture
 def run(photos: Path, tmp_path: Path) -> Path:
+    return finished_copy(photos, tmp_path)
+
+
+def finished_copy(photos: Path, tmp_path: Path) -> Path:
     """A copy of a finished run; no scores are kept there."""
     run = shutil.copytree(finished(photos), tmp_path / "run")
     shutil.rmtree(run / "evals", ignore_errors=True)

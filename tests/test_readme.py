@@ -37,6 +37,7 @@ from divcon.api import (
     report,
     run_plan,
     status,
+    transfer,
 )
 from divcon.cli import encoders as list_encoders
 from divcon.cli import methods as list_methods
@@ -131,7 +132,8 @@ def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, added: None) -> Pars
         redo: ("run_record",),
         report: ("run_record",),
         models: ("find_model",),
-        evaluate: ("open_labeled", "find_model"),
+        evaluate: ("open_scored", "find_model"),
+        transfer: ("find_model",),
         embed: ("open_images",),
         compare: ("run_record",),
         export: ("find_model",),

@@ -8,6 +8,7 @@ from ..config import Gigabytes, Seed, Workers
 from ..data.labeled.labeled import open_labeled
 from ..data.labeled.layout import Split
 from ..errors import UsageError
+from ..evals.tasks.registry import chosen_tasks
 from ..files.caches import cache_folder
 from ..files.text import printable
 from ..log import warning
@@ -42,8 +43,8 @@ def compare(
 
     Runs that differ in their seeds only are a recipe. The scores that a run keeps for this folder are used again; `split` and
     `seed` are those of `evaluate`. `out` is a .csv or .json file for the table, `plot` an .svg, .png or .pdf file for accuracy
-    against cost. Neighbors are
-    compared by whitened features if all encoders have a whitening. Warns if the recipes have not seen equally many images, or not the same ones.
+    against cost. Neighbors are compared by whitened features if all encoders have a whitening. Warns if the recipes have not
+    seen equally many images, or not the same ones.
     """
     records = _records(runs)
     images = [labels, *(place for record in records.values() for place in record.data)]
@@ -52,7 +53,8 @@ def compare(
     models = {run: find_model(run) for run in records}  # a run that is not finished is refused first
     folder = cache_folder(cache)
     data = open_labeled(labels, split=split, cache=folder, workers=workers)
-    scoring = Scoring(data=data, seed=seed, cache=folder, cache_gb=cache_gb, workers=workers)
+    tasks = chosen_tasks(None, "classes")
+    scoring = Scoring(data=data, tasks=tasks, seed=seed, cache=folder, cache_gb=cache_gb, workers=workers)
     answer = _compared(str(labels), records, models, scoring)
     _report(answer, table, picture)
     return answer

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..answers import Answer
-from ..runs.evals import EvaluateAnswer, kept_scores
+from ..runs.evals import kept_scores
 from ..runs.folder import ENCODER, REPORT, RunFolder
 from ..runs.json_files import load_record
 from ..runs.records import RunRecord, StageRecord
@@ -51,7 +51,7 @@ def summarize(folder: Path) -> RunSummary:
 
 def scores_of(folder: Path) -> list[RunScores]:
     """Return the scores that RUN/evals keeps."""
-    found = [RunScores(kept.stage, kept.folder, _top1(kept.scores)) for kept in kept_scores(folder)]
+    found = [RunScores(kept.stage, kept.folder, kept.scores.main_scores) for kept in kept_scores(folder)]
     return [scores for scores in found if scores.top1]
 
 
@@ -62,12 +62,6 @@ def named_scores(folder: Path) -> dict[str, float]:
         for scores in scores_of(folder)
         for task, top1 in scores.top1.items()
     }
-
-
-def _top1(answer: EvaluateAnswer) -> dict[str, float]:
-    """The accuracies in the answer of an evaluation, by task."""
-    tasks = {"knn": answer.knn, "linear": answer.linear}
-    return {task: scores.top1 for task, scores in tasks.items() if scores is not None and scores.top1 is not None}
 
 
 def _if_there(path: Path) -> str | None:

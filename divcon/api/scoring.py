@@ -2,42 +2,46 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from .. import machine
+from ..data.labeled.boxes import BoxSets
 from ..data.labeled.labeled import Labeled
-from ..errors import UsageError
-from ..evals.scores import Probe
+from ..data.labeled.pixel_maps import PixelMaps
+from ..data.labeled.voc import LabelSets
 from ..evals.split import train_test_split
+from ..evals.tasks.contract import Found, Task, Trial
+from ..evals.tasks.registry import score_all
 from ..files.integrity import digest
 from ..files.text import printable
 from ..nets.net import Layer
 from ..nets.trained import Trained
-from ..runs.evals import EvalKey, EvaluateAnswer, find_scores, keep_scores, stage_of
+from ..runs.evals import (
+    EvalKey,
+    EvaluateAnswer,
+    KnnScores,
+    LinearScores,
+    TaskScores,
+    find_scores,
+    keep_scores,
+    stage_of,
+)
 from .models import encoder_of, whitening_of
-
-TASKS = ("knn", "linear")
-
-
-def task_names(tasks: str | tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of the tasks; UsageError for an unknown one."""
-    names = tuple(tasks.split(",")) if isinstance(tasks, str) else tuple(tasks)
-    if set(names) - set(TASKS):
-        raise UsageError(f"tasks={','.join(names)}: there is {', '.join(TASKS)}")
-    return names
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
     """The labeled images, and the options of `evaluate`: what is equal for all models that are compared."""
 
-    data: Labeled
-    tasks: tuple[str, ...] = TASKS
+    data: Labeled | LabelSets | PixelMaps | BoxSets
+    tasks: Mapping[str, Task]
     seed: int = 0
     layer: Layer = "pool"
     whiten: bool = True
@@ -56,7 +60,9 @@ class Scoring:
         train, test, _ = self.split
         parts = [hashlib.sha256(part.astype("<i8").tobytes()).hexdigest() for part in (train, test)]
         labeled = digest(json.dumps([self.data.fingerprint, self.data.classes, *parts]))
-        return EvalKey(labeled, [*self.tasks], self.seed, self.layer, self._machine.precision, self.whiten and None)
+        settings = {name: task.settings() for name, task in self.tasks.items()}
+        precision, whiten = self._machine.precision, self.whiten and None
+        return EvalKey(labeled, [*self.tasks], self.seed, self.layer, precision, whiten, settings)
 
     @cached_property
     def _machine(self) -> machine.Machine:
@@ -69,17 +75,36 @@ class Scoring:
 
     def scores(self, model: Trained, name: str) -> EvaluateAnswer:
         """Return the scores of a model, and keep them in its run if it is a stage of one."""
-        train, test, _ = self.split
-        encoder = encoder_of(
-            model, self.data.images, layer=self.layer, cache=self.cache, cache_gb=self.cache_gb, workers=self.workers
-        )
-        probe = Probe.of(encoder.all(), self.data.labels, train, test, self.data.classes)
-        whitening = whitening_of(model, self.whiten and "knn" in self.tasks, self.layer)
-        found = probe.scores(self.tasks, self.seed, self._machine.precision, whitening)
-        answer = replace(self._counts(name), knn=found.knn, linear=found.linear)
+        found = score_all(self.tasks, self._trial(model))
+        answer = _with_scores(self._counts(name), found)
         if model.folder and (place := stage_of(model.folder)):
             keep_scores(*place, printable(self.data.images.source.root), self.key, answer)
         return answer
+
+    def _trial(self, model: Trained) -> Trial:
+        train, test, _ = self.split
+        return Trial(
+            model=model,
+            images=self.data.images,
+            labels=self.data.labels,
+            names=self.data.classes,
+            train=train,
+            test=test,
+            encode=lambda: self._features(model),
+            whitening=whitening_of(model, self.whiten and "knn" in self.tasks, self.layer),
+            machine=self._machine,
+            cache=self.cache,
+            cache_gb=self.cache_gb,
+            layer=self.layer,
+            seed=self.seed,
+            maps=self.data.files if isinstance(self.data, PixelMaps) else (),
+            boxes=self.data.boxes if isinstance(self.data, BoxSets) else (),
+        )
+
+    def _features(self, model: Trained) -> Tensor:
+        images, cache, workers = self.data.images, self.cache, self.workers
+        encoder = encoder_of(model, images, layer=self.layer, cache=cache, cache_gb=self.cache_gb, workers=workers)
+        return encoder.all()
 
     def _counts(self, name: str) -> EvaluateAnswer:
         """The answer without scores."""
@@ -95,3 +120,12 @@ class Scoring:
             parts=self.data.layout.as_dict(),
             left_out=dict(self.data.left_out),
         )
+
+
+def _with_scores(answer: EvaluateAnswer, found: Mapping[str, Found]) -> EvaluateAnswer:
+    """Return the answer with the scores of its tasks; kNN and linear have fields of their own."""
+    knn, linear = found.get("knn"), found.get("linear")
+    others = {name: each for name, each in found.items() if isinstance(each, TaskScores)}
+    assert knn is None or isinstance(knn, KnnScores)
+    assert linear is None or isinstance(linear, LinearScores)
+    return replace(answer, knn=knn, linear=linear, tasks=others or None)

@@ -43,7 +43,7 @@ def split_data_and_options(data: str, words: list[str] | None) -> tuple[str | li
 
 
 def split_runs_and_options(run: str, words: list[str] | None) -> tuple[list[str], list[str]]:
-    """Return the RUNs and the options; a word is a RUN if it has no key."""
+    """Return the RUNs, or other folders, and the options; a word is a folder if it has no key."""
     runs = [word for word in words or [] if not _has_key(word)]
     return [run, *runs], [word for word in words or [] if _has_key(word)]
 

@@ -64,7 +64,7 @@ def _as_typed(path: Path) -> str:
 
 
 def _scores(scores: "RunScores") -> str:
-    top1 = ", ".join(f"{TASKS[task]} {score:.1%}" for task, score in scores.top1.items())
+    top1 = ", ".join(f"{TASKS.get(task, task)} {score:.1%}" for task, score in scores.top1.items())
     return f"{top1} ({scores.stage} on {printable(scores.labeled)})"
 
 

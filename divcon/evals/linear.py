@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..machine import Precision
+from .choice import Merit, merit
 from .logistic import Problem, Weights
 from .split import stratified
 
@@ -39,7 +40,7 @@ def linear(
     precision: Precision = "fp32",
 ) -> LinearScore:
     """Return the score of a linear probe on features [n, d] and [m, d]. The penalty is chosen on a fifth of the
-    training images, and the test images are used once.
+    training images, by their accuracy, or if that is equal by their cross-entropy. The test images are used once.
 
     All features are divided by the root mean square of the training features, so that a penalty has the same meaning
     for every encoder. `precision` is that of most steps of the search when there are many images, and not of its end.
@@ -50,8 +51,9 @@ def linear(
     x = train_x.float() / scale
     precision = precision if x.numel() >= BF16_MINIMUM else "fp32"
     path = sorted(PENALTIES if penalties is None else penalties, reverse=True)
-    validation, starts = _validate(x, train_y, classes, path, seed, precision)
-    best = max(path, key=validation.__getitem__)  # of equals the first, which is the strongest
+    merits, starts = _validate(x, train_y, classes, path, seed, precision)
+    best = max(path, key=merits.__getitem__)
+    validation = {penalty: accuracy for penalty, (accuracy, _) in merits.items()}
     fitted = fit_logistic(x, train_y, classes, best, starts[best], precision)
     predictions = predict(fitted, test_x.float() / scale)
     return LinearScore(float((predictions == test_y).double().mean()), best, validation, predictions)
@@ -77,18 +79,23 @@ def accuracy(weights: Weights, x: Float[Tensor, "n d"], y: Int64[Tensor, " n"]) 
 
 def predict(weights: Weights, x: Float[Tensor, "n d"]) -> Int64[Tensor, " n"]:
     """Return the class of each row with the largest logit."""
+    return logits(weights, x).argmax(1)
+
+
+def logits(weights: Weights, x: Float[Tensor, "n d"]) -> Float[Tensor, "n classes"]:
+    """Return the logits of each row."""
     weight, bias = weights
-    return torch.addmm(bias, x, weight.T).argmax(1)
+    return torch.addmm(bias, x, weight.T)
 
 
 def _validate(
     x: Tensor, y: Tensor, classes: int, path: Sequence[float], seed: int, precision: Precision
-) -> tuple[dict[float, float], dict[float, Weights]]:
-    """Return, for each penalty of the path, the accuracy on the validation images and the weights."""
+) -> tuple[dict[float, Merit], dict[float, Weights]]:
+    """Return, for each penalty of the path, how well the validation images are told, and the weights."""
     train, validation, _ = (torch.as_tensor(part) for part in stratified(y.cpu().numpy(), 0.8, seed))
     if len(validation) == 0:
         raise DataError(
             "no class has two training images, so no validation images can choose the penalty; give more images"
         )
     found = dict(zip(path, Problem(x[train], y[train], classes, precision).path(path, PATH_TOLERANCE)))
-    return {penalty: accuracy(weights, x[validation], y[validation]) for penalty, weights in found.items()}, found
+    return {penalty: merit(logits(weights, x[validation]), y[validation]) for penalty, weights in found.items()}, found

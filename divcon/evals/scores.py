@@ -9,7 +9,6 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import DataError
 from ..machine import Precision
 from ..nets.whitening import Whitening
 from ..runs.evals import KnnScores, LinearScores
@@ -17,14 +16,8 @@ from .knn import predict_knn
 from .linear import linear
 
 KS = (20, 200)  # neighbors
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The scores of each task; None for a task that was not asked for."""
-
-    knn: KnnScores | None = None
-    linear: LinearScores | None = None
+THIRDS = ("many", "medium", "few")
+UNEQUAL = 2.0  # times as many images in the largest third of the classes as in the smallest: else thirds say nothing
 
 
 @dataclass(frozen=True)
@@ -53,6 +46,28 @@ class Accuracy:
     def by_name(self, names: Sequence[str]) -> dict[str, float | None]:
         """Return the shares of the classes by their names."""
         return dict(zip(names, self.per_class))
+
+
+def class_sizes(labels: Int64[np.ndarray, " n"], classes: int) -> NDArray[np.int64]:
+    """Return the number of images of each class."""
+    return np.bincount(labels, minlength=classes)
+
+
+def thirds(per_class: Sequence[float | None], sizes: NDArray[np.int64]) -> dict[str, float]:
+    """Return the mean accuracy of the third of the classes with the most training images ("many"), with "medium", and with
+    "few".
+
+    `per_class` has None for a class without a test image, which is in no third; of equal classes, the first counts as the
+    larger one. Returns nothing for fewer than three classes, and unless the largest third has at least UNEQUAL times the
+    images of the smallest one.
+    """
+    tested = [label for label, share in enumerate(per_class) if share is not None]
+    order = sorted(tested, key=lambda label: -sizes[label])
+    parts = np.array_split(np.array(order, np.int64), 3)
+    if len(tested) < 3 or sizes[parts[0]].mean() < UNEQUAL * sizes[parts[2]].mean():
+        return {}
+    shares = np.array([share or 0.0 for share in per_class])
+    return {name: float(shares[part].mean()) for name, part in zip(THIRDS, parts, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -89,29 +104,20 @@ class Probe:
     def _knn(self, precision: Precision) -> KnnScores:
         predicted = predict_knn(self.train_x, self.train_y, self.test_x, ks=KS, precision=precision)
         k20, k200 = (Accuracy.of(predicted[k], self.test_y, len(self.names)) for k in KS)
-        return KnnScores(k20.top1, k200.top1, k20.top1, k20.balanced, k20.by_name(self.names))
+        by_name, by_size = k20.by_name(self.names), self._thirds(k20)
+        return KnnScores(k20.top1, k200.top1, k20.top1, k20.balanced, by_name, raw=None, **by_size)
 
     def linear(self, seed: int, precision: Precision) -> LinearScores:
         """Return the scores of a linear classifier, and its penalty. Raises DataError if there are too few images."""
-        score = linear(self.train_x, self.train_y, self.test_x, self.test_y, seed=seed, precision=precision)
+        score = linear(*self.parts, seed=seed, precision=precision)
         accuracy = Accuracy.of(score.predictions, self.test_y, len(self.names))
-        return LinearScores(accuracy.top1, accuracy.balanced, accuracy.by_name(self.names), score.penalty)
+        by_name, by_size = accuracy.by_name(self.names), self._thirds(accuracy)
+        return LinearScores(accuracy.top1, accuracy.balanced, by_name, score.penalty, reason=None, **by_size)
 
-    def scores(
-        self, tasks: Sequence[str], seed: int, precision: Precision, whitening: Whitening | None = None
-    ) -> Scores:
-        """Return the scores of each task, "knn" or "linear". The whitening is for neighbors alone: a linear classifier learns the
-        scale of each direction itself.
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The features and the labels to train on, and those to test on."""
+        return self.train_x, self.train_y, self.test_x, self.test_y
 
-        If a linear classifier has too few images, its scores are None with a reason, unless it is the only task.
-        """
-        knn = self.knn(precision, whitening) if "knn" in tasks else None
-        return Scores(knn, self._linear_or_reason(seed, precision, knn is not None) if "linear" in tasks else None)
-
-    def _linear_or_reason(self, seed: int, precision: Precision, has_others: bool) -> LinearScores:
-        try:
-            return self.linear(seed, precision)
-        except DataError as error:
-            if not has_others:
-                raise
-            return LinearScores(top1=None, balanced=None, per_class=None, penalty=None, reason=str(error))
+    def _thirds(self, accuracy: Accuracy) -> dict[str, float]:
+        return thirds(accuracy.per_class, class_sizes(self.train_y.cpu().numpy(), len(self.names)))

@@ -1,23 +1,32 @@
 """The split of labeled images into training and test images."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
+from ..data.labeled.boxes import BoxSets
 from ..data.labeled.labeled import Labeled
 from ..data.labeled.layout_errors import enumerated_names
+from ..data.labeled.pixel_maps import PixelMaps
+from ..data.labeled.voc import LabelSets
 from ..errors import DataError
 from ..rng import uniforms
 
 
 def train_test_split(
-    data: Labeled, seed: int
+    data: Labeled | LabelSets | PixelMaps | BoxSets, seed: int
 ) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"], list[int]]:
     """Return the positions of the training and of the test images, and the classes that are left out.
 
-    The split is the folder's own, or else stratified, 70/30, by the seed. Raises DataError if fewer than two classes can
+    The split is the folder's own, or else 70/30 by the seed, stratified where an image has one class. Raises DataError if fewer than two classes can
     be learned, or no image is left to test on.
     """
+    if isinstance(data, PixelMaps | BoxSets):
+        return data.train, data.test, []
+    if isinstance(data, LabelSets):
+        return *_split_of_sets(data, seed), []
     if data.train is not None and data.test is not None:
         train, test, dropped = data.train, data.test, list[int]()
     else:
@@ -28,6 +37,20 @@ def train_test_split(
             f"are needed{_folders(data)}"
         )
     return train, test, dropped
+
+
+def _split_of_sets(data: LabelSets, seed: int) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"]]:
+    if data.train is not None and data.test is not None:
+        train, test = data.train, data.test
+    else:
+        n = len(data.images)
+        order = np.argsort(uniforms(("split", seed), np.arange(n), 1)[:, 0], kind="stable")
+        train, test = np.sort(order[: round(0.7 * n)]), np.sort(order[round(0.7 * n) :])
+    if not (data.labels[train] == 1).any() or not (data.labels[test] == 1).any():
+        raise DataError(
+            f"there are {len(train):,} images to train on and {len(test):,} to test on, and no class is in both: give more images"
+        )
+    return train, test
 
 
 def _folders(data: Labeled) -> str:
@@ -45,19 +68,18 @@ def stratified(
     Each class gives `fraction` of its images, rounded, to the training part, and at least one image to either part.
     """
     classes, class_index, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    position = _shuffled_position_in_class(class_index, sizes, seed)
+    position = place_in_class(class_index, ("split", seed))
     train_size = np.clip(np.floor(fraction * sizes + 0.5), 1, sizes - 1)[class_index]
     is_used = (sizes > 1)[class_index]
     train, test = np.flatnonzero(is_used & (position < train_size)), np.flatnonzero(is_used & (position >= train_size))
     return train, test, [int(label) for label in classes[sizes == 1]]
 
 
-def _shuffled_position_in_class(
-    class_index: NDArray[np.integer], sizes: NDArray[np.integer], seed: int
-) -> NDArray[np.int64]:
-    """Return the position of each image among the images of its class, after every class is shuffled."""
-    images = np.arange(len(class_index))
-    order = np.lexsort((uniforms(("split", seed), images, 1)[:, 0], class_index))
-    position = np.empty(len(class_index), np.int64)
-    position[order] = images - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return position
+def place_in_class(class_index: NDArray[np.integer], purpose: Sequence[int | str]) -> NDArray[np.int64]:
+    """Return the place of each image among the images of its class, after every class is shuffled. The purpose and the
+    position of an image decide; classes are numbers from 0."""
+    images, sizes = np.arange(len(class_index)), np.bincount(class_index)
+    order = np.lexsort((uniforms(purpose, images, 1)[:, 0], class_index))
+    place = np.empty(len(class_index), np.int64)
+    place[order] = images - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return place

@@ -61,6 +61,9 @@ class SlimResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.pool(F.relu(self.bn1(self.conv1(x)), inplace=True))
-        pool: Tensor = self.stages(x).mean((2, 3))
-        return pool
+        return self.forward_features(x).mean((2, 3))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return the map [B, 8 * width, h, w] whose mean the features are; timm's encoders have a method of this name."""
+        maps: Tensor = self.stages(self.pool(F.relu(self.bn1(self.conv1(x)), inplace=True)))
+        return maps

@@ -26,8 +26,9 @@ ADVICE = "remove this file; the command divcon eval makes its scores again"
 class KnnScores(Answer):
     """Shares of the test images, in 0..1, with the right class by nearest neighbors.
 
-    `k20` and `k200` are of 20 and of 200 neighbors; `top1`, `balanced` (the mean over classes) and `per_class` of 20. `raw` are
-    the scores of raw features, if these are of whitened ones.
+    `k20` and `k200` are of 20 and of 200 neighbors; `top1`, `balanced` (the mean over classes) and `per_class` of 20. `many`,
+    `medium` and `few` are means over thirds of the classes by their training images, where these numbers differ. `raw` are the
+    scores of raw features, if these are of whitened ones.
     """
 
     k20: float
@@ -35,6 +36,9 @@ class KnnScores(Answer):
     top1: float
     balanced: float
     per_class: dict[str, float | None]
+    many: float | None = None
+    medium: float | None = None
+    few: float | None = None
     raw: "KnnScores | None" = None
 
 
@@ -50,13 +54,32 @@ class LinearScores(Answer):
     per_class: dict[str, float | None] | None
     penalty: float | None
     reason: str | None = None
+    many: float | None = None
+    medium: float | None = None
+    few: float | None = None
+
+
+@dataclass(frozen=True)
+class TaskScores(Answer):
+    """The scores of any other task. `score` is the one that tables show, in 0..1, and `metric` its name.
+
+    `more` has the task's other scores by name, `chosen` the settings that were chosen on held-out training images. If the
+    images are too few, `score` is None and `reason` says why.
+    """
+
+    metric: str
+    score: float | None
+    more: dict[str, float]
+    chosen: dict[str, float]
+    per_class: dict[str, float | None] | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
 class EvaluateAnswer(Answer):
     """The answer of `evaluate`: counts of images and classes, how the images were split, and the scores of each task.
 
-    The scores of a task that was not asked for are None.
+    The scores of a task that was not asked for are None; `tasks` has those of the tasks besides kNN and linear, by name.
     """
 
     model: str
@@ -70,12 +93,30 @@ class EvaluateAnswer(Answer):
     left_out: dict[str, int]
     knn: KnnScores | None = None
     linear: LinearScores | None = None
+    tasks: dict[str, TaskScores] | None = None
+
+    @property
+    def main_scores(self) -> dict[str, float]:
+        """The score of each task that a table shows: the top-1 accuracy of 20 neighbors and of the linear classifier, and
+        each other task's `score`. A task that had too few images is left out."""
+        found = {
+            "knn": self.knn.top1 if self.knn else None,
+            "linear": self.linear.top1 if self.linear else None,
+            **{name: task.score for name, task in (self.tasks or {}).items()},
+        }
+        return {name: score for name, score in found.items() if score is not None}
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """The tasks that had too few images, and why."""
+        scores = {"linear": self.linear, **(self.tasks or {})}
+        return {name: each.reason for name, each in scores.items() if each and each.reason}
 
 
 @dataclass(frozen=True)
 class EvalKey:
     """All but the encoder that scores depend on: a fingerprint of the images with their classes and their split, and the
-    settings. `whiten` is None, unless whitening was switched off."""
+    settings, those of each task too. `whiten` is None, unless whitening was switched off."""
 
     labeled: str
     tasks: list[str]
@@ -83,6 +124,7 @@ class EvalKey:
     layer: str
     precision: str
     whiten: bool | None = None
+    settings: dict[str, dict[str, object]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,46 @@
+"""Open labeled images as the tasks need them: with a class each, a set of classes each, a value for each pixel, or boxes."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..data.labeled.boxes import BoxSets, open_boxes
+from ..data.labeled.depths import open_depths
+from ..data.labeled.labeled import Labeled, open_labeled
+from ..data.labeled.layout import Split
+from ..data.labeled.masks import open_masks
+from ..data.labeled.pixel_maps import PixelMaps
+from ..data.labeled.voc import LabelSets, is_voc, open_voc
+from ..evals.tasks.contract import Truth
+from ..evals.tasks.registry import all_tasks, names_of
+from .models import Patterns
+
+Scored = Labeled | LabelSets | PixelMaps | BoxSets
+LABELED = (Labeled, LabelSets, PixelMaps, BoxSets)
+OPENERS: dict[Truth, Callable[..., Scored]] = {"masks": open_masks, "depths": open_depths, "boxes": open_boxes}
+
+
+def open_scored(
+    folder: str | Path,
+    tasks: str | Sequence[str] | None,
+    *,
+    split: Split = "auto",
+    include: Patterns = (),
+    exclude: Patterns = (),
+    cache: Path,
+    workers: int | None = None,
+) -> Scored:
+    """Return the images of a folder: with a value for each pixel or with boxes if a task is for such, else with a set of classes each if the
+    layout is that of PASCAL VOC, else with one class each."""
+    asked = set() if tasks is None else {all_tasks()[name].truth for name in names_of(tasks, None)}
+    opened: Callable[..., Scored] = open_voc if is_voc(folder) else open_labeled
+    for truth in asked & OPENERS.keys():
+        opened = OPENERS[truth]
+    return opened(folder, split=split, include=include, exclude=exclude, cache=cache, workers=workers)
+
+
+def truth_of(data: Scored) -> Truth:
+    """Return the kind of the labels."""
+    if isinstance(data, PixelMaps):
+        return data.kind
+    kinds: dict[type, Truth] = {Labeled: "classes", LabelSets: "sets", BoxSets: "boxes"}
+    return kinds[type(data)]

@@ -1,0 +1,95 @@
+"""Images with a depth for each pixel, in the layout that is usual for NYUv2:
+
+train/SCENE/rgb_00045.jpg              the images, with any nesting below train/ and test/
+train/SCENE/sync_depth_00045.png       the depth of each pixel in millimeters, 16 bits; 0 where it is not known
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+from PIL import Image, UnidentifiedImageError
+
+from ...errors import DataError, UsageError
+from ...files.text import printable
+from ..images import open_images
+from .layout import Layout, Split
+from .pixel_maps import PixelMaps
+
+IMAGE, DEPTH = b"rgb_", b"sync_depth_"
+PARTS = (("train", "test"), ("train", "val"), ("sync", "official_splits/test"))
+MILLIMETER = 1e-3
+MODES = ("I;16", "I;16B", "I")
+
+
+def open_depths(
+    folder: str | Path,
+    *,
+    split: Split = "auto",
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    cache: Path,
+    workers: int | None = None,
+) -> PixelMaps:
+    """Return the images of a folder whose files are called rgb_... and that have a depth. `split` names two folders. Raises
+    UsageError or DataError that says what is missing."""
+    root = Path(folder)
+    parts = _parts(root, split)
+    images = open_images(folder, include=include or "*rgb_*", exclude=exclude, cache=cache, workers=workers)
+    names = images.names(np.arange(len(images)))
+    files = [_depth_file(root, name) for name in names]
+    train, test = ([name.startswith(os.fsencode(part) + b"/") for name in names] for part in parts)
+    has = [file is not None and file.is_file() for file in files]
+    used = np.flatnonzero(np.array(has) & (np.array(train) | np.array(test)))
+    positions = [np.flatnonzero(np.array(part)[used]) for part in (train, test)]
+    if not all(map(len, positions)):
+        raise DataError(
+            f"{printable(root)}: no images rgb_NAME with depths sync_depth_NAME.png beside them below {' and '.join(parts)}"
+        )
+    chosen = tuple(file for i in used.tolist() if (file := files[i]) is not None)
+    left_out = {"no_depth": len(names) - len(used)}
+    return PixelMaps(
+        "depths",
+        images.subset(used),
+        chosen,
+        [],
+        positions[0],
+        positions[1],
+        Layout((parts[0],), (parts[1],)),
+        left_out,
+    )
+
+
+def read_depth(file: Path) -> Float32[np.ndarray, "h w"]:
+    """Return the depth of each pixel in meters, 0 where it is not known. Raises DataError for a file that has none."""
+    try:
+        with Image.open(file) as image:
+            if image.mode not in MODES:
+                raise DataError(
+                    f"{printable(file)} is no map of depths: it has {image.mode} pixels, and depths are numbers of 16 bits"
+                )
+            return np.array(image).astype(np.float32) * np.float32(MILLIMETER)
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+        raise DataError(f"{printable(file)} can't be read ({printable(str(error))}); put a copy there") from error
+
+
+def _parts(root: Path, split: Split) -> tuple[str, str]:
+    typed = split.split(",") if isinstance(split, str) else list(split or ())
+    pairs = PARTS if split in ("auto", "none", None) else [tuple(typed)]
+    for pair in pairs:
+        if len(set(pair)) == 2 and all(part and ".." not in part and (root / part).is_dir() for part in pair):
+            return pair[0], pair[1]
+    raise UsageError(
+        f"{printable(root)}: a folder with depths has train/ and test/, or the two folders of split=, with images rgb_NAME and "
+        "depths sync_depth_NAME.png beside them"
+    )
+
+
+def _depth_file(root: Path, name: bytes) -> Path | None:
+    folder, _, file = name.rpartition(b"/")
+    if not file.startswith(IMAGE):
+        return None
+    stem = file.removeprefix(IMAGE).rsplit(b".", 1)[0]
+    return root / os.fsdecode(folder) / os.fsdecode(DEPTH + stem + b".png")

@@ -1,0 +1,88 @@
+"""Images with a class for each pixel, in the layout of PASCAL VOC:
+
+JPEGImages/ID.jpg                     the images
+SegmentationClass/ID.png              the class of each pixel, 0 for the background, 255 where it does not count
+ImageSets/Segmentation/train.txt      the IDs of a part, one a line
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+
+from ...errors import DataError, UsageError
+from ...files.text import printable
+from ..images import open_images
+from .layout import Layout, Split
+from .pixel_maps import PixelMaps
+from .voc import PICTURES, ids_in, positions_by_id
+
+LISTS, MASKS = Path("ImageSets", "Segmentation"), "SegmentationClass"
+VOID = 255  # the label of pixels that do not count
+PARTS = (("train", "val"), ("trainval", "test"), ("train", "test"))
+
+
+def open_masks(
+    folder: str | Path,
+    *,
+    split: Split = "auto",
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    cache: Path,
+    workers: int | None = None,
+) -> PixelMaps:
+    """Return the images of a folder in the layout of PASCAL VOC that have masks. `split` names two lists of
+    ImageSets/Segmentation. An image in both is only tested on. Raises UsageError or DataError that says what is missing."""
+    root = Path(folder)
+    parts = _parts(root, split)
+    images = open_images(folder, include=include or f"{PICTURES}/*", exclude=exclude, cache=cache, workers=workers)
+    by_id, ids = positions_by_id(images), [ids_in(root / LISTS / f"{part}.txt") for part in parts]
+    masks = {by_id[name]: _mask_file(root, name) for names in ids for name in names if name in by_id}
+    used = np.array(sorted(position for position, file in masks.items() if file.is_file()), np.int64)
+    train, test = (np.isin(used, [by_id[name] for name in names if name in by_id]) for names in ids)
+    if not (train & ~test).any() or not test.any():
+        raise DataError(
+            f"{printable(root)}: the lists {' and '.join(parts)} name no images in {PICTURES} with masks in {MASKS}"
+        )
+    files = tuple(masks[position] for position in used.tolist())
+    left_out = {"no_image_or_mask": len({name for names in ids for name in names}) - len(used)}
+    layout = Layout((parts[0],), (parts[1],))
+    positions = np.flatnonzero(train & ~test), np.flatnonzero(test)
+    return PixelMaps("masks", images.subset(used), files, _classes(files), *positions, layout, left_out)
+
+
+def read_mask(file: Path) -> UInt8[np.ndarray, "h w"]:
+    """Return the class of each pixel. Raises DataError for a file that is no image with one number for each pixel."""
+    try:
+        with Image.open(file) as image:
+            if image.mode not in ("P", "L"):
+                raise DataError(
+                    f"{printable(file)} is no mask: it has {image.mode} pixels, and a mask has one number for each"
+                )
+            return np.array(image, np.uint8)
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+        raise DataError(f"{printable(file)} can't be read ({printable(str(error))}); put a copy there") from error
+
+
+def _parts(root: Path, split: Split) -> tuple[str, str]:
+    typed = split.split(",") if isinstance(split, str) else list(split or ())
+    pairs = PARTS if split in ("auto", "none", None) else [tuple(typed)]
+    for pair in pairs:
+        if len(set(pair)) == 2 and all("/" not in part and (root / LISTS / f"{part}.txt").is_file() for part in pair):
+            return pair[0], pair[1]
+    raise UsageError(
+        f"{printable(root)}: a folder with a class for each pixel has {PICTURES}/, {MASKS}/, and two lists in {LISTS}: train.txt and "
+        "val.txt, or those of split=train,val"
+    )
+
+
+def _mask_file(root: Path, name: bytes) -> Path:
+    return root / MASKS / (os.fsdecode(name.rpartition(b"/")[2]) + ".png")
+
+
+def _classes(files: Sequence[Path]) -> list[str]:
+    highest = max(int(np.where(mask == VOID, 0, mask).max(initial=0)) for mask in map(read_mask, files))
+    return [str(number) for number in range(highest + 1)]

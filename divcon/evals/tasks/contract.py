@@ -1,0 +1,109 @@
+"""The contract of a task: a score of an encoder on labeled images. A file of this folder defines one or several."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...config import to_json_value
+from ...data.images import Images
+from ...data.labeled.boxes import Boxes
+from ...data.pixels.pixel_cache import open_pixels
+from ...data.pixels.pixels import Pixels
+from ...machine import Machine
+from ...nets.net import Layer
+from ...nets.trained import Trained
+from ...nets.whitening import Whitening
+from ...runs.evals import KnnScores, LinearScores, TaskScores
+from ..dense import DenseNetwork
+from ..scores import Accuracy, Probe, class_sizes, thirds
+
+Found = KnnScores | LinearScores | TaskScores
+# an image has one class, a set of classes, a class or a depth for each pixel, or boxes
+Truth = Literal["classes", "sets", "masks", "depths", "boxes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A model and labeled images, as a task gets them.
+
+    `labels` is [n], a class for each image, or [n, classes] with 1 where an image has the class, 0 where it has not, and -1
+    where this is hard to say. `maps` are files with a value for each pixel, and `boxes` are the boxes of each image, where images have such. `train` and `test` are
+    positions. `encode` computes the features of all images; `whitening` is the encoder's, if neighbors are to be whitened.
+    """
+
+    model: Trained
+    images: Images
+    labels: NDArray[np.int64]
+    names: Sequence[str]
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+    encode: Callable[[], Float[Tensor, "n d"]]
+    machine: Machine
+    cache: Path
+    cache_gb: float = 8.0
+    whitening: Whitening | None = None
+    layer: Layer = "pool"
+    seed: int = 0
+    maps: Sequence[Path] = ()
+    boxes: Sequence[Boxes] = ()
+
+    @cached_property
+    def features(self) -> Float[Tensor, "n d"]:
+        """The features of the center view of each image."""
+        return self.encode()
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """The pixels of the images, for tasks that encode other views, or train."""
+        side = self.model.input_spec.short_side
+        return open_pixels(self.images, side, cache=self.cache, cache_gb=self.cache_gb, workers=self.machine.workers)
+
+    @cached_property
+    def probe(self) -> Probe:
+        """The features and the classes, split."""
+        return Probe.of(self.features, self.labels, self.train, self.test, self.names)
+
+    def dense_network(
+        self, read: Callable[[Path], NDArray[np.uint8] | NDArray[np.float32]], outputs: int
+    ) -> DenseNetwork:
+        """Return a network with some outputs for each pixel; `read` reads the file of an image's values."""
+        model, pixels, maps = self.model, self.pixels, self.maps
+        return DenseNetwork(model, pixels, lambda i: read(maps[i]), outputs, self.machine, self.seed)
+
+    def accuracy_scores(self, predicted: Tensor, chosen: dict[str, float]) -> TaskScores:
+        """Return the scores of predicted classes of the test images; `chosen` was chosen on held-out training images."""
+        truth = torch.from_numpy(self.labels[self.test])
+        accuracy = Accuracy.of(predicted.cpu(), truth, len(self.names))
+        sizes = class_sizes(self.labels[self.train], len(self.names))
+        more = {"balanced": accuracy.balanced, **thirds(accuracy.per_class, sizes)}
+        return TaskScores("top-1", accuracy.top1, more, chosen, accuracy.by_name(self.names))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """A score. Its fields are its settings, with their defaults; `version` grows when the same settings give other scores."""
+
+    about: ClassVar[str]
+    truth: ClassVar[Truth] = "classes"
+    version: ClassVar[int] = 1
+
+    @abstractmethod
+    def score(self, trial: Trial) -> Found:
+        """Return the scores of the trial's model. Raises DataError if there are too few images."""
+
+    def without(self, reason: str) -> Found:
+        """Return the scores where there are too few images."""
+        return TaskScores("", None, {}, {}, reason=reason)
+
+    def settings(self) -> dict[str, object]:
+        """Return all that the scores depend on besides the trial, as JSON values."""
+        return {"version": self.version, **to_json_value(self)}
