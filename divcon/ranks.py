@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from .errors import UsageError
 
 PR_SET_PDEATHSIG = 1  # of prctl
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"  # the interface through which ranks of one host talk
 
 
 @dataclass(frozen=True)

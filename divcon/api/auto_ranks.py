@@ -1,6 +1,5 @@
 """The number of ranks that a run on this machine is worth: one for each GPU; on CPUs what a measurement finds fastest."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,8 @@ from ..machine import Machine, machine_name, measured_once
 from ..pipelines.recipe import Recipe
 from ..runs.recorder import PlannedStage
 from ..stages.learning import NetworkTraining, TrainingPlan
-from .processes import shared_folder, started
+from .memory import machine_bytes
+from .processes import rank_environment, shared_folder, started
 from .work import images_shown
 
 LONG = 30_000  # images of 32 pixels: shorter runs are done before several processes have begun
@@ -46,7 +46,7 @@ def _candidates(machine: Machine) -> list[int]:
     if machine.device == "cuda":
         most = torch.cuda.device_count()
     elif machine.device == "cpu":
-        most = min(machine.compute_threads, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEMORY)
+        most = min(machine.compute_threads, machine_bytes() // MEMORY)
     else:
         most = 1
     return [ranks for ranks in (most, most // 2, most // 4) if ranks > 1]
@@ -78,16 +78,11 @@ def _measured(machine: Machine, numbers: Sequence[int], cache: Path) -> dict[int
 
 def speed_of(machine: Machine, ranks: int) -> float:
     """The images per second of a training step on so many ranks that share the machine's threads; 0 if it can't be measured."""
-    threads = str(machine.compute_threads // ranks)
-    environ = {
-        "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
-        **os.environ,
-        "OMP_NUM_THREADS": threads,
-    }
-    with shared_folder() as folder:
+    threads = machine.compute_threads // ranks
+    with shared_folder() as folder, rank_environment(threads):
         command = [sys.executable, "-m", "divcon.api.rank_speed", str(folder), str(ranks), machine.precision]
         commands = [[*command, str(rank)] for rank in range(ranks)]
-        with started(commands, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as processes:
+        with started(commands, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as processes:
             try:
                 answers = [process.communicate(timeout=SECONDS)[0] for process in processes]
                 return float(answers[0])

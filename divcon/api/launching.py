@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from ..errors import Error, InterruptError, LostError, StoppedError, from_json
 from ..files.integrity import write_json
 from .call import Call
 from .execution import logging_to
-from .processes import shared_folder
+from .processes import rank_environment, shared_folder
 from .rank_reports import shown_here
 from .run_plan import RunPlan
 
@@ -82,26 +81,6 @@ def _config(folder: Path, ranks: int) -> "LaunchConfig":
         shutdown_timeout=GRACE,
         logs_specs=DefaultLogsSpecs(log_dir=str(folder / "logs")),
     )
-
-
-@contextlib.contextmanager
-def rank_environment(threads: int) -> Iterator[None]:
-    """Set the variables that the ranks inherit: their threads, and that they talk through the loopback interface only."""
-    loopback = "lo0" if sys.platform == "darwin" else "lo"
-    wanted = {"OMP_NUM_THREADS": str(threads), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-    wanted |= {"GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", loopback)}
-    before = {
-        name: os.environ.get(name) for name in (*wanted, "TORCHELASTIC_SIGNALS_TO_HANDLE")
-    }  # torch's launcher sets it
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextlib.contextmanager

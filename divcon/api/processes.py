@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..ranks import LOOPBACK
+
 PREFIX = "divcon-with-"
 OWNER = "owner"  # a file that is locked as long as the command lives
 NEW = 60.0  # seconds: a younger folder may belong to a command that has not locked it yet
@@ -39,6 +41,25 @@ def started(commands: Sequence[Sequence[str]], **options: Any) -> Iterator[list[
         for process in processes:
             process.kill()
             process.wait()
+
+
+@contextlib.contextmanager
+def rank_environment(threads: int) -> Iterator[None]:
+    """Set the variables that the ranks inherit: their threads, and that they talk through the loopback interface only."""
+    wanted = {"OMP_NUM_THREADS": str(threads), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    wanted |= {"GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", LOOPBACK)}
+    before = {
+        name: os.environ.get(name) for name in (*wanted, "TORCHELASTIC_SIGNALS_TO_HANDLE")
+    }  # torch's launcher sets it
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _remove_left() -> None:

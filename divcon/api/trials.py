@@ -16,9 +16,8 @@ from ..files.integrity import read_json, write_json
 from ..files.paths import Data, absolute_paths
 from ..runs.recorder import PlannedStage
 from ..stages.learning import EncodingPlan, NetworkTraining, TrainingPlan
-from .launching import rank_environment
 from .memory import private_bytes
-from .processes import shared_folder, started
+from .processes import rank_environment, shared_folder, started
 from .run_plan import RunPlan
 from .trial import Amount, Trial, try_encoding, try_pixels, try_training
 

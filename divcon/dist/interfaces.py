@@ -5,12 +5,11 @@ import fcntl
 import os
 import socket
 import struct
-import sys
 from ipaddress import ip_address
 
 from torch._C._distributed_c10d import Store
 
-from ..ranks import Place
+from ..ranks import LOOPBACK, Place
 
 VARIABLE = "GLOO_SOCKET_IFNAME"
 SIOCGIFADDR = 0x8915  # asks Linux for the address of an interface
@@ -49,7 +48,7 @@ def _address_towards(host: str, port: int) -> str:
 def _interface(address: str) -> str:
     """The name of the interface with this address; an empty text where it isn't found: gloo then looks itself."""
     if address and ip_address(address).is_loopback:
-        return "lo0" if sys.platform == "darwin" else "lo"
+        return LOOPBACK
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         for _, name in socket.if_nameindex():
             with contextlib.suppress(OSError):
