@@ -39,6 +39,10 @@ class DataError(Error):
     code = 65
 
 
+class TooFewError(DataError):
+    """There are too few images for a score."""
+
+
 class DamagedError(DataError, ValueError):
     """A file that divcon wrote has changed or can't be read."""
 

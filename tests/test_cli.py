@@ -156,7 +156,7 @@ def test_a_folder_that_will_not_do_has_its_code_and_loses_nothing(
         ("eval MISSING PHOTOS", 66, "holds no encoder; name a finished run"),
         ("eval RUN MISSING", 66, "there is no folder"),
         ("eval RUN ONE", 65, "at least two classes"),
-        ("eval RUN PHOTOS tasks=knm", 64, "tasks=knm: there is knn, linear"),
+        ("eval RUN PHOTOS tasks=knm", 64, "tasks=knm: unknown task 'knm'; did you mean 'knn'?"),
         ("eval RUN PHOTOS layer=nose", 64, "layer=nose"),
         ("eval RUN PHOTOS seed=x", 64, "seed=x"),
         ("eval random:slim11 PHOTOS", 64, "did you mean slim10"),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
-from ..errors import DataError
+from ..errors import TooFewError
 from ..runs.evals import TaskScores
 
 POINTS = 11
@@ -80,5 +80,5 @@ def mean_of(found: Sequence[float | None]) -> float:
     """Return the mean of the numbers among these."""
     known = [value for value in found if value is not None]
     if not known:
-        raise DataError("no class has a test image, so there is no average precision; name other lists by split=")
+        raise TooFewError("no class has a test image, so there is no average precision; name other lists by split=")
     return sum(known) / len(known)

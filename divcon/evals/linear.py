@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import TooFewError
 from ..machine import Precision
 from .choice import Merit, merit
 from .logistic import Problem, Weights
@@ -94,7 +94,7 @@ def _validate(
     """Return, for each penalty of the path, how well the validation images are told, and the weights."""
     train, validation, _ = (torch.as_tensor(part) for part in stratified(y.cpu().numpy(), 0.8, seed))
     if len(validation) == 0:
-        raise DataError(
+        raise TooFewError(
             "no class has two training images, so no validation images can choose the penalty; give more images"
         )
     found = dict(zip(path, Problem(x[train], y[train], classes, precision).path(path, PATH_TOLERANCE)))

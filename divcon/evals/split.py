@@ -11,7 +11,7 @@ from ..data.labeled.labeled import Labeled
 from ..data.labeled.layout_errors import enumerated_names
 from ..data.labeled.pixel_maps import PixelMaps
 from ..data.labeled.voc import LabelSets
-from ..errors import DataError
+from ..errors import TooFewError
 from ..rng import uniforms
 
 
@@ -32,7 +32,7 @@ def train_test_split(
     else:
         train, test, dropped = stratified(data.labels, 0.7, seed)
     if len(np.unique(data.labels[train])) < 2 or not len(test):
-        raise DataError(
+        raise TooFewError(
             f"there are {len(train):,} images to train on and {len(test):,} to test on: at least two classes with two images each "
             f"are needed{_folders(data)}"
         )
@@ -47,7 +47,7 @@ def _split_of_sets(data: LabelSets, seed: int) -> tuple[Int64[np.ndarray, " trai
         order = np.argsort(uniforms(("split", seed), np.arange(n), 1)[:, 0], kind="stable")
         train, test = np.sort(order[: round(0.7 * n)]), np.sort(order[round(0.7 * n) :])
     if not (data.labels[train] == 1).any() or not (data.labels[test] == 1).any():
-        raise DataError(
+        raise TooFewError(
             f"there are {len(train):,} images to train on and {len(test):,} to test on, and no class is in both: give more images"
         )
     return train, test

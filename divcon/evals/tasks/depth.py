@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from ...data.labeled.depths import read_depth
-from ...errors import DataError
+from ...errors import TooFewError
 from ...runs.evals import TaskScores
 from ..dense import DenseTraining
 from ..depth import depth_measures, reverse_huber
@@ -65,7 +65,9 @@ def mean_depth(trial: Trial) -> float:
             sums[part] += depth.sum(dtype=np.float64)
             known[part] += (depth > 0).sum()
     if not known.all():
-        raise DataError("no pixel of the training images, or of the test images, has a known depth; give other images")
+        raise TooFewError(
+            "no pixel of the training images, or of the test images, has a known depth; give other images"
+        )
     return float(sums[0] / known[0])
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from ...errors import DataError
+from ...errors import TooFewError
 from ...runs.evals import TaskScores
 from ..dense import DenseTraining
 from ..detection import THRESHOLDS, Detector, Shape, box_precision
@@ -43,7 +43,7 @@ class Detection(Task):
         found = [box_precision(told, true, classes, threshold) for threshold in THRESHOLDS]
         tested = [label for label in range(classes) if found[0][label] is not None]
         if not tested:
-            raise DataError("no test image has a box, so there is no average precision; name other parts by split=")
+            raise TooFewError("no test image has a box, so there is no average precision; name other parts by split=")
         means = [sum(of_class[label] or 0.0 for label in tested) / len(tested) for of_class in found]
         per_class = {
             name: sum(of_class[label] or 0.0 for of_class in found) / len(found) if label in tested else None

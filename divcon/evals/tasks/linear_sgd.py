@@ -11,7 +11,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from ...data.views.presets import crop
-from ...errors import DataError
+from ...errors import TooFewError
 from ...log import progress
 from ...runs.evals import TaskScores
 from ...train.encode import encode
@@ -42,7 +42,7 @@ class LinearSgd(Task):
     def score(self, trial: Trial) -> TaskScores:
         train, held_out, _ = stratified(trial.labels[trial.train], 0.8, trial.seed)
         if len(held_out) == 0:
-            raise DataError(
+            raise TooFewError(
                 "no class has two training images, so no held-out images can choose the learning rate; give more images"
             )
         scale = float(trial.features[trial.train].double().square().mean().sqrt()) or 1.0

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from ...config import unknown_name, validate_fields
-from ...errors import DataError, UsageError
+from ...errors import TooFewError, UsageError
 from ...files.text import printable
 from .contract import Found, Task, Trial, Truth
 
@@ -86,7 +86,7 @@ def score_all(tasks: Mapping[str, Task], trial: Trial) -> dict[str, Found]:
 def _score_or_reason(task: Task, trial: Trial, is_only_one: bool) -> Found:
     try:
         return task.score(trial)
-    except DataError as error:
+    except TooFewError as error:
         if is_only_one:
             raise
         return task.without(str(error))
