@@ -15,6 +15,7 @@ import pytest
 from conftest import TINY
 from test_pipeline import EPOCHS, finished, typed
 from test_readme import ADD_A_METHOD, BLOCK, COMMANDS, DOCUMENTS, ROOT, blocks, command_lines, commands
+from test_voc import PARTS, write_voc
 
 import divcon
 from divcon import log
@@ -116,7 +117,7 @@ def test_every_flag_of_the_command_itself_is_in_its_help(capsys: pytest.CaptureF
 
 @pytest.fixture
 def desk(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder of a reader: photos/, labeled/ with train/, val/ and test/, and a finished run in runs/photos."""
+    """The current folder of a reader: photos/, labeled folders in both layouts, and a finished run in runs/photos."""
     shutil.copytree(finished(photos), tmp_path / "runs/photos")
     shutil.copytree(photos, tmp_path / "photos")
     a, *_ = sorted(photos.rglob("*.jpg")) or sorted(photos.rglob("*.png"))
@@ -124,6 +125,10 @@ def desk(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(a, tmp_path / copy)
     for part in ("train", "val", "test"):
         make_collection(tmp_path / "labeled" / part, 40, size=32, seed=len(part))
+    for name in ("birds", "cars", "flowers"):
+        shutil.copytree(tmp_path / "labeled", tmp_path / name)
+    for name in ("VOC2007", "VOC2012"):
+        write_voc(photos, tmp_path / "VOCdevkit" / name, PARTS)
     shutil.copytree(tmp_path / "photos", tmp_path / "moved/photos")
     monkeypatch.chdir(tmp_path)
     return tmp_path
