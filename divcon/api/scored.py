@@ -33,7 +33,9 @@ def open_scored(
     layout is that of PASCAL VOC, else with one class each."""
     asked = set() if tasks is None else {all_tasks()[name].truth for name in names_of(tasks, None)}
     opened: Callable[..., Scored] = open_voc if is_voc(folder) else open_labeled
-    for truth in asked & OPENERS.keys():
+    for truth in [
+        truth for truth in OPENERS if truth in asked
+    ]:  # not in the order of a set, which differs between processes
         opened = OPENERS[truth]
     return opened(folder, split=split, include=include, exclude=exclude, cache=cache, workers=workers)
 
