@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
-from PIL import Image, UnidentifiedImageError
 
 from ...errors import DataError, UsageError
 from ...files.text import printable
 from ..images import open_images
 from .layout import Layout, Split
-from .pixel_maps import PixelMaps
+from .pixel_maps import PixelMaps, read_values
 
 IMAGE, DEPTH = b"rgb_", b"sync_depth_"
 PARTS = (("train", "test"), ("train", "val"), ("sync", "official_splits/test"))
@@ -64,15 +63,8 @@ def open_depths(
 
 def read_depth(file: Path) -> Float32[np.ndarray, "h w"]:
     """Return the depth of each pixel in meters, 0 where it is not known. Raises DataError for a file that has none."""
-    try:
-        with Image.open(file) as image:
-            if image.mode not in MODES:
-                raise DataError(
-                    f"{printable(file)} is no map of depths: it has {image.mode} pixels, and depths are numbers of 16 bits"
-                )
-            return np.array(image).astype(np.float32) * np.float32(MILLIMETER)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        raise DataError(f"{printable(file)} can't be read ({printable(str(error))}); put a copy there") from error
+    values = read_values(file, MODES, "map of depths", "depths are numbers of 16 bits")
+    return values.astype(np.float32) * np.float32(MILLIMETER)
 
 
 def _parts(root: Path, split: Split) -> tuple[str, str]:

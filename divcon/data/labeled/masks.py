@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
 
 from ...errors import DataError, UsageError
 from ...files.text import printable
 from ..images import open_images
 from .layout import Layout, Split
-from .pixel_maps import PixelMaps
+from .pixel_maps import PixelMaps, read_values
 from .voc import PICTURES, ids_in, positions_by_id
 
 LISTS, MASKS = Path("ImageSets", "Segmentation"), "SegmentationClass"
@@ -56,15 +55,7 @@ def open_masks(
 
 def read_mask(file: Path) -> UInt8[np.ndarray, "h w"]:
     """Return the class of each pixel. Raises DataError for a file that is no image with one number for each pixel."""
-    try:
-        with Image.open(file) as image:
-            if image.mode not in ("P", "L"):
-                raise DataError(
-                    f"{printable(file)} is no mask: it has {image.mode} pixels, and a mask has one number for each"
-                )
-            return np.array(image, np.uint8)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        raise DataError(f"{printable(file)} can't be read ({printable(str(error))}); put a copy there") from error
+    return read_values(file, ("P", "L"), "mask", "a mask has one number for each").astype(np.uint8, copy=False)
 
 
 def _parts(root: Path, split: Split) -> tuple[str, str]:
