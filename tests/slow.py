@@ -355,3 +355,12 @@ def overlap(a: Sequence[float], b: Sequence[float]) -> float:
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     shared = max(0.0, width) * max(0.0, height)
     return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
+
+
+def majority_classes(parts: Sequence[int], classes: Sequence[int], asked: Sequence[int]) -> list[int]:
+    """For each part asked for, the class that most images in it have; of equals, the first."""
+    told = []
+    for part in asked:
+        inside = [label for other, label in zip(parts, classes) if other == part]
+        told.append(max(sorted(set(inside)), key=inside.count))
+    return told

@@ -86,7 +86,7 @@ def photo_trial(photos: Path, cache: Path) -> Trial:
     everywhere = np.arange(len(labeled.images))
     return Trial(
         model=model, images=labeled.images, labels=labeled.labels, names=labeled.classes, train=everywhere[everywhere % 4 > 0],
-        test=everywhere[::4], encode=lambda: pool, machine=Machine(), cache=cache,
+        test=everywhere[::4], encode=lambda layer: pool, machine=Machine(), cache=cache,
     )  # fmt: skip
 
 

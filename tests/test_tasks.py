@@ -30,7 +30,7 @@ def trial(x: Tensor, y: NDArray[np.int64], train: int, names: list[str] | None =
     named = names or [str(i) for i in range(int(y.max()) + 1)]
     return Trial(
         model=None, images=nothing, labels=y, names=named, train=np.arange(train), test=np.arange(train, len(y)),
-        encode=lambda: x, machine=Machine(), cache=Path("nowhere"), **others,
+        encode=lambda layer: x, machine=Machine(), cache=Path("nowhere"), **others,
     )  # fmt: skip
 
 

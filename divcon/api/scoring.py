@@ -90,8 +90,8 @@ class Scoring:
             names=self.data.classes,
             train=train,
             test=test,
-            encode=lambda: self._features(model),
-            whitening=whitening_of(model, self.whiten and "knn" in self.tasks, self.layer),
+            encode=lambda layer: self._features(model, layer),
+            whitening=whitening_of(model, self._whitens, self.layer),
             machine=self._machine,
             cache=self.cache,
             cache_gb=self.cache_gb,
@@ -101,9 +101,13 @@ class Scoring:
             boxes=self.data.boxes if isinstance(self.data, BoxSets) else (),
         )
 
-    def _features(self, model: Trained) -> Tensor:
+    @property
+    def _whitens(self) -> bool:
+        return self.whiten and any(task.whitens for task in self.tasks.values())
+
+    def _features(self, model: Trained, layer: Layer) -> Tensor:
         images, cache, workers = self.data.images, self.cache, self.workers
-        encoder = encoder_of(model, images, layer=self.layer, cache=cache, cache_gb=self.cache_gb, workers=workers)
+        encoder = encoder_of(model, images, layer=layer, cache=cache, cache_gb=self.cache_gb, workers=workers)
         return encoder.all()
 
     def _counts(self, name: str) -> EvaluateAnswer:

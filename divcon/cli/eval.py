@@ -7,7 +7,7 @@ import typer
 from ..errors import few
 from ..files.text import counted
 from .arguments import Json, ModelArgument, Words, split_runs_and_options, typed_options
-from .terminal import print_answer
+from .terminal import print_answer, table
 from .transfer_table import transfer_text
 
 if TYPE_CHECKING:
@@ -89,13 +89,22 @@ def _thirds_of(name: str, score: "KnnScores | LinearScores") -> list[str]:
 
 def _other_tasks(answer: "EvaluateAnswer") -> list[str]:
     scored = {name: task for name, task in (answer.tasks or {}).items() if task.score is not None}
-    return [f"{name}: {task.metric} {task.score:.1%}{_more(task)}" for name, task in scored.items()]
+    return [f"{name}: {task.metric} {task.score:.1%}{_more(task)}{_table(task)}" for name, task in scored.items()]
 
 
 def _more(task: "TaskScores") -> str:
     more = ", ".join(f"{name} {share:.1%}" for name, share in task.more.items() if name != task.metric)
     chosen = ", ".join(f"{name} {value:g}" for name, value in task.chosen.items())
     return (f" ({more})" if more else "") + (f"; chosen: {chosen}" if len(task.chosen) in (1, 2) else "")
+
+
+def _table(task: "TaskScores") -> str:
+    """The rows of a task that has several, below its line; shares are 0..1 there."""
+    rows = [
+        [f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()]
+        for row in task.table or ()
+    ]
+    return "\n\n" + table([*task.table[0]], rows) + "\n" if task.table else ""
 
 
 def _reasons(answer: "EvaluateAnswer") -> list[str]:

@@ -28,9 +28,13 @@ def normalized_mutual_information(a: Int64[Tensor, "n"], b: Int64[Tensor, "n"]) 
 
     It is 1 when the labelings differ in names only, and 0 when one of them has a single class and the other has more.
     """
-    both = torch.stack([a, b])
-    joint, of_a, of_b = (entropy(part) for part in (both, a, b))
-    return 1.0 if of_a + of_b == 0 else max(0.0, 2 * (of_a + of_b - joint) / (of_a + of_b))
+    both = entropy(a) + entropy(b)
+    return 1.0 if both == 0 else 2 * mutual_information(a, b) / both
+
+
+def mutual_information(a: Int64[Tensor, "n"], b: Int64[Tensor, "n"]) -> float:
+    """Return the mutual information of two labelings of the same images in nats."""
+    return max(0.0, entropy(a) + entropy(b) - entropy(torch.stack([a, b])))
 
 
 def entropy(labels: Int64[Tensor, "*m n"]) -> float:

@@ -36,6 +36,13 @@ class Net(nn.Module):
         self.projector_spec = ProjectorSpec(hidden, dim, layers, norm_hidden, norm_output)
         self.projector = Projector(width(encoder), **asdict(self.projector_spec)) if dim else None
 
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers that differ: those that the net lacks are left out."""
+        if self.projector is None:
+            return ("pool",)
+        return ("pool", "hidden", "projection") if self.projector_spec.hidden else ("pool", "projection")
+
     def forward(self, images: Float[Tensor, "b 3 h w"], layer: Layer = "projection") -> Float[Tensor, "b d"]:
         pool: Tensor = self.encoder(images)
         if layer == "pool" or self.projector is None:

@@ -63,8 +63,9 @@ class LinearScores(Answer):
 class TaskScores(Answer):
     """The scores of any other task. `score` is the one that tables show, in 0..1, and `metric` its name.
 
-    `more` has the task's other scores by name, `chosen` the settings that were chosen on held-out training images. If the
-    images are too few, `score` is None and `reason` says why.
+    `more` has the task's other scores by name, `chosen` the settings that were chosen on held-out training images. `table` has
+    the scores of a task that tries several layers or numbers: a row for each. If the images are too few, `score` is None and
+    `reason` says why.
     """
 
     metric: str
@@ -73,6 +74,7 @@ class TaskScores(Answer):
     chosen: dict[str, float]
     per_class: dict[str, float | None] | None = None
     reason: str | None = None
+    table: list[dict[str, str | int | float]] | None = None
 
 
 @dataclass(frozen=True)

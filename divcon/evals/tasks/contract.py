@@ -37,7 +37,8 @@ class Trial:
 
     `labels` is [n], a class for each image, or [n, classes] with 1 where an image has the class, 0 where it has not, and -1
     where this is hard to say. `maps` are files with a value for each pixel, and `boxes` are the boxes of each image, where images have such. `train` and `test` are
-    positions. `encode` computes the features of all images; `whitening` is the encoder's, if neighbors are to be whitened.
+    positions. `encode` computes the features that a layer gives of all images; `whitening` is the encoder's, if features of the pool
+    are to be compared whitened.
     """
 
     model: Trained
@@ -46,7 +47,7 @@ class Trial:
     names: Sequence[str]
     train: NDArray[np.int64]
     test: NDArray[np.int64]
-    encode: Callable[[], Float[Tensor, "n d"]]
+    encode: Callable[[Layer], Float[Tensor, "n d"]]
     machine: Machine
     cache: Path
     cache_gb: float = 8.0
@@ -59,7 +60,7 @@ class Trial:
     @cached_property
     def features(self) -> Float[Tensor, "n d"]:
         """The features of the center view of each image."""
-        return self.encode()
+        return self.encode(self.layer)
 
     @cached_property
     def pixels(self) -> Pixels:
@@ -94,6 +95,7 @@ class Task(ABC):
 
     about: ClassVar[str]
     truth: ClassVar[Truth] = "classes"
+    whitens: ClassVar[bool] = False  # True for a task that compares whitened features
     version: ClassVar[int] = 1
 
     @abstractmethod

@@ -1,0 +1,92 @@
+"""Clusters against labels: k-means of each layer, the classes that its clusters have, and mutual information (DnC, table 6)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import fmean
+
+import torch
+from jaxtyping import Float
+from pydantic import PositiveInt
+from torch import Tensor
+
+from ...clustering.kmeans import assign, kmeans
+from ...errors import DataError, TooFewError
+from ...log import info, share_of
+from ...runs.evals import TaskScores
+from ..parts import Parts
+from .contract import Task, Trial
+
+FEWEST = 4  # training images in a cluster, on average
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clusters(Task):
+    """The accuracy of the class that most training images in the nearest cluster have; of equals, the first class.
+
+    Spherical k-means of the training images gives the clusters. There are as many as classes, and each of `numbers`, and each
+    of `per_class` times the number of classes, unless a cluster would have fewer than FEWEST images. The mutual information of
+    clusters and classes is that of the training images, in bits, as the paper has it. Random parts of the same sizes show what
+    is chance: the mean of some `draws`.
+    """
+
+    about = "k-means of each layer: the accuracy of its clusters' classes, and mutual information"
+    whitens = True
+    numbers: tuple[PositiveInt, ...] = (5, 10, 30)
+    per_class: tuple[PositiveInt, ...] = (10,)
+    draws: PositiveInt = 5
+
+    def score(self, trial: Trial) -> TaskScores:
+        classes, features = len(set(trial.labels[trial.train].tolist())), _features(trial)
+        numbers, parts = self._numbers(len(trial.train), classes), dict[tuple[str, int], Parts]()
+        for i, (name, of_layer) in enumerate(features.items()):
+            with share_of(i, len(features)), trial.machine.use():
+                parts |= {(name, k): found for k, found in _divided(of_layer(), numbers, trial)}
+        name = next(iter(features))
+        if (name, classes) not in parts:
+            raise TooFewError(f"there are too few different training images for {classes} clusters; give more images")
+        scores = trial.accuracy_scores(parts[name, classes].predicted, {})
+        rows = [self._row(*key, found, trial.seed) for key, found in parts.items()]
+        return replace(scores, metric=f"top-1 of {classes} clusters of the {name}", table=rows)
+
+    def _numbers(self, n: int, classes: int) -> list[int]:
+        """Return the numbers of clusters for n images."""
+        wanted = (*self.numbers, *(times * classes for times in self.per_class))
+        return sorted({classes, *(k for k in wanted if 2 <= k <= n // FEWEST)})
+
+    def _row(self, name: str, k: int, parts: Parts, seed: int) -> dict[str, str | int | float]:
+        random = [parts.at_random(seed, draw) for draw in range(self.draws)]
+        return {
+            "features": name,
+            "clusters": k,
+            "top-1": parts.top1,
+            "by chance": fmean(each.top1 for each in random),
+            "purity": parts.purity,
+            "class together": parts.together,
+            "normalized": parts.normalized,
+            "bits": parts.bits,
+            "bits by chance": fmean(each.bits for each in random),
+        }
+
+
+def _features(trial: Trial) -> dict[str, Callable[[], Float[Tensor, "n d"]]]:
+    """Return functions that compute the features of each layer, by their names: first the layer of the trial."""
+    whitening, others = trial.whitening, [layer for layer in trial.model.net.layers if layer != trial.layer]
+    white = {} if whitening is None else {"whitened pool": lambda: whitening(trial.features)}
+    return white | {trial.layer: lambda: trial.features} | {layer: partial(trial.encode, layer) for layer in others}
+
+
+def _divided(x: Float[Tensor, "n d"], numbers: Sequence[int], trial: Trial) -> Iterator[tuple[int, Parts]]:
+    """Yield the clusters of the training images, and those nearest to the test images, for each number that is possible."""
+    y, precision = torch.from_numpy(trial.labels), trial.machine.precision
+    for i, k in enumerate(numbers):
+        try:
+            with share_of(i, len(numbers)):
+                fit = kmeans(x[trial.train], k, seed=trial.seed, precision=precision)
+            nearest, _ = assign(x[trial.test], fit.centroids, precision=precision)
+            yield k, Parts(fit.labels, y[trial.train], nearest, y[trial.test])
+        except DataError as error:
+            info(f"no {k} clusters: {error}")
+
+
+TASKS = {"clusters": Clusters()}
