@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..config import Gigabytes, Seed, Workers
 from ..data.labeled.layout import Split
+from ..data.labeled.scored import Scored
 from ..evals.tasks.registry import chosen_tasks
 from ..files.caches import cache_folder
 from ..nets.net import Layer
@@ -11,7 +12,7 @@ from ..nets.trained import Trained
 from ..runs.evals import EvaluateAnswer
 from .entry import runs_alone
 from .models import Patterns, find_model
-from .scored import LABELED, Scored, open_scored, truth_of
+from .scored import open_scored
 from .scoring import Scoring
 
 
@@ -45,10 +46,10 @@ def evaluate(
     folder = cache_folder(cache)
     data = (
         labeled
-        if isinstance(labeled, LABELED)
+        if isinstance(labeled, Scored)
         else open_scored(labeled, tasks, split=split, include=include, exclude=exclude, cache=folder, workers=workers)
     )
-    chosen = chosen_tasks(tasks, truth_of(data), settings)
+    chosen = chosen_tasks(tasks, data.truth, settings)
     scoring = Scoring(
         data=data,
         tasks=chosen,

@@ -3,19 +3,16 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..data.labeled.boxes import BoxSets, open_boxes
+from ..data.labeled.boxes import open_boxes
 from ..data.labeled.depths import open_depths
-from ..data.labeled.labeled import Labeled, open_labeled
+from ..data.labeled.labeled import open_labeled
 from ..data.labeled.layout import Split
 from ..data.labeled.masks import open_masks
-from ..data.labeled.pixel_maps import PixelMaps
-from ..data.labeled.voc import LabelSets, is_voc, open_voc
-from ..evals.tasks.contract import Truth
+from ..data.labeled.scored import Scored, Truth
+from ..data.labeled.voc import is_voc, open_voc
 from ..evals.tasks.registry import all_tasks, names_of
 from .models import Patterns
 
-Scored = Labeled | LabelSets | PixelMaps | BoxSets
-LABELED = (Labeled, LabelSets, PixelMaps, BoxSets)
 OPENERS: dict[Truth, Callable[..., Scored]] = {"masks": open_masks, "depths": open_depths, "boxes": open_boxes}
 
 
@@ -38,11 +35,3 @@ def open_scored(
     ]:  # not in the order of a set, which differs between processes
         opened = OPENERS[truth]
     return opened(folder, split=split, include=include, exclude=exclude, cache=cache, workers=workers)
-
-
-def truth_of(data: Scored) -> Truth:
-    """Return the kind of the labels."""
-    if isinstance(data, PixelMaps):
-        return data.kind
-    kinds: dict[type, Truth] = {Labeled: "classes", LabelSets: "sets", BoxSets: "boxes"}
-    return kinds[type(data)]

@@ -13,9 +13,7 @@ from torch import Tensor
 
 from .. import machine
 from ..data.labeled.boxes import BoxSets
-from ..data.labeled.labeled import Labeled
-from ..data.labeled.pixel_maps import PixelMaps
-from ..data.labeled.voc import LabelSets
+from ..data.labeled.scored import Scored
 from ..evals.split import train_test_split
 from ..evals.tasks.contract import Found, Task, Trial
 from ..evals.tasks.registry import score_all
@@ -40,7 +38,7 @@ from .models import encoder_of, whitening_of
 class Scoring:
     """The labeled images, and the options of `evaluate`: what is equal for all models that are compared."""
 
-    data: Labeled | LabelSets | PixelMaps | BoxSets
+    data: Scored
     tasks: Mapping[str, Task]
     seed: int = 0
     layer: Layer = "pool"
@@ -97,7 +95,7 @@ class Scoring:
             cache_gb=self.cache_gb,
             layer=self.layer,
             seed=self.seed,
-            maps=self.data.files if isinstance(self.data, PixelMaps) else (),
+            maps=self.data.files if self.data.truth in ("masks", "depths") else (),
             boxes=self.data.boxes if isinstance(self.data, BoxSets) else (),
         )
 

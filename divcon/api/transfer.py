@@ -7,8 +7,9 @@ from pathlib import Path
 from ..answers import Answer
 from ..config import Gigabytes, Seed, Workers
 from ..data.labeled.layout import Split
+from ..data.labeled.scored import Truth
 from ..errors import UsageError
-from ..evals.tasks.contract import Task, Truth
+from ..evals.tasks.contract import Task
 from ..evals.tasks.registry import all_tasks, chosen_tasks, names_of
 from ..files.caches import cache_folder
 from ..files.text import printable
@@ -17,7 +18,7 @@ from ..nets.trained import Trained
 from ..runs.evals import EvaluateAnswer
 from .entry import runs_alone
 from .models import Patterns, find_model
-from .scored import open_scored, truth_of
+from .scored import open_scored
 from .scoring import Scoring
 
 
@@ -60,7 +61,7 @@ def transfer(
     folder, scorings = cache_folder(cache), dict[str, Scoring]()
     for each in names:
         data = open_scored(each, tasks, split=split, include=include, exclude=exclude, cache=folder, workers=workers)
-        fitting = _fitting_tasks(tasks, truth_of(data), settings or {}, each)
+        fitting = _fitting_tasks(tasks, data.truth, settings or {}, each)
         scorings[each] = Scoring(
             data=data,
             tasks=fitting,

@@ -6,31 +6,28 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
-from ..data.labeled.boxes import BoxSets
-from ..data.labeled.labeled import Labeled
 from ..data.labeled.layout_errors import enumerated_names
-from ..data.labeled.pixel_maps import PixelMaps
-from ..data.labeled.voc import LabelSets
+from ..data.labeled.scored import Scored
 from ..errors import TooFewError
 from ..rng import uniforms
 
 
 def train_test_split(
-    data: Labeled | LabelSets | PixelMaps | BoxSets, seed: int
+    data: Scored, seed: int
 ) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"], list[int]]:
     """Return the positions of the training and of the test images, and the classes that are left out.
 
     The split is the folder's own, or else 70/30 by the seed, stratified where an image has one class. Raises DataError if fewer than two classes can
     be learned, or no image is left to test on.
     """
-    if isinstance(data, PixelMaps | BoxSets):
-        return data.train, data.test, []
-    if isinstance(data, LabelSets):
+    if data.truth == "sets":
         return *_split_of_sets(data, seed), []
     if data.train is not None and data.test is not None:
         train, test, dropped = data.train, data.test, list[int]()
     else:
         train, test, dropped = stratified(data.labels, 0.7, seed)
+    if data.truth != "classes":
+        return train, test, dropped
     if len(np.unique(data.labels[train])) < 2 or not len(test):
         raise TooFewError(
             f"there are {len(train):,} images to train on and {len(test):,} to test on: at least two classes with two images each "
@@ -39,7 +36,7 @@ def train_test_split(
     return train, test, dropped
 
 
-def _split_of_sets(data: LabelSets, seed: int) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"]]:
+def _split_of_sets(data: Scored, seed: int) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"]]:
     if data.train is not None and data.test is not None:
         train, test = data.train, data.test
     else:
@@ -53,7 +50,7 @@ def _split_of_sets(data: LabelSets, seed: int) -> tuple[Int64[np.ndarray, " trai
     return train, test
 
 
-def _folders(data: Labeled) -> str:
+def _folders(data: Scored) -> str:
     layout = data.layout
     return (
         f" (below {enumerated_names(layout.train)} and below {enumerated_names(layout.test)})" if layout.train else ""

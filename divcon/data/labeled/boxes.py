@@ -7,19 +7,19 @@ annotations/instances_train2017.json  annotations/instances_val2017.json    thei
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from ...errors import DataError, UsageError
-from ...files.integrity import digest, sha256
+from ...errors import DataError
 from ...files.text import printable
 from ...runs.json_files import as_record
-from ..images import Images, open_images
+from ..images import open_images
 from ..index.files import Files
 from .layout import Layout, Split
+from .scored import Scored, two_parts
 
 ANNOTATIONS = "annotations"
 
@@ -32,28 +32,12 @@ class Boxes:
     classes: Int64[np.ndarray, " k"]
 
 
-@dataclass(frozen=True)
-class BoxSets:
-    """A collection with boxes for each image. `train` and `test` are positions; `files` are those that hold the boxes."""
+@dataclass(frozen=True, kw_only=True)
+class BoxSets(Scored):
+    """A collection with boxes for each image; `files` hold those of all images."""
 
-    images: Images
+    truth = "boxes"
     boxes: tuple[Boxes, ...]
-    classes: list[str]
-    train: Int64[np.ndarray, "a"]
-    test: Int64[np.ndarray, "b"]
-    files: tuple[Path, ...]
-    layout: Layout = field(default_factory=Layout)
-    left_out: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def labels(self) -> Int64[np.ndarray, "n 0"]:
-        """No class of whole images."""
-        return np.zeros((len(self.images), 0), np.int64)
-
-    @property
-    def fingerprint(self) -> str:
-        """The digest of the images and of the files of their boxes."""
-        return digest(f"{self.images.fingerprint} {' '.join(map(sha256, self.files))}")
 
 
 @dataclass(frozen=True)
@@ -121,14 +105,14 @@ def open_boxes(
     boxes = {**found[0], **found[1]}
     missing = sum(len(content.images) for content in contents) - len(used)
     return BoxSets(
-        images.subset(np.array(used, np.int64)),
-        tuple(boxes[position] for position in used),
-        list(classes.values()),
-        np.flatnonzero([position not in test for position in used]),
-        np.flatnonzero([position in test for position in used]),
-        files,
-        Layout((parts[0],), (parts[1],)),
-        {"no_image": missing},
+        images=images.subset(np.array(used, np.int64)),
+        boxes=tuple(boxes[position] for position in used),
+        classes=list(classes.values()),
+        files=files,
+        train=np.flatnonzero([position not in test for position in used]),
+        test=np.flatnonzero([position in test for position in used]),
+        layout=Layout((parts[0],), (parts[1],)),
+        left_out={"no_image": missing},
     )
 
 
@@ -158,14 +142,10 @@ def _file(root: Path, part: str) -> Path:
 
 
 def _parts(root: Path, split: Split) -> tuple[str, str]:
-    if split in ("auto", "none", None):
-        names = [file.stem.removeprefix("instances_") for file in sorted((root / ANNOTATIONS).glob("instances_*.json"))]
-        pair = [next((name for name in names if name.startswith(kind)), "") for kind in ("train", "val")]
-    else:
-        pair = split.split(",") if isinstance(split, str) else list(split or ())
-    if len(set(pair)) != 2 or not all(name and "/" not in name and _file(root, name).is_file() for name in pair):
-        raise UsageError(
-            f"{printable(root)}: a folder with boxes has {ANNOTATIONS}/instances_train.json and instances_val.json, or those of "
-            "split=, and folders of images of these names"
-        )
-    return pair[0], pair[1]
+    names = [file.stem.removeprefix("instances_") for file in sorted((root / ANNOTATIONS).glob("instances_*.json"))]
+    train, val = (next((name for name in names if name.startswith(kind)), "") for kind in ("train", "val"))
+    advice = (
+        f"{printable(root)}: a folder with boxes has {ANNOTATIONS}/instances_train.json and instances_val.json, or those of "
+        "split=, and folders of images of these names"
+    )
+    return two_parts(split, [(train, val)], lambda part: "/" not in part and _file(root, part).is_file(), advice)

@@ -6,21 +6,30 @@ train/SCENE/sync_depth_00045.png       the depth of each pixel in millimeters, 1
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
 
-from ...errors import DataError, UsageError
+from ...errors import DataError
 from ...files.text import printable
 from ..images import open_images
 from .layout import Layout, Split
-from .pixel_maps import PixelMaps, read_values
+from .pixel_maps import read_values
+from .scored import Scored, two_parts
 
 IMAGE, DEPTH = b"rgb_", b"sync_depth_"
 PARTS = (("train", "test"), ("train", "val"), ("sync", "official_splits/test"))
 MILLIMETER = 1e-3
 MODES = ("I;16", "I;16B", "I")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depths(Scored):
+    """A collection with a file of the depth of each pixel for each image."""
+
+    truth = "depths"
 
 
 def open_depths(
@@ -31,7 +40,7 @@ def open_depths(
     exclude: str | Sequence[str] = (),
     cache: Path,
     workers: int | None = None,
-) -> PixelMaps:
+) -> Depths:
     """Return the images of a folder whose files are called rgb_... and that have a depth. `split` names two folders. Raises
     UsageError or DataError that says what is missing."""
     root = Path(folder)
@@ -49,15 +58,13 @@ def open_depths(
         )
     chosen = tuple(file for i in used.tolist() if (file := files[i]) is not None)
     left_out = {"no_depth": len(names) - len(used)}
-    return PixelMaps(
-        "depths",
-        images.subset(used),
-        chosen,
-        [],
-        positions[0],
-        positions[1],
-        Layout((parts[0],), (parts[1],)),
-        left_out,
+    return Depths(
+        images=images.subset(used),
+        files=chosen,
+        train=positions[0],
+        test=positions[1],
+        layout=Layout((parts[0],), (parts[1],)),
+        left_out=left_out,
     )
 
 
@@ -68,15 +75,11 @@ def read_depth(file: Path) -> Float32[np.ndarray, "h w"]:
 
 
 def _parts(root: Path, split: Split) -> tuple[str, str]:
-    typed = split.split(",") if isinstance(split, str) else list(split or ())
-    pairs = PARTS if split in ("auto", "none", None) else [tuple(typed)]
-    for pair in pairs:
-        if len(set(pair)) == 2 and all(part and ".." not in part and (root / part).is_dir() for part in pair):
-            return pair[0], pair[1]
-    raise UsageError(
+    advice = (
         f"{printable(root)}: a folder with depths has train/ and test/, or the two folders of split=, with images rgb_NAME and "
         "depths sync_depth_NAME.png beside them"
     )
+    return two_parts(split, PARTS, lambda part: ".." not in part and (root / part).is_dir(), advice)
 
 
 def _depth_file(root: Path, name: bytes) -> Path | None:

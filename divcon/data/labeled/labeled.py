@@ -1,15 +1,12 @@
 """Labeled images, for scores and for pipelines that train with labels on purpose; no other method reads labels."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
 
 from ...errors import DataError, UsageError
-from ...files.integrity import digest
 from ...files.text import counted, printable
 from ..images import Images, Positions, open_images
 from ..sources.names import without_surrogates
@@ -17,33 +14,21 @@ from .assignment import ClassAssignment, VisibleFiles, assign_classes
 from .assignment_warnings import similar_names, warn_of_left_out
 from .layout import IMAGE_FOLDERS, Layout, Split, find_layout
 from .layout_errors import enumerated_names
+from .scored import Scored
 
 
-@dataclass(frozen=True)
-class Labeled:
+@dataclass(frozen=True, kw_only=True)
+class Labeled(Scored):
     """A collection with a class for each image: `labels` [n] index `classes`.
 
-    `train` and `test` are positions, where the folder has splits. `left_out` counts the files without a class and the
-    images without a certain one.
+    `left_out` counts the files without a class and the images without a certain one.
     """
 
-    images: Images
-    labels: Int64[np.ndarray, "n"]
-    classes: list[str]
-    train: Int64[np.ndarray, "a"] | None = None
-    test: Int64[np.ndarray, "b"] | None = None
-    layout: Layout = field(default_factory=Layout)
-    left_out: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def fingerprint(self) -> str:
-        """The digest of the images and of their labels."""
-        labels = hashlib.sha256(self.labels.astype("<i8").tobytes()).hexdigest()
-        return digest(f"{self.images.fingerprint} {labels}")
+    truth = "classes"
 
     def subset(self, positions: Positions) -> "Labeled":
         """Return the images at `positions` [n] with their labels."""
-        return Labeled(self.images.subset(positions), self.labels[positions], self.classes)
+        return Labeled(images=self.images.subset(positions), labels=self.labels[positions], classes=self.classes)
 
 
 def open_labeled(
@@ -79,11 +64,11 @@ def _labeled(images: Images, layout: Layout, assignment: ClassAssignment) -> Lab
     labels = np.array([number[min(assignment.classes[position])] for position in certain], np.int64)
     classes = [without_surrogates(name) for name in assignment.names]
     subset = images.subset(np.array(certain, np.int64))
+    labeled = Labeled(images=subset, labels=labels, classes=classes, layout=layout, left_out=assignment.left_out)
     if not layout.train:
-        return Labeled(subset, labels, classes, layout=layout, left_out=assignment.left_out)
+        return labeled
     is_test = np.array([position in assignment.test for position in certain], bool)
-    train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
-    return Labeled(subset, labels, classes, train, test, layout, assignment.left_out)
+    return replace(labeled, train=np.flatnonzero(~is_test), test=np.flatnonzero(is_test))
 
 
 def _refuse_few_classes(root: Path, layout: Layout, assignment: ClassAssignment) -> None:

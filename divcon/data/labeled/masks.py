@@ -7,21 +7,30 @@ ImageSets/Segmentation/train.txt      the IDs of a part, one a line
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
-from ...errors import DataError, UsageError
+from ...errors import DataError
 from ...files.text import printable
 from ..images import open_images
 from .layout import Layout, Split
-from .pixel_maps import PixelMaps, read_values
+from .pixel_maps import read_values
+from .scored import Scored, two_parts
 from .voc import PICTURES, ids_in, positions_by_id
 
 LISTS, MASKS = Path("ImageSets", "Segmentation"), "SegmentationClass"
 VOID = 255  # the label of pixels that do not count
 PARTS = (("train", "val"), ("trainval", "test"), ("train", "test"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masks(Scored):
+    """A collection with a file of the class of each pixel for each image; `classes` are numbers as text."""
+
+    truth = "masks"
 
 
 def open_masks(
@@ -32,7 +41,7 @@ def open_masks(
     exclude: str | Sequence[str] = (),
     cache: Path,
     workers: int | None = None,
-) -> PixelMaps:
+) -> Masks:
     """Return the images of a folder in the layout of PASCAL VOC that have masks. `split` names two lists of
     ImageSets/Segmentation. An image in both is only tested on. Raises UsageError or DataError that says what is missing."""
     root = Path(folder)
@@ -48,9 +57,15 @@ def open_masks(
         )
     files = tuple(masks[position] for position in used.tolist())
     left_out = {"no_image_or_mask": len({name for names in ids for name in names}) - len(used)}
-    layout = Layout((parts[0],), (parts[1],))
-    positions = np.flatnonzero(train & ~test), np.flatnonzero(test)
-    return PixelMaps("masks", images.subset(used), files, _classes(files), *positions, layout, left_out)
+    return Masks(
+        images=images.subset(used),
+        classes=_classes(files),
+        files=files,
+        train=np.flatnonzero(train & ~test),
+        test=np.flatnonzero(test),
+        layout=Layout((parts[0],), (parts[1],)),
+        left_out=left_out,
+    )
 
 
 def read_mask(file: Path) -> UInt8[np.ndarray, "h w"]:
@@ -59,15 +74,11 @@ def read_mask(file: Path) -> UInt8[np.ndarray, "h w"]:
 
 
 def _parts(root: Path, split: Split) -> tuple[str, str]:
-    typed = split.split(",") if isinstance(split, str) else list(split or ())
-    pairs = PARTS if split in ("auto", "none", None) else [tuple(typed)]
-    for pair in pairs:
-        if len(set(pair)) == 2 and all("/" not in part and (root / LISTS / f"{part}.txt").is_file() for part in pair):
-            return pair[0], pair[1]
-    raise UsageError(
+    advice = (
         f"{printable(root)}: a folder with a class for each pixel has {PICTURES}/, {MASKS}/, and two lists in {LISTS}: train.txt and "
         "val.txt, or those of split=train,val"
     )
+    return two_parts(split, PARTS, lambda part: "/" not in part and (root / LISTS / f"{part}.txt").is_file(), advice)
 
 
 def _mask_file(root: Path, name: bytes) -> Path:

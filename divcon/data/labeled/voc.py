@@ -6,10 +6,9 @@ ImageSets/Main/CLASS_trainval.txt        the same with 1 (the class is there), -
 Annotations/ID.xml                       the objects of an image, which are read where there are no such lists
 """
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,12 +16,12 @@ import numpy as np
 from jaxtyping import Int64
 
 from ...errors import DataError, UsageError, few
-from ...files.integrity import digest
 from ...files.text import printable
 from ..images import Images, open_images
 from ..index.files import Files
 from ..sources.names import without_surrogates
 from .layout import Layout, Split
+from .scored import Scored
 
 PICTURES, LISTS, ANNOTATIONS = "JPEGImages", Path("ImageSets", "Main"), "Annotations"
 PARTS = (("trainval", "test"), ("train", "val"), ("train", "test"), ("trainval", None), ("train", None))
@@ -33,27 +32,12 @@ RANK = (PRESENT, DIFFICULT, ABSENT)  # of the labels of copies of an image, the 
 LabelsOf = dict[bytes, dict[str, int]]  # from the ID of an image to the classes that it has, or that are hard to say
 
 
-@dataclass(frozen=True)
-class LabelSets:
+@dataclass(frozen=True, kw_only=True)
+class LabelSets(Scored):
     """A collection with a set of classes for each image: `labels` [n, classes] is 1 where an image has the class, 0 where it
-    has not, and -1 where this is hard to say.
+    has not, and -1 where this is hard to say."""
 
-    `train` and `test` are positions; both are None where there is one part only. `left_out` counts what is not used.
-    """
-
-    images: Images
-    labels: Int64[np.ndarray, "n classes"]
-    classes: list[str]
-    train: Int64[np.ndarray, "a"] | None = None
-    test: Int64[np.ndarray, "b"] | None = None
-    layout: Layout = field(default_factory=Layout)
-    left_out: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def fingerprint(self) -> str:
-        """The digest of the images and of their labels."""
-        labels = hashlib.sha256(self.labels.astype("<i8").tobytes()).hexdigest()
-        return digest(f"{self.images.fingerprint} {labels}")
+    truth = "sets"
 
 
 def is_voc(folder: str | Path) -> bool:
@@ -178,13 +162,15 @@ def _label_sets(
     matrix = _matrix(labels, positions, used, classes)
     subset = images.subset(used)
     left_out = {"no_image": sum(name not in positions for names in ids.values() for name in names)}
+    sets = LabelSets(images=subset, labels=matrix, classes=classes, left_out=left_out)
     if len(ids) == 1:
-        return LabelSets(subset, matrix, classes, left_out=left_out)
+        return sets
     train_part, test_part = ids
     is_test = np.isin(used, list(found[test_part]))
     layout = Layout((train_part,), (test_part,))
-    left_out["train_and_test"] = len(found[train_part] & found[test_part])
-    return LabelSets(subset, matrix, classes, np.flatnonzero(~is_test), np.flatnonzero(is_test), layout, left_out)
+    left_out = {**left_out, "train_and_test": len(found[train_part] & found[test_part])}
+    train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
+    return replace(sets, train=train, test=test, layout=layout, left_out=left_out)
 
 
 def positions_by_id(images: Images) -> dict[bytes, int]:

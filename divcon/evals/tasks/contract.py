@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from ...config import to_json_value
 from ...data.images import Images
 from ...data.labeled.boxes import Boxes
+from ...data.labeled.scored import Truth
 from ...data.pixels.pixel_cache import open_pixels
 from ...data.pixels.pixels import Pixels
 from ...machine import Machine
@@ -27,8 +28,6 @@ from ..dense import DenseNetwork
 from ..scores import Accuracy, Probe, class_sizes, thirds
 
 Found = KnnScores | LinearScores | TaskScores
-# an image has one class, a set of classes, a class or a depth for each pixel, or boxes
-Truth = Literal["classes", "sets", "masks", "depths", "boxes"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from ...config import unknown_name, validate_fields
+from ...data.labeled.scored import Truth
 from ...errors import TooFewError, UsageError
 from ...files.text import printable
-from .contract import Found, Task, Trial, Truth
+from .contract import Found, Task, Trial
 
 DEFAULTS: dict[Truth, tuple[str, ...]] = {
     "classes": ("knn", "linear"),
