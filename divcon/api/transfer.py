@@ -92,9 +92,9 @@ def _fitting_tasks(
 ) -> dict[str, Task]:
     """Return the tasks that labels of this kind are for. Raises UsageError if there are none."""
     known = all_tasks()
-    names = [name for name in names_of(tasks, truth) if known[name].truth == truth]
+    names = [name for name in names_of(tasks, truth) if known[name].fits(truth)]
     if not names:
-        fitting = ", ".join(name for name, task in known.items() if task.truth == truth)
+        fitting = ", ".join(name for name, task in known.items() if task.fits(truth))
         raise UsageError(f"{printable(folder)}: none of the tasks is for its labels; name one of {fitting} as well")
     own = {dotted: value for dotted, value in settings.items() if dotted.partition(".")[0] in names}
     return chosen_tasks(names, truth, own)

@@ -29,7 +29,8 @@ def eval(
     json: Json = False,
 ) -> None:
     """Score a model on labeled images. The scores are of kNN and of a linear classifier on its frozen features; tasks= names
-    others, and TASK.SETTING= changes a setting, like few_shot.draws=3. Several folders are scored in one table."""
+    others, and TASK.SETTING= changes a setting, like few_shot.draws=3; tasks=unlabeled needs no labels. Several folders are scored in
+    one table."""
     folders, words = split_runs_and_options(labeled, words)
     settings, others = split_settings(words)
     options = {**typed_options(others, *OPTIONS), "settings": typed_options(settings)}
@@ -59,7 +60,8 @@ def split_settings(words: list[str] | None) -> tuple[list[str], list[str]]:
 
 def _text(answer: "EvaluateAnswer") -> str:
     dropped = f"; left out, for want of images: {few(answer.dropped_classes)}" if answer.dropped_classes else ""
-    counts = f"({counted(answer.images, 'image')}, {counted(answer.classes, 'class')}{dropped}{_parts(answer.parts)})"
+    classes = f", {counted(answer.classes, 'class')}" if answer.classes else ""
+    counts = f"({counted(answer.images, 'image')}{classes}{dropped}{_parts(answer.parts)})"
     first = f"{', '.join(_scores(answer))} {counts}".strip()
     return "\n".join([first, *_thirds(answer), *_other_tasks(answer), *_reasons(answer)])
 
@@ -108,7 +110,9 @@ def _table(task: "TaskScores") -> str:
 
 
 def _reasons(answer: "EvaluateAnswer") -> list[str]:
-    return [f"{name}: not scored: {reason}" for name, reason in answer.reasons.items()]
+    tasks = answer.tasks or {}
+    tables = {name: _table(tasks[name]) if name in tasks else "" for name in answer.reasons}
+    return [f"{name}: not scored: {reason}{tables[name]}" for name, reason in answer.reasons.items()]
 
 
 def _parts(parts: dict[str, list[str]] | None) -> str:

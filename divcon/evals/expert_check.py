@@ -5,14 +5,17 @@ from typing import Annotated
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
+from torch import Tensor
 
 from ..data.labeled.labeled import Labeled
 from ..data.labeled.layout import Split
 from ..data.pixels.pixels import Pixels
 from ..data.views.presets import mild
 from ..machine import Machine
+from ..nets.net import Layer
 from ..nets.trained import Trained
 from ..train.encode import encode
 from .knn import knn
@@ -39,12 +42,25 @@ def agreement_on(
     model: Trained, pixels: Pixels, positions: NDArray[np.int64], machine: Machine, check: ExpertCheck
 ) -> float:
     """Return the agreement (0..1) of the model's pools of two random views of the images at these positions."""
+    a, b = two_views(model, pixels, positions, machine, check.seed)
+    return agreement(a, b, min(check.neighbors, len(positions) - 1), precision=machine.precision)
+
+
+def two_views(
+    model: Trained,
+    pixels: Pixels,
+    positions: NDArray[np.int64],
+    machine: Machine,
+    seed: int,
+    layer: Layer = "pool",
+) -> tuple[Float[Tensor, "m d"], Float[Tensor, "m d"]]:
+    """Return the features of two random views of the images at these positions."""
     net, spec = model.net, model.input_spec
     a, b = (
-        encode(net, spec, pixels, machine, positions=positions, view=view, purpose=(check.seed, "check", i))
+        encode(net, spec, pixels, machine, layer=layer, positions=positions, view=view, purpose=(seed, "check", i))
         for i, view in enumerate(mild(spec.size))
     )
-    return agreement(a, b, min(check.neighbors, len(positions) - 1), precision=machine.precision)
+    return a, b
 
 
 def knn_on(

@@ -17,6 +17,10 @@ from .layout_errors import enumerated_names
 from .scored import Scored
 
 
+class NoClassesError(DataError):
+    """The subfolders of a folder are fewer than two classes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Labeled(Scored):
     """A collection with a class for each image: `labels` [n] index `classes`.
@@ -75,7 +79,7 @@ def _refuse_few_classes(root: Path, layout: Layout, assignment: ClassAssignment)
     if len(assignment.names) > 1:
         return
     above = f" below {enumerated_names((*layout.train, *layout.test))}" if layout.train else ""
-    raise DataError(
+    raise NoClassesError(
         f"{printable(root)}: {counted(len(assignment.names), 'class')}{above}; a labeled folder has a subfolder for each of at least two "
         f"classes{_other_folder(root, layout, assignment)}"
     )

@@ -1,8 +1,7 @@
 """Clusters against labels: k-means of each layer, the classes that its clusters have, and mutual information (DnC, table 6)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from statistics import fmean
 
 import torch
@@ -15,7 +14,7 @@ from ...errors import DataError, TooFewError
 from ...log import info, share_of
 from ...runs.evals import TaskScores
 from ..parts import Parts
-from .contract import Task, Trial
+from .contract import Row, Task, Trial
 
 FEWEST = 4  # training images in a cluster, on average
 
@@ -37,12 +36,13 @@ class Clusters(Task):
     draws: PositiveInt = 5
 
     def score(self, trial: Trial) -> TaskScores:
-        classes, features = len(set(trial.labels[trial.train].tolist())), _features(trial)
+        classes, features = len(set(trial.labels[trial.train].tolist())), trial.compared()
         numbers, parts = self._numbers(len(trial.train), classes), dict[tuple[str, int], Parts]()
-        for i, (name, of_layer) in enumerate(features.items()):
+        for i, each in enumerate(features):
             with share_of(i, len(features)), trial.machine.use():
-                parts |= {(name, k): found for k, found in _divided(of_layer(), numbers, trial)}
-        name = next(iter(features))
+                x = each.of(trial.features_of(each.layer))
+                parts |= {(each.name, k): found for k, found in _divided(x, numbers, trial)}
+        name = features[0].name
         if (name, classes) not in parts:
             raise TooFewError(f"there are too few different training images for {classes} clusters; give more images")
         scores = trial.accuracy_scores(parts[name, classes].predicted, {})
@@ -54,7 +54,7 @@ class Clusters(Task):
         wanted = (*self.numbers, *(times * classes for times in self.per_class))
         return sorted({classes, *(k for k in wanted if 2 <= k <= n // FEWEST)})
 
-    def _row(self, name: str, k: int, parts: Parts, seed: int) -> dict[str, str | int | float]:
+    def _row(self, name: str, k: int, parts: Parts, seed: int) -> Row:
         random = [parts.at_random(seed, draw) for draw in range(self.draws)]
         return {
             "features": name,
@@ -67,13 +67,6 @@ class Clusters(Task):
             "bits": parts.bits,
             "bits by chance": fmean(each.bits for each in random),
         }
-
-
-def _features(trial: Trial) -> dict[str, Callable[[], Float[Tensor, "n d"]]]:
-    """Return functions that compute the features of each layer, by their names: first the layer of the trial."""
-    whitening, others = trial.whitening, [layer for layer in trial.model.net.layers if layer != trial.layer]
-    white = {} if whitening is None else {"whitened pool": lambda: whitening(trial.features)}
-    return white | {trial.layer: lambda: trial.features} | {layer: partial(trial.encode, layer) for layer in others}
 
 
 def _divided(x: Float[Tensor, "n d"], numbers: Sequence[int], trial: Trial) -> Iterator[tuple[int, Parts]]:

@@ -28,6 +28,20 @@ from ..dense import DenseNetwork
 from ..scores import Accuracy, Probe, class_sizes, thirds
 
 Found = KnnScores | LinearScores | TaskScores
+Row = dict[str, str | int | float]  # of the table of a task
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A kind of features: their name, the layer that gives them, and the whitening of its features."""
+
+    name: str
+    layer: Layer
+    whitening: Whitening | None = None
+
+    def of(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Return the features for those of the layer."""
+        return x if self.whitening is None else self.whitening(x)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +74,21 @@ class Trial:
     def features(self) -> Float[Tensor, "n d"]:
         """The features of the center view of each image."""
         return self.encode(self.layer)
+
+    def features_of(self, layer: Layer) -> Float[Tensor, "n d"]:
+        """Return the features that a layer gives of the center view of each image."""
+        return self.features if layer == self.layer else self.encode(layer)
+
+    def compared(self, whitened: bool = True) -> list["Compared"]:
+        """Return the kinds of features to compare images by: first those that are asked for, then those of the other layers."""
+        layers = [self.layer, *(layer for layer in self.model.net.layers if layer != self.layer)]
+        white = [Compared(f"whitened {self.layer}", self.layer, self.whitening)] if whitened and self.whitening else []
+        return [*white, *(Compared(layer, layer) for layer in layers)]
+
+    def compared_by_layer(self) -> dict[Layer, list["Compared"]]:
+        """Return the kinds of features by their layer."""
+        kinds = self.compared()
+        return {each.layer: [other for other in kinds if other.layer == each.layer] for each in kinds}
 
     @cached_property
     def pixels(self) -> Pixels:
@@ -100,6 +129,10 @@ class Task(ABC):
     @abstractmethod
     def score(self, trial: Trial) -> Found:
         """Return the scores of the trial's model. Raises DataError if there are too few images."""
+
+    def fits(self, truth: Truth) -> bool:
+        """Return True if the task can score images of this kind: one that needs no labels can score all."""
+        return self.truth in (truth, "none")
 
     def without(self, reason: str) -> Found:
         """Return the scores where there are too few images."""

@@ -17,13 +17,16 @@ DEFAULTS: dict[Truth, tuple[str, ...]] = {
     "masks": ("segmentation",),
     "depths": ("depth",),
     "boxes": ("detection",),
+    "none": ("rankme", "agreement", "number_of_clusters"),
 }
+GROUPS = {"unlabeled": DEFAULTS["none"]}  # names that stand for several tasks
 LABELS: dict[Truth, str] = {
     "classes": "one class",
     "sets": "several classes",
     "masks": "a class for each pixel",
     "depths": "a depth for each pixel",
     "boxes": "boxes",
+    "none": "no labels",
 }
 NOT_TASKS = {"contract", "registry"}
 
@@ -45,7 +48,7 @@ def chosen_tasks(
     value, and a task for images of the other kind, unless this is None: not known yet.
     """
     wanted = names_of(names, truth)
-    known = {name: task for name, task in all_tasks().items() if truth in (None, task.truth)}
+    known = {name: task for name, task in all_tasks().items() if truth is None or task.fits(truth)}
     for name in wanted:
         if name not in known:
             raise UsageError(f"tasks={printable(','.join(wanted))}: {_refusal(name, truth, list(known))}")
@@ -53,10 +56,12 @@ def chosen_tasks(
 
 
 def names_of(names: str | Sequence[str] | None, truth: Truth | None) -> Sequence[str]:
-    """Return the names, which may be one text with commas; None stands for the tasks that such labels get by default."""
+    """Return the names, which may be one text with commas; None stands for the tasks that such labels get by default, and
+    "unlabeled" for those that need no labels."""
     if names is None:
         return list(all_tasks()) if truth is None else DEFAULTS[truth]
-    return names.split(",") if isinstance(names, str) else names
+    typed = names.split(",") if isinstance(names, str) else names
+    return [*dict.fromkeys(name for each in typed for name in GROUPS.get(each, (each,)))]
 
 
 def _refusal(name: str, truth: Truth | None, known: Sequence[str]) -> str:
