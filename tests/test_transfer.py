@@ -70,5 +70,5 @@ def test_folders_and_tasks_that_can_not_be_are_refused_with_what_to_type(folders
         divcon.transfer(UNTRAINED, folders[0])
     with pytest.raises(UsageError, match="unknown task 'knm'"):
         divcon.transfer(UNTRAINED, folders, tasks="knm")
-    with pytest.raises(UsageError, match="name one of one_vs_rest, svm as well"):
+    with pytest.raises(UsageError, match="name one of few_shot_svm, one_vs_rest, svm as well"):
         divcon.transfer(UNTRAINED, folders[2:], tasks="knn")

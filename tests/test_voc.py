@@ -25,6 +25,7 @@ from divcon.evals.average_precision import average_precision, each_average_preci
 from divcon.evals.split import train_test_split
 from divcon.evals.svm import SvmProblem, svm_scores
 from divcon.evals.tasks.contract import Trial
+from divcon.evals.tasks.few_shot_svm import FewShotSvm, drawn
 from divcon.evals.tasks.one_vs_rest import OneVsRest, fit_binary, margins
 from divcon.evals.tasks.svm import Svm, folds
 
@@ -136,6 +137,35 @@ def test_both_classifiers_rank_what_can_be_told(sets: tuple[Tensor, Tensor]) -> 
         assert found.metric == metric and found.score == found.more[metric] > share + 0.3
         assert found.score == pytest.approx(np.mean(list(found.per_class.values())))
         assert len(found.chosen) == 3 and found == task.score(sets_trial(sets))
+
+
+def test_a_draw_has_k_images_of_a_class_and_the_same_share_of_others_and_a_larger_draw_has_these_too() -> None:
+    has = (np.random.default_rng(0).random(60) < 0.2).astype(np.int64)
+    few, more = drawn(has, 2, 5, (0, 1, 3)), drawn(has, 4, 5, (0, 1, 3))
+    assert (np.bincount(has[few]).tolist(), np.bincount(has[more]).tolist()) == ([8, 2], [16, 4])
+    assert set(few) < set(more) and (np.diff(few) > 0).all()
+    assert np.array_equal(drawn(has, 100, 5, (0, 1, 3)), np.arange(60)), "a class with fewer images gives all of them"
+    assert len({tuple(drawn(has, 2, 5, (0, draw, 3))) for draw in range(5)}) == 5
+
+
+def test_few_images_are_learned_as_scikit_learns_svms_learn_them(sets: tuple[Tensor, Tensor]) -> None:
+    its = sets_trial(sets)
+    found = FewShotSvm(shots=(1, 6), draws=2).score(its)
+    x, test = sets[0].numpy(), its.test
+    for k in (1, 6):
+        means = []
+        for draw in range(2):
+            scores = np.empty((len(test), 3))
+            for label in range(3):
+                has = (its.labels[its.train, label] == 1).astype(np.int64)
+                rows = drawn(has, k, 3, (0, draw, label))
+                theirs = LinearSVC(C=1.0, class_weight={1: 2, 0: 1}, dual=False, tol=1e-8, max_iter=10_000)
+                scores[:, label] = theirs.fit(x[rows], has[rows]).decision_function(x[test])
+            means.append(np.mean(each_average_precision(scores, its.labels[test])))
+        title = "1 image a class" if k == 1 else "6 images a class"
+        assert found.more[title] == pytest.approx(np.mean(means), abs=0.01)
+        assert found.more[f"{title}, spread"] == pytest.approx(np.std(means, ddof=1), abs=0.01)
+    assert found.metric == "mAP from 6 images a class" and found.score == found.more["6 images a class"]
 
 
 # the layout

@@ -94,7 +94,7 @@ def _fitting_tasks(
     known = all_tasks()
     names = [name for name in names_of(tasks, truth) if known[name].fits(truth)]
     if not names:
-        fitting = ", ".join(name for name, task in known.items() if task.fits(truth))
+        fitting = ", ".join(name for name, task in known.items() if task.truth == truth)
         raise UsageError(f"{printable(folder)}: none of the tasks is for its labels; name one of {fitting} as well")
     own = {dotted: value for dotted, value in settings.items() if dotted.partition(".")[0] in names}
     return chosen_tasks(names, truth, own)

@@ -33,11 +33,11 @@ class FewShot(Task):
         more: dict[str, float] = {}
         for k in self.shots:
             top1, balanced = np.transpose([self._accuracy(trial, k, draw) for draw in range(self.draws)])
-            more |= {_name(k): float(top1.mean()), f"{_name(k)}, balanced": float(balanced.mean())}
+            more |= {images_a_class(k): float(top1.mean()), f"{images_a_class(k)}, balanced": float(balanced.mean())}
             if self.draws > 1:
-                more[f"{_name(k)}, spread"] = float(top1.std(ddof=1))
+                more[f"{images_a_class(k)}, spread"] = float(top1.std(ddof=1))
         most = max(self.shots)
-        return TaskScores(f"top-1 from {_name(most)}", more[_name(most)], more, {})
+        return TaskScores(f"top-1 from {images_a_class(most)}", more[images_a_class(most)], more, {})
 
     def _accuracy(self, trial: Trial, k: int, draw: int) -> tuple[float, float]:
         """Return the accuracy, and the mean of those of the classes."""
@@ -48,7 +48,7 @@ class FewShot(Task):
         return accuracy.top1, accuracy.balanced
 
 
-def _name(k: int) -> str:
+def images_a_class(k: int) -> str:
     return f"{k} {'image' if k == 1 else 'images'} a class"
 
 
