@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 import divcon
 from divcon.api import scoring
+from divcon.api.compared_scores import Score, titles_of
 from divcon.api.comparison import CompareAnswer, ComparedRecipe, ComparedRun, recipe_names, unfairness
 from divcon.api.comparison_files import draw_plot, write_table
 from divcon.api.flops import encode_passes, forward_flops, step_flops
@@ -81,6 +83,42 @@ def test_scores_that_a_run_keeps_are_used_again(
         assert divcon.compare(runs[:2], labels=photos) == before
         with pytest.raises(TypeError):
             divcon.compare(runs[:2], labels=photos, seed=1)
+
+
+def test_every_other_score_that_runs_keep_has_a_column_of_its_own(
+    photos: Path, runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copies = [shutil.copytree(run, tmp_path / run.name) for run in runs[1:]]
+    few, swept = "few_shot", {"linear_45.penalties": [0.1]}
+    found = [divcon.evaluate(run, photos, tasks="few_shot,rankme").tasks for run in copies[:2]]
+    divcon.evaluate(copies[2], photos, tasks="few_shot", settings={"few_shot.draws": 2})
+    for each, seed, layer in ((copies[0], 0, "pool"), (copies[0], 1, "pool"), (copies[1], 0, "hidden")):
+        divcon.evaluate(each, photos, tasks="linear_45", settings=swept, seed=seed, layer=layer)
+    answer = divcon.compare(copies, labels=photos)
+    simclr, moclr = answer.recipes
+    title, other = "few_shot draws=5", "few_shot draws=2"
+    assert answer.titles == [title, "rankme", other], "the sweep of one seed of two is the score of no recipe"
+    for name, task in ((title, few), ("rankme", "rankme")):
+        values = [tasks[task].score for tasks in found]
+        assert simclr.scores[name] == pytest.approx(np.mean(values))
+        assert simclr.spreads[name] == pytest.approx(np.std(values, ddof=1))
+    assert list(moclr.scores) == [other] and not moclr.spreads
+    assert [list(row.scores) for row in answer.runs] == [[title, "linear_45", "rankme"], [title, "rankme"], [other]]
+    assert typed(["compare", *map(str, copies), f"labels={photos}", f"out={tmp_path / 'a.csv'}"]) == 0
+    head = capsys.readouterr().out.splitlines()[0]
+    assert re.split(" {2,}", head)[2:7] == ["20-NN", "linear", title, "rankme", other]
+    head, _, second = (tmp_path / "a.csv").read_text().splitlines()
+    assert head.endswith(f"seconds,{title},{title}_spread,rankme,rankme_spread,{other},{other}_spread")
+    assert second.endswith(f",,,,,{moclr.scores[other]},")
+
+
+def test_scores_of_one_task_are_told_apart_by_what_they_differ_in() -> None:
+    a, b, c = (
+        Score("t", metric, settings)
+        for metric, settings in (("m", '{"x": 1, "y": [2]}'), ("m", '{"x": 3, "y": [2]}'), ("n", "{}"))
+    )
+    assert titles_of([a]) == {a: "t"} and titles_of([b, a]) == {a: "t x=1", b: "t x=3"}
+    assert titles_of([a, c, Score("u", "m", "{}")]) == {a: "t x=1 y=[2] (m)", c: "t (n)", Score("u", "m", "{}"): "u"}
 
 
 # FLOPs, against a slow count

@@ -30,7 +30,7 @@ from divcon.exports.preprocessing import resized_side, timm_share
 from divcon.exports.write import Export
 from divcon.nets.encoder import EncoderSpec
 from divcon.nets.trained import OTHER_FORMATS, InputSpec, Trained, untrained
-from divcon.runs.evals import EvalKey, EvaluateAnswer, KnnScores, keep_scores
+from divcon.runs.evals import EvalKey, EvaluateAnswer, KnnScores, TaskScores, keep_scores
 from divcon.runs.folder import RUN
 from divcon.runs.records import RunRecord
 from divcon.train.loaded_encoder import Preprocess
@@ -420,7 +420,8 @@ def run_with_markup(model_at: ModelAt, tmp_path: Path) -> Path:
     record.write(run)
     Trained.load(model_at("slim10_w8", 32)).save(run / "base")
     scores = KnnScores(0.75, 0.5, 0.75, 0.7, {})
-    answer = EvaluateAnswer("run", 40, 28, 12, 3, 0, [], None, {}, scores)
+    tasks = {MARKUP: TaskScores("top-1", 0.125, {}, {}), "svm": TaskScores("", None, {}, {}, reason="few")}
+    answer = EvaluateAnswer("run", 40, 28, 12, 3, 0, [], None, {}, scores, None, tasks)
     keep_scores(run, "base", f"labels/{MARKUP.replace('/', '')}", EvalKey("", [], 0, "pool", "fp32"), answer)
     return run
 
@@ -429,7 +430,7 @@ def test_a_model_card_shows_names_that_are_markup_as_text(run_with_markup: Path,
     divcon.export(run_with_markup / "base", out=tmp_path, format="safetensors", license="mit")
     card = (tmp_path / "safetensors/README.md").read_text()
     assert "<script" not in card.replace("\\<script", "") and "\n# title" not in card
-    assert "| 40 | 3 | 75.0% | - |" in card
+    assert "| 40 | 3 | 75.0% | - | " in card and "12.5% |\n" in card and "svm" not in card
     assert "of a run with 123 images" in card and "f" * 64 in card
     options = json.loads(card.split("```json\n")[1].split("\n```")[0])
     assert options["typed"] == {"include": [MARKUP]}

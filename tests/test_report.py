@@ -362,11 +362,12 @@ def test_a_report_can_be_switched_off(
 
 
 def test_scores_that_the_run_keeps_are_shown(copied: Path, photos: Path) -> None:
-    scores = divcon.evaluate(copied, photos, tasks=("knn",))
+    scores = divcon.evaluate(copied, photos, tasks=("knn", "rankme"))
     divcon.report(copied)
     page = read_page(copied / REPORT)
     assert scores.knn is not None
-    assert table(page, "Scores on labeled images")["student"][3] == f"{scores.knn.top1:.1%}"
+    row = table(page, "Scores on labeled images")["student"]
+    assert row[3] == f"{scores.knn.top1:.1%}" and row[-1] == f"rankme {scores.tasks['rankme'].score:.1%}"
 
 
 def test_the_record_of_a_stranger_is_checked(copied: Path) -> None:

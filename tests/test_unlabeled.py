@@ -93,7 +93,7 @@ def planted(k: int, n: int = 300) -> torch.Tensor:
 
 def test_the_number_that_was_planted_stands_out_and_each_has_its_evidence() -> None:
     found = NumberOfClusters().score(without_labels(planted(4)))
-    assert found.chosen == {"clusters": 4} and found.metric == "silhouette of the 4 clusters of the pool that stand out"
+    assert found.chosen == {"clusters": 4} and found.metric == "silhouette of the clusters of the pool that stand out"
     rows = {row["clusters"]: row for row in found.table}
     assert list(rows) == [2, 3, 4, 5, 6, 8, 10] and rows[4]["smallest"] == 75
     assert found.score == rows[4]["silhouette"] > 0.8 and found.more == {"stability": 1.0}

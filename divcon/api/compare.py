@@ -15,6 +15,7 @@ from ..log import warning
 from ..nets.trained import Trained
 from ..runs.evals import EvaluateAnswer, compared_alike
 from ..runs.records import RunRecord, run_record
+from .compared_scores import other_scores
 from .comparison import CompareAnswer, ComparedRecipe, ComparedRun, recipe_names, unfairness
 from .comparison_files import PLOTS, TABLES, draw_plot, write_table
 from .entry import runs_alone
@@ -41,8 +42,8 @@ def compare(
 ) -> CompareAnswer:
     """Score the final encoders of finished runs on a labeled folder, and count what each run cost.
 
-    Runs that differ in their seeds only are a recipe. The scores that a run keeps for this folder are used again; `split` and
-    `seed` are those of `evaluate`. `out` is a .csv or .json file for the table, `plot` an .svg, .png or .pdf file for accuracy
+    Runs that differ in their seeds only are a recipe. The scores that a run keeps for this folder are used again, and those of
+    other tasks are shown beside them; `split` and `seed` are those of `evaluate`. `out` is a .csv or .json file for the table, `plot` an .svg, .png or .pdf file for accuracy
     against cost. Neighbors are compared by whitened features if all encoders have a whitening. Warns if the recipes have not
     seen equally many images, or not the same ones.
     """
@@ -76,9 +77,9 @@ def _compared(
     names, counter = recipe_names(records), CostCounter()
     costs = {run: counter.cost_of(run) for run in records}
     scores = [scoring.kept_or_new(models[run], str(run)) for run in records]
-    alike = compared_alike(scores)
+    alike, others = compared_alike(scores), other_scores(models, scoring.key)
     rows = [
-        _row(run, names[run], record, answer, costs[run])
+        _row(run, names[run], record, answer, costs[run], others[run])
         for (run, record), answer in zip(records.items(), alike, strict=True)
     ]
     recipes = [
@@ -91,7 +92,9 @@ def _compared(
     return CompareAnswer(labels, len(test), classes, recipes, rows, [*unfairness(recipes, records), *mixed, *unknown])
 
 
-def _row(run: Path, recipe: str, record: RunRecord, scores: EvaluateAnswer, cost: Cost) -> ComparedRun:
+def _row(
+    run: Path, recipe: str, record: RunRecord, scores: EvaluateAnswer, cost: Cost, others: dict[str, float]
+) -> ComparedRun:
     return ComparedRun(
         str(run),
         recipe,
@@ -101,6 +104,7 @@ def _row(run: Path, recipe: str, record: RunRecord, scores: EvaluateAnswer, cost
         cost.images_seen,
         cost.flops,
         cost.seconds,
+        others,
     )
 
 

@@ -3,7 +3,7 @@
 import statistics
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..answers import Answer
@@ -16,7 +16,8 @@ EQUAL = 0.01  # budgets may differ by this share: each stage rounds its own to w
 
 @dataclass(frozen=True)
 class ComparedRun(Answer):
-    """A run: the top-1 accuracies (0..1) of its final encoder, and what all its stages cost."""
+    """A run: the top-1 accuracies (0..1) of its final encoder, and what all its stages cost. `scores` are those of other tasks that
+    the run keeps."""
 
     run: str
     recipe: str
@@ -26,11 +27,13 @@ class ComparedRun(Answer):
     images_seen: int
     flops: float | None
     seconds: float
+    scores: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ComparedRecipe(Answer):
-    """The means of a recipe's runs, and the standard deviations of their accuracies if there are several."""
+    """The means of a recipe's runs, and the standard deviations of their accuracies if there are several. `scores` and `spreads`
+    are those of other tasks whose scores all of these runs keep."""
 
     recipe: str
     runs: int
@@ -41,12 +44,15 @@ class ComparedRecipe(Answer):
     images_seen: float
     flops: float | None
     seconds: float
+    scores: dict[str, float] = field(default_factory=dict)
+    spreads: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, recipe: str, rows: Sequence[ComparedRun]) -> "ComparedRecipe":
         """Return the row of a recipe, from those of its runs."""
         knn, linear, flops = ([getattr(row, name) for row in rows] for name in ("knn", "linear", "flops"))
         images, seconds = ([getattr(row, name) for row in rows] for name in ("images_seen", "seconds"))
+        others = {title: [row.scores.get(title) for row in rows] for title in rows[0].scores}
         return cls(
             recipe,
             len(rows),
@@ -57,6 +63,8 @@ class ComparedRecipe(Answer):
             statistics.fmean(images),
             _mean(flops),
             round(statistics.fmean(seconds), 1),
+            _known({title: _mean(values) for title, values in others.items()}),
+            _known({title: _spread(values) for title, values in others.items()}),
         )
 
 
@@ -70,6 +78,15 @@ class CompareAnswer(Answer):
     recipes: list[ComparedRecipe]
     runs: list[ComparedRun]
     warnings: list[str]
+
+    @property
+    def titles(self) -> list[str]:
+        """The titles of the scores of other tasks that a recipe has."""
+        return list(dict.fromkeys(title for row in self.recipes for title in row.scores))
+
+
+def _known(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {title: value for title, value in values.items() if value is not None}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -24,8 +24,15 @@ def write_table(answer: CompareAnswer, path: Path) -> None:
     if path.suffix == ".json":
         write_text(path, json.dumps(answer.as_json(), indent=1) + "\n")
         return
-    names = [field.name for field in fields(ComparedRecipe)]
-    write_csv(path, names, [[_cell(getattr(row, name)) for name in names] for row in answer.recipes])
+    names = [field.name for field in fields(ComparedRecipe) if field.name not in ("scores", "spreads")]
+    titles = answer.titles
+    rows = [
+        [getattr(row, name) for name in names]
+        + [part.get(title) for title in titles for part in (row.scores, row.spreads)]
+        for row in answer.recipes
+    ]
+    head = [*names, *(f"{title}{part}" for title in titles for part in ("", "_spread"))]
+    write_csv(path, head, [[_cell(value) for value in row] for row in rows])
 
 
 def _cell(value: object) -> str:

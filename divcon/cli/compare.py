@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def compare(run: RunsArgument, words: Words = None, json: Json = False) -> None:
-    """Compare finished runs on labeled images. Type labels=FOLDER; a row has the accuracy of a recipe over its seeds, and its
-    cost in images, FLOPs and seconds; out=FILE.csv writes the table, plot=FILE.svg draws accuracy against cost."""
+    """Compare finished runs on labeled images. Type labels=FOLDER; a row has the accuracy of a recipe over its seeds, the
+    other scores that its runs keep, and its cost in images, FLOPs and seconds; out=FILE.csv writes the table, plot=FILE.svg draws accuracy against cost."""
     runs, words = split_runs_and_options(run, words)
     options = typed_options(words, "labels", "seed", "split", "out", "plot", "cache", "cache_gb", "workers")
     if "labels" not in options:
@@ -26,17 +26,18 @@ def compare(run: RunsArgument, words: Words = None, json: Json = False) -> None:
 
 
 def _text(answer: "CompareAnswer") -> str:
-    head = ["recipe", "runs", "20-NN", "linear", "images seen", "FLOPs", "seconds"]
+    head = ["recipe", "runs", "20-NN", "linear", *answer.titles, "images seen", "FLOPs", "seconds"]
     of = f"{counted(answer.test, 'test image')} of {counted(answer.classes, 'class')} in {printable(answer.labels)}"
-    return f"{table(head, [_cells(row) for row in answer.recipes])}\n\naccuracy on {of}"
+    return f"{table(head, [_cells(row, answer.titles) for row in answer.recipes])}\n\naccuracy on {of}"
 
 
-def _cells(row: "ComparedRecipe") -> list[str]:
+def _cells(row: "ComparedRecipe", titles: list[str]) -> list[str]:
     return [
         printable(row.recipe),
         str(row.runs),
         _percent(row.knn, row.knn_spread),
         _percent(row.linear, row.linear_spread),
+        *(_percent(row.scores.get(title), row.spreads.get(title)) for title in titles),
         f"{row.images_seen:,.0f}",
         "-" if row.flops is None else f"{row.flops:.2e}",
         f"{row.seconds:,.0f}",

@@ -73,7 +73,7 @@ def plain_text(text: object) -> str:
 
 
 def _score_rows(origin: Origin) -> list[dict[str, object]]:
-    """Return the scores in rows: the labeled folder, the number of its images, and the accuracies."""
+    """Return the scores in rows: the labeled folder, the number of its images, the accuracies, and other scores."""
     return [
         {
             "folder": Path(kept.folder).name,
@@ -82,6 +82,7 @@ def _score_rows(origin: Origin) -> list[dict[str, object]]:
             "knn": kept.scores.knn.k20 if kept.scores.knn else None,
             "knn_raw": kept.scores.knn.raw.k20 if kept.scores.knn and kept.scores.knn.raw else None,
             "linear": kept.scores.linear.top1 if kept.scores.linear else None,
+            "others": kept.scores.others,
         }
         for kept in origin.scores
     ]

@@ -109,6 +109,11 @@ class EvaluateAnswer(Answer):
         return {name: score for name, score in found.items() if score is not None}
 
     @property
+    def others(self) -> dict[str, float]:
+        """The scores that a table shows of the tasks besides kNN and linear."""
+        return {name: score for name, score in self.main_scores.items() if name not in ("knn", "linear")}
+
+    @property
     def reasons(self) -> dict[str, str]:
         """The tasks that had too few images, and why."""
         scores = {"linear": self.linear, **(self.tasks or {})}

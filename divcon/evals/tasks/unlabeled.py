@@ -86,7 +86,7 @@ class NumberOfClusters(Task):
         if best is None:
             reason = f"no number of clusters of the {compared.name} is found again from other seeds"
             return TaskScores("", None, {}, {}, reason=reason, table=table)
-        metric = f"silhouette of the {best.k} clusters of the {compared.name} that stand out"
+        metric = f"silhouette of the clusters of the {compared.name} that stand out"
         return TaskScores(
             metric, best.silhouette, {"stability": best.stability}, {"clusters": float(best.k)}, table=table
         )

@@ -25,6 +25,7 @@ class ScoreRow:
     knn: float | None
     knn_raw: float | None
     linear: float | None
+    others: str
 
 
 def scores_section(facts: RunFacts) -> Section | None:
@@ -64,6 +65,7 @@ def kept_rows(facts: RunFacts) -> list[ScoreRow]:
             kept.scores.knn.top1 if kept.scores.knn is not None else None,
             (kept.scores.knn.raw or kept.scores.knn).top1 if kept.scores.knn is not None else None,
             kept.scores.linear.top1 if kept.scores.linear is not None else None,
+            ", ".join(f"{name} {score:.1%}" for name, score in kept.scores.others.items()),
         )
         for kept in facts.scores
     ]
@@ -104,13 +106,22 @@ def _expert_plot(rows: list[ClusterScores]) -> Plot:
 
 def _score_table(rows: list[ScoreRow]) -> Table:
     cells: list[list[Cell]] = [
-        [row.stage, row.folder, row.images, row.classes, share(row.knn), share(row.knn_raw), share(row.linear)]
+        [
+            row.stage,
+            row.folder,
+            row.images,
+            row.classes,
+            share(row.knn),
+            share(row.knn_raw),
+            share(row.linear),
+            row.others or "-",
+        ]
         for row in rows
     ]
     first, more = capped(cells, MOST_ROWS, "evals in the folder of the run")
     return Table(
         "Scores on labeled images",
-        ["encoder", "labeled images", "images", "classes", "20-NN", "20-NN, raw", "linear"],
+        ["encoder", "labeled images", "images", "classes", "20-NN", "20-NN, raw", "linear", "others"],
         first,
         more,
     )

@@ -1,0 +1,53 @@
+"""The scores that compared runs keep for a labeled folder, besides those of neighbors and of the linear classifier."""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..files.text import printable
+from ..nets.trained import Trained
+from ..runs.evals import EvalKey, kept_scores, stage_of
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score: its task, what the task measures, and its settings as JSON."""
+
+    task: str
+    metric: str
+    settings: str
+
+
+def other_scores(models: Mapping[Path, Trained], key: EvalKey) -> dict[Path, dict[str, float]]:
+    """Return the scores of other tasks that each run keeps for the images and the options of a key, by their titles."""
+    kept = {run: _kept(model, key) for run, model in models.items()}
+    titles = titles_of({score for scores in kept.values() for score in scores})
+    return {
+        run: {title: scores[score] for score, title in titles.items() if score in scores}
+        for run, scores in kept.items()
+    }
+
+
+def _kept(model: Trained, key: EvalKey) -> dict[Score, float]:
+    place = stage_of(model.folder) if model.folder else None
+    return {
+        Score(name, task.metric, json.dumps(kept.key.settings.get(name, {}), sort_keys=True)): task.score
+        for kept in (kept_scores(place[0]) if place else ())
+        if place and kept.stage == place[1] and replace(kept.key, tasks=key.tasks, settings=key.settings) == key
+        for name, task in (kept.scores.tasks or {}).items()
+        if task.score is not None
+    }
+
+
+def titles_of(scores: Collection[Score]) -> dict[Score, str]:
+    """Return a title for each score: the name of its task, and the settings and the metric in which scores of it differ."""
+    ordered = sorted(scores, key=lambda score: (score.task, score.metric, score.settings))
+    return {score: _title(score, [other for other in ordered if other.task == score.task]) for score in ordered}
+
+
+def _title(score: Score, alike: Collection[Score]) -> str:
+    own, *others = [json.loads(each.settings) for each in (score, *alike)]
+    differing = [name for name in own if any(other.get(name) != own[name] for other in others)]
+    metric = [f"({score.metric})"] if len({each.metric for each in alike}) > 1 else []
+    return printable(" ".join([score.task, *(f"{name}={json.dumps(own[name])}" for name in differing), *metric]))
