@@ -50,7 +50,9 @@ def test_the_measures_are_those_of_the_loop() -> None:
         right = sum(max(p / t, t / p) < most for p, t in pairs if p > 0)
         assert found[f"within a factor of {name}"] == pytest.approx(right / len(pairs))
     assert found["relative error"] == pytest.approx(sum(abs(max(p, 1e-3) - t) / t for p, t in pairs) / len(pairs))
-    assert found["rms"] == pytest.approx(math.sqrt(sum((max(p, 1e-3) - t) ** 2 for p, t in pairs) / len(pairs)))
+    assert found["rms in meters"] == pytest.approx(
+        math.sqrt(sum((max(p, 1e-3) - t) ** 2 for p, t in pairs) / len(pairs))
+    )
 
 
 def test_the_reverse_huber_loss_is_that_of_the_loop() -> None:
@@ -106,4 +108,4 @@ def test_a_network_learns_depth_and_is_the_same_again(
     true = [slope(number)[1] / 1000 for number in range(8)]
     constant = depth_measures([np.full((48, 64), 3.5)] * 8, true)
     assert answers[0]["score"] > constant["within a factor of 1.25"] + 0.15
-    assert answers[0]["more"]["rms"] < 0.7 * constant["rms"]
+    assert answers[0]["table"][0]["rms in meters"] < 0.7 * constant["rms in meters"]

@@ -8,7 +8,8 @@ import torch
 from PIL import Image, ImageFilter
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
-from divcon.clustering.number_of_clusters import Trial, suggested, try_numbers
+from divcon.clustering.number_of_clusters import SILHOUETTE_ROWS, Trial, suggested, try_numbers
+from divcon.clustering.shares import evenly
 from divcon.clustering.validity import adjusted_rand_index, silhouette
 from divcon.evals.unlabeled import rankme
 from divcon.files.text import counted, counted_are
@@ -68,6 +69,12 @@ def test_the_number_of_clusters_that_were_planted_is_suggested(k: int) -> None:
 def test_noise_has_no_number_of_clusters() -> None:
     noise = np.random.default_rng(0).normal(size=(400, 32)).astype(np.float32)
     assert suggested(try_numbers(noise)) is None
+
+
+def test_a_cluster_that_the_sample_lacks_has_no_silhouette_and_is_no_evidence() -> None:
+    x = np.tile(np.eye(1, 4, dtype=np.float32), (2000, 1))
+    x[np.setdiff1d(np.arange(2000), evenly(2000, SILHOUETTE_ROWS))[0]] = np.eye(4)[1]
+    assert try_numbers(x) == []
 
 
 def test_of_numbers_that_are_as_good_the_smallest_is_suggested() -> None:

@@ -70,7 +70,7 @@ def _fit(rows: torch.Tensor, k: int, seed: int, number: int) -> KMeans:
 def _try(
     rows: torch.Tensor, unit: Float[np.ndarray, "n d"], shown: Int64[np.ndarray, " m"], k: int, seed: int
 ) -> Trial | None:
-    """Return the evidence for k clusters; None where there are fewer than k different rows."""
+    """Return the evidence for k clusters; None where there are fewer than k different rows, or those shown are of one cluster."""
     try:
         fits = [_fit(rows, k, seed, i) for i in range(SEEDS)]
     except DataError:
@@ -79,4 +79,6 @@ def _try(
     best = labels[min(range(SEEDS), key=lambda i: fits[i].inertia)]
     pairs = [adjusted_rand_index(a, b) for a, b in itertools.combinations(labels, 2)]
     apart = silhouette(unit[shown], best[shown])
+    if np.isnan(apart):
+        return None
     return Trial(k, round(apart, 4), round(float(np.mean(pairs)), 4), int(np.bincount(best, minlength=k).min()))

@@ -25,12 +25,12 @@ def reverse_huber(told: Float[Tensor, "b h w"], true: Float[Tensor, "b h w"]) ->
 
 def depth_measures(told: Sequence[Depth], true: Sequence[Depth]) -> dict[str, float]:
     """Return, over all known pixels, the shares within three factors of the truth, the mean error as a share of the true depth
-    ("relative error"), and the root of the mean squared error in meters ("rms")."""
+    ("relative error"), and the root of the mean squared error ("rms in meters")."""
     known = [depth > 0 for depth in true]
     t = np.concatenate([depth[mask] for depth, mask in zip(true, known)]).astype(np.float64)
     p = np.concatenate([depth[mask] for depth, mask in zip(told, known)]).astype(np.float64).clip(LEAST)
     ratio = np.maximum(p / t, t / p)
     shares = {name: float((ratio < most).mean()) for name, most in RATIOS.items()}
     return {
-        **shares, "relative error": float((np.abs(p - t) / t).mean()), "rms": float(np.sqrt(np.square(p - t).mean()))
+        **shares, "relative error": float((np.abs(p - t) / t).mean()), "rms in meters": float(np.sqrt(np.square(p - t).mean()))
     }  # fmt: skip

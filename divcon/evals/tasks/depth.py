@@ -53,7 +53,7 @@ class DepthTask(Task):
             network.fit(trial.train, recipe, loss)
             told = [network.outputs(position, side)[0].numpy() + mean for position in trial.test.tolist()]
         found = depth_measures(told, true)
-        return TaskScores("within a factor of 1.25", found["within a factor of 1.25"], found, {})
+        return TaskScores("within a factor of 1.25", found["within a factor of 1.25"], {}, {}, table=[{**found}])
 
 
 def mean_depth(trial: Trial) -> float:
