@@ -63,7 +63,7 @@ def _text(answer: "EvaluateAnswer") -> str:
     classes = f", {counted(answer.classes, 'class')}" if answer.classes else ""
     counts = f"({counted(answer.images, 'image')}{classes}{dropped}{_parts(answer.parts)})"
     first = f"{', '.join(_scores(answer))} {counts}".strip()
-    return "\n".join([first, *_thirds(answer), *_other_tasks(answer), *_reasons(answer)])
+    return "\n".join([first, *_thirds(answer), *_other_tasks(answer), *_reasons(answer)]).rstrip()
 
 
 def _scores(answer: "EvaluateAnswer") -> list[str]:
