@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,6 +163,13 @@ def test_a_large_collection_is_sampled_and_what_is_left_out_is_counted(
     assert len(set(data.images.names(np.arange(50)))) == 50
     answer = divcon.evaluate(UNTRAINED, flat, tasks="rankme")
     assert answer.images == 50 and answer.left_out == {"not_in_the_sample": 110}
+
+
+def test_tar_shards_have_the_scores_of_their_images(flat: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "shard-0.tar", "w") as shard:
+        shard.add(flat, "photos")
+    of_shards = divcon.evaluate(UNTRAINED, str(tmp_path / "shard-{0..0}.tar"), tasks="unlabeled")
+    assert of_shards.tasks == divcon.evaluate(UNTRAINED, flat, tasks="unlabeled").tasks
 
 
 def test_one_image_has_nothing_to_be_compared_with(photos: Path, cache: Path, tmp_path: Path) -> None:
