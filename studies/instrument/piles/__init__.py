@@ -48,7 +48,7 @@ HELD_OUT = {  # for the final check: no image of these is in the heap
     "tiles": Pile(tiles, {"kind": top, "part": two}),
     "textures": Pile(textures, {"folder": top}),
     "stamps": Pile(stamps, {"subject": top, "part": two}),
-    "scratch": Pile(scratch, {"kind": two}),
+    "scratch": Pile(scratch, {"kind": two, "leaf": leaf}),
 }
 
 
