@@ -22,7 +22,7 @@ __all__ = [
     "HEAP", "HELD_OUT", "PILES", "ClassOf", "Labels", "Pile", "labeled", "leaf", "top", "within", "write_some"
 ]  # fmt: skip
 
-SCORED = 250  # images that the heap asks of a source at the least, for its labels to be scored
+SCORED = 250  # a source of fewer images in the heap is not scored by its labels
 
 SINGLE = {  # the first labels of each are those that it has in the heap
     "openclipart": Pile(clip_art, {"top": top, "leaf": leaf}),

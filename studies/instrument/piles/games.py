@@ -24,7 +24,7 @@ cards = images_of("pokerth-data", all="usr/share/games/pokerth/gfx")
 
 
 def blocks(folder: Path, work: Path) -> None:
-    """The textures of blocks, a folder a module."""
+    """Copy the textures of blocks; each module has a folder."""
     unpacked = debian("minetest-data", work)
     for source in sorted((unpacked / BLOCKS).glob("*/mods/**/textures/**/*")):
         if source.suffix.lower() in SUFFIXES and not source.is_symlink():
@@ -35,7 +35,7 @@ def blocks(folder: Path, work: Path) -> None:
 
 
 def textures(folder: Path, work: Path) -> None:
-    """Those that are JPEG files, in the folders that they have in the archive."""
+    """Copy the textures in formats that are read (most are JPEG), in their folders of the archive."""
     unpacked = debian("openarena-081-textures", work)
     (archive,) = unpacked.glob("usr/share/games/openarena/baseoa/*.pk3")
     with zipfile.ZipFile(archive) as files:
@@ -47,7 +47,7 @@ def textures(folder: Path, work: Path) -> None:
 
 
 def tiles(folder: Path, work: Path) -> None:
-    """The pictures of Crossfire, which its client reads from one file, in the folders that their names tell."""
+    """Copy the pictures of Crossfire out of the one file of its client, into the folders of their names."""
     unpacked = debian("crossfire-client-images", work)
     (archive,) = unpacked.glob("usr/share/games/crossfire-client/crossfire.base")
     for name, data in pictures(archive.read_bytes()):
@@ -58,7 +58,7 @@ def tiles(folder: Path, work: Path) -> None:
 
 
 def pictures(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """The pictures of such a file: a line `IMAGE number length name`, or one without the number, and then the bytes of a PNG."""
+    """Yield the name and the bytes of each picture. A line `IMAGE number length name`, or one without the number, precedes a PNG."""
     header, at = re.compile(rb"IMAGE (?:\d+ )?(\d+) (\S+)\n"), 0
     while at < len(data):
         found = header.match(data, at)

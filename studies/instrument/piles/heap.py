@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from .pile import Make
 from .sources import images_in, place
 
-HEAP = {  # images of each source, of those it has
+HEAP = {  # images of each source, of those that it has
     "openclipart": 5000, "units": 3000, "fashion": 2200, "icons": 1800, "terrain": 1400, "google": 1200, "space": 1000,
     "planets": 850, "sky": 700, "digits": 600, "hedgehogs": 500, "emoji": 400, "solids": 320, "penguins": 250, "blocks": 200,
     "flags": 160, "symbols": 130, "cards": 100,
@@ -16,7 +16,7 @@ HEAP = {  # images of each source, of those it has
 
 
 def heap_of(sources: Mapping[str, Make], sizes: Mapping[str, int]) -> Make:
-    """Fill a folder with some images of each source, each in a folder of its name."""
+    """Return a source that takes some images of each of the sources, into a folder of its name."""
 
     def make(folder: Path, work: Path) -> None:
         for name, n in sizes.items():
@@ -31,5 +31,5 @@ def heap_of(sources: Mapping[str, Make], sizes: Mapping[str, int]) -> Make:
 
 
 def some(folder: Path, name: str, n: int) -> list[PurePosixPath]:
-    """The images of a folder to take: always the same, and whether one is among them depends on nothing but the names."""
+    """Return the paths of the n images whose names have the smallest digests, sorted: the same ones each time."""
     return sorted(sorted(images_in(folder), key=lambda path: sha256(f"{name}/{path}".encode()).digest())[:n])

@@ -18,13 +18,13 @@ flags = images_of("iso-flags-png-320x240", all="usr/share/iso-flags-png-320x240"
 
 
 def renderer(path: PurePosixPath) -> str | None:
-    """The outermost folder, if it is that of one of the large tests of a renderer."""
+    """The outermost folder, if it is of one of the large tests of a renderer."""
     name = path.parts[0]
     return name if name.endswith(("csgtest", "pngtest", "throwntogethertest")) else None
 
 
 def digits(folder: Path, work: Path) -> None:
-    """The handwritten digits of 8x8 pixels that scikit-learn has in it, as BMP, which has the same bytes whoever writes it."""
+    """Write the handwritten digits of scikit-learn, of 8x8 pixels, as BMP: it has the same bytes whichever library writes it."""
     from sklearn.datasets import load_digits
 
     data = load_digits()

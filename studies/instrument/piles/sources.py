@@ -17,7 +17,7 @@ TIMEOUT = 600  # seconds for npm
 
 
 def debian(package: str, work: Path) -> Path:
-    """The folder that a package of Debian is unpacked to; the next call takes its place."""
+    """Download and unpack a package of Debian; return its folder, which the next call removes."""
     try:
         return demo.download_debian_package(package, work)
     except (subprocess.SubprocessError, OSError) as error:
@@ -25,12 +25,14 @@ def debian(package: str, work: Path) -> Path:
 
 
 def npm(package: str, version: str, work: Path) -> Path:
-    """The folder that a package of npm is unpacked to. No script of the package is run."""
+    """Download and unpack a package of npm; return its folder. No script of the package is run."""
     wanted = f"{package}@{version}"
     work.mkdir(parents=True, exist_ok=True)
     words = ["npm", "pack", "--silent", "--ignore-scripts", wanted]
     try:
-        done = subprocess.run(words, cwd=work, capture_output=True, text=True, timeout=TIMEOUT, check=True)
+        done = subprocess.run(words, cwd=work, capture_output=True, text=True, timeout=TIMEOUT)
+        if done.returncode != 0:
+            raise subprocess.SubprocessError((done.stderr.strip().splitlines() or ["no package came"])[0])
         archive = work / done.stdout.split()[-1]
         folder = work / "npm"
         shutil.rmtree(folder, ignore_errors=True)
@@ -50,7 +52,7 @@ def not_got(package: str, error: Exception, command: str) -> InputError:
 
 
 def images_in(folder: Path) -> Iterator[PurePosixPath]:
-    """The paths below a folder of its image files, by their names, in order; links are left out."""
+    """Yield the paths of image files below a folder, in order. Suffixes tell them apart; links are left out."""
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES and path.is_file() and not path.is_symlink():
             yield PurePosixPath(path.relative_to(folder))
@@ -68,8 +70,8 @@ def place(path: Path) -> Path:
 
 
 def images_of(package: str, **parts: str) -> Make:
-    """Fill a folder with the images of a package of Debian: a folder for each of its parts; one part that is named `all` is
-    not put into a folder."""
+    """Return a source: the images of folders of a package of Debian. Each has a folder of the given name; that of the name
+    `all` has none."""
 
     def make(folder: Path, work: Path) -> None:
         unpacked = debian(package, work)

@@ -1,4 +1,4 @@
-"""The icons of four themes, and the emoji of two vendors: small drawings, sorted by those who drew them."""
+"""The icons of four themes, and the emoji of two vendors: small drawings that their makers sorted."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ EMOJI_VERSION = "16.0.0"
 
 
 def icons(folder: Path, work: Path) -> None:
-    """A folder a theme, and in it a folder a context; each icon in one size."""
+    """Make a folder for each theme, and in it one for each context; each icon in one size."""
     for package, (theme, pattern) in THEMES.items():
         unpacked = debian(package, work)
         for source in sorted(unpacked.glob(f"usr/share/icons/{pattern}")):
@@ -29,7 +29,7 @@ def icons(folder: Path, work: Path) -> None:
 
 
 def emoji_of(vendor: str) -> Make:
-    """A folder a category and in it one a subcategory, as the package tells them; no variations by skin tone."""
+    """Make a folder for each category, and in it one for each subcategory, without the variations by skin tone."""
 
     def make(folder: Path, work: Path) -> None:
         package = npm(f"emoji-datasource-{vendor}", EMOJI_VERSION, work)
