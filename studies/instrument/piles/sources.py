@@ -28,7 +28,7 @@ def npm(package: str, version: str, work: Path) -> Path:
     """Download and unpack a package of npm; return its folder. No script of the package is run."""
     wanted = f"{package}@{version}"
     work.mkdir(parents=True, exist_ok=True)
-    words = ["npm", "pack", "--silent", "--ignore-scripts", wanted]
+    words = ["npm", "pack", "--loglevel=error", "--ignore-scripts", wanted]
     try:
         done = subprocess.run(words, cwd=work, capture_output=True, text=True, timeout=TIMEOUT)
         if done.returncode != 0:
