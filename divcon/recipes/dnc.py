@@ -6,7 +6,7 @@ Expected: Open Clip Art (`make demo`), epochs=15 encoder=slim10 size=32, about 5
 linear 62.1 +- 0.2 (3 seeds; its base 63.1 / 61.4, untrained 56.1 / 56.0).
 At 25,000 images shown, slim10 at 32 pixels, one core of two: Open Clip Art 2.8 minutes, 20-NN / linear 61.6 / 59.9
 (untrained 56.0 / 54.9); 3,000 of Fashion-MNIST 3.1 minutes, 74.3 / 79.3 (69.1 / 74.8). One seed, while other work ran;
-docs/results.md has all methods side by side.
+docs/results/methods.md has all methods side by side.
 
 What differs from the paper's recipes (dnc_1000, dnc_3000, dnc_4500), and why, is in LOG.md, 2026-11-22:
 

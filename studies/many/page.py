@@ -21,6 +21,20 @@ KNOWN = {
     "experts": "each cluster's own expert",
     "student": "student",
 }
+PAIRS = (  # differences that a claim of the paper, or of a way, is about
+    ("clusters less random parts", "dnc", "random parts"),
+    ("the same, with own 0.5", "own 0.5", "random parts, own 0.5"),
+    ("clusters less one expert on everything", "dnc", "one expert"),
+    ("the same, with own 0.5", "own 0.5", "one expert, own 0.5"),
+    ("experts less none", "dnc", "self"),
+    ("the same, with own 0.5", "own 0.5", "self, own 0.5"),
+    ("own 0.5 less none", "own 0.5", "dnc"),
+    ("whitened targets less standardized", "whitened targets", "dnc"),
+    ("k 10 less k 5", "k 10, own 0.5", "own 0.5"),
+    ("two rounds less one", "rounds 2, own 0.5", "own 0.5"),
+    ("a longer student, shorter experts", "short experts, own 0.5", "own 0.5"),
+    ("MoCLR restarted less own 0.5", "moclr, student's rate", "own 0.5"),
+)
 Row = dict[str, Any]
 HOW = (
     "Scores are accuracies in percent on validation images: mean ± standard deviation over seeds, of Open Clip Art by its outermost",
@@ -46,7 +60,14 @@ def draw() -> None:
     ]
     for setting, its in settings(rows).items():
         pile, width, passes = setting
-        lines += [f"## {NAMES[pile]}, width {width}, {passes:g} passes", "", *table(its), "", *knowledge(its)]
+        lines += [
+            f"## {NAMES[pile]}, width {width}, {passes:g} passes",
+            "",
+            *table(its),
+            "",
+            *pairs(its),
+            *knowledge(its),
+        ]
     write_text(PAGE, "\n".join(lines).rstrip() + "\n")
 
 
@@ -91,6 +112,26 @@ def _line(line: str, rows: Sequence[Row], moclr: dict[int, Row]) -> str:
             f"{its[0]['images']:,}",
         ]
     )
+
+
+def pairs(rows: Sequence[Row]) -> Iterator[str]:
+    """Differences of two ways by the same seeds."""
+    found = {(row["line"], row["seed"]): row for row in rows}
+    lines = []
+    for told, one, other in PAIRS:
+        seeds = sorted(seed for line, seed in found if line == one and (other, seed) in found)
+        its = [(found[one, seed], found[other, seed]) for seed in seeds]
+        if its:
+            lines.append(_cells([told, *(difference([(score(a, s), score(b, s)) for a, b in its]) for s in SCORES)]))
+    if lines:
+        yield from (
+            "Of two ways with the same seeds:",
+            "",
+            _cells(["", *SCORES.values()]),
+            "|---|---:|---:|---:|",
+            *lines,
+            "",
+        )
 
 
 def knowledge(rows: Sequence[Row]) -> Iterator[str]:
