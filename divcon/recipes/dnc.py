@@ -23,6 +23,7 @@ from dataclasses import replace
 
 from ..evals.expert_check import ExpertCheck
 from ..methods.settings import SMALL_WEIGHT_DECAY
+from ..nets.encoder import SLIM
 from ..pipelines.dnc import DnC
 from ..stages.cluster import Divide
 from ..stages.distill import Distillation
@@ -31,6 +32,7 @@ from .small import small_pretrain
 
 STUDENT_RATE = 0.016  # AdamW's, for a batch of 256
 BASE_SHARE = 0.25  # a student that starts from the base needs less of it
+MEASURED = 30, 20_000  # passes, and images, up to which no way of dividing beat MoCLR (docs/results.md)
 
 about = "Divide and Contrast, with what small collections need"
 defaults: dict[str, object] = {}
@@ -53,3 +55,14 @@ def recipe(options: Options, n: int) -> DnC:
     )
     checks = ExpertCheck(labels=options.labels, split=options.split)
     return DnC(base=base, clusters=Divide(seed=options.seed), expert=expert, student=student, checks=checks)
+
+
+def notice(options: Options, n: int) -> str | None:
+    """Tell if dividing pays at this budget, as far as it was measured."""
+    passes, (most_passes, most_images) = options.samples_seen(n) / n, MEASURED
+    if passes <= most_passes and n <= most_images and options.encoder in SLIM:
+        return f"recipe dnc: at up to {most_passes} passes, recipe=moclr gives the better encoder, by 0.3 to 1.0 points (docs/results.md)"
+    return (
+        f"recipe dnc: if it beats recipe=moclr at {passes:.0f} passes over {n:,} images was not measured; at up to {most_passes} "
+        f"passes over {most_images:,} images it does not (docs/results.md). The stage checks compares experts and base"
+    )
