@@ -1,5 +1,6 @@
 """Many trainings at once take the steps of the training loop, and their losses are those of slow loops and of the product."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from divcon.nets.net import Net
 from divcon.nets.slim import SlimResNet
 from divcon.nets.teacher import Teacher
 from divcon.nets.trained import Trained
-from studies.many import plans, workers
+from studies.many import page, plans, workers
 from studies.many.piles import LabelSet, joined, pack, unpack
 from studies.many.slots import Slot, Training
 from studies.many.student import Student, Targets, Weights, affine
@@ -181,11 +182,14 @@ def test_random_parts_have_the_sizes_of_the_clusters() -> None:
     assert np.bincount(parts).tolist() == [70, 20, 10] and (parts != labels).sum() > 20
 
 
-def test_ways_are_ranked_by_their_gain_over_moclr_of_the_same_seed() -> None:
-    def row(line: str, seed: int, whitened: float, linear: float) -> dict[str, object]:
-        scores = {"a": {"validation": {"whitened": whitened, "linear": linear}}, "b": {"validation": {"whitened": 0.0}}}
-        return {"pile": "p", "width": 8, "passes": 1, "seed": seed, "line": line, "labels": scores}
+def row(line: str, seed: int, whitened: float, linear: float) -> dict[str, Any]:
+    validation = {"knn": whitened, "whitened": whitened, "linear": linear}
+    labels = {"a": {"validation": validation}, "leaf": {"validation": {"knn": 0.0, "whitened": 0.0}}}
+    where = {"pile": "openclipart", "width": 8, "passes": 30, "images": 100}
+    return {"line": line, "seed": seed, "labels": labels, "device": "one", "torch": "2", **where}
 
+
+def test_ways_are_ranked_by_their_gain_over_moclr_of_the_same_seed() -> None:
     rows = [row("moclr", 0, 0.5, 0.5), row("dnc", 0, 0.6, 0.5), row("moclr", 1, 0.7, 0.5), row("dnc", 1, 0.7, 0.5)]
     assert plans.ranked(rows)[0] == ("dnc", pytest.approx(2.5))
 
@@ -196,3 +200,30 @@ def test_views_of_the_pool_are_normalized_as_the_product_does() -> None:
 
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     assert torch.allclose(as_input(torch.from_numpy(pixels)), normalized(pixels, InputSpec(32)), atol=1e-6)
+
+
+def test_the_page_compares_each_way_with_moclr_of_the_same_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A seed without MoCLR is in the mean, and in no difference."""
+    rows = [row("moclr", 0, 0.5, 0.5), row("moclr", 1, 0.6, 0.5), row("dnc", 0, 0.51, 0.49), row("dnc", 1, 0.63, 0.5)]
+    rows += [row("dnc", 2, 0.9, 0.9), row("random parts", 0, 0.50, 0.47)]
+    (tmp_path / "one.jsonl").write_text("".join(json.dumps(its) + "\n" for its in rows))
+    monkeypatch.setattr(page, "ROWS", tmp_path)
+    monkeypatch.setattr(page, "PAGE", tmp_path / "page.md")
+    page.draw()
+    text = (tmp_path / "page.md").read_text()
+    assert "## Open Clip Art, width 8, 30 passes" in text
+    assert (
+        "| dnc | 68.0 ± 20.0 | 68.0 ± 20.0 | 63.0 ± 23.4 | +2.0 ± 1.0 (2) | +2.0 ± 1.0 (2) | -0.5 ± 0.5 (2) | 3 | 100 |"
+        in text
+    )
+    assert "| clusters less random parts | +1.0 (1) | +1.0 (1) | +2.0 (1) |" in text
+
+
+def test_every_line_of_the_plans_is_a_way_or_a_control() -> None:
+    for name, plan in plans.PLANS.items():
+        specs = plan()
+        lines = {spec.line for spec in specs if spec.way is not None}
+        assert lines <= {*plans.DIVIDED, *plans.CONTROLS} and len(set(specs)) == len(specs), name
+        assert all(sum(spec.way.shares) == pytest.approx(1) for spec in specs if spec.way)
