@@ -176,3 +176,13 @@ def test_one_image_has_nothing_to_be_compared_with(photos: Path, cache: Path, tm
     shutil.copy(next(photos.glob("*/*")), tmp_path)
     with pytest.raises(DataError, match="1 image; there is nothing to compare"):
         open_unlabeled(tmp_path, cache=cache)
+
+
+def test_more_neighbors_than_the_sample_has_are_refused_with_what_to_type() -> None:
+    with pytest.raises(UsageError, match=r"agreement\.neighbors=50: .* type agreement\.images=52"):
+        chosen_tasks("agreement", "none", {"agreement.images": 20, "agreement.neighbors": 50})
+
+
+def test_a_misspelled_group_of_tasks_is_told_the_group() -> None:
+    with pytest.raises(UsageError, match="did you mean 'unlabeled'"):
+        chosen_tasks("unlabelled", None)

@@ -1,4 +1,4 @@
-"""Low-shot VOC07: linear SVMs from few images of each class (Goyal et al. 2019, https://arxiv.org/abs/1905.01235."""
+"""Low-shot VOC07: linear SVMs from few images of each class (Goyal et al. 2019, https://arxiv.org/abs/1905.01235)."""
 
 from dataclasses import dataclass
 from typing import Annotated

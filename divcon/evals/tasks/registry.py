@@ -66,7 +66,7 @@ def names_of(names: str | Sequence[str] | None, truth: Truth | None) -> Sequence
 
 def _refusal(name: str, truth: Truth | None, known: Sequence[str]) -> str:
     if name not in all_tasks():
-        return unknown_name("task", printable(name), known)
+        return unknown_name("task", printable(name), [*known, *GROUPS])
     other, here = LABELS[all_tasks()[name].truth], LABELS[truth or "classes"]
     return f"{name} is for images that have {other} each, and these have {here}; there is: {', '.join(known)}"
 

@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt
 
 from ...clustering.number_of_clusters import CANDIDATES, SMALLEST, suggested, try_numbers
 from ...clustering.shares import evenly
-from ...errors import TooFewError
+from ...errors import TooFewError, UsageError
 from ...runs.evals import TaskScores
 from ..expert_check import two_views
 from ..unlabeled import agreement, rankme
@@ -18,7 +18,8 @@ FEWEST = 20  # images, below which neighbors say nothing
 
 @dataclass(frozen=True, kw_only=True)
 class EffectiveRank(Task):
-    """The effective rank of the raw features of each layer, over their number (RankMe, https://arxiv.org/abs/2210.02885)."""
+    """The effective rank of the raw features of each layer, over their number, or over that of the images if these are fewer
+    (RankMe, https://arxiv.org/abs/2210.02885)."""
 
     about = "the effective rank of the features over their number, for each layer (RankMe)"
     truth = "none"
@@ -29,9 +30,8 @@ class EffectiveRank(Task):
             x = trial.features_of(each.layer)
             rank, most = rankme(x), min(x.shape)
             rows.append({"features": each.name, "width": x.shape[1], "effective rank": rank, "share": rank / most})
-        return TaskScores(
-            f"effective rank of the {trial.layer} over its width", float(rows[0]["share"]), {}, {}, table=rows
-        )
+        metric = f"effective rank of the {trial.layer} over the largest possible one"
+        return TaskScores(metric, float(rows[0]["share"]), {}, {}, table=rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,13 @@ class ViewsAgreement(Task):
     whitens = True
     images: Annotated[int, Field(ge=FEWEST)] = 1000
     neighbors: PositiveInt = 10
+
+    def __post_init__(self) -> None:
+        if self.neighbors + 2 > self.images:
+            raise UsageError(
+                f"agreement.neighbors={self.neighbors}: {self.images} images have too few neighbors for that; type "
+                f"agreement.images={self.neighbors + 2}, or more"
+            )
 
     def score(self, trial: Trial) -> TaskScores:
         n = len(trial.images)
