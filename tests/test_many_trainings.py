@@ -15,6 +15,7 @@ import divcon
 from divcon.api import run_plan
 from divcon.data.pixels.packed import PackedImages
 from divcon.data.pixels.pixel_cache import open_pixels
+from divcon.errors import DataError, InputError
 from divcon.methods.contract import Batch, Step
 from divcon.methods.distill import Distill
 from divcon.methods.settings import SMALL_LR, SMALL_WEIGHT_DECAY
@@ -22,6 +23,8 @@ from divcon.nets.net import Net
 from divcon.nets.slim import SlimResNet
 from divcon.nets.teacher import Teacher
 from divcon.nets.trained import Trained
+from studies.instrument.draw import difference
+from studies.many import __main__ as command
 from studies.many import page, plans, workers
 from studies.many.piles import LabelSet, joined, pack, unpack
 from studies.many.slots import Slot, Training
@@ -189,9 +192,61 @@ def row(line: str, seed: int, whitened: float, linear: float) -> dict[str, Any]:
     return {"line": line, "seed": seed, "labels": labels, "device": "one", "torch": "2", **where}
 
 
-def test_ways_are_ranked_by_their_gain_over_moclr_of_the_same_seed() -> None:
-    rows = [row("moclr", 0, 0.5, 0.5), row("dnc", 0, 0.6, 0.5), row("moclr", 1, 0.7, 0.5), row("dnc", 1, 0.7, 0.5)]
-    assert plans.ranked(rows)[0] == ("dnc", pytest.approx(2.5))
+def test_a_search_that_goes_on_leaves_out_what_has_a_row(tmp_path: Path) -> None:
+    specs = plans.trial()
+    kept = [{**row(spec.line, spec.seed, 0.5, 0.5), "pile": "made", "passes": 4} for spec in specs[:3]]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(its) + "\n" for its in kept))
+    assert plans.to_do(specs, plans.read(tmp_path / "rows.jsonl")) == specs[3:]
+    assert plans.to_do(specs, plans.read(tmp_path / "none.jsonl")) == specs
+
+
+@pytest.mark.parametrize("torn", ['{"line": "moclr", "pi', "[]", "7", "", '{"line": "moclr"}'])
+def test_a_line_that_is_no_row_is_named(tmp_path: Path, torn: str) -> None:
+    (tmp_path / "a\nb.jsonl").write_text(json.dumps(row("moclr", 0, 0.5, 0.5)) + "\n" + torn + "\n")
+    with pytest.raises(DataError, match=r"a\\nb\.jsonl: line 2 is no row .* remove this line"):
+        plans.read(tmp_path / "a\nb.jsonl")
+
+
+def test_two_rows_of_one_experiment_are_refused_as_they_would_count_as_two_seeds(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row("moclr", 0, 0.5, 0.5)) + "\n")
+    with pytest.raises(DataError, match=r"one\.jsonl and one in .*two\.jsonl; remove one of them"):
+        page.rows_of(tmp_path)
+
+
+def test_a_collection_that_is_not_packed_or_damaged_is_told_with_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no emoji\.npz; .* python -m studies\.many pack emoji"):
+        plans.composed("mixture", {})
+    pack(PackedImages.from_arrays([np.zeros((4, 4, 3), np.uint8)]), np.array([0]), {}, tmp_path / "one.npz")
+    whole = (tmp_path / "one.npz").read_bytes()
+    for damaged in (b"", b"no archive", whole[: len(whole) // 2], whole[:60] + b"\xff" * 60 + whole[120:]):
+        (tmp_path / "one.npz").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"one\.npz is no packed collection .* python -m studies\.many pack one"):
+            unpack(tmp_path / "one.npz")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "folder"), "out= is missing"),
+        (("run", "folder", "out=rows.jsonl", "plan=wayz"), "did you mean 'ways'"),
+        (("run", "folder", "out=rows.jsonl", "second=9"), "did you mean 'seconds'"),
+        (("run", "folder", "out=rows.jsonl", "slots=none"), "slots"),
+        (("run", "folder", "seconds"), "'seconds' is not an option"),
+        (("run", "out=rows.jsonl"), "python -m studies.many run FOLDER"),
+        (("pack", "emojy", "cache=a", "out=b"), "did you mean 'emoji'"),
+        (("pack", "emoji", "cache=a", "out=b", "apart=1"), "leave apart= away"),
+        (("draw", "page"), "python -m studies.many draw"),
+        ((), "python -m studies.many draw"),
+    ],
+)
+def test_a_mistake_in_the_command_line_is_told(
+    words: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        command.main(*words)
+    assert said in str(stopped.value) and not [*tmp_path.iterdir()]
 
 
 def test_views_of_the_pool_are_normalized_as_the_product_does() -> None:
@@ -227,3 +282,51 @@ def test_every_line_of_the_plans_is_a_way_or_a_control() -> None:
         lines = {spec.line for spec in specs if spec.way is not None}
         assert lines <= {*plans.DIVIDED, *plans.CONTROLS} and len(set(specs)) == len(specs), name
         assert all(sum(spec.way.shares) == pytest.approx(1) for spec in specs if spec.way)
+
+
+OF_MOCLR = {  # lines of the first table of docs/results.md, in its order
+    "moclr, student's rate": "MoCLR, 15 passes, and 15 more from a second start (rate 0.016)",
+    "moclr, restarted": "the same, the second part at rate 0.006",
+    "own 0.5": "DnC, own 0.5",
+    "dnc": "DnC, own 0",
+    "random parts, own 0.5": "random parts of the same sizes, own 0.5",
+    "one expert, own 0.5": "one expert on everything, own 0.5",
+    "self, own 0.5": "no expert: the student learns from the base, own 0.5",
+    "self": "no expert, own 0",
+}
+CLAIMS = {  # the begin of a line of docs/results.md, and the two ways whose difference it tells
+    "Table 3:": ("dnc", "moclr"),
+    "Table 10: experts of random parts": ("random parts", "dnc"),
+    "Table 10: experts on everything": ("one expert", "dnc"),
+    "Table 11: base and experts": ("dnc", "self"),
+    "Table 18:": ("short experts, own 0.5", "own 0.5"),
+    "(a) ": ("own 0.5", "dnc"),
+    "(a, g)": ("alike", "moclr"),
+    "(b)": ("whitened targets", "dnc"),
+    "(c)": ("moclr, classes", "moclr"),
+    "(e)": ("objectives, own 0.5", "moclr"),
+    "(f)": ("rounds 2, own 0.5", "own 0.5"),
+    "K = 10": ("k 10, own 0.5", "own 0.5"),
+    "a base of three quarters": ("base 3/4, own 0.5", "moclr"),
+}
+
+
+def verdict_of(one: str, other: str, pile: str, error: bool) -> str:
+    """The difference of two ways at 30 passes as docs/results.md tells it, whitened 20-NN / linear."""
+    rows = [its for its in page.rows_of(page.ROWS) if (its["pile"], its["width"], its["passes"]) == (pile, 16, 30)]
+    by = {(its["line"], its["seed"]): its for its in rows}
+    seeds = [seed for line, seed in by if line == one and (other, seed) in by]
+    pairs = [[(page.score(by[one, s], n), page.score(by[other, s], n)) for s in seeds] for n in ("whitened", "linear")]
+    told = [difference(its).removesuffix(f" ({len(seeds)})") for its in pairs]
+    cells = [each if error else each.partition(" ")[0] for each in told]
+    return " / ".join(cells).replace("+0.0", "0.0").replace("-0.0", "0.0")
+
+
+def test_the_verdict_tells_the_differences_that_the_rows_give() -> None:
+    lines = (page.ROOT / "docs" / "results.md").read_text().replace("**", "").splitlines()
+    for way, name in OF_MOCLR.items():
+        cells = [verdict_of(way, "moclr", pile, error=True) for pile in ("openclipart", "mixture")]
+        assert f"| {name} | {' | '.join(cells)} |" in lines
+    for begin, (one, other) in CLAIMS.items():
+        (line,) = (each for each in lines if each.startswith(f"| {begin}"))
+        assert "; ".join(verdict_of(one, other, pile, error=False) for pile in ("openclipart", "mixture")) in line

@@ -1,7 +1,9 @@
 """`python -m studies.many pack NAME cache=FOLDER out=FOLDER [apart=1]` on a machine that has the collections, and
 `python -m studies.many run FOLDER out=FILE [plan=ways] [seconds=520] [slots=4] [processes=14] [device=cuda]` on one with a GPU.
 
-`run` trains and scores what the plan asks for, in its order, and writes a JSON line for each experiment that is done.
+`pack` writes FOLDER/NAME.npz; with `apart=1`, a file for each source of a collection. `run` takes the packed collections of FOLDER:
+the plan `ways` needs openclipart, emoji and fashion, `longer` heap too. It trains and scores what the plan asks for, in its order, and
+adds a JSON line to FILE for each experiment that is done. The same command goes on where it was stopped.
 `python -m studies.many draw` writes docs/results/ways.md from the rows.
 """
 
@@ -14,9 +16,16 @@ import time
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from pydantic import PositiveFloat, PositiveInt
+
+from divcon.config import parse_options, unknown_name, validate_fields
+from divcon.errors import Error, UsageError
+from divcon.files.text import printable
 
 from . import packing, page, plans, workers
 from .lab import Kind, Lab
@@ -25,41 +34,86 @@ from .search import experiment
 from .views import ViewPool
 from .ways import Spec
 
+T = TypeVar("T")
 METHODS = ("moclr", "student")
 SAY = 15.0  # seconds between two lines
 
 
+@dataclass(frozen=True, kw_only=True)
+class Packing:
+    """The options of `pack`."""
+
+    cache: Path
+    out: Path
+    apart: bool = False  # a file for each source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """The options of `run`."""
+
+    out: Path
+    plan: str = "ways"
+    seconds: PositiveFloat = 520.0
+    slots: PositiveInt = 4
+    processes: PositiveInt = 14
+    device: str = "cuda"
+
+    def __post_init__(self) -> None:
+        if self.plan not in plans.PLANS:
+            raise UsageError(f"plan={printable(self.plan)}: {unknown_name('plan', self.plan, [*plans.PLANS])}")
+
+
 def main(*words: str) -> None:
-    typed = dict(word.split("=", 1) for word in words if "=" in word)
-    match [word for word in words if "=" not in word]:
-        case ["pack", name]:
-            packing.pack_pile(name, Path(typed["cache"]), Path(typed["out"]), "apart" in typed)
-        case ["run", folder]:
-            run(Path(folder), Path(typed["out"]), typed)
-        case ["draw"]:
-            page.draw()
-        case _:
-            sys.exit(f"{__doc__}")
+    try:
+        match [*words[:2], *([] if len(words) > 1 else [""])]:
+            case ["pack", name] if name and "=" not in name:
+                asked = checked(Packing, words[2:])
+                packing.pack_pile(name, asked.cache, asked.out, asked.apart)
+            case ["run", folder] if folder and "=" not in folder:
+                run(Path(folder), checked(Search, words[2:]))
+            case ["draw", ""]:
+                page.draw()
+            case _:
+                sys.exit(f"{__doc__}")
+    except Error as error:
+        sys.exit(f"{error}")
 
 
-def run(folder: Path, out: Path, typed: dict[str, str]) -> None:
-    """Unpack the collections, fork the processes before the GPU is touched, and do the experiments."""
-    begin, count = time.monotonic(), int(typed.get("processes", 14))
-    specs = plans.PLANS[typed.get("plan", "ways")]()
+def checked(kind: type[T], words: Sequence[str]) -> T:
+    """Return the options as they were typed. UsageError for one that is missing, unknown or of another type."""
+    options = parse_options(words)
+    for field in fields(kind):  # type: ignore[arg-type]
+        if field.default is MISSING and field.name not in options:
+            raise UsageError(f"{field.name}= is missing\n\n{__doc__}")
+    return validate_fields(kind, options)
+
+
+def run(folder: Path, asked: Search) -> None:
+    """Unpack the collections, fork the processes before the GPU is touched, and do the experiments that have no row yet."""
+    begin = time.monotonic()
+    specs = plans.to_do(plans.PLANS[asked.plan](), plans.read(asked.out))
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
     packed = {file.stem: unpack(file) for file in sorted(folder.glob("*.npz"))}
     piles = {name: plans.composed(name, packed) for name in dict.fromkeys(spec.pile for spec in specs)}
     workers.piles.update(piles)
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(count, context, workers.begin) as processes, tempfile.TemporaryDirectory() as scratch:
-        list(processes.map(workers.wait, range(count)))
-        lab = Lab(piles, {}, processes, out)
-        asyncio.run(everything(lab, specs, begin, Path(scratch), typed))
+    with (
+        ProcessPoolExecutor(asked.processes, context, workers.begin) as processes,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
+        list(processes.map(workers.wait, range(asked.processes)))
+        lab = Lab(piles, {}, processes, asked.out)
+        done = asyncio.run(everything(lab, specs, begin, Path(scratch), asked))
         processes.shutdown(wait=False, cancel_futures=True)
+    if done < len(specs):
+        sys.exit(f"{done} of {len(specs)} experiments are done; to go on, type the same command again")
 
 
-async def everything(lab: Lab, specs: Sequence[Spec], begin: float, scratch: Path, typed: dict[str, str]) -> None:
-    """Do the experiments until the time is over. Slots of a kind are recorded in the order in which they are needed."""
-    device, deadline = typed.get("device", "cuda"), begin + float(typed.get("seconds", 520))
+async def everything(lab: Lab, specs: Sequence[Spec], begin: float, scratch: Path, asked: Search) -> int:
+    """Do the experiments until the time is over, and return how many are done. Slots of a kind are recorded in the order in which
+    they are needed."""
+    device, deadline = asked.device, begin + asked.seconds
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     lab.about = about(device)
     lab.pools = {name: ViewPool.empty(len(pile), plans.EPOCHS[name], device) for name, pile in lab.piles.items()}
@@ -68,10 +122,12 @@ async def everything(lab: Lab, specs: Sequence[Spec], begin: float, scratch: Pat
     tasks = [asyncio.create_task(experiment(lab, spec, order)) for order, spec in enumerate(specs)]
     for pile, width in dict.fromkeys((spec.pile, spec.width) for spec in specs):
         for method in METHODS:
-            await lab.record(Kind(method, pile, width), int(typed.get("slots", 4)), device == "cuda")
+            await lab.record(Kind(method, pile, width), asked.slots, device == "cuda")
     await watched(lab, tasks, pump, begin, deadline)
+    done = sum(task.done() and not task.cancelled() and task.exception() is None for task in tasks)
     for task in (pump, *tasks, *lab.known.values()):
         task.cancel()
+    return done
 
 
 def about(device: str) -> dict[str, str]:

@@ -6,8 +6,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from divcon.api import run_plan
+from divcon.config import unknown_name
 from divcon.data.index.files import Files
 from divcon.data.pixels.pixel_cache import open_pixels
+from divcon.errors import UsageError
 
 from ..instrument.piles import PILES, Labels, labeled
 from .piles import LabelSet, pack
@@ -17,7 +19,11 @@ MOST_CLASSES = 60  # of which a linear probe is fast
 
 def pack_pile(name: str, cache: Path, out: Path, apart: bool = False) -> None:
     """Write NAME.npz or, with `apart`, a file for each source of a collection whose label sets are of different sources."""
+    if name not in PILES:
+        raise UsageError(unknown_name("collection", name, [*PILES]))
     pile = PILES[name]
+    if apart and not pile.apart:
+        raise UsageError(f"apart=1: {name} has no sources with labels of their own; leave apart= away")
     options = {"recipe": "moclr", "encoder": "slim10", "size": 32, "epochs": 1, "cache": str(cache), "device": "cpu"}
     order = run_plan.prepare_run(pile.folder(name, cache), out / "nothing", options)
     pixels = open_pixels(order.images, 64, cache=cache, cache_gb=8, workers=2)
@@ -26,7 +32,7 @@ def pack_pile(name: str, cache: Path, out: Path, apart: bool = False) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for source, positions in sources.items():
         packed, rows = pixels.read(positions)
-        its = {source: labels[source]} if apart else labels
+        its = {at: found for at, found in labels.items() if not apart or at == source}
         pack(
             packed, np.asarray(rows), {at: _moved(found, positions) for at, found in its.items()}, out / f"{source}.npz"
         )

@@ -3,14 +3,16 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from divcon.errors import DataError
 from divcon.files.atomic import write_text
+from divcon.files.text import printable
 
 from ..instrument.draw import SCORES, difference, spread
 from . import plans
+from .plans import Row
 
 ROOT = Path(__file__).parents[2]
 ROWS, PAGE = ROOT / "studies" / "rows" / "many", ROOT / "docs" / "results" / "ways.md"
@@ -33,9 +35,8 @@ PAIRS = (  # differences that a claim of the paper, or of a way, is about
     ("k 10 less k 5", "k 10, own 0.5", "own 0.5"),
     ("two rounds less one", "rounds 2, own 0.5", "own 0.5"),
     ("a longer student, shorter experts", "short experts, own 0.5", "own 0.5"),
-    ("MoCLR restarted less own 0.5", "moclr, student's rate", "own 0.5"),
+    ("MoCLR, a second start at the student's rate, less own 0.5", "moclr, student's rate", "own 0.5"),
 )
-Row = dict[str, Any]
 HOW = (
     "Scores are accuracies in percent on validation images: mean ± standard deviation over seeds, of Open Clip Art by its outermost",
     "folders, of other collections the mean over their sources. Δ is the difference to MoCLR at the same number of images with the same",
@@ -48,20 +49,20 @@ HOW = (
 
 def draw() -> None:
     """Write the page."""
-    rows = [row for file in sorted(ROWS.glob("*.jsonl")) for row in plans.read(file)]
+    rows = rows_of(ROWS)
     machines = sorted({f"{row['device']}, torch {row['torch']}" for row in rows})
     lines = [
         "# Ways to divide, and their controls",
         "",
         *HOW,
         "",
-        f"{len(rows)} trainings on {'; '.join(machines)}.",
+        f"{len(rows)} experiments on {'; '.join(machines)}.",
         "",
     ]
     for setting, its in settings(rows).items():
         pile, width, passes = setting
         lines += [
-            f"## {NAMES[pile]}, width {width}, {passes:g} passes",
+            f"## {NAMES.get(pile, pile)}, width {width}, {passes:g} passes",
             "",
             *table(its),
             "",
@@ -69,6 +70,20 @@ def draw() -> None:
             *knowledge(its),
         ]
     write_text(PAGE, "\n".join(lines).rstrip() + "\n")
+
+
+def rows_of(folder: Path) -> list[Row]:
+    """The rows of all files. DataError for two rows of one experiment."""
+    files = {file: plans.read(file) for file in sorted(folder.glob("*.jsonl"))}
+    first: dict[tuple[object, ...], Path] = {}
+    for file, its in files.items():
+        for row in its:
+            if (name := plans.name_of(row)) in first:
+                raise DataError(
+                    f"{name} has a row in {printable(first[name])} and one in {printable(file)}; remove one of them"
+                )
+            first[name] = file
+    return [row for its in files.values() for row in its]
 
 
 def settings(rows: Sequence[Row]) -> dict[tuple[str, int, float], list[Row]]:

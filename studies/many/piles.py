@@ -1,6 +1,7 @@
 """Collections as one file that travels: the pixels as trainings see them, and the labels that encoders are scored by."""
 
 import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from divcon.data.pixels.packed import PackedImages
+from divcon.errors import DataError
+from divcon.files.text import printable
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,21 @@ def pack(packed: PackedImages, rows: NDArray[np.int64], labels: Mapping[str, Lab
 
 
 def unpack(file: Path) -> Pile:
-    """The collection of a file NAME.npz."""
-    with np.load(file, allow_pickle=False) as found, ThreadPoolExecutor() as threads:
-        ends = np.cumsum(found["lengths"])[:-1]
-        arrays = list(threads.map(_decoded, np.split(found["images"], ends)))
-        labels = {
-            str(name): LabelSet(found[f"{name}/positions"], found[f"{name}/classes"], bool(found[f"{name}/linear"]))
-            for name in found["names"]
-        }
+    """The collection of a file NAME.npz. DataError for another file."""
+    try:
+        with np.load(file, allow_pickle=False) as found, ThreadPoolExecutor() as threads:
+            ends = np.cumsum(found["lengths"])[:-1]
+            arrays = list(threads.map(_decoded, np.split(found["images"], ends)))
+            labels = {
+                str(name): LabelSet(found[f"{name}/positions"], found[f"{name}/classes"], bool(found[f"{name}/linear"]))
+                for name in found["names"]
+            }
+    except (OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        reason = printable(str(error))
+        raise DataError(
+            f"{printable(file)} is no packed collection ({reason}); make it again: python -m studies.many pack {printable(file.stem)} "
+            "cache=FOLDER out=FOLDER"
+        ) from error
     return Pile(file.stem, PackedImages.from_arrays(arrays), labels)
 
 

@@ -1,7 +1,6 @@
 """The experiments that are asked of the search."""
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from divcon.errors import DataError, InputError
+from divcon.files.text import printable
+
 from .piles import Pile, joined
 from .student import Weights
 from .ways import Spec, Way
 
+Row = dict[str, Any]
 EPOCHS = {"made": 8, "openclipart": 60, "mixture": 44, "heap": 30}  # of different views
 
 DNC = Way()
@@ -55,9 +58,14 @@ CONTROLS = {
 
 def composed(name: str, packed: Mapping[str, Pile]) -> Pile:
     """A collection of the packed sources."""
-    if name == "mixture":
-        return joined(name, [packed[part] for part in ("emoji", "fashion", "openclipart")])
-    return packed[name]
+    parts = ("emoji", "fashion", "openclipart") if name == "mixture" else (name,)
+    for part in parts:
+        if part not in packed:
+            raise InputError(
+                f"there is no {part}.npz; on a machine that has the collections, type: python -m studies.many pack {part} cache=FOLDER "
+                "out=FOLDER"
+            )
+    return packed[name] if name != "mixture" else joined(name, [packed[part] for part in parts])
 
 
 def at(pile: str, width: int, passes: float, seed: int, ways: Mapping[str, Way]) -> Iterator[Spec]:
@@ -89,27 +97,37 @@ def longer() -> list[Spec]:
     ]
 
 
-def ranked(rows: Sequence[dict[str, Any]]) -> list[tuple[str, float]]:
-    """The mean gain of each line over MoCLR, by whitened neighbors and the linear probe together; the best first."""
-    scores: dict[tuple[Any, ...], dict[str, float]] = defaultdict(dict)
-    for row in rows:
-        scores[row["pile"], row["width"], row["passes"], row["seed"]][row["line"]] = worth(row)
-    gains = defaultdict(list)
-    for its in scores.values():
-        if "moclr" in its:
-            for line, score in its.items():
-                gains[line].append(score - its["moclr"])
-    return sorted(((line, float(np.mean(its))) for line, its in gains.items()), key=lambda pair: -pair[1])
-
-
 def worth(row: Mapping[str, Any]) -> float:
     """The mean of whitened 20-NN and the linear probe over the label sets that have both, in points."""
     sets = [its["validation"] for its in row["labels"].values() if "linear" in its["validation"]]
     return float(np.mean([100 * (its["whitened"] + its["linear"]) / 2 for its in sets]))
 
 
-def read(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+def read(file: Path) -> list[Row]:
+    """Return the rows of a file, or none where there is no file. DataError for a line that is no row."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [_row(file, number, line) for number, line in enumerate(lines, 1)]
+
+
+def _row(file: Path, number: int, line: str) -> Row:
+    try:
+        row: Row = json.loads(line)
+        _ = name_of(row), row["labels"]
+    except (ValueError, LookupError, TypeError) as error:
+        reason = printable(str(error))
+        raise DataError(f"{printable(file)}: line {number} is no row ({reason}); remove this line") from error
+    return row
+
+
+def name_of(row: Row) -> tuple[object, ...]:
+    """What no two rows have in common."""
+    return row["pile"], row["width"], row["passes"], row["line"], row["seed"]
+
+
+def to_do(specs: Sequence[Spec], rows: Sequence[Row]) -> list[Spec]:
+    """Return the experiments that have no row yet."""
+    done = {name_of(row) for row in rows}
+    return [spec for spec in specs if name_of(vars(spec)) not in done]
 
 
 def trial() -> list[Spec]:

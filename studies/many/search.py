@@ -28,7 +28,7 @@ async def experiment(lab: Lab, spec: Spec, order: int) -> None:
     """Do an experiment and write its row."""
     await lab.ready[spec.pile]
     chain = Chain(lab, spec, order)
-    final, extra = await (chain.moclr(1.0) if spec.way is None else chain.divide_and_contrast(spec.way))
+    final, extra = await (chain.moclr() if spec.way is None else chain.divide_and_contrast(spec.way))
     scores = await lab.work(workers.score, spec.pile, final.pool)
     lab.write(dataclasses.asdict(spec) | {"images": round(chain.images), "loss": final.loss, **scores, **extra})
 
@@ -53,8 +53,8 @@ class Chain:
         """The whole budget."""
         return self.spec.passes * self.n
 
-    async def moclr(self, share: float) -> Found:
-        return await self.base(share), {}
+    async def moclr(self) -> Found:
+        return await self.base(1.0), {}
 
     async def divide_and_contrast(self, way: Way) -> Found:
         first = base = await self.base(way.shares[0])
@@ -65,7 +65,7 @@ class Chain:
                 return experts[0], {}
             teacher, base = base, await self.student(way, base, experts, cluster)
         known = await self.knowledge(way, teacher, experts, cluster, base)
-        return base, {"base": await self.scores_of_base(way, first), "sizes": np.bincount(cluster).tolist(), **known}
+        return base, {"base": await self.scores_of_base(first), "sizes": np.bincount(cluster).tolist(), **known}
 
     # trainings
 
@@ -151,7 +151,7 @@ class Chain:
 
     # what else is told of an experiment
 
-    def scores_of_base(self, way: Way, base: Trained) -> Awaitable[dict[str, Any]]:
+    def scores_of_base(self, base: Trained) -> Awaitable[dict[str, Any]]:
         return self.lab.once(("scores", id(base)), lambda: self.lab.work(workers.score, self.spec.pile, base.pool))
 
     async def knowledge(

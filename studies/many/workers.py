@@ -46,19 +46,18 @@ def random_parts(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, 7]).permutation(labels)
 
 
-def score(pile: str, x: NDArray[np.float32], linear_too: bool = True) -> dict[str, Any]:
-    """The scores of features by each label set, for both parts."""
+def score(pile: str, x: NDArray[np.float32]) -> dict[str, Any]:
+    """The scores of features by each label set, for each of PARTS, and the seconds of the processor."""
     begin = time.process_time()
     rows = torch.from_numpy(x)
     white = Whitening.fit(rows)(rows)
     found = {
-        name: {part: _on(rows, white, labels, part, linear_too and labels.linear) for part in PARTS}
-        for name, labels in piles[pile].labels.items()
+        name: {part: _on(rows, white, labels, part) for part in PARTS} for name, labels in piles[pile].labels.items()
     }
     return {"labels": found, "seconds": round(time.process_time() - begin, 2)}
 
 
-def _on(x: torch.Tensor, white: torch.Tensor, labels: LabelSet, part: str, with_linear: bool) -> dict[str, float]:
+def _on(x: torch.Tensor, white: torch.Tensor, labels: LabelSet, part: str) -> dict[str, float]:
     learn, judged = split(labels.classes, part)
     y, here = torch.from_numpy(labels.classes), torch.from_numpy(labels.positions)
     classes = int(y.max()) + 1
@@ -66,7 +65,7 @@ def _on(x: torch.Tensor, white: torch.Tensor, labels: LabelSet, part: str, with_
         "knn": neighbors(x[here], y, learn, judged),
         "whitened": neighbors(white[here], y, learn, judged),
     }
-    if with_linear:
+    if labels.linear:
         told["linear"] = linear(x[here[learn]], y[learn], x[here[judged]], y[judged], seed=0).predictions
     return {name: round(Accuracy.of(its, y[judged], classes).top1, 5) for name, its in told.items()}
 
