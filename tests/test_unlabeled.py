@@ -186,3 +186,11 @@ def test_more_neighbors_than_the_sample_has_are_refused_with_what_to_type() -> N
 def test_a_misspelled_group_of_tasks_is_told_the_group() -> None:
     with pytest.raises(UsageError, match="did you mean 'unlabeled'"):
         chosen_tasks("unlabelled", None)
+
+
+@pytest.mark.parametrize("name", ["rankme", "number_of_clusters", "clusters", "few_shot"])
+def test_features_that_are_not_finite_are_told_by_each_task(name: str) -> None:
+    x = normal(80, 6)
+    x[3] = torch.nan
+    with pytest.raises(DataError, match=r"image 3 are not finite numbers .* has the training diverged"):
+        all_tasks()[name].score(with_layers(trial(x, np.arange(80) % 2, 60, ["a", "b"])))

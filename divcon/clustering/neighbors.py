@@ -37,8 +37,8 @@ def nearest(
     that are not finite.
     """
     assert 1 <= k <= len(bank), f"{k} neighbors of {len(bank)} rows"
-    _refuse_infinite(queries)
-    _refuse_infinite(bank)
+    refuse_infinite(queries)
+    refuse_infinite(bank)
     if not bank.is_cpu:
         return device_neighbors.nearest(queries, bank, k, chunk)
     index, x = SearchIndex(bank, precision, 2 * chunk), _array(queries)
@@ -48,7 +48,8 @@ def nearest(
     return torch.cat([s for s, _ in found]), torch.cat([i for _, i in found])
 
 
-def _refuse_infinite(rows: Float[Tensor, "n d"]) -> None:
+def refuse_infinite(rows: Float[Tensor, "n d"]) -> None:
+    """Raise DataError for rows that are not finite."""
     broken = (~rows.isfinite().all(1)).nonzero().flatten()
     if len(broken):
         raise DataError(

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...clustering.neighbors import refuse_infinite
 from ...config import to_json_value
 from ...data.images import Images
 from ...data.labeled.boxes import Boxes
@@ -73,11 +74,17 @@ class Trial:
     @cached_property
     def features(self) -> Float[Tensor, "n d"]:
         """The features of the center view of each image."""
-        return self.encode(self.layer)
+        return self._encoded(self.layer)
 
     def features_of(self, layer: Layer) -> Float[Tensor, "n d"]:
         """Return the features that a layer gives of the center view of each image."""
-        return self.features if layer == self.layer else self.encode(layer)
+        return self.features if layer == self.layer else self._encoded(layer)
+
+    def _encoded(self, layer: Layer) -> Float[Tensor, "n d"]:
+        """Return the features. Raises DataError where they are not finite: each task would say something else of them."""
+        features = self.encode(layer)
+        refuse_infinite(features)
+        return features
 
     def compared(self, whitened: bool = True) -> list["Compared"]:
         """Return the kinds of features to compare images by: first those that are asked for, then those of the other layers."""
