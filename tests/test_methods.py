@@ -46,10 +46,13 @@ TINY = {
 }  # fmt: skip
 METHODS = registry.method_files()
 PUZZLES = {"rotation", "jigsaw", "context"}  # nothing to be learned where all directions are alike
-POOLS, KEPT = "distill of pools", "distill of kept"  # a method of three kinds
+POOLS, KEPT = "distill of pools", "distill of kept"  # a method of several kinds
+BESIDE = {  # students with a method of their own
+    "distill of pools beside moclr": "moclr", "distill of pools beside swav": "swav", "distill of projections beside moco": "moco",
+}  # fmt: skip
 WHOLE, CLOSE = "npid of the whole softmax", "local_aggregation of close neighbors"
 KIND_OPTIONS: dict[str, dict[str, Any]] = {WHOLE: {"negatives": 0}, CLOSE: {"recognition": 0.0}}
-KINDS = [*METHODS, POOLS, KEPT, *KIND_OPTIONS]
+KINDS = [*METHODS, POOLS, KEPT, *BESIDE, *KIND_OPTIONS]
 CALM = View(SIZE, area=(0.6, 1.0), jitter=0.0, gray=0.0)
 PAIR = CALM, CALM
 SIGHT = InputSpec(SIZE)
@@ -124,14 +127,21 @@ def built(name: str, seed: int = 0, **options: Any) -> Method:
     wanted = [p.name for p in parameters[2:] if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
     assert set(wanted) <= set(GIVEN), f"{name} is given {wanted}: say in GIVEN, above, what that is here"
     small = {key: value for key, value in TINY.items() if key in registry.options_of(of)}
-    given = [toy_teachers("pool") if name == POOLS and key == "teachers" else GIVEN[key]() for key in wanted]
+    given = [toy_teachers("pool") if name.startswith(POOLS) and key == "teachers" else GIVEN[key]() for key in wanted]
     given += [lambda index: SAID[index]] if name == KEPT else []
     torch.manual_seed(seed)
     encoder = over_all_ranks(build(EncoderSpec("slim10_w8"), SIZE))
+    given += [None, around(encoder, BESIDE[name])] if name in BESIDE else []
     method = of(encoder, N, *given, **{**small, **KIND_OPTIONS.get(name, {}), **options}).train()
     if name == CLOSE:
         method.before_epoch(lambda place: torch.zeros(N, 1), Step(0, 10, 0))
     return method
+
+
+def around(encoder: nn.Module, name: str) -> Method:
+    """A method that learns alone, around an encoder."""
+    of = registry.method_named(name)
+    return of(encoder, N, **{key: value for key, value in TINY.items() if key in registry.options_of(of)})
 
 
 def trained(
@@ -397,7 +407,8 @@ def test_a_method_that_is_not_there_is_answered_with_its_neighbor() -> None:
 
 @every_kind
 def test_a_method_starts_from_a_trained_net(name: str) -> None:
-    method, other = built(name, seed=1), built("moclr" if name == POOLS else name.partition(" of ")[0], seed=2)
+    alone = BESIDE.get(name, "moclr" if name == POOLS else name.partition(" of ")[0])
+    method, other = built(name, seed=1), built(alone, seed=2)
     assert moved(state(method.net.encoder), other.net.encoder) != set()
     method.start_from(other.net)
     assert moved(state(method.net.encoder), other.net.encoder) == set()

@@ -26,11 +26,13 @@ from ..methods.settings import SMALL_WEIGHT_DECAY
 from ..pipelines.dnc import DnC
 from ..stages.cluster import Divide
 from ..stages.distill import Distillation
+from ..stages.learning import FEWEST, learns_from_pair
 from .options import Options
 from .small import small_pretrain
 
 STUDENT_RATE = 0.016  # AdamW's, for a batch of 256
 BASE_SHARE = 0.25  # a student that starts from the base needs less of it
+OWN = 0.5  # the weight of the student's own loss
 
 about = "Divide and Contrast, with what small collections need"
 defaults: dict[str, object] = {}
@@ -49,6 +51,7 @@ def recipe(options: Options, n: int) -> DnC:
         start="base",
         layer="pool",
         base_share=BASE_SHARE,
+        own=OWN if learns_from_pair(base.method_for(FEWEST), base.pair()) else 0,
         **options.training(seed_offset=2),
     )
     checks = ExpertCheck(labels=options.labels, split=options.split)
