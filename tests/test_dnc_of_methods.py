@@ -78,7 +78,7 @@ def test_a_students_own_method_follows_the_options_of_the_base_and_may_differ() 
     student = other.student.beside(other.base)
     assert student.options == {**recipe.base.options, "temperature": 0.3, "momentum": 0.5}
     byol = with_options(recipe, {"student.method": "byol"})
-    with pytest.raises(UsageError, match="student.start=base, but this network has another shape"):
+    with pytest.raises(UsageError, match=r"student\.start=base, but this network has another shape"):
         byol.check(None)
     scratch = with_options(byol, {"student.start": "scratch"})
     scratch.check(None)

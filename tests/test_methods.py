@@ -27,6 +27,7 @@ from divcon.files.integrity import read_json
 from divcon.machine import Machine
 from divcon.methods import contract, registry
 from divcon.methods.contract import Batch, Method, Step
+from divcon.methods.distill import Distill
 from divcon.nets.batch_norm import over_all_ranks
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.momentum import Momentum, momentum_at
@@ -37,6 +38,7 @@ from divcon.runs.stage import StageContext
 from divcon.train import checkpoints
 from divcon.train.encode import encode, to_input
 from divcon.train.loop import Training, fit
+from divcon.train.optimizers import make_optimizer
 
 N, SIZE, BATCH = 64, 16, 16
 SMALL = {"hidden": 32, "dim": 16}
@@ -445,3 +447,45 @@ def test_classify_shows_each_image_once_and_the_others_twice() -> None:
     one, other = View(SIZE), View(SIZE, flip=0.0)
     views = {name: built(name).views((one, other)) for name in ("classify", "moclr", "simclr", "distill")}
     assert views.pop("classify") == (one,) and set(views.values()) == {(one, other)}
+
+
+BESIDE_MOCLR = "distill of pools beside moclr"
+
+
+def test_a_student_and_its_own_method_save_and_move_each_tensor_once() -> None:
+    method = built(BESIDE_MOCLR)
+    tensors = [value.data_ptr() for value in method.state_dict().values() if value.numel()]
+    assert len(tensors) == len(set(tensors))
+    moving = [p for group in make_optimizer("adamw", method, 1e-4).param_groups for p in group["params"]]
+    alone, heads = built("moclr"), built("distill of pools").get_submodule("heads")
+    assert len(moving) == len({id(p) for p in moving}) == len(trainable(alone)) + len(trainable(heads))
+    assert {id(p) for p in method.net.parameters()} <= {id(p) for p in moving}
+
+
+@pytest.mark.parametrize(("name", "calls"), [(BESIDE_MOCLR, 2), ("distill of projections beside moco", 2)])
+def test_a_student_runs_its_encoder_once_for_a_view_and_loses_nothing_by_it(name: str, calls: int) -> None:
+    method, batch, count = built(name), toy_batch(name), []
+    hook = method.net.encoder.register_forward_hook(lambda *_: count.append(1))
+    outcome = method(batch, AT)
+    hook.remove()
+    assert len(count) == calls and not method.net.encoder._forward_hooks.values()
+    gradients = torch.autograd.grad(outcome.loss, method.net.encoder.parameters())  # type: ignore[no-untyped-call]
+    own = method.get_submodule("own")(batch, AT).loss
+    taught = Distill._taught(method, batch, [])  # type: ignore[arg-type]
+    slow = taught.loss + 0.5 * own
+    torch.testing.assert_close(outcome.loss, slow)
+    for fast, again in zip(gradients, torch.autograd.grad(slow, method.net.encoder.parameters()), strict=True):
+        torch.testing.assert_close(fast, again, rtol=1e-3, atol=1e-5)
+
+
+def test_a_student_passes_each_call_of_the_loop_on_to_its_own_method() -> None:
+    method, heard = built(BESIDE_MOCLR), []
+    own = method.get_submodule("own")
+    assert isinstance(own, Method)
+    for name in ("before_epoch", "resampled_indices", "reset_parameters", "after_step"):
+        setattr(own, name, lambda *given, name=name: heard.append((name, given)) or [])
+    method.before_epoch(lambda layer: torch.zeros(N, 1), AT)
+    method.after_step((), AT)
+    assert method.resampled_indices() == method.reset_parameters() == []
+    assert [name for name, _ in heard] == ["before_epoch", "after_step", "resampled_indices", "reset_parameters"]
+    assert heard[0][1][1] == AT and heard[1][1] == ((), AT)
