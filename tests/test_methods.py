@@ -489,3 +489,15 @@ def test_a_student_passes_each_call_of_the_loop_on_to_its_own_method() -> None:
     assert method.resampled_indices() == method.reset_parameters() == []
     assert [name for name, _ in heard] == ["before_epoch", "after_step", "resampled_indices", "reset_parameters"]
     assert heard[0][1][1] == AT and heard[1][1] == ((), AT)
+
+
+def test_a_student_without_a_loss_of_its_own_has_the_state_the_weights_and_the_outcome_of_before() -> None:
+    method = built(POOLS, seed=3)
+    assert {name.partition(".")[0] for name in method.state_dict()} == {"net", "heads", "expert_of"}
+    torch.manual_seed(3)
+    encoder = over_all_ranks(build(EncoderSpec("slim10_w8"), SIZE))
+    heads = nn.ModuleList(nn.Linear(64, 64) for _ in range(4))
+    assert moved(state(encoder), method.net.encoder) == moved(state(heads), method.get_submodule("heads")) == set()
+    outcome = method(toy_batch(POOLS), AT)
+    assert outcome.logs.keys() == {"base", "expert"} and outcome.update == () and outcome.features is None
+    assert method.views(PAIR) == PAIR and method.resampled_indices() is None and method.reset_parameters() == []
