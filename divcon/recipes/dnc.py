@@ -6,7 +6,8 @@ Expected: Open Clip Art (`make demo`), epochs=15 encoder=slim10 size=32, about 5
 linear 62.1 +- 0.2 (3 seeds; its base 63.1 / 61.4, untrained 56.1 / 56.0).
 At 25,000 images shown, slim10 at 32 pixels, one core of two: Open Clip Art 2.8 minutes, 20-NN / linear 61.6 / 59.9
 (untrained 56.0 / 54.9); 3,000 of Fashion-MNIST 3.1 minutes, 74.3 / 79.3 (69.1 / 74.8). One seed, while other work ran;
-docs/results.md has all methods side by side. These were measured before the student had a loss of its own: with student.own=0.
+docs/results/methods.md has all methods side by side. These were measured before the student had a loss of its own: with
+student.own=0.
 
 What differs from the paper's recipes (dnc_1000, dnc_3000, dnc_4500), and why, is in LOG.md, 2026-11-22:
 
@@ -27,6 +28,7 @@ from dataclasses import replace
 
 from ..evals.expert_check import ExpertCheck
 from ..methods.settings import SMALL_WEIGHT_DECAY
+from ..nets.encoder import SLIM
 from ..pipelines.dnc import DnC
 from ..stages.cluster import Divide
 from ..stages.distill import Distillation
@@ -37,6 +39,7 @@ from .small import small_pretrain
 STUDENT_RATE = 0.016  # AdamW's, for a batch of 256
 BASE_SHARE = 0.25  # a student that starts from the base needs less of it
 OWN = 0.5  # the weight of the student's own loss
+MEASURED = 30, 20_000  # passes, and images, up to which no way of dividing beat MoCLR (docs/results.md)
 
 about = "Divide and Contrast, with what small collections need"
 defaults: dict[str, object] = {}
@@ -60,3 +63,14 @@ def recipe(options: Options, n: int) -> DnC:
     )
     checks = ExpertCheck(labels=options.labels, split=options.split)
     return DnC(base=base, clusters=Divide(seed=options.seed), expert=expert, student=student, checks=checks)
+
+
+def notice(options: Options, n: int) -> str | None:
+    """Tell if dividing pays at this budget, as far as it was measured."""
+    passes, (most_passes, most_images) = options.samples_seen(n) / n, MEASURED
+    if passes <= most_passes and n <= most_images and options.encoder in SLIM:
+        return f"recipe dnc: at up to {most_passes} passes, recipe=moclr gives the better encoder, by 0.3 to 1.0 points (docs/results.md)"
+    return (
+        f"recipe dnc: if it beats recipe=moclr at {passes:.0f} passes over {n:,} images was not measured; at up to {most_passes} "
+        f"passes over {most_images:,} images it does not (docs/results.md). The stage checks compares experts and base"
+    )
