@@ -68,6 +68,9 @@ class Distill(Method):
         for head, teacher in zip(self.heads, self.teachers, strict=True):
             head.load_state_dict({"weight": torch.diag(1 / teacher.spread), "bias": -teacher.mean / teacher.spread})
 
+    def begin_cycle(self) -> None:
+        """Keep the heads: they belong to this net, not to the base."""
+
     def forward(self, batch: Batch, at: Step) -> Outcome:
         expert_of = self.expert_of[batch.index]
         targets = self._targets(batch, expert_of).chunk(len(batch.views))
