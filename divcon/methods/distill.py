@@ -110,6 +110,9 @@ class Distill(Method):
         if self.own is not None:
             self.own.after_step(update, at)
 
+    def begin_cycle(self) -> None:
+        """Keep the heads: they belong to this net, not to the base."""
+
     def forward(self, batch: Batch, at: Step) -> Outcome:
         if self.own is None:
             return self._taught(batch, [])
