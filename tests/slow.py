@@ -20,6 +20,16 @@ def cosine(a: Array, b: Array) -> float:
     return dot / math.sqrt(sum(float(p) ** 2 for p in a) * sum(float(q) ** 2 for q in b))
 
 
+def cycles(steps: int, count: int) -> list[tuple[int, int]]:
+    """For each step the first step of its cycle, and the number of the cycle's steps."""
+    count = min(count, steps)
+    found = []
+    for number in range(count):
+        members = [step for step in range(steps) if number * steps // count <= step < (number + 1) * steps // count]
+        found += [(members[0], len(members)) for _ in members]
+    return found
+
+
 def nearest_centroids(x: Array, centroids: Array, spherical: bool) -> tuple[list[int], list[float]]:
     """For each row the first of its nearest centroids, and 1 - cosine or the squared distance."""
     labels, distances = [], []

@@ -3,6 +3,7 @@
 import multiprocessing
 import signal
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -65,13 +66,18 @@ def everything(folder: Path) -> dict[str, Any]:
         "losses": {name: of_loss(name) for name in LOSSES},
         "trained": of_training(folder),
         "resumed": of_training(folder, steps=2 * STEPS),
+        "cycles": of_cycles(folder / "cycles"),
     }
 
 
 def of_methods() -> dict[str, Any]:
     """The results of every method, with SiLU for ReLU: at the kink of a ReLU, rounding would change the gradient."""
-    with mock.patch.object(torch.nn.functional, "relu", lambda x, inplace=False: torch.nn.functional.silu(x)):
+    with smooth():
         return {name: of_method(name) for name in KINDS}
+
+
+def smooth() -> AbstractContextManager[object]:
+    return mock.patch.object(torch.nn.functional, "relu", lambda x, inplace=False: torch.nn.functional.silu(x))
 
 
 def of_method(name: str) -> dict[str, Any]:
@@ -112,12 +118,19 @@ def of_loss(name: str) -> dict[str, Tensor]:
     }
 
 
-def of_training(folder: Path, steps: int = STEPS) -> dict[str, Tensor]:
+def of_training(folder: Path, steps: int = STEPS, cycles: int = 1) -> dict[str, Tensor]:
     """The state after so many steps of the loop, from the checkpoint that is in the folder."""
     method, work = built("moclr"), StageContext(folder, "base", Machine(), folder)
-    training = Training(steps * BATCH, BATCH, optimizer="sgd", lr=0.02, warmup=0)
+    training = Training(steps * BATCH, BATCH, optimizer="sgd", lr=0.02, warmup=0, cycles=cycles)
     fit(work, method, toy_pixels(), training, PAIR, SIGHT)
     return state(method)
+
+
+def of_cycles(folder: Path) -> dict[str, Tensor]:
+    """The state after two cycles."""
+    folder.mkdir(exist_ok=True)
+    with smooth():
+        return of_training(folder, steps=2 * STEPS, cycles=2)
 
 
 def alone_at_fault(where: int) -> str:
@@ -256,8 +269,9 @@ def test_negatives_come_from_all_ranks(name: str, one: dict[str, Any], ranks: li
 def test_ranks_train_as_one_does_and_go_on_from_their_checkpoint(
     one: dict[str, Any], ranks: list[dict[str, Any]]
 ) -> None:
-    place = weights_of(state(built("moclr")))
-    for part in ("trained", "resumed"):
+    begin = place = weights_of(state(built("moclr")))
+    for part in ("trained", "resumed", "cycles"):
+        place = begin if part == "cycles" else place
         assert all(torch.equal(value, ranks[1][part][key]) for key, value in ranks[0][part].items())
         end, gone = weights_of(one[part]), (weights_of(one[part]) - place).norm()
         assert gone > 0.01 and (weights_of(ranks[0][part]) - end).norm() < 0.01 * gone

@@ -75,7 +75,7 @@ def _shape(stage: PlannedStage) -> object:
         return None
     recipe = stage.training.on_ranks(dist.world_size()).recipe
     return dist.world_size(), dataclasses.replace(
-        recipe, samples_seen=1.0, lr=1.0, warmup=0.0, drops=None, seed=0, start="scratch"
+        recipe, samples_seen=1.0, lr=1.0, warmup=0.0, drops=None, seed=0, cycles=1, start="scratch"
     )
 
 

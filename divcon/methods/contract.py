@@ -22,16 +22,26 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the training. Every schedule is a function of this alone."""
+    """A step of the training. Every schedule is a function of this alone.
+
+    In a training of several cycles, `step` and `steps` are those of the cycle, so that every schedule begins anew. `epoch`
+    is that of the whole training. `begin` is the step of the training at which the cycle begins.
+    """
 
     step: int
-    steps: int  # of the whole training
+    steps: int
     epoch: int
+    begin: int = 0
 
     @property
     def fraction(self) -> float:
-        """The share of the training that is done, in 0..1."""
+        """The share of the cycle that is done, in 0..1."""
         return self.step / self.steps
+
+    @property
+    def of_training(self) -> int:
+        """The number of the step in the whole training."""
+        return self.begin + self.step
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,10 @@ class Method(nn.Module, ABC):
     def start_from(self, net: Net) -> None:
         """Start from the weights of a trained net. Called before the first step."""
         self.net.load_state_dict(net.state_dict())
+
+    def begin_cycle(self) -> None:
+        """Begin a cycle after the first one, as a training that starts from the own net does. The optimizer's state is deleted."""
+        self.start_from(self.net)
 
     def before_epoch(self, encode: Encode, at: Step) -> None:
         """Prepare an epoch, e.g. cluster the collection. `encode(layer)` returns the features of the whole collection."""

@@ -55,7 +55,7 @@ class DeepClusterV2(Method):
 
     @torch.no_grad()
     def before_epoch(self, encode: Encode, at: Step) -> None:
-        if at.step == 0:
+        if at.of_training == 0:
             projections = F.normalize(encode("projection"), dim=1)
             self.bank.rows.copy_(projections)
             self.other_bank.rows.copy_(projections)

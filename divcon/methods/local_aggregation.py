@@ -59,7 +59,7 @@ class LocalAggregation(NPID):
         self.register_buffer("has_labels", torch.zeros((), dtype=torch.bool))
 
     def before_epoch(self, encode: Encode, at: Step) -> None:
-        if at.fraction < self.recognition:
+        if at.fraction < self.recognition and not self.has_labels:  # a second cycle has them from the first one
             return
         for number, labels in enumerate(self.labels):
             seed = at.epoch * len(self.labels) + number

@@ -19,7 +19,7 @@ class MomentumMethod(Method):
 
     def start_from(self, net: Net) -> None:
         super().start_from(net)
-        self.target = Momentum(self.net)
+        self.target.copy(self.net)  # in place: a compiled forward knows its modules
 
     @torch.no_grad()
     def after_step(self, update: tuple[Tensor, ...], at: Step) -> None:

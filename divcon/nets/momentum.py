@@ -25,6 +25,10 @@ class Momentum(nn.Module):
         projection: Tensor = self.net(images)
         return projection
 
+    def copy(self, net: nn.Module) -> None:
+        """Become a copy of the network again, with the statistics of its batch norms."""
+        self.net.load_state_dict(net.state_dict())
+
     @torch.no_grad()
     def follow(self, net: nn.Module, momentum: float) -> None:
         """Update the weights: weight <- momentum * weight + (1 - momentum) * the net's weight."""

@@ -1,12 +1,13 @@
 """The training loop of base, experts, student and classifiers. It knows no method by name."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from .. import dist, failpoints
+from ..config import LATER
 from ..data.loader import Loader, ViewBatch
 from ..data.pixels.pixels import Pixels
 from ..data.sampler import Sampler
@@ -26,7 +27,7 @@ from .encode import encode, to_input
 from .metrics import Metrics, TrainingSummary
 from .nonfinite import NonFiniteGuard
 from .optimizers import Name, make_optimizer
-from .schedules import learning_rate, steps_for, warmup_steps
+from .schedules import cycle_at, learning_rate, steps_for, warmup_steps
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class Training:
     `samples_seen` is the number of images to show, repetitions included: epochs times the size of the collection. `lr` is
     for a batch of 256 images and grows in proportion to the batch. `warmup` is a share of the steps. After it the
     learning rate falls by a cosine or, with `drops`, to a tenth at each of these shares of the training.
+
+    The steps are divided into so many equal `cycles`. Each of them after the first begins like a training that starts from
+    the network as it is: the optimizer has no state, and warm-up, learning rate and the method's schedules begin anew.
     """
 
     samples_seen: float
@@ -46,6 +50,7 @@ class Training:
     warmup: NonNegativeFloat = 0.1
     drops: tuple[float, ...] | None = None
     seed: int = 0
+    cycles: PositiveInt = field(default=1, metadata=LATER)
 
 
 def fit(
@@ -73,8 +78,10 @@ def fit(
     checkpointer = Checkpointer(context, metrics, save, guard.check_last_step)
     monitor = CollapseMonitor(context.name, method.advice, metrics.file.kept, allow_collapse=context.allow_collapse)
     for step in range(first, steps):
-        at = Step(step, steps, sampler.epoch(step))
+        whole = Step(step, steps, sampler.epoch(step))
+        at = _in_cycle(whole, training.cycles)
         torch.manual_seed(seed_for(training.seed, "step", step))  # so a resume needs no saved random state
+        _begin_cycle(method, optimizer, at)
         if sampler.begins_epoch(step):
             _begin_epoch(method, optimizer, loader, input_spec, machine, at)
         batch = as_batch(loader.batch(step), input_spec, machine)
@@ -82,7 +89,7 @@ def fit(
         method.after_step(outcome.update, at)
         failpoints.at("train.stepped")
         if metrics.is_logged(step):
-            _log(metrics, monitor, outcome, at, optimizer.param_groups[0]["lr"])
+            _log(metrics, monitor, outcome, whole, optimizer.param_groups[0]["lr"])
         metrics.report(step)
         checkpointer.after_step(step)
     return metrics.summary()
@@ -127,6 +134,19 @@ def _resume(context: StageContext, method: Method, optimizer: torch.optim.Optimi
     _show_resampled(loader, method)
     dist.first_on_host(lambda: loader.warm_up(first))
     return first
+
+
+def _in_cycle(whole: Step, cycles: int) -> Step:
+    """Return the step of the whole training as a step of its cycle."""
+    begin, steps = cycle_at(whole.step, whole.steps, cycles)
+    return Step(whole.step - begin, steps, whole.epoch, begin)
+
+
+def _begin_cycle(method: Method, optimizer: torch.optim.Optimizer, at: Step) -> None:
+    """Let the method begin a cycle, with an optimizer that has no state; at any other step, and at the first cycle, do nothing."""
+    if at.step == 0 < at.begin:
+        method.begin_cycle()
+        optimizer.state.clear()
 
 
 def _begin_epoch(
@@ -180,7 +200,7 @@ def as_batch(shown: ViewBatch, input_spec: InputSpec, machine: Machine) -> Batch
 
 def _learning_rate(training: Training, at: Step) -> float:
     peak = training.lr * training.batch_size / 256
-    warmup = warmup_steps(training.warmup, training.samples_seen, training.batch_size)
+    warmup = warmup_steps(training.warmup, training.samples_seen / training.cycles, training.batch_size)
     return learning_rate(at.step, at.steps, peak=peak, warmup=warmup, drops=training.drops)
 
 

@@ -83,11 +83,11 @@ def check(values: StepValues | None) -> None:
         return
     positions = ", ".join(str(i) for i in values.index[:8].tolist())
     raise FaultError(
-        f"the loss or a gradient is not finite (loss {float(values.loss):.4g}, gradient {float(values.gradient_norm):.4g}) at step {values.at.step}; the weights "
+        f"the loss or a gradient is not finite (loss {float(values.loss):.4g}, gradient {float(values.gradient_norm):.4g}) at step {values.at.of_training}; the weights "
         f"were not moved. The batch began with the images at positions {positions}. {_advice(values.at)}"
     )
 
 
 def _advice(at: Step) -> str:
     """Return the options to change. Before the first step the learning rate can't be the cause."""
-    return "Set precision=fp32" if at.step == 0 else "Lower the stage's lr, or set precision=fp32"
+    return "Set precision=fp32" if at.of_training == 0 else "Lower the stage's lr, or set precision=fp32"

@@ -11,6 +11,17 @@ def steps_for(images: float, batch_size: int) -> int:
     return max(1, round(images / batch_size))
 
 
+def cycle_at(step: int, steps: int, cycles: int) -> tuple[int, int]:
+    """Return the step at which the cycle of a step begins, and the number of the cycle's steps.
+
+    The training is divided into equal cycles, whose lengths differ by at most one step. No cycle is shorter than a step.
+    """
+    cycles = min(cycles, steps)
+    number = ((step + 1) * cycles - 1) // steps
+    begin, end = number * steps // cycles, (number + 1) * steps // cycles
+    return begin, end - begin
+
+
 def warmup_steps(warmup: float, images: float, batch_size: int) -> int:
     """Return the steps of warm-up: the share `warmup` of the training, at most the paper's ten ImageNet epochs."""
     return round(min(warmup * images, 10 * IMAGENET) / batch_size)
