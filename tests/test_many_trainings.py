@@ -1,5 +1,6 @@
 """Many trainings at once take the steps of the training loop, and their losses are those of slow loops and of the product."""
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,9 @@ from divcon.nets.trained import Trained
 from studies.instrument.draw import difference
 from studies.many import __main__ as command
 from studies.many import page, plans, workers
-from studies.many.piles import LabelSet, joined, pack, unpack
+from studies.many.lab import Lab
+from studies.many.piles import LabelSet, Pile, joined, pack, unpack
+from studies.many.search import Chain
 from studies.many.slots import Slot, Training
 from studies.many.student import Student, Targets, Weights, affine
 from studies.many.views import ViewPool, as_input, center_views, epoch_views
@@ -330,3 +333,18 @@ def test_the_verdict_tells_the_differences_that_the_rows_give() -> None:
     for begin, (one, other) in CLAIMS.items():
         (line,) = (each for each in lines if each.startswith(f"| {begin}"))
         assert "; ".join(verdict_of(one, other, pile, error=False) for pile in ("openclipart", "mixture")) in line
+
+
+def test_what_is_done_once_is_kept_by_its_network_and_not_by_an_id_that_comes_again() -> None:
+    """A network that is gone leaves its id to the next one: 100 networks, one after another, are 100 divisions."""
+
+    async def divisions() -> int:
+        lab = Lab(
+            {"made": Pile("made", PackedImages.from_arrays([np.zeros((4, 4, 3), np.uint8)]), {})}, {}, None, Path()
+        )  # type: ignore[arg-type]
+        chain = Chain(lab, plans.trial()[1], 0)
+        for _ in range(100):
+            await chain.divided(Way(parts="all"), kept(torch.zeros(1, 4)))
+        return len(lab.known)
+
+    assert asyncio.run(divisions()) == 100

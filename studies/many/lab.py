@@ -118,7 +118,8 @@ class Lab:
         return await asyncio.get_running_loop().run_in_executor(self.processes, function, *args)
 
     def once(self, key: Any, make: Callable[[], Coroutine[Any, Any, T]]) -> Awaitable[T]:
-        """The result of `make`, which is called for the first one that asks for this key."""
+        """The result of `make`, which is called for the first one that asks for this key. A key holds the networks that it is about,
+        never their ids: an id is used again when a network is gone."""
         if key not in self.known:
             self.known[key] = asyncio.get_running_loop().create_task(make())
         return self.known[key]

@@ -92,7 +92,7 @@ class Chain:
             its = budget * len(members) / len(cluster)
             return await self._train("moclr", method, its, way.expert_rate, 1, members, part=k)
 
-        kind = ("expert", id(base), way.parts, way.k, round(budget), way.expert_rate)
+        kind = ("expert", base, way.parts, way.k, round(budget), way.expert_rate)
         numbers = range(int(cluster.max()) + 1)
         return list(await asyncio.gather(*(self.lab.once((*kind, k), lambda k=k: make(k)) for k in numbers)))  # type: ignore[misc]
 
@@ -111,7 +111,7 @@ class Chain:
             method = new_student(self.spec.width, seed, targets, Weights(regress=0, classify=1), base)
             return await self._train("student", method, budget / 2, way.expert_rate, 1, part=2)
 
-        kind, makers = ("objective", id(base), round(budget), way.expert_rate), (by_moclr, by_classes)
+        kind, makers = ("objective", base, round(budget), way.expert_rate), (by_moclr, by_classes)
         return list(await asyncio.gather(*(self.lab.once((*kind, make.__name__), make) for make in makers)))
 
     async def student(self, way: Way, base: Trained, experts: Sequence[Trained], cluster: Cluster) -> Trained:
@@ -141,18 +141,16 @@ class Chain:
             labels = await self.lab.work(workers.divided, base.hidden, way.k, workers.SMALLEST, self.spec.seed)
             return workers.random_parts(labels, self.spec.seed) if way.parts == "random" else labels
 
-        return self.lab.once(("divided", way.parts, way.k, id(base)), make)
+        return self.lab.once(("divided", way.parts, way.k, base), make)
 
     def divided_finely(self, base: Trained) -> Awaitable[Cluster]:
         k = max(8, self.n // IMAGES_PER_CLUSTER)
-        return self.lab.once(
-            ("fine", id(base)), lambda: self.lab.work(workers.divided, base.pool, k, 1, self.spec.seed)
-        )
+        return self.lab.once(("fine", base), lambda: self.lab.work(workers.divided, base.pool, k, 1, self.spec.seed))
 
     # what else is told of an experiment
 
     def scores_of_base(self, base: Trained) -> Awaitable[dict[str, Any]]:
-        return self.lab.once(("scores", id(base)), lambda: self.lab.work(workers.score, self.spec.pile, base.pool))
+        return self.lab.once(("scores", base), lambda: self.lab.work(workers.score, self.spec.pile, base.pool))
 
     async def knowledge(
         self, way: Way, base: Trained, experts: Sequence[Trained], cluster: Cluster, student: Trained
