@@ -235,6 +235,7 @@ def test_a_collection_that_is_not_packed_or_damaged_is_told_with_what_to_type(tm
         (("run", "folder", "out=rows.jsonl", "plan=wayz"), "did you mean 'ways'"),
         (("run", "folder", "out=rows.jsonl", "second=9"), "did you mean 'seconds'"),
         (("run", "folder", "out=rows.jsonl", "slots=none"), "slots"),
+        (("run", "folder", "out=rows.jsonl", "device=gpu"), "device=gpu: input should be 'cuda' or 'cpu'"),
         (("run", "folder", "seconds"), "'seconds' is not an option"),
         (("run", "out=rows.jsonl"), "python -m studies.many run FOLDER"),
         (("pack", "emojy", "cache=a", "out=b"), "did you mean 'emoji'"),

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
@@ -57,7 +57,7 @@ class Search:
     seconds: PositiveFloat = 520.0
     slots: PositiveInt = 4
     processes: PositiveInt = 14
-    device: str = "cuda"
+    device: Literal["cuda", "cpu"] = "cuda"
 
     def __post_init__(self) -> None:
         if self.plan not in plans.PLANS:
@@ -114,6 +114,8 @@ async def everything(lab: Lab, specs: Sequence[Spec], begin: float, scratch: Pat
     """Do the experiments until the time is over, and return how many are done. Slots of a kind are recorded in the order in which
     they are needed."""
     device, deadline = asked.device, begin + asked.seconds
+    if device == "cuda" and not torch.cuda.is_available():  # not before the fork, which a look at the GPU would spoil
+        raise UsageError("device=cuda: there is no GPU here; type device=cpu, with plan=trial")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     lab.about = about(device)
     lab.pools = {name: ViewPool.empty(len(pile), plans.EPOCHS[name], device) for name, pile in lab.piles.items()}
