@@ -163,7 +163,7 @@ def test_what_was_left_open_is_chosen_with_a_reason() -> None:
 def test_a_run_of_dnc_says_at_once_where_another_recipe_was_better() -> None:
     """Only where that was measured: short trainings of slim encoders on small collections."""
     for options, said in (
-        (Options(epochs=30), "recipe=moclr gives the better encoder"),
+        (Options(epochs=30), "recipe=moclr base.cycles=2 gives the better encoder"),
         (Options(epochs=31), "was not measured"),
         (Options(epochs=30, encoder="resnet50"), "was not measured"),
         (Options(imagenet_epochs=1), "was not measured"),

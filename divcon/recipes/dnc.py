@@ -69,8 +69,11 @@ def notice(options: Options, n: int) -> str | None:
     """Tell if dividing pays at this budget, as far as it was measured."""
     passes, (most_passes, most_images) = options.samples_seen(n) / n, MEASURED
     if passes <= most_passes and n <= most_images and options.encoder in SLIM:
-        return f"recipe dnc: at up to {most_passes} passes, recipe=moclr gives the better encoder, by 0.3 to 1.0 points (docs/results.md)"
+        return (
+            f"recipe dnc: at up to {most_passes} passes, recipe=moclr base.cycles=2 gives the better encoder, by 0.3 to 1.0 points "
+            "(docs/results.md)"
+        )
     return (
-        f"recipe dnc: if it beats recipe=moclr at {passes:.0f} passes over {n:,} images was not measured; at up to {most_passes} "
+        f"recipe dnc: if it beats recipe=moclr base.cycles=2 at {passes:.0f} passes over {n:,} images was not measured; at up to {most_passes} "
         f"passes over {most_images:,} images it does not (docs/results.md). The stage checks compares experts and base"
     )
