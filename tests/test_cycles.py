@@ -1,6 +1,8 @@
 """A training in cycles: each cycle is a training that starts from the weights of the one before it."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from divcon.config import to_json_value
 from divcon.data.sampler import Sampler
+from divcon.errors import FaultError
 from divcon.files.integrity import read_json
 from divcon.machine import Machine
 from divcon.methods.contract import Batch, Method, Outcome, Step
@@ -180,6 +183,19 @@ def test_a_second_cycle_of_local_aggregation_has_no_instance_recognition() -> No
         method.before_epoch(lambda layer: torch.zeros(N, 1), at)
         found.append(bool(method.labels.any()))
     assert found == [False, True, True]
+
+
+def test_a_value_that_is_not_finite_is_told_with_the_step_of_the_training(tmp_path: Path) -> None:
+    method = built("moclr")
+    forward = method.forward
+
+    def broken(batch: Batch, at: Step) -> Outcome:
+        outcome = forward(batch, at)
+        return replace(outcome, loss=outcome.loss * math.nan) if at.of_training == 4 else outcome
+
+    method.forward = broken  # type: ignore[method-assign]
+    with pytest.raises(FaultError, match=r"at step 4; .* Lower the stage's lr"):
+        fitted(method, training_of(8, 2), tmp_path)  # the second cycle begins at 4
 
 
 # killed and resumed
