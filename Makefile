@@ -71,7 +71,7 @@ bench: setup
 gpu:
 	PYTHONPATH=.:$$PYTHONPATH $(PYTHON) -m benchmarks.gpu $(OPTIONS)
 
-# The table of all methods (docs/results.md), in about two hours; an interrupted one goes on.
+# The table of all methods (docs/results/methods.md), in about two hours; an interrupted one goes on.
 results: setup
 	$(BIN)/python -m benchmarks.results
 

@@ -1,4 +1,4 @@
-"""docs/results.md: every small recipe on two collections, each shown as many images, scored alike.
+"""docs/results/methods.md: every small recipe on two collections, each shown as many images, scored alike.
 
     make results
 
@@ -34,7 +34,7 @@ from divcon.files.integrity import write_json
 from divcon.rng import uniforms
 
 ROOT = Path(__file__).parents[1]
-ROWS, PAGE = ROOT / "benchmarks" / "baselines.json", ROOT / "docs" / "results.md"
+ROWS, PAGE = ROOT / "benchmarks" / "baselines.json", ROOT / "docs" / "results" / "methods.md"
 FASHION, USED = "dataset-fashion-mnist", 3000  # a package of Debian's; images of each part
 KINDS = ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]
 NETWORK: dict[str, Any] = {"encoder": "slim10", "size": 32}

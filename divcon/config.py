@@ -215,7 +215,10 @@ def to_json_value(x: Any) -> Any:
 
 
 def _is_later_default(field: "dataclasses.Field[Any]", value: object) -> bool:
-    return bool(field.metadata.get("later")) and value == field.default
+    default = field.default
+    if field.default_factory is not dataclasses.MISSING:
+        default = field.default_factory()
+    return bool(field.metadata.get("later")) and value == default
 
 
 def differences(old: Json, new: Json, name: str = "") -> list[tuple[str, Json, Json]]:

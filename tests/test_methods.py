@@ -27,6 +27,7 @@ from divcon.files.integrity import read_json
 from divcon.machine import Machine
 from divcon.methods import contract, registry
 from divcon.methods.contract import Batch, Method, Step
+from divcon.methods.distill import Distill
 from divcon.nets.batch_norm import over_all_ranks
 from divcon.nets.encoder import EncoderSpec, build
 from divcon.nets.momentum import Momentum, momentum_at
@@ -37,6 +38,7 @@ from divcon.runs.stage import StageContext
 from divcon.train import checkpoints
 from divcon.train.encode import encode, to_input
 from divcon.train.loop import Training, fit
+from divcon.train.optimizers import make_optimizer
 
 N, SIZE, BATCH = 64, 16, 16
 SMALL = {"hidden": 32, "dim": 16}
@@ -46,10 +48,13 @@ TINY = {
 }  # fmt: skip
 METHODS = registry.method_files()
 PUZZLES = {"rotation", "jigsaw", "context"}  # nothing to be learned where all directions are alike
-POOLS, KEPT = "distill of pools", "distill of kept"  # a method of three kinds
+POOLS, KEPT = "distill of pools", "distill of kept"  # a method of several kinds
+BESIDE = {  # students with a method of their own
+    "distill of pools beside moclr": "moclr", "distill of pools beside swav": "swav", "distill of projections beside moco": "moco",
+}  # fmt: skip
 WHOLE, CLOSE = "npid of the whole softmax", "local_aggregation of close neighbors"
 KIND_OPTIONS: dict[str, dict[str, Any]] = {WHOLE: {"negatives": 0}, CLOSE: {"recognition": 0.0}}
-KINDS = [*METHODS, POOLS, KEPT, *KIND_OPTIONS]
+KINDS = [*METHODS, POOLS, KEPT, *BESIDE, *KIND_OPTIONS]
 CALM = View(SIZE, area=(0.6, 1.0), jitter=0.0, gray=0.0)
 PAIR = CALM, CALM
 SIGHT = InputSpec(SIZE)
@@ -124,14 +129,21 @@ def built(name: str, seed: int = 0, **options: Any) -> Method:
     wanted = [p.name for p in parameters[2:] if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
     assert set(wanted) <= set(GIVEN), f"{name} is given {wanted}: say in GIVEN, above, what that is here"
     small = {key: value for key, value in TINY.items() if key in registry.options_of(of)}
-    given = [toy_teachers("pool") if name == POOLS and key == "teachers" else GIVEN[key]() for key in wanted]
+    given = [toy_teachers("pool") if name.startswith(POOLS) and key == "teachers" else GIVEN[key]() for key in wanted]
     given += [lambda index: SAID[index]] if name == KEPT else []
     torch.manual_seed(seed)
     encoder = over_all_ranks(build(EncoderSpec("slim10_w8"), SIZE))
+    given += [None, around(encoder, BESIDE[name])] if name in BESIDE else []
     method = of(encoder, N, *given, **{**small, **KIND_OPTIONS.get(name, {}), **options}).train()
     if name == CLOSE:
         method.before_epoch(lambda place: torch.zeros(N, 1), Step(0, 10, 0))
     return method
+
+
+def around(encoder: nn.Module, name: str) -> Method:
+    """A method that learns alone, around an encoder."""
+    of = registry.method_named(name)
+    return of(encoder, N, **{key: value for key, value in TINY.items() if key in registry.options_of(of)})
 
 
 def trained(
@@ -397,7 +409,8 @@ def test_a_method_that_is_not_there_is_answered_with_its_neighbor() -> None:
 
 @every_kind
 def test_a_method_starts_from_a_trained_net(name: str) -> None:
-    method, other = built(name, seed=1), built("moclr" if name == POOLS else name.partition(" of ")[0], seed=2)
+    alone = BESIDE.get(name, "moclr" if name == POOLS else name.partition(" of ")[0])
+    method, other = built(name, seed=1), built(alone, seed=2)
     assert moved(state(method.net.encoder), other.net.encoder) != set()
     method.start_from(other.net)
     assert moved(state(method.net.encoder), other.net.encoder) == set()
@@ -434,3 +447,57 @@ def test_classify_shows_each_image_once_and_the_others_twice() -> None:
     one, other = View(SIZE), View(SIZE, flip=0.0)
     views = {name: built(name).views((one, other)) for name in ("classify", "moclr", "simclr", "distill")}
     assert views.pop("classify") == (one,) and set(views.values()) == {(one, other)}
+
+
+BESIDE_MOCLR = "distill of pools beside moclr"
+
+
+def test_a_student_and_its_own_method_save_and_move_each_tensor_once() -> None:
+    method = built(BESIDE_MOCLR)
+    tensors = [value.data_ptr() for value in method.state_dict().values() if value.numel()]
+    assert len(tensors) == len(set(tensors))
+    moving = [p for group in make_optimizer("adamw", method, 1e-4).param_groups for p in group["params"]]
+    alone, heads = built("moclr"), built("distill of pools").get_submodule("heads")
+    assert len(moving) == len({id(p) for p in moving}) == len(trainable(alone)) + len(trainable(heads))
+    assert {id(p) for p in method.net.parameters()} <= {id(p) for p in moving}
+
+
+@pytest.mark.parametrize(("name", "calls"), [(BESIDE_MOCLR, 2), ("distill of projections beside moco", 2)])
+def test_a_student_runs_its_encoder_once_for_a_view_and_loses_nothing_by_it(name: str, calls: int) -> None:
+    method, batch, count = built(name), toy_batch(name), []
+    hook = method.net.encoder.register_forward_hook(lambda *_: count.append(1))
+    outcome = method(batch, AT)
+    hook.remove()
+    assert len(count) == calls and not method.net.encoder._forward_hooks.values()
+    gradients = torch.autograd.grad(outcome.loss, method.net.encoder.parameters())  # type: ignore[no-untyped-call]
+    own = method.get_submodule("own")(batch, AT).loss
+    taught = Distill._taught(method, batch, [])  # type: ignore[arg-type]
+    slow = taught.loss + 0.5 * own
+    torch.testing.assert_close(outcome.loss, slow)
+    for fast, again in zip(gradients, torch.autograd.grad(slow, method.net.encoder.parameters()), strict=True):
+        torch.testing.assert_close(fast, again, rtol=1e-3, atol=1e-5)
+
+
+def test_a_student_passes_each_call_of_the_loop_on_to_its_own_method() -> None:
+    method, heard = built(BESIDE_MOCLR), []
+    own = method.get_submodule("own")
+    assert isinstance(own, Method)
+    for name in ("before_epoch", "resampled_indices", "reset_parameters", "after_step"):
+        setattr(own, name, lambda *given, name=name: heard.append((name, given)) or [])
+    method.before_epoch(lambda layer: torch.zeros(N, 1), AT)
+    method.after_step((), AT)
+    assert method.resampled_indices() == method.reset_parameters() == []
+    assert [name for name, _ in heard] == ["before_epoch", "after_step", "resampled_indices", "reset_parameters"]
+    assert heard[0][1][1] == AT and heard[1][1] == ((), AT)
+
+
+def test_a_student_without_a_loss_of_its_own_has_the_state_the_weights_and_the_outcome_of_before() -> None:
+    method = built(POOLS, seed=3)
+    assert {name.partition(".")[0] for name in method.state_dict()} == {"net", "heads", "expert_of"}
+    torch.manual_seed(3)
+    encoder = over_all_ranks(build(EncoderSpec("slim10_w8"), SIZE))
+    heads = nn.ModuleList(nn.Linear(64, 64) for _ in range(4))
+    assert moved(state(encoder), method.net.encoder) == moved(state(heads), method.get_submodule("heads")) == set()
+    outcome = method(toy_batch(POOLS), AT)
+    assert outcome.logs.keys() == {"base", "expert"} and outcome.update == () and outcome.features is None
+    assert method.views(PAIR) == PAIR and method.resampled_indices() is None and method.reset_parameters() == []

@@ -154,10 +154,23 @@ def test_a_method_reaches_base_and_experts_with_the_projectors_widths() -> None:
 def test_what_was_left_open_is_chosen_with_a_reason() -> None:
     chosen, reasons = recipes.settled(Options(), 27_693, "cpu")
     assert None not in (chosen.encoder, chosen.size, chosen.batch_size, chosen.views)
-    assert [reason.split()[0] for reason in reasons] == ["encoder", "size", "batch", "views"]
+    assert [reason.split()[0] for reason in reasons] == ["encoder", "size", "batch", "views", "recipe"]
     assert f"batch {chosen.batch_size}: 27,693 images / " in reasons[2]
-    chosen, reasons = recipes.settled(Options(encoder="resnet18", size=64, batch_size=32, views="byol"), 100, "cpu")
-    assert reasons == []
+    typed = Options(recipe="moclr", encoder="resnet18", size=64, batch_size=32, views="byol")
+    assert recipes.settled(typed, 100, "cpu")[1] == []
+
+
+def test_a_run_of_dnc_says_at_once_where_another_recipe_was_better() -> None:
+    """Only where that was measured: short trainings of slim encoders on small collections."""
+    for options, said in (
+        (Options(epochs=30), "recipe=moclr gives the better encoder"),
+        (Options(epochs=31), "was not measured"),
+        (Options(epochs=30, encoder="resnet50"), "was not measured"),
+        (Options(imagenet_epochs=1), "was not measured"),
+    ):
+        reasons = recipes.settled(options, 10_000, "cpu")[1]
+        assert said in reasons[-1] and "docs/results.md" in reasons[-1]
+    assert "was not measured" in recipes.settled(Options(epochs=30), 10**6, "cpu")[1][-1]
 
 
 def test_a_batch_grows_with_the_collection_between_its_bounds() -> None:

@@ -4,13 +4,9 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-import torch
-from torch import nn
-
 from ..data.views.presets import PRESETS
 from ..errors import UsageError
 from ..files.text import printable
-from ..methods.contract import Method
 from ..methods.registry import method_named
 from ..nets import encoder_trial
 from ..nets.encoder import SLIM, EncoderSpec, check_spec
@@ -18,16 +14,10 @@ from ..nets.timm_models import designed_size
 from ..nets.trained import Trained
 from ..pipelines.recipe import Recipe
 from ..stages.factorize import Factorization
-from ..stages.learning import NetworkTraining
+from ..stages.learning import NetworkTraining, without_encoder
 from ..stages.pretrain import Pretrain
 
 FEW = 64  # images: which views a method wants does not depend on how many there are
-
-
-class _NoEncoder(nn.Module):
-    """Stands for an encoder while a method is asked for the sizes of its views."""
-
-    num_features = 8
 
 
 def check_encoders(recipe: Recipe) -> None:
@@ -59,7 +49,7 @@ def named_in_errors(place: str) -> Iterator[None]:
 
 def _sizes(training: NetworkTraining | Factorization) -> encoder_trial.Sizes:
     """A function from the size of views to the sides, in pixels, of the images that the encoder gets, in training and later."""
-    method = _method_without_encoder(training) if isinstance(training, Pretrain) else None
+    method = without_encoder(training.method_for(FEW)) if isinstance(training, Pretrain) else None
 
     def sizes(size: int) -> set[int]:
         if isinstance(training, Factorization):
@@ -68,12 +58,6 @@ def _sizes(training: NetworkTraining | Factorization) -> encoder_trial.Sizes:
         return {size, *(method.sides(pair) if method else {view.size for view in pair})}
 
     return sizes
-
-
-def _method_without_encoder(training: Pretrain) -> Method:
-    """The method, with its options, around a stand-in for an encoder."""
-    with torch.random.fork_rng(devices=[]):
-        return method_named(training.method)(_NoEncoder(), FEW, **training.options)
 
 
 def _refusal(recipe: Recipe, place: str, training: NetworkTraining | Factorization, side: int, why: str) -> str:

@@ -20,7 +20,6 @@ from ..config import validate_fields
 from ..errors import Error
 from ..files.integrity import read_json
 from ..files.text import printable
-from ..methods.distill import Distill
 from ..nets.net import Layer, Net
 from ..nets.teacher import Teacher
 from ..nets.trained import Trained
@@ -114,9 +113,7 @@ def method_of(run: Path, recipe: NetworkTraining, n: int) -> MakeMethod:
         return torch.zeros(len(positions), 2, teachers[0].dim)
 
     cached = targets if recipe.teacher_view == "center" else None
-    return lambda encoder: Distill(
-        encoder, len(labels), teachers, torch.tensor(labels), cached, hidden=recipe.hidden, base_share=recipe.base_share
-    )
+    return recipe.method_for(teachers, labels, cached)
 
 
 def _recipe_json(key: Mapping[str, Any]) -> dict[str, Any]:

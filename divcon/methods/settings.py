@@ -88,5 +88,5 @@ def measured(clip_art: tuple[float, float, float], fashion: tuple[float, float, 
     return (
         "25,000 images shown, slim10 at 32 pixels, one core of two: Open Clip Art {} minutes, 20-NN / linear {} / {} "
         "(untrained 56.0 / 54.9); 3,000 of Fashion-MNIST {} minutes, {} / {} (69.1 / 74.8). One seed, while other work ran; "
-        "docs/results.md has all methods side by side."
+        "docs/results/methods.md has all methods side by side."
     ).format(*clip_art, *fashion)

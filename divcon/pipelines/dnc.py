@@ -56,4 +56,4 @@ def divide_and_contrast(run: Run, images: Images, recipe: DnC) -> Trained:
     run.stage("checks", check_experts, base, experts, clusters, images, recipe.checks)
 
     teachers = Teachers(base, experts, clusters)
-    return run.stage("student", distill, teachers, images, recipe.student)
+    return run.stage("student", distill, teachers, images, recipe.student.beside(recipe.base))

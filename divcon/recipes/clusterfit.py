@@ -4,7 +4,7 @@
 
 Expected: 25,000 images shown, slim10 at 32 pixels, one core of two: Open Clip Art 1.2 minutes, 20-NN / linear 59.3 /
 60.3 (untrained 56.0 / 54.9); 3,000 of Fashion-MNIST 1.5 minutes, 72.2 / 78.7 (69.1 / 74.8). One seed, while other work
-ran; docs/results.md has all methods side by side.
+ran; docs/results/methods.md has all methods side by side.
 
 Half of the budget goes to the first network, by MoCLR or any method= that is typed. The other half goes to the second, which
 starts from random weights. There is a cluster for 64 images, up to the paper's 16,000, which has 80 images to a cluster. With

@@ -4,7 +4,7 @@
 
 Expected: 25,000 images shown, 64 components, one core of two: Open Clip Art 0.3 minutes, 20-NN / linear 54.4 / 53.9
 (untrained 56.0 / 54.9); 3,000 of Fashion-MNIST 0.2 minutes, 72.8 / 77.3 (69.1 / 74.8). One seed, while other work ran;
-docs/results.md has all methods side by side.
+docs/results/methods.md has all methods side by side.
 
 The features of an image are its shares of 64 components (base.encoder.options.components). Pixels are in 0..1 and are not
 normalized, so encoder, views, mean and std can't be chosen. It needs pip install 'divcon[baselines]'.

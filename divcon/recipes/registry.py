@@ -40,4 +40,5 @@ def recipe_files() -> set[str]:
 
 
 def _of_file(module: ModuleType) -> NamedRecipe:
-    return NamedRecipe(module.about, module.defaults, module.recipe, module.__doc__ or "")
+    said = {"notice": module.notice} if hasattr(module, "notice") else {}
+    return NamedRecipe(module.about, module.defaults, module.recipe, module.__doc__ or "", **said)

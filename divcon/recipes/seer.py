@@ -4,7 +4,7 @@
 
 Expected: 25,000 images shown, slim10 at 32 pixels, one core of two: Open Clip Art 1.6 minutes, 20-NN / linear 58.9 /
 55.1 (untrained 56.0 / 54.9); 3,000 of Fashion-MNIST 2.0 minutes, 71.1 / 74.7 (69.1 / 74.8). One seed, while other work
-ran; docs/results.md has all methods side by side.
+ran; docs/results/methods.md has all methods side by side.
 
 As in the paper the head has three layers and no batch norm, Sinkhorn-Knopp has ten rounds, there are four small views, and the
 encoder's blocks are computed again for the gradient (not with encoder=slim10). One epoch, as in the paper, teaches nothing at

@@ -31,7 +31,8 @@ def settled(options: Options, n: int, device: str) -> tuple[Options, list[str]]:
     if chosen.views is None:
         chosen = replace(chosen, views="mild" if cast(int, chosen.size) < 96 else "byol")
         reasons.append(f"views {chosen.views}: for {chosen.size} pixels")
-    return chosen, reasons
+    notice = named(options.recipe).notice(chosen, n)
+    return chosen, [*reasons, *([notice] if notice else [])]
 
 
 def batch_for(n: int) -> int:

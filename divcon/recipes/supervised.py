@@ -4,7 +4,7 @@
 
 Expected: 25,000 images shown, slim10 at 32 pixels, one core of two: Open Clip Art 0.5 minutes, 20-NN / linear 63.8 /
 63.2 (untrained 56.0 / 54.9); 3,000 of Fashion-MNIST 0.6 minutes, 81.9 / 83.7 (69.1 / 74.8). One seed, while other work
-ran; docs/results.md has all methods side by side.
+ran; docs/results/methods.md has all methods side by side.
 
 It learns from those images and labels of FOLDER that `divcon eval RUN FOLDER` does not test on: the images in train/, or the
 same 70 in 100 of each class. For `divcon eval ... split=S` type the same split= here, and for `seed=S` type truth.split_seed=S:

@@ -1,19 +1,21 @@
 """Train a student to predict the features of its teachers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 
 from ..clustering.clusters import Clusters
+from ..config import LATER
 from ..data.images import Images
 from ..files.integrity import digest
 from ..methods.contract import Method, Share
 from ..methods.distill import Distill
+from ..methods.registry import check_learns_alone, checked_options, method_named
 from ..nets.fast_small_maps import with_fast_small_maps
 from ..nets.fold_batch_norm import fold_batch_norms
 from ..nets.net import Net, width
@@ -24,11 +26,13 @@ from ..runs.recorder import Plan, planned_by
 from ..runs.stage import Result, StageContext
 from ..train.encode import encode
 from ..train.target_cache import AssignedTeacher, TeacherTargets, cache_targets
-from .learning import NetworkTraining, pixels_of, plan_network, sample, train_network
+from .learning import MakeMethod, NetworkTraining, pixels_of, plan_network, sample, train_network
+from .pretrain import Pretrain
 
 USUAL = 65536  # images, at most, that the mean and spread of a teacher's features are taken over
 HALF = 2  # bytes of a number in half precision
 TeacherLayer = Literal["projection", "pool"]
+Targets = Callable[[torch.Tensor], torch.Tensor]  # from positions to the features of base and expert
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +41,48 @@ class Distillation(NetworkTraining):
 
     `layer` is the layer at which the student meets its teachers. Teachers see the `same` view as the student, or always the
     `center` one, and then each image once in all (DnC table 11). `hidden` is the width of the regression heads, `base_share`
-    the base's share of the loss."""
+    the base's share of the loss. `own` is the weight of a loss of the student's own beside its teachers' (ours; 0 in the paper):
+    the one of `method` with its `options`, which are the base's where no other method is named."""
 
     layer: TeacherLayer = "projection"
     teacher_view: Literal["same", "center"] = "same"
     hidden: PositiveInt = 4096
     base_share: Share = 0.5
+    own: NonNegativeFloat = field(default=0.0, metadata=LATER)
+    method: str | None = field(default=None, metadata=LATER)
+    options: dict[str, Any] = field(default_factory=dict, metadata=LATER)
+
+    def beside(self, base: Pretrain) -> Self:
+        """The recipe of a student of such a base: with all options of its own method, or without one if `own` is 0."""
+        if not self.own:
+            return replace(self, method=None, options={})
+        method = self.method or base.method
+        check_learns_alone(method)
+        options = {**(base.options if method == base.method else {}), **self.options}
+        return replace(self, method=method, options=checked_options(method, options))
+
+    def own_method(self, n_images: int) -> MakeMethod:
+        """The function that builds the student's own method around an encoder."""
+        assert self.own and self.method is not None, "`beside` names the method"
+        kind, options = method_named(self.method), self.options
+        return lambda encoder: kind(encoder, n_images, **options)
+
+    def method_for(
+        self, teachers: Sequence[Teacher], labels: NDArray[np.int64], targets: Targets | None = None
+    ) -> MakeMethod:
+        """The function that builds the student's method around an encoder; `labels` are the clusters of all images."""
+        own, n, clusters = self.own_method(len(labels)) if self.own else None, len(labels), torch.tensor(labels)
+        return lambda encoder: Distill(
+            encoder,
+            n,
+            teachers,
+            clusters,
+            targets,
+            own(encoder) if own else None,
+            hidden=self.hidden,
+            base_share=self.base_share,
+            own_weight=self.own,
+        )
 
 
 @dataclass(frozen=True)
@@ -73,14 +113,14 @@ def plan_distill(teachers: Teachers, images: Images, recipe: Distillation) -> Pl
     return plan_network(
         images,
         recipe,
-        lambda encoder: _untrained_student(encoder, teachers, images, recipe),
+        lambda encoder: _untrained_student(encoder, teachers, recipe),
         encoded=2 * n if center else sampled,
         held_networks=2 * (len(teachers.experts) - 1),  # each as it was trained, and folded
         extra_bytes=2.0 * n * HALF * features,
     )
 
 
-def _untrained_student(encoder: torch.nn.Module, teachers: Teachers, images: Images, recipe: Distillation) -> Method:
+def _untrained_student(encoder: torch.nn.Module, teachers: Teachers, recipe: Distillation) -> Method:
     """The method of a student, with teachers of random weights."""
     size, dim = recipe.input_spec.size, features_at(recipe.layer, teachers.base.net)
     rows = None if recipe.layer == "projection" else torch.eye(2, dim)
@@ -89,15 +129,8 @@ def _untrained_student(encoder: torch.nn.Module, teachers: Teachers, images: Ima
         for model in (teachers.base, teachers.experts[0])
     )
     targets = torch.zeros(1, 2, dim)
-    return Distill(
-        encoder,
-        len(images),
-        [base, *[expert] * len(teachers.experts)],
-        torch.tensor(teachers.clusters.labels),
-        (lambda positions: targets.expand(len(positions), -1, -1)) if recipe.teacher_view == "center" else None,
-        hidden=recipe.hidden,
-        base_share=recipe.base_share,
-    )
+    kept = (lambda positions: targets.expand(len(positions), -1, -1)) if recipe.teacher_view == "center" else None
+    return recipe.method_for([base, *[expert] * len(teachers.experts)], teachers.clusters.labels, kept)(encoder)
 
 
 def features_at(layer: TeacherLayer, net: Net) -> int:
@@ -108,20 +141,13 @@ def features_at(layer: TeacherLayer, net: Net) -> int:
 @planned_by(plan_distill)
 def distill(context: StageContext, teachers: Teachers, images: Images, recipe: Distillation) -> Result[Trained]:
     """Train a student to predict the features of its teachers."""
-    labels = torch.tensor(teachers.clusters.labels)
     assigned = [
         _assigned_teacher(context, model, images.subset(positions), positions, recipe.layer)
         for model, positions in teachers.with_positions()
     ]
-    frozen = [each.teacher for each in assigned]
     center = recipe.teacher_view == "center"
     targets = _cached_targets(context, assigned, images, teachers.base.input_spec) if center else None
-
-    def method(encoder: torch.nn.Module) -> Method:
-        return Distill(
-            encoder, len(images), frozen, labels, targets, hidden=recipe.hidden, base_share=recipe.base_share
-        )
-
+    method = recipe.method_for([each.teacher for each in assigned], teachers.clusters.labels, targets)
     return train_network(context, images, recipe, method, teachers.base)
 
 

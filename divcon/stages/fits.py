@@ -6,7 +6,7 @@ from ..errors import UsageError
 from ..nets.net import Net
 from ..nets.trained import Trained
 from .distill import Distillation, features_at
-from .learning import FEWEST, NetworkTraining, PlannedNetwork
+from .learning import FEWEST, NetworkTraining, PlannedNetwork, learns_from_pair
 from .pretrain import Pretrain
 
 Shapes = dict[str, torch.Size]
@@ -14,6 +14,9 @@ Shapes = dict[str, torch.Size]
 
 def check_students_teachers(base: Pretrain, expert: Pretrain, student: Distillation, trained: Trained | None) -> None:
     """UsageError, unless the experts and the student fit the base; `trained` is a base that another run has trained."""
+    student = student.beside(base)
+    if student.own:
+        _check_own(student)
     if trained is None and _same_networks(base, expert, student):
         return
     base_net = trained.net if trained is not None else _net(base)
@@ -32,14 +35,27 @@ def check_students_teachers(base: Pretrain, expert: Pretrain, student: Distillat
         _check_student_start(student, base_net)
 
 
+def _check_own(student: Distillation) -> None:
+    if not learns_from_pair(student.own_method(FEWEST), student.pair()):
+        raise UsageError(
+            f"student.own={student.own:g}: a loss beside the teachers' learns from two views of an image as they do, and {student.method} "
+            "does not; type student.own=0"
+        )
+
+
 def _same_networks(base: Pretrain, expert: Pretrain, student: Distillation) -> bool:
     """True where the recipes name the same networks: then nothing has to be built to know that they fit."""
     same = (expert.method, expert.options, expert.encoder) == (base.method, base.options, base.encoder)
     taught = student.layer == "pool" or (student.start == "scratch" and bool(base.options.get("dim")))
-    return same and student.encoder == base.encoder and taught
+    own = not student.own or (student.method, student.options) == (base.method, base.options)
+    return same and student.encoder == base.encoder and taught and own
 
 
 def _check_student_start(student: Distillation, base: Net) -> None:
+    if student.own:
+        own = PlannedNetwork(student.encoder, student.input_spec, student.own_method(FEWEST)).net
+        _check_start("student", base, own)
+        return
     projects = student.layer == "projection"
     hidden, dim = (base.projector_spec.hidden, base.projector_spec.dim) if projects else (0, 0)
     own = Net(_planned(student, None).net.encoder, hidden=hidden, dim=dim)

@@ -178,6 +178,23 @@ def new_encoder(recipe: NetworkTraining, machine: Machine) -> nn.Module:
     return with_fast_small_maps(encoder) if machine.fast_small_maps else encoder
 
 
+class _NoEncoder(nn.Module):
+    """Stands for an encoder while a method is asked for its views."""
+
+    num_features = 8
+
+
+def without_encoder(method: MakeMethod) -> Method:
+    """Return the method around a stand-in for an encoder."""
+    with torch.random.fork_rng(devices=[]):
+        return method(_NoEncoder())
+
+
+def learns_from_pair(method: MakeMethod, pair: tuple[View, View]) -> bool:
+    """Return True if the first views of the method are this pair, so that another loss can learn from them too."""
+    return without_encoder(method).views(pair)[:2] == pair
+
+
 def _start_from(method: Method, base: Trained | None, name: str) -> None:
     if base is None:
         raise UsageError(f"{name}.start=base: only experts and students can start from a base")

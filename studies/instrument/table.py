@@ -19,7 +19,7 @@ from divcon.files.integrity import digest
 UNTRAINED = "untrained"  # in a recipe's place: the encoder as it begins
 VALIDATION, TEST = PARTS = "validation", "test"  # of the images
 BUSY = 79  # the exit code of a run that another process is at
-OURS = {"instrument", "rows", "__main__"}
+OURS = {"instrument", "many", "rows", "__main__"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,161 @@
+"""docs/results/ways.md, from the rows of all searches."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from divcon.files.atomic import write_text
+
+from ..instrument.draw import SCORES, difference, spread
+from . import plans
+
+ROOT = Path(__file__).parents[2]
+ROWS, PAGE = ROOT / "studies" / "rows" / "many", ROOT / "docs" / "results" / "ways.md"
+NAMES = {"openclipart": "Open Clip Art", "mixture": "Mixture", "heap": "Heap", "made": "Made"}
+KNOWN = {
+    "base": "base",
+    "moclr": "MoCLR, twice the base's budget",
+    "experts": "each cluster's own expert",
+    "student": "student",
+}
+PAIRS = (  # differences that a claim of the paper, or of a way, is about
+    ("clusters less random parts", "dnc", "random parts"),
+    ("the same, with own 0.5", "own 0.5", "random parts, own 0.5"),
+    ("clusters less one expert on everything", "dnc", "one expert"),
+    ("the same, with own 0.5", "own 0.5", "one expert, own 0.5"),
+    ("experts less none", "dnc", "self"),
+    ("the same, with own 0.5", "own 0.5", "self, own 0.5"),
+    ("own 0.5 less none", "own 0.5", "dnc"),
+    ("whitened targets less standardized", "whitened targets", "dnc"),
+    ("k 10 less k 5", "k 10, own 0.5", "own 0.5"),
+    ("two rounds less one", "rounds 2, own 0.5", "own 0.5"),
+    ("a longer student, shorter experts", "short experts, own 0.5", "own 0.5"),
+    ("MoCLR restarted less own 0.5", "moclr, student's rate", "own 0.5"),
+)
+Row = dict[str, Any]
+HOW = (
+    "Scores are accuracies in percent on validation images: mean ± standard deviation over seeds, of Open Clip Art by its outermost",
+    "folders, of other collections the mean over their sources. Δ is the difference to MoCLR at the same number of images with the same",
+    "seed: mean ± standard error (seeds). `python -m studies.many draw` writes this page from the rows in studies/rows/many, and",
+    "`studies/many/plans.py` says what each line is. The trainings are those of `divcon run` on a GPU in bf16, many at once: a test",
+    "compares their steps with the training loop's. Two things differ: the views of an image are the same in each training of a",
+    "collection, and a small cluster's expert has the batch of the others.",
+)
+
+
+def draw() -> None:
+    """Write the page."""
+    rows = [row for file in sorted(ROWS.glob("*.jsonl")) for row in plans.read(file)]
+    machines = sorted({f"{row['device']}, torch {row['torch']}" for row in rows})
+    lines = [
+        "# Ways to divide, and their controls",
+        "",
+        *HOW,
+        "",
+        f"{len(rows)} trainings on {'; '.join(machines)}.",
+        "",
+    ]
+    for setting, its in settings(rows).items():
+        pile, width, passes = setting
+        lines += [
+            f"## {NAMES[pile]}, width {width}, {passes:g} passes",
+            "",
+            *table(its),
+            "",
+            *pairs(its),
+            *knowledge(its),
+        ]
+    write_text(PAGE, "\n".join(lines).rstrip() + "\n")
+
+
+def settings(rows: Sequence[Row]) -> dict[tuple[str, int, float], list[Row]]:
+    """The rows by collection, width and budget: those that have MoCLR's."""
+    found: dict[tuple[str, int, float], list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["pile"], row["width"], row["passes"]].append(row)
+    return {key: its for key, its in sorted(found.items()) if any(row["line"] == "moclr" for row in its)}
+
+
+def score(row: Row, name: str) -> float:
+    """In percent, the mean over the label sets that have a linear probe."""
+    sets = [its["validation"] for its in row["labels"].values() if "linear" in its["validation"]]
+    return 100 * float(np.mean([its[name] for its in sets]))
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """A line for each way; those with the largest gain first."""
+    moclr = {row["seed"]: row for row in rows if row["line"] == "moclr"}
+    heads = ["", *SCORES.values(), *(f"Δ {name}" for name in SCORES.values()), "seeds", "images"]
+    order = sorted(dict.fromkeys(row["line"] for row in rows), key=lambda line: -_gain(line, rows, moclr))
+    return [_cells(heads), "|---|" + "---:|" * (len(heads) - 1), *(_line(line, rows, moclr) for line in order)]
+
+
+def _gain(line: str, rows: Sequence[Row], moclr: dict[int, Row]) -> float:
+    its = [row for row in rows if row["line"] == line and row["seed"] in moclr]
+    return float(np.mean([plans.worth(row) - plans.worth(moclr[row["seed"]]) for row in its])) if its else -np.inf
+
+
+def _line(line: str, rows: Sequence[Row], moclr: dict[int, Row]) -> str:
+    its = [row for row in rows if row["line"] == line]
+    paired = [(row, moclr[row["seed"]]) for row in its if row["seed"] in moclr and line != "moclr"]
+    gains = [difference([(score(a, name), score(b, name)) for a, b in paired]) for name in SCORES]
+    name = f"*{line}*" if line in plans.CONTROLS else line
+    return _cells(
+        [
+            name,
+            *(spread([score(row, s) for row in its]) for s in SCORES),
+            *gains,
+            str(len(its)),
+            f"{its[0]['images']:,}",
+        ]
+    )
+
+
+def pairs(rows: Sequence[Row]) -> Iterator[str]:
+    """Differences of two ways by the same seeds."""
+    found = {(row["line"], row["seed"]): row for row in rows}
+    lines = []
+    for told, one, other in PAIRS:
+        seeds = sorted(seed for line, seed in found if line == one and (other, seed) in found)
+        its = [(found[one, seed], found[other, seed]) for seed in seeds]
+        if its:
+            lines.append(_cells([told, *(difference([(score(a, s), score(b, s)) for a, b in its]) for s in SCORES)]))
+    if lines:
+        yield from (
+            "Of two ways with the same seeds:",
+            "",
+            _cells(["", *SCORES.values()]),
+            "|---|---:|---:|---:|",
+            *lines,
+            "",
+        )
+
+
+def knowledge(rows: Sequence[Row]) -> Iterator[str]:
+    """Whitened neighbors within each part, and encoders side by side."""
+    for line in ("dnc", "random parts"):
+        its = [row for row in rows if row["line"] == line and "within" in row]
+        if its:
+            yield from (
+                f"Within the parts of “{line}”, whitened 20-NN among the images of one part alone, and base and experts side by side:",
+                "",
+            )
+            yield from ("| | within | whitened 20-NN | linear |", "|---|---:|---:|---:|")
+            for name, told in KNOWN.items():
+                yield _cells([told, spread([_within(row, name) for row in its]), "", ""])
+            for kind, told in {"wide": "side by side", "narrow": "side by side, as wide as one by PCA"}.items():
+                sides = [{"labels": row["side_by_side"][kind]["labels"]} for row in its]
+                yield _cells([told, "", *(spread([score(side, s) for side in sides]) for s in ("whitened", "linear"))])
+            yield ""
+
+
+def _within(row: Row, name: str) -> float:
+    sets = [its for label, its in row["within"].items() if "linear" in row["labels"][label]["validation"]]
+    return 100 * float(np.mean([its[name] for its in sets]))
+
+
+def _cells(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

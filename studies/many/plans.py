@@ -1,0 +1,120 @@
+"""The experiments that are asked of the search."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .piles import Pile, joined
+from .student import Weights
+from .ways import Spec, Way
+
+EPOCHS = {"made": 8, "openclipart": 60, "mixture": 44, "heap": 30}  # of different views
+
+DNC = Way()
+MIXED = Weights(own=0.5)
+ALIKE = Weights(own=0.5, regress=0, base_alike=0.5, expert_alike=0.5)
+CLASSES = Weights(own=1, regress=0, classify=0.5)
+
+DIVIDED = {
+    "dnc": DNC,
+    "own 0.2": Way(weights=Weights(own=0.2)),
+    "own 0.5": Way(weights=MIXED),
+    "own 1": Way(weights=Weights(own=1)),
+    "own 0.5, whitened targets": Way(whiten=True, weights=MIXED),
+    "whitened targets": Way(whiten=True),
+    "own 0.5, whitened, all teachers": Way(whiten=True, everyone=True, weights=MIXED),
+    "alike": Way(weights=ALIKE),
+    "alike, sharper": Way(weights=replace(ALIKE, teacher_temperature=0.05)),
+    "alike to experts alone": Way(weights=Weights(own=0.5, regress=0, expert_alike=1)),
+    "own 0.5, alike to experts": Way(weights=Weights(own=0.5, expert_alike=0.5)),
+    "own 1, classes": Way(weights=Weights(own=1, regress=1, classify=0.5)),
+    "k 10, own 0.5": Way(k=10, weights=MIXED),
+    "rounds 2, own 0.5": Way(rounds=2, weights=MIXED),
+    "base 3/4, own 0.5": Way(shares=(0.75, 0.125, 0.125), weights=MIXED),
+    "short experts, own 0.5": Way(shares=(0.5, 0.125, 0.375), weights=MIXED),
+}  # fmt: skip
+CONTROLS = {
+    "random parts": Way(parts="random"),
+    "random parts, own 0.5": Way(parts="random", weights=MIXED),
+    "one expert": Way(parts="all"),
+    "one expert, own 0.5": Way(parts="all", weights=MIXED),
+    "objectives, own 0.5": Way(parts="objectives", everyone=True, weights=MIXED),
+    "moclr, restarted": Way(shares=(0.5, 0.5, 0), parts="all"),
+    "self": Way(shares=(0.5, 0, 0.5), parts="none"),
+    "self, own 0.5": Way(shares=(0.5, 0, 0.5), parts="none", weights=MIXED),
+    "moclr, student's rate": Way(shares=(0.5, 0, 0.5), parts="none", weights=Weights(own=1, regress=0)),
+    "self alike": Way(shares=(0.5, 0, 0.5), parts="none", weights=Weights(own=0.5, regress=0, base_alike=1)),
+    "moclr, classes": Way(shares=(0.5, 0, 0.5), parts="none", weights=CLASSES),
+}  # fmt: skip
+
+
+def composed(name: str, packed: Mapping[str, Pile]) -> Pile:
+    """A collection of the packed sources."""
+    if name == "mixture":
+        return joined(name, [packed[part] for part in ("emoji", "fashion", "openclipart")])
+    return packed[name]
+
+
+def at(pile: str, width: int, passes: float, seed: int, ways: Mapping[str, Way]) -> Iterator[Spec]:
+    yield Spec("moclr", pile, width, passes, seed)
+    for line, way in ways.items():
+        yield Spec(line, pile, width, passes, seed, way)
+
+
+def ways() -> list[Spec]:
+    """Every way and every control at 30 passes, on two collections, three seeds."""
+    every, piles = DIVIDED | CONTROLS, ("openclipart", "mixture")
+    return [spec for seed in range(3) for pile in piles for spec in at(pile, 16, 30, seed, every)]
+
+
+def longer() -> list[Spec]:
+    """The best way, its controls and MoCLR restarted, where it was not looked: many domains, a narrow network, long trainings."""
+    some = ("dnc", "own 0.5", "random parts, own 0.5", "self, own 0.5", "moclr, restarted", "moclr, student's rate")
+    lines = {line: (DIVIDED | CONTROLS)[line] for line in some}
+    settings = [
+        ("heap", 16, 30),
+        ("openclipart", 8, 30),
+        ("mixture", 8, 30),
+        ("openclipart", 16, 60),
+        ("openclipart", 8, 120),
+    ]
+    settings += [("heap", 8, 30), ("mixture", 16, 60)]
+    return [
+        spec for pile, width, passes in settings for seed in range(3) for spec in at(pile, width, passes, seed, lines)
+    ]
+
+
+def ranked(rows: Sequence[dict[str, Any]]) -> list[tuple[str, float]]:
+    """The mean gain of each line over MoCLR, by whitened neighbors and the linear probe together; the best first."""
+    scores: dict[tuple[Any, ...], dict[str, float]] = defaultdict(dict)
+    for row in rows:
+        scores[row["pile"], row["width"], row["passes"], row["seed"]][row["line"]] = worth(row)
+    gains = defaultdict(list)
+    for its in scores.values():
+        if "moclr" in its:
+            for line, score in its.items():
+                gains[line].append(score - its["moclr"])
+    return sorted(((line, float(np.mean(its))) for line, its in gains.items()), key=lambda pair: -pair[1])
+
+
+def worth(row: Mapping[str, Any]) -> float:
+    """The mean of whitened 20-NN and the linear probe over the label sets that have both, in points."""
+    sets = [its["validation"] for its in row["labels"].values() if "linear" in its["validation"]]
+    return float(np.mean([100 * (its["whitened"] + its["linear"]) / 2 for its in sets]))
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def trial() -> list[Spec]:
+    """Everything once, in minutes without a GPU."""
+    return list(at("made", 8, 4, 0, DIVIDED | CONTROLS))
+
+
+PLANS: dict[str, Callable[[], list[Spec]]] = {"ways": ways, "longer": longer, "trial": trial}

@@ -1,0 +1,111 @@
+"""The work of the processors beside the GPU: views, clusters and scores, each by the product's own code in one thread."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from divcon.clustering.clusters import Clusters
+from divcon.clustering.kmeans import kmeans
+from divcon.evals.linear import linear
+from divcon.evals.scores import Accuracy
+from divcon.nets.whitening import Whitening
+
+from ..instrument.scores import neighbors, split
+from .piles import LabelSet, Pile
+from .views import center_views, epoch_views
+
+SMALLEST = 128
+PARTS = ("validation",)  # the test part is for the end
+piles: dict[str, Pile] = {}  # set before the processes are forked
+
+
+def begin() -> None:
+    torch.set_num_threads(1)
+
+
+def views(pile: str, epoch: int, file: str) -> None:
+    """Write the views of an epoch; epoch -1: the center views."""
+    np.save(file, center_views(piles[pile].packed) if epoch < 0 else epoch_views(piles[pile].packed, epoch))
+
+
+def divided(x: NDArray[np.float32], k: int, smallest: int, seed: int) -> NDArray[np.int64]:
+    """The cluster of each image, as `divcon run` divides: spherical k-means, and small clusters merged."""
+    fit = kmeans(torch.from_numpy(x), k, seed=seed, rounds=30, restarts=3 if k < 50 else 1)
+    labels = fit.labels.numpy().astype(np.int64)
+    clusters = Clusters(fit.centroids.numpy(), labels, np.zeros(len(x), np.float32), lambda at: [])
+    return clusters.merge_small(smallest).labels
+
+
+def random_parts(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Parts of the same sizes, by chance."""
+    return np.random.default_rng([seed, 7]).permutation(labels)
+
+
+def score(pile: str, x: NDArray[np.float32], linear_too: bool = True) -> dict[str, Any]:
+    """The scores of features by each label set, for both parts."""
+    begin = time.process_time()
+    rows = torch.from_numpy(x)
+    white = Whitening.fit(rows)(rows)
+    found = {
+        name: {part: _on(rows, white, labels, part, linear_too and labels.linear) for part in PARTS}
+        for name, labels in piles[pile].labels.items()
+    }
+    return {"labels": found, "seconds": round(time.process_time() - begin, 2)}
+
+
+def _on(x: torch.Tensor, white: torch.Tensor, labels: LabelSet, part: str, with_linear: bool) -> dict[str, float]:
+    learn, judged = split(labels.classes, part)
+    y, here = torch.from_numpy(labels.classes), torch.from_numpy(labels.positions)
+    classes = int(y.max()) + 1
+    told = {
+        "knn": neighbors(x[here], y, learn, judged),
+        "whitened": neighbors(white[here], y, learn, judged),
+    }
+    if with_linear:
+        told["linear"] = linear(x[here[learn]], y[learn], x[here[judged]], y[judged], seed=0).predictions
+    return {name: round(Accuracy.of(its, y[judged], classes).top1, 5) for name, its in told.items()}
+
+
+def side_by_side(pile: str, parts: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
+    """Scores of several encoders' whitened features side by side, and of as many of their first directions as one encoder has."""
+    white = [F.normalize(Whitening.fit(x)(torch.from_numpy(x)), dim=1) for x in parts]
+    wide = torch.cat(white, 1)
+    narrow = wide - wide.mean(0)
+    directions = torch.linalg.eigh(narrow.double().T @ narrow.double())[1].flip(1)[:, : parts[0].shape[1]]
+    return {
+        "wide": score(pile, wide.numpy()),
+        "narrow": score(pile, (narrow.double() @ directions).float().numpy()),
+    }
+
+
+def within(pile: str, cluster: NDArray[np.int64], encoders: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
+    """For each label set and encoder, whitened 20-NN among the images of each cluster alone, over all clusters."""
+    return {
+        name: {encoder: _within(x, cluster, labels) for encoder, x in encoders.items()}
+        for name, labels in piles[pile].labels.items()
+    }
+
+
+def _within(x: NDArray[np.float32], cluster: NDArray[np.int64], labels: LabelSet) -> float:
+    """The share of judged images whose neighbors in their own cluster tell their class; the whitening is the cluster's."""
+    here, y = torch.from_numpy(labels.positions), torch.from_numpy(labels.classes)
+    parts = split(labels.classes, PARTS[0])
+    right, judged_images = 0.0, 0
+    for k in range(int(cluster.max()) + 1):
+        inside = cluster == k
+        learn, judged = (part[inside[labels.positions[part]]] for part in parts)
+        if len(learn) and len(judged):
+            whitening = Whitening.fit(x[inside])
+            told = neighbors(whitening(x)[here], y, learn, judged)
+            right, judged_images = right + float((told == y[judged]).sum()), judged_images + len(judged)
+    return round(right / max(1, judged_images), 5)
+
+
+def wait(_: int) -> None:
+    """Be there: a pool begins a process for each task that waits."""
+    time.sleep(0.2)
