@@ -12,13 +12,9 @@ Controls that options give today:
 - MoCLR at half of the budget, which is DnC's base (its line "its base" comes from DnC's own row).
 - K = 1: one expert on everything, then a student (`clusters.k=1`): the same budget and the same distillation, nothing divided.
 
-Not there yet, for no option of `divcon run` makes them:
-
-- random parts of the same sizes in place of clusters;
-- self-distillation: a student that regresses its own base's standardized pool for experts' and student's share of the budget;
-- base and experts side by side, and random-part experts side by side;
-- MoCLR with DnC's tricks: the student's rate and start;
-- targets whitened instead of standardized; a student that keeps its contrastive loss.
+The rows of 2026-11-26 are of code in which the student had no loss of its own (`student.own=0` now). Newer code makes other rows of
+the lines "DnC", which are not compared with those. Controls that no option makes (random parts, self-distillation, encoders side by
+side, whitened targets) are in `studies/many`.
 """
 
 from collections.abc import Mapping

@@ -112,6 +112,8 @@ class Distill(Method):
 
     def begin_cycle(self) -> None:
         """Keep the heads: they belong to this net, not to the base."""
+        if self.own is not None:
+            self.own.begin_cycle()
 
     def forward(self, batch: Batch, at: Step) -> Outcome:
         if self.own is None:
