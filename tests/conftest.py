@@ -27,8 +27,9 @@ TINY = {
 
 # The files that take longest, begun first: two workers then end at about the same time.
 LONG = (
-    "test_methods", "test_pipeline", "test_ranks", "test_plan", "test_studies", "test_cycles", "test_faults", "test_stops", "test_recipes", "test_distributed", "test_experts",
-    "test_shards", "test_inputs", "test_collapse", "test_disk", "test_damage", "test_races", "test_clustering", "test_nets",
+    "test_methods", "test_pipeline", "test_ranks", "test_plan", "test_studies", "test_cycles", "test_faults", "test_stops",
+    "test_recipes", "test_distributed", "test_experts", "test_shards", "test_inputs", "test_collapse", "test_disk", "test_damage",
+    "test_races", "test_clustering", "test_nets",
 )  # fmt: skip
 
 
