@@ -73,7 +73,7 @@ class Table:
             "images",
             "seconds",
         ]
-        body = [_joined(heads), "|---|---|" + "---:|" * 6 + "---|" + "---:|" * 3, *lines]
+        body = [joined(heads), "|---|---|" + "---:|" * 6 + "---|" + "---:|" * 3, *lines]
         return [*body, *([""] if notes else []), *(f"{i}. {note}" for i, note in enumerate(notes, 1))]
 
     def _lines(self, line: str, notes: list[str]) -> Iterator[str]:
@@ -104,7 +104,7 @@ class Table:
                 for score in SCORES
             ]
             cost = [images, seconds] if at == 0 else ["", ""]
-            yield _joined([name if at == 0 else "", labels, *scores, *less, against or "", str(len(chosen)), *cost])
+            yield joined([name if at == 0 else "", labels, *scores, *less, against or "", str(len(chosen)), *cost])
 
     def _one_a_seed(self, runs: Sequence[Run]) -> list[Row]:
         """A row for each seed that is done: where several machines have it, of the group that has most of the table."""
@@ -208,9 +208,9 @@ def _machines(rows: Sequence[Row]) -> list[str]:
         "|---|---|---|---|---|---|---:|---|",
     ]
     for key, dates in sorted(made.items()):
-        lines.append(_joined([*key, str(len(dates)), " to ".join(dict.fromkeys((min(dates), max(dates))))]))
+        lines.append(joined([*key, str(len(dates)), " to ".join(dict.fromkeys((min(dates), max(dates))))]))
     return lines
 
 
-def _joined(cells: Sequence[str]) -> str:
+def joined(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"

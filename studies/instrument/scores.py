@@ -51,14 +51,25 @@ def scores_of(
 def on(x: Float[Tensor, "n d"], white: Float[Tensor, "n d"], labels: Labels, part: str) -> dict[str, Any]:
     """The scores by one label set."""
     learn, judged = split(labels.classes, part)
-    y = torch.from_numpy(labels.classes)
-    here = torch.from_numpy(labels.positions)
-    told = {
-        "knn": neighbors(x[here], y, learn, judged), "whitened": neighbors(white[here], y, learn, judged),
-        "linear": linear(x[here[learn]], y[learn], x[here[judged]], y[judged], seed=SPLIT).predictions,
-    }  # fmt: skip
-    shares = {name: _shares(its, y[judged], len(labels.names)) for name, its in told.items()}
+    accuracies = accuracies_of(x, white, labels.positions, labels.classes, (learn, judged))
+    shares = {name: {"top1": its.top1, "balanced": its.balanced} for name, its in accuracies.items()}
     return {**shares, "learn": len(learn), "judged": len(judged), "classes": len(labels.names)}
+
+
+def accuracies_of(
+    x: Float[Tensor, "n d"],
+    white: Float[Tensor, "n d"],
+    positions: Int64[np.ndarray, " m"],
+    classes: Int64[np.ndarray, " m"],
+    parts: tuple[NDArray[np.int64], NDArray[np.int64]],
+    with_linear: bool = True,
+) -> dict[str, Accuracy]:
+    """The accuracy of neighbors by features as they are and whitened, and of the linear probe. Parts are those of `split`."""
+    (learn, judged), y, here = parts, torch.from_numpy(classes), torch.from_numpy(positions)
+    told = {"knn": neighbors(x[here], y, learn, judged), "whitened": neighbors(white[here], y, learn, judged)}
+    if with_linear:
+        told["linear"] = linear(x[here[learn]], y[learn], x[here[judged]], y[judged], seed=SPLIT).predictions
+    return {name: Accuracy.of(its, y[judged], int(y.max()) + 1) for name, its in told.items()}
 
 
 def neighbors(
@@ -76,11 +87,6 @@ def split(classes: Int64[np.ndarray, " n"], part: str) -> tuple[NDArray[np.int64
         return rest, test
     learn, validation, _ = stratified(classes[rest], LEARN, SPLIT)
     return rest[learn], rest[validation]
-
-
-def _shares(told: Int64[Tensor, " m"], truth: Int64[Tensor, " m"], classes: int) -> dict[str, float]:
-    shares = Accuracy.of(told, truth, classes)
-    return {"top1": shares.top1, "balanced": shares.balanced}
 
 
 def _mean(shares: list[dict[str, float]]) -> dict[str, float]:

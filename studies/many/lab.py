@@ -87,7 +87,7 @@ class Lab:
         self.waiting[kind].append((order, training, future))
         slot = await future
         self.shown += training.rows.numel()
-        pool, hidden = (slot.features(layer).numpy() for layer in ("pool", "hidden"))
+        pool, hidden = (features.numpy() for features in slot.features())
         found = Trained(slot.state(), pool, hidden, slot.last_loss())
         del self.busy[id(slot)]
         return found

@@ -10,7 +10,7 @@ from divcon.errors import DataError
 from divcon.files.atomic import write_text
 from divcon.files.text import printable
 
-from ..instrument.draw import SCORES, difference, spread
+from ..instrument.draw import SCORES, difference, joined, spread
 from . import plans
 from .plans import Row
 
@@ -100,17 +100,22 @@ def score(row: Row, name: str) -> float:
     return 100 * float(np.mean([its[name] for its in sets]))
 
 
+def worth(row: Row) -> float:
+    """The mean of whitened 20-NN and the linear probe, by which lines are ordered."""
+    return (score(row, "whitened") + score(row, "linear")) / 2
+
+
 def table(rows: Sequence[Row]) -> list[str]:
     """A line for each way; those with the largest gain first."""
     moclr = {row["seed"]: row for row in rows if row["line"] == "moclr"}
     heads = ["", *SCORES.values(), *(f"Δ {name}" for name in SCORES.values()), "seeds", "images"]
     order = sorted(dict.fromkeys(row["line"] for row in rows), key=lambda line: -_gain(line, rows, moclr))
-    return [_cells(heads), "|---|" + "---:|" * (len(heads) - 1), *(_line(line, rows, moclr) for line in order)]
+    return [joined(heads), "|---|" + "---:|" * (len(heads) - 1), *(_line(line, rows, moclr) for line in order)]
 
 
 def _gain(line: str, rows: Sequence[Row], moclr: dict[int, Row]) -> float:
     its = [row for row in rows if row["line"] == line and row["seed"] in moclr]
-    return float(np.mean([plans.worth(row) - plans.worth(moclr[row["seed"]]) for row in its])) if its else -np.inf
+    return float(np.mean([worth(row) - worth(moclr[row["seed"]]) for row in its])) if its else -np.inf
 
 
 def _line(line: str, rows: Sequence[Row], moclr: dict[int, Row]) -> str:
@@ -118,7 +123,7 @@ def _line(line: str, rows: Sequence[Row], moclr: dict[int, Row]) -> str:
     paired = [(row, moclr[row["seed"]]) for row in its if row["seed"] in moclr and line != "moclr"]
     gains = [difference([(score(a, name), score(b, name)) for a, b in paired]) for name in SCORES]
     name = f"*{line}*" if line in plans.CONTROLS else line
-    return _cells(
+    return joined(
         [
             name,
             *(spread([score(row, s) for row in its]) for s in SCORES),
@@ -137,12 +142,12 @@ def pairs(rows: Sequence[Row]) -> Iterator[str]:
         seeds = sorted(seed for line, seed in found if line == one and (other, seed) in found)
         its = [(found[one, seed], found[other, seed]) for seed in seeds]
         if its:
-            lines.append(_cells([told, *(difference([(score(a, s), score(b, s)) for a, b in its]) for s in SCORES)]))
+            lines.append(joined([told, *(difference([(score(a, s), score(b, s)) for a, b in its]) for s in SCORES)]))
     if lines:
         yield from (
             "Of two ways with the same seeds:",
             "",
-            _cells(["", *SCORES.values()]),
+            joined(["", *SCORES.values()]),
             "|---|---:|---:|---:|",
             *lines,
             "",
@@ -160,17 +165,13 @@ def knowledge(rows: Sequence[Row]) -> Iterator[str]:
             )
             yield from ("| | within | whitened 20-NN | linear |", "|---|---:|---:|---:|")
             for name, told in KNOWN.items():
-                yield _cells([told, spread([_within(row, name) for row in its]), "", ""])
+                yield joined([told, spread([_within(row, name) for row in its]), "", ""])
             for kind, told in {"wide": "side by side", "narrow": "side by side, as wide as one by PCA"}.items():
                 sides = [{"labels": row["side_by_side"][kind]["labels"]} for row in its]
-                yield _cells([told, "", *(spread([score(side, s) for side in sides]) for s in ("whitened", "linear"))])
+                yield joined([told, "", *(spread([score(side, s) for side in sides]) for s in ("whitened", "linear"))])
             yield ""
 
 
 def _within(row: Row, name: str) -> float:
     sets = [its for label, its in row["within"].items() if "linear" in row["labels"][label]["validation"]]
     return 100 * float(np.mean([its[name] for its in sets]))
-
-
-def _cells(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from divcon.errors import DataError, InputError
 from divcon.files.text import printable
 
@@ -95,12 +93,6 @@ def longer() -> list[Spec]:
     return [
         spec for pile, width, passes in settings for seed in range(3) for spec in at(pile, width, passes, seed, lines)
     ]
-
-
-def worth(row: Mapping[str, Any]) -> float:
-    """The mean of whitened 20-NN and the linear probe over the label sets that have both, in points."""
-    sets = [its["validation"] for its in row["labels"].values() if "linear" in its["validation"]]
-    return float(np.mean([100 * (its["whitened"] + its["linear"]) / 2 for its in sets]))
 
 
 def read(file: Path) -> list[Row]:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from divcon.methods.contract import Batch, Method, Step
 from divcon.methods.momentum_method import MomentumMethod
 from divcon.nets.momentum import momentum_at
-from divcon.nets.net import Layer
 from divcon.train.optimizers import parameter_groups
 from divcon.train.schedules import learning_rate, warmup_steps
 
@@ -143,13 +142,16 @@ class Slot:
         return contextlib.nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
 
     @torch.no_grad()
-    def features(self, layer: Layer) -> Float[Tensor, "n d"]:
-        """The features of the center views of all images."""
+    def features(self) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n h"]]:
+        """The pool and the projector's hidden layer, of the center views of all images."""
+        net = self.method.net
+        assert net.projector is not None
         with self.on_stream():
-            self.method.net.eval()
-            found = torch.cat([self.method.net(as_input(block), layer) for block in self.pool.blocks()]).cpu()
-            self.method.net.train()
-        return found
+            net.eval()
+            pool = torch.cat([net(as_input(block), "pool") for block in self.pool.blocks()])
+            hidden = net.projector.into(pool)
+            net.train()
+            return pool.cpu(), hidden.cpu()
 
     def state(self) -> State:
         """The weights of the network alone."""

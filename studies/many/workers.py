@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from divcon.clustering.clusters import Clusters
 from divcon.clustering.kmeans import kmeans
-from divcon.evals.linear import linear
-from divcon.evals.scores import Accuracy
 from divcon.nets.whitening import Whitening
 
-from ..instrument.scores import neighbors, split
+from ..instrument.scores import accuracies_of, neighbors, split
 from .piles import LabelSet, Pile
 from .views import center_views, epoch_views
 
@@ -58,16 +56,9 @@ def score(pile: str, x: NDArray[np.float32]) -> dict[str, Any]:
 
 
 def _on(x: torch.Tensor, white: torch.Tensor, labels: LabelSet, part: str) -> dict[str, float]:
-    learn, judged = split(labels.classes, part)
-    y, here = torch.from_numpy(labels.classes), torch.from_numpy(labels.positions)
-    classes = int(y.max()) + 1
-    told = {
-        "knn": neighbors(x[here], y, learn, judged),
-        "whitened": neighbors(white[here], y, learn, judged),
-    }
-    if labels.linear:
-        told["linear"] = linear(x[here[learn]], y[learn], x[here[judged]], y[judged], seed=0).predictions
-    return {name: round(Accuracy.of(its, y[judged], classes).top1, 5) for name, its in told.items()}
+    parts = split(labels.classes, part)
+    found = accuracies_of(x, white, labels.positions, labels.classes, parts, labels.linear)
+    return {name: round(its.top1, 5) for name, its in found.items()}
 
 
 def side_by_side(pile: str, parts: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
