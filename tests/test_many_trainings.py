@@ -27,11 +27,11 @@ from divcon.nets.trained import Trained
 from studies.instrument.draw import difference
 from studies.many import __main__ as command
 from studies.many import page, plans, workers
-from studies.many.lab import Lab
-from studies.many.piles import LabelSet, Pile, joined, pack, unpack
+from studies.many.lab import Kind, Lab
+from studies.many.piles import LabelSet, Pile, joined, pack, shrunk, unpack
 from studies.many.search import Chain
 from studies.many.slots import Slot, Training
-from studies.many.student import Student, Targets, Weights, affine
+from studies.many.student import Student, Targets, Weights, affine, group_loss
 from studies.many.views import ViewPool, as_input, center_views, epoch_views
 from studies.many.ways import Trained as Kept
 from studies.many.ways import Way, new_moclr, targets_of
@@ -43,10 +43,10 @@ OPTIONS: dict[str, Any] = {
 
 
 def pool_of(packed: PackedImages, epochs: int) -> ViewPool:
-    pool = ViewPool.empty(len(packed), epochs, "cpu")
-    pool.centers.copy_(torch.from_numpy(center_views(packed)))
+    pool = ViewPool.empty(len(packed), epochs, 32, "cpu")
+    pool.put(-1, center_views(packed, 32))
     for epoch in range(epochs):
-        pool.put(epoch, epoch_views(packed, epoch))
+        pool.put(epoch, epoch_views(packed, epoch, 32))
     return pool
 
 
@@ -124,6 +124,43 @@ def test_likeness_to_an_expert_is_the_cross_entropy_over_the_other_images_of_the
     assert loss == pytest.approx(slow, rel=1e-4)
 
 
+def test_unit_predictions_are_compared_with_their_length_taken_away(targets: Targets) -> None:
+    index = torch.tensor([3, 8, 1, 5])
+    loss, _, pools = loss_of(targets, Weights(unit=1), index)
+    slow = 0.0
+    for pool in pools:
+        for row, i in enumerate(index.tolist()):
+            for t in range(3):
+                told = pool[row] @ targets.maps[t] + targets.shifts[t]
+                apart = told / told.norm() - targets.features[i, t]
+                slow += float(targets.shares[i, t] * apart.square().sum()) / len(index) / 2
+    assert loss == pytest.approx(slow, rel=1e-4)
+
+
+def test_unit_targets_have_length_one_and_heads_that_begin_near_them() -> None:
+    pool = F.normalize(drawn(40, 8), dim=1) * 7
+    targets = targets_of(Way(unit=True, parts="none"), kept(pool), [], np.zeros(40, np.int64), most=1)
+    assert torch.allclose(targets.features[:, 0], pool / 7, atol=1e-6)
+    assert torch.allclose(pool @ targets.maps[0] + targets.shifts[0], targets.features[:, 0], atol=1e-5)
+
+
+def test_groups_inside_a_batch_are_those_of_a_slow_loop() -> None:
+    one, other = (F.normalize(drawn(24, 6, 1)[:, :, 0] + shift, dim=1) for shift in (0.0, 0.3))
+    slow = 0.0
+    for z, told in ((one, other), (other, one)):
+        centers = [told[k] for k in range(8)]
+        for _ in range(4):
+            own = [max(range(8), key=lambda k, x=x: float(x @ centers[k])) for x in told]  # type: ignore[misc]
+            members = [[told[i] for i in range(24) if own[i] == k] for k in range(8)]
+            centers = [F.normalize(sum(its), dim=0) if its else centers[k] for k, its in enumerate(members)]  # type: ignore[arg-type]
+        own = [max(range(8), key=lambda k, x=x: float(x @ centers[k])) for x in told]  # type: ignore[misc]
+        for i in range(24):
+            logits = torch.stack([z[i] @ center for center in centers]) / 0.2
+            slow -= float(logits.log_softmax(0)[own[i]]) / 24
+    assert float(group_loss(one, other)) == pytest.approx(slow, rel=1e-5)
+    assert np.isfinite(float(group_loss(one[:3], other[:3])))
+
+
 def test_weights_of_zero_leave_only_the_students_own_loss(targets: Targets) -> None:
     index = torch.tensor([3, 8, 1, 5])
     own, student, _ = loss_of(targets, Weights(own=1, regress=0), index)
@@ -180,6 +217,47 @@ def test_a_packed_pile_comes_back_with_its_labels(tmp_path: Path) -> None:
     both = joined("both", [one, replace(one, name="other")])
     assert len(both) == 6 and both.labels["other"].positions.tolist() == [3, 5]
     assert int(both.packed[5][0, 0, 0]) == 2
+
+
+def test_a_collection_for_smaller_views_has_the_pixels_that_a_run_would_decode(
+    photos: Path, cache: Path, tmp_path: Path
+) -> None:
+    """Images of twice 16 pixels: from the packed file, and as `divcon run` opens them; few sizes pass through another one first."""
+    images = run_plan.prepare_run(photos, tmp_path / "plan", OPTIONS | {"size": 16}).images
+    large, small = (open_pixels(images, side, cache=cache, cache_gb=1, workers=1) for side in (64, 32))
+    arrays = [
+        [packed[int(row)] for row in rows]
+        for packed, rows in (its.read(np.arange(len(images))) for its in (large, small))
+    ]
+    pile = shrunk(Pile("photos", PackedImages.from_arrays(arrays[0]), {}), 16)
+    assert [pile.packed[i].shape for i in range(len(pile))] == [its.shape for its in arrays[1]]
+    apart = [np.abs(pile.packed[i].astype(int) - its).mean() for i, its in enumerate(arrays[1])]
+    assert max(apart) < 6 and shrunk(pile, 32) is pile
+
+
+def test_one_job_at_once_is_the_one_of_the_lowest_order() -> None:
+    class Counted:
+        left = 0
+
+        def begin(self, training: str) -> None:
+            begun.append(training)
+
+    async def begin_all() -> None:
+        lab = Lab({}, {}, None, Path(), at_once=1)  # type: ignore[arg-type]
+        kinds = [Kind("moclr", (pile, 16), 8) for pile in ("one", "two")]
+        slots = {kind: Counted() for kind in kinds}
+        future = asyncio.get_running_loop().create_future
+        for order, place in ((3, 0), (1, 1), (2, 0)):
+            lab.waiting[kinds[place]].append((order, f"job {order}", future()))  # type: ignore[arg-type]
+        for _ in range(3):
+            for kind, slot in slots.items():
+                lab._begin(kind, slot)  # type: ignore[arg-type]
+            assert len(lab.busy) == 1
+            lab.busy.clear()
+
+    begun: list[str] = []
+    asyncio.run(begin_all())
+    assert begun == ["job 1", "job 2", "job 3"]
 
 
 def test_random_parts_have_the_sizes_of_the_clusters() -> None:
@@ -272,7 +350,7 @@ def test_the_page_compares_each_way_with_moclr_of_the_same_seed(
     monkeypatch.setattr(page, "PAGE", tmp_path / "page.md")
     page.draw()
     text = (tmp_path / "page.md").read_text()
-    assert "## Open Clip Art, width 8, 30 passes" in text
+    assert "## Open Clip Art, 32 pixels, width 8, 30 passes" in text
     assert (
         "| dnc | 68.0 ± 20.0 | 68.0 ± 20.0 | 63.0 ± 23.4 | +2.0 ± 1.0 (2) | +2.0 ± 1.0 (2) | -0.5 ± 0.5 (2) | 3 | 100 |"
         in text
@@ -317,7 +395,7 @@ CLAIMS = {  # the begin of a line of docs/results.md, and the two ways whose dif
 
 def verdict_of(one: str, other: str, pile: str, error: bool) -> str:
     """The difference of two ways at 30 passes as docs/results.md tells it, whitened 20-NN / linear."""
-    rows = [its for its in page.rows_of(page.ROWS) if (its["pile"], its["width"], its["passes"]) == (pile, 16, 30)]
+    rows = page.settings(page.rows_of(page.ROWS))[pile, 32, 16, 30]
     by = {(its["line"], its["seed"]): its for its in rows}
     seeds = [seed for line, seed in by if line == one and (other, seed) in by]
     pairs = [[(page.score(by[one, s], n), page.score(by[other, s], n)) for s in seeds] for n in ("whitened", "linear")]
@@ -340,9 +418,8 @@ def test_what_is_done_once_is_kept_by_its_network_and_not_by_an_id_that_comes_ag
     """A network that is gone leaves its id to the next one: 100 networks, one after another, are 100 divisions."""
 
     async def divisions() -> int:
-        lab = Lab(
-            {"made": Pile("made", PackedImages.from_arrays([np.zeros((4, 4, 3), np.uint8)]), {})}, {}, None, Path()
-        )  # type: ignore[arg-type]
+        made = Pile("made", PackedImages.from_arrays([np.zeros((4, 4, 3), np.uint8)]), {})
+        lab = Lab({("made", 32): made}, {}, None, Path())  # type: ignore[arg-type]
         chain = Chain(lab, plans.trial()[1], 0)
         for _ in range(100):
             await chain.divided(Way(parts="all"), kept(torch.zeros(1, 4)))

@@ -1,9 +1,11 @@
 """`python -m studies.many pack NAME cache=FOLDER out=FOLDER [apart=1]` on a machine that has the collections, and
-`python -m studies.many run FOLDER out=FILE [plan=ways] [seconds=520] [slots=4] [processes=14] [device=cuda]` on one with a GPU.
+`python -m studies.many run FOLDER out=FILE [plan=ways] [seed=0] [seconds=520] [slots=4] [processes=14] [device=cuda] [precision=bf16]`
+on one with a GPU.
 
 `pack` writes FOLDER/NAME.npz; with `apart=1`, a file for each source of a collection. `run` takes the packed collections of FOLDER:
 the plan `ways` needs openclipart, emoji and fashion, `longer` heap too. It trains and scores what the plan asks for, in its order, and
-adds a JSON line to FILE for each experiment that is done. The same command goes on where it was stopped.
+adds a JSON line to FILE for each experiment that is done. The same command goes on where it was stopped. `seed=` leaves other
+seeds to other processes. The plan `small` is for processors: `device=cpu slots=1 processes=1 OMP_NUM_THREADS=1`, a process for each core.
 `python -m studies.many draw` writes docs/results/ways.md from the rows.
 """
 
@@ -21,7 +23,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from divcon.config import parse_options, unknown_name, validate_fields
 from divcon.errors import Error, UsageError
@@ -29,7 +31,7 @@ from divcon.files.text import printable
 
 from . import packing, page, plans, workers
 from .lab import Kind, Lab
-from .piles import unpack
+from .piles import shrunk, unpack
 from .search import experiment
 from .views import ViewPool
 from .ways import Spec
@@ -54,10 +56,12 @@ class Search:
 
     out: Path
     plan: str = "ways"
+    seed: NonNegativeInt | None = None  # all
     seconds: PositiveFloat = 520.0
     slots: PositiveInt = 4
     processes: PositiveInt = 14
     device: Literal["cuda", "cpu"] = "cuda"
+    precision: Literal["bf16", "fp32"] = "bf16"
 
     def __post_init__(self) -> None:
         if self.plan not in plans.PLANS:
@@ -92,10 +96,11 @@ def checked(kind: type[T], words: Sequence[str]) -> T:
 def run(folder: Path, asked: Search) -> None:
     """Unpack the collections, fork the processes before the GPU is touched, and do the experiments that have no row yet."""
     begin = time.monotonic()
-    specs = plans.to_do(plans.PLANS[asked.plan](), plans.read(asked.out))
+    asked_for = [spec for spec in plans.PLANS[asked.plan]() if asked.seed in (None, spec.seed)]
+    specs = plans.to_do(asked_for, plans.read(asked.out))
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     packed = {file.stem: unpack(file) for file in sorted(folder.glob("*.npz"))}
-    piles = {name: plans.composed(name, packed) for name in dict.fromkeys(spec.pile for spec in specs)}
+    piles = {at: shrunk(plans.composed(at[0], packed), at[1]) for at in dict.fromkeys(spec.at for spec in specs)}
     workers.piles.update(piles)
     context = multiprocessing.get_context("fork")
     with (
@@ -103,7 +108,7 @@ def run(folder: Path, asked: Search) -> None:
         tempfile.TemporaryDirectory() as scratch,
     ):
         list(processes.map(workers.wait, range(asked.processes)))
-        lab = Lab(piles, {}, processes, asked.out)
+        lab = Lab(piles, {}, processes, asked.out, asked.precision == "bf16", 1 if asked.device == "cpu" else None)
         done = asyncio.run(everything(lab, specs, begin, Path(scratch), asked))
         processes.shutdown(wait=False, cancel_futures=True)
     if done < len(specs):
@@ -115,16 +120,16 @@ async def everything(lab: Lab, specs: Sequence[Spec], begin: float, scratch: Pat
     they are needed."""
     device, deadline = asked.device, begin + asked.seconds
     if device == "cuda" and not torch.cuda.is_available():  # not before the fork, which a look at the GPU would spoil
-        raise UsageError("device=cuda: there is no GPU here; type device=cpu, with plan=trial")
+        raise UsageError("device=cuda: there is no GPU here; type device=cpu, with plan=trial or plan=small")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    lab.about = about(device)
-    lab.pools = {name: ViewPool.empty(len(pile), plans.EPOCHS[name], device) for name, pile in lab.piles.items()}
-    lab.ready = {name: asyncio.create_task(lab.render(name, scratch)) for name in lab.piles}
+    lab.about = about(device) | {"precision": asked.precision}
+    lab.pools = {at: ViewPool.empty(len(pile), plans.EPOCHS[at[0]], at[1], device) for at, pile in lab.piles.items()}
+    lab.ready = {at: asyncio.create_task(lab.render(at, scratch)) for at in lab.piles}
     pump = asyncio.create_task(lab.pump())
     tasks = [asyncio.create_task(experiment(lab, spec, order)) for order, spec in enumerate(specs)]
-    for pile, width in dict.fromkeys((spec.pile, spec.width) for spec in specs):
+    for at, width in dict.fromkeys((spec.at, spec.width) for spec in specs):
         for method in METHODS:
-            await lab.record(Kind(method, pile, width), asked.slots, device == "cuda")
+            await lab.record(Kind(method, at, width), asked.slots, device == "cuda")
     await watched(lab, tasks, pump, begin, deadline)
     done = sum(task.done() and not task.cancelled() and task.exception() is None for task in tasks)
     for task in (pump, *tasks, *lab.known.values()):

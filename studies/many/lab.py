@@ -16,7 +16,7 @@ from divcon.methods.settings import SMALL_WEIGHT_DECAY
 from divcon.recipes import batch_for
 
 from . import workers
-from .piles import Pile
+from .piles import At, Pile
 from .slots import Slot, Training
 from .student import Student, Targets, Weights
 from .views import ViewPool
@@ -32,7 +32,7 @@ class Kind:
     """The trainings that one recorded step can do."""
 
     method: str  # moclr, or student
-    pile: str
+    at: At
     width: int
 
 
@@ -43,16 +43,18 @@ Job = tuple[int, Training, asyncio.Future[Slot]]
 class Lab:
     """Keeps a GPU at work: `slots` of each kind do the jobs that wait, those of a low order first."""
 
-    piles: dict[str, Pile]
-    pools: dict[str, ViewPool]
+    piles: dict[At, Pile]
+    pools: dict[At, ViewPool]
     processes: ProcessPoolExecutor
     out: Path
+    bf16: bool = False
+    at_once: int | None = None  # jobs of all kinds together; without it every slot works
     about: dict[str, Any] = field(default_factory=dict)  # the machine, for every row
     slots: dict[Kind, list[Slot]] = field(default_factory=lambda: defaultdict(list))
     waiting: dict[Kind, list[Job]] = field(default_factory=lambda: defaultdict(list))
     busy: dict[int, asyncio.Future[Slot]] = field(default_factory=dict)  # by id of the slot
     known: dict[Any, asyncio.Task[Any]] = field(default_factory=dict)
-    ready: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # the views of each collection
+    ready: dict[At, asyncio.Task[None]] = field(default_factory=dict)  # the views of each collection
     shown: int = 0
 
     async def pump(self) -> None:
@@ -74,12 +76,16 @@ class Lab:
 
     def _begin(self, kind: Kind, slot: Slot) -> bool:
         jobs = self.waiting[kind]
-        if not jobs:
-            return False
         jobs.sort(key=lambda job: job[0])
+        if not jobs or (self.at_once and (len(self.busy) >= self.at_once or jobs[0][0] > self._next())):
+            return False
         _, training, self.busy[id(slot)] = jobs.pop(0)
         slot.begin(training)
         return True
+
+    def _next(self) -> int:
+        """The lowest order of all jobs that wait."""
+        return min(job[0] for jobs in self.waiting.values() for job in jobs)
 
     async def train(self, kind: Kind, training: Training, order: int) -> Trained:
         """Do a training, when a slot is free and nothing of a lower order waits."""
@@ -94,20 +100,22 @@ class Lab:
 
     async def record(self, kind: Kind, count: int, graph: bool) -> None:
         """Have so many slots of a kind. To record a step takes a second or two, in which the others go on with what they have."""
-        n = len(self.piles[kind.pile])
+        n = len(self.piles[kind.at])
         steps = round(MOST_PASSES * n / batch_for(n)) + 2
         while len(self.slots[kind]) < count:
             method: Method = new_moclr(kind.width, 0) if kind.method == "moclr" else _some_student(n, kind.width)
-            self.slots[kind].append(Slot(method, self.pools[kind.pile], batch_for(n), steps, SMALL_WEIGHT_DECAY, graph))
+            self.slots[kind].append(
+                Slot(method, self.pools[kind.at], batch_for(n), steps, SMALL_WEIGHT_DECAY, graph, self.bf16)
+            )
             await asyncio.sleep(0)
 
-    async def render(self, name: str, scratch: Path) -> None:
+    async def render(self, at: At, scratch: Path) -> None:
         """Make the views of a collection, each epoch in a process."""
-        pool = self.pools[name]
+        pool = self.pools[at]
 
         async def one(epoch: int) -> None:
-            file = scratch / f"{name}{epoch}.npy"
-            await self.work(workers.views, name, epoch, str(file))
+            file = scratch / f"{at[0]}-{at[1]}-{epoch}.npy"
+            await self.work(workers.views, at, epoch, str(file))
             pool.put(epoch, np.load(file))
             file.unlink()
 

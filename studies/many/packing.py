@@ -10,9 +10,10 @@ from divcon.config import unknown_name
 from divcon.data.index.files import Files
 from divcon.data.pixels.pixel_cache import open_pixels
 from divcon.errors import UsageError
+from divcon.nets.preprocessing import SHORT_SIDE
 
 from ..instrument.piles import PILES, Labels, labeled
-from .piles import LabelSet, pack
+from .piles import PACKED_FOR, LabelSet, pack
 
 MOST_CLASSES = 60  # of which a linear probe is fast
 
@@ -24,9 +25,16 @@ def pack_pile(name: str, cache: Path, out: Path, apart: bool = False) -> None:
     pile = PILES[name]
     if apart and not pile.apart:
         raise UsageError(f"apart=1: {name} has no sources with labels of their own; leave apart= away")
-    options = {"recipe": "moclr", "encoder": "slim10", "size": 32, "epochs": 1, "cache": str(cache), "device": "cpu"}
+    options = {
+        "recipe": "moclr",
+        "encoder": "slim10",
+        "size": PACKED_FOR,
+        "epochs": 1,
+        "cache": str(cache),
+        "device": "cpu",
+    }
     order = run_plan.prepare_run(pile.folder(name, cache), out / "nothing", options)
-    pixels = open_pixels(order.images, 64, cache=cache, cache_gb=8, workers=2)
+    pixels = open_pixels(order.images, SHORT_SIDE * PACKED_FOR, cache=cache, cache_gb=8, workers=2)
     labels = {its: labeled(order.images, class_of) for its, class_of in pile.labels.items()}
     sources = _sources(Files.of(order.images.index)) if apart else {name: np.arange(len(order.images))}
     out.mkdir(parents=True, exist_ok=True)

@@ -12,10 +12,12 @@ from divcon.files.text import printable
 
 from ..instrument.draw import SCORES, difference, joined, spread
 from . import plans
+from .piles import PACKED_FOR
 from .plans import Row
 
 ROOT = Path(__file__).parents[2]
 ROWS, PAGE = ROOT / "studies" / "rows" / "many", ROOT / "docs" / "results" / "ways.md"
+Setting = tuple[str, int, int, float]  # collection, size, width, passes
 NAMES = {"openclipart": "Open Clip Art", "mixture": "Mixture", "heap": "Heap", "made": "Made"}
 KNOWN = {
     "base": "base",
@@ -60,9 +62,9 @@ def draw() -> None:
         "",
     ]
     for setting, its in settings(rows).items():
-        pile, width, passes = setting
+        pile, size, width, passes = setting
         lines += [
-            f"## {NAMES.get(pile, pile)}, width {width}, {passes:g} passes",
+            f"## {NAMES.get(pile, pile)}, {size} pixels, width {width}, {passes:g} passes",
             "",
             *table(its),
             "",
@@ -86,11 +88,11 @@ def rows_of(folder: Path) -> list[Row]:
     return [row for its in files.values() for row in its]
 
 
-def settings(rows: Sequence[Row]) -> dict[tuple[str, int, float], list[Row]]:
-    """The rows by collection, width and budget: those that have MoCLR's."""
-    found: dict[tuple[str, int, float], list[Row]] = defaultdict(list)
+def settings(rows: Sequence[Row]) -> dict[Setting, list[Row]]:
+    """The rows by collection, size, width and budget: those that have MoCLR's."""
+    found: dict[Setting, list[Row]] = defaultdict(list)
     for row in rows:
-        found[row["pile"], row["width"], row["passes"]].append(row)
+        found[row["pile"], row.get("size", PACKED_FOR), row["width"], row["passes"]].append(row)
     return {key: its for key, its in sorted(found.items()) if any(row["line"] == "moclr" for row in its)}
 
 

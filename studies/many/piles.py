@@ -4,7 +4,7 @@ import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,14 @@ from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
 from PIL import Image
 
+from divcon.data.decoding.decode import fitted_size
 from divcon.data.pixels.packed import PackedImages
 from divcon.errors import DataError
 from divcon.files.text import printable
+from divcon.nets.preprocessing import SHORT_SIDE
+
+PACKED_FOR = 32  # the size of views, in pixels, that collections are packed for
+At = tuple[str, int]  # a collection by its name, and the size of its views
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,22 @@ def _encoded(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
 
 def _decoded(told: UInt8[np.ndarray, " bytes"]) -> UInt8[np.ndarray, "h w 3"]:
     return np.asarray(Image.open(io.BytesIO(told.tobytes())).convert("RGB"))
+
+
+def shrunk(pile: Pile, size: int) -> Pile:
+    """The collection for views of another size: larger images are shrunk, as `divcon run` shrinks those that it decodes."""
+    if size >= PACKED_FOR:
+        return pile
+    with ThreadPoolExecutor() as threads:
+        arrays = list(threads.map(lambda row: _shrunk(pile.packed[row], SHORT_SIDE * size), range(len(pile))))
+    return replace(pile, packed=PackedImages.from_arrays(arrays))
+
+
+def _shrunk(pixels: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "h w 3"]:
+    height, width = pixels.shape[:2]
+    fitted = fitted_size(width, height, side)
+    image = Image.fromarray(pixels)
+    return np.asarray(image if image.size == fitted else image.resize(fitted, Image.Resampling.BICUBIC))
 
 
 def joined(name: str, piles: Sequence[Pile]) -> Pile:

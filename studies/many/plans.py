@@ -9,12 +9,12 @@ from typing import Any
 from divcon.errors import DataError, InputError
 from divcon.files.text import printable
 
-from .piles import Pile, joined
+from .piles import PACKED_FOR, Pile, joined
 from .student import Weights
 from .ways import Spec, Way
 
 Row = dict[str, Any]
-EPOCHS = {"made": 8, "openclipart": 60, "mixture": 44, "heap": 30}  # of different views
+EPOCHS = {"made": 8, "openclipart": 60, "mixture": 44, "heap": 30, "fashion": 60}  # of different views
 
 DNC = Way()
 MIXED = Weights(own=0.5)
@@ -38,6 +38,8 @@ DIVIDED = {
     "rounds 2, own 0.5": Way(rounds=2, weights=MIXED),
     "base 3/4, own 0.5": Way(shares=(0.75, 0.125, 0.125), weights=MIXED),
     "short experts, own 0.5": Way(shares=(0.5, 0.125, 0.375), weights=MIXED),
+    "unit targets": Way(unit=True),
+    "unit targets and predictions": Way(unit=True, weights=Weights(unit=1)),
 }  # fmt: skip
 CONTROLS = {
     "random parts": Way(parts="random"),
@@ -50,6 +52,7 @@ CONTROLS = {
     "self, own 0.5": Way(shares=(0.5, 0, 0.5), parts="none", weights=MIXED),
     "moclr, student's rate": Way(shares=(0.5, 0, 0.5), parts="none", weights=Weights(own=1, regress=0)),
     "self alike": Way(shares=(0.5, 0, 0.5), parts="none", weights=Weights(own=0.5, regress=0, base_alike=1)),
+    "moclr, groups": Way(shares=(0.5, 0, 0.5), parts="none", weights=Weights(own=1, regress=0, groups=0.5)),
     "moclr, classes": Way(shares=(0.5, 0, 0.5), parts="none", weights=CLASSES),
 }  # fmt: skip
 
@@ -66,10 +69,12 @@ def composed(name: str, packed: Mapping[str, Pile]) -> Pile:
     return packed[name] if name != "mixture" else joined(name, [packed[part] for part in parts])
 
 
-def at(pile: str, width: int, passes: float, seed: int, ways: Mapping[str, Way]) -> Iterator[Spec]:
-    yield Spec("moclr", pile, width, passes, seed)
+def at(
+    pile: str, width: int, passes: float, seed: int, ways: Mapping[str, Way], size: int = PACKED_FOR
+) -> Iterator[Spec]:
+    yield Spec("moclr", pile, width, passes, seed, size=size)
     for line, way in ways.items():
-        yield Spec(line, pile, width, passes, seed, way)
+        yield Spec(line, pile, width, passes, seed, way, size)
 
 
 def ways() -> list[Spec]:
@@ -78,10 +83,14 @@ def ways() -> list[Spec]:
     return [spec for seed in range(3) for pile in piles for spec in at(pile, 16, 30, seed, every)]
 
 
+SOME = ("dnc", "own 0.5", "random parts, own 0.5", "self, own 0.5", "moclr, restarted", "moclr, student's rate")
+FOR_PROCESSORS = ("dnc", "own 0.5", "random parts, own 0.5", "self, own 0.5", "moclr, student's rate")
+UNTRIED = ("unit targets", "unit targets and predictions", "moclr, groups")
+
+
 def longer() -> list[Spec]:
     """The best way, its controls and MoCLR restarted, where it was not looked: many domains, a narrow network, long trainings."""
-    some = ("dnc", "own 0.5", "random parts, own 0.5", "self, own 0.5", "moclr, restarted", "moclr, student's rate")
-    lines = {line: (DIVIDED | CONTROLS)[line] for line in some}
+    lines = {line: (DIVIDED | CONTROLS)[line] for line in SOME}
     settings = [
         ("heap", 16, 30),
         ("openclipart", 8, 30),
@@ -92,6 +101,26 @@ def longer() -> list[Spec]:
     settings += [("heap", 8, 30), ("mixture", 16, 60)]
     return [
         spec for pile, width, passes in settings for seed in range(3) for spec in at(pile, width, passes, seed, lines)
+    ]
+
+
+def small() -> list[Spec]:
+    """What two cores can do: images of 16 pixels and a network of half the width, so that budgets of 120 passes are in reach, many
+    domains, and a collection that was curated."""
+    every = DIVIDED | CONTROLS
+    some, more = ({line: every[line] for line in lines} for lines in (FOR_PROCESSORS, (*FOR_PROCESSORS, *UNTRIED)))
+    settings = (
+        ("heap", 30, some),
+        ("openclipart", 30, more),
+        ("openclipart", 60, some),
+        ("openclipart", 120, some),
+        ("fashion", 60, some),
+    )
+    return [
+        spec
+        for seed in range(5)
+        for pile, passes, lines in settings
+        for spec in at(pile, 8, passes, seed, lines, size=16)
     ]
 
 
@@ -113,7 +142,7 @@ def _row(file: Path, number: int, line: str) -> Row:
 
 def name_of(row: Row) -> tuple[object, ...]:
     """What no two rows have in common."""
-    return row["pile"], row["width"], row["passes"], row["line"], row["seed"]
+    return row["pile"], row.get("size", PACKED_FOR), row["width"], row["passes"], row["line"], row["seed"]
 
 
 def to_do(specs: Sequence[Spec], rows: Sequence[Row]) -> list[Spec]:
@@ -127,4 +156,4 @@ def trial() -> list[Spec]:
     return list(at("made", 8, 4, 0, DIVIDED | CONTROLS))
 
 
-PLANS: dict[str, Callable[[], list[Spec]]] = {"ways": ways, "longer": longer, "trial": trial}
+PLANS: dict[str, Callable[[], list[Spec]]] = {"ways": ways, "longer": longer, "small": small, "trial": trial}

@@ -26,10 +26,10 @@ Cluster = Int64[np.ndarray, " n"]
 
 async def experiment(lab: Lab, spec: Spec, order: int) -> None:
     """Do an experiment and write its row."""
-    await lab.ready[spec.pile]
+    await lab.ready[spec.at]
     chain = Chain(lab, spec, order)
     final, extra = await (chain.moclr() if spec.way is None else chain.divide_and_contrast(spec.way))
-    scores = await lab.work(workers.score, spec.pile, final.pool)
+    scores = await lab.work(workers.score, spec.at, final.pool)
     lab.write(dataclasses.asdict(spec) | {"images": round(chain.images), "loss": final.loss, **scores, **extra})
 
 
@@ -46,7 +46,7 @@ class Chain:
 
     @property
     def n(self) -> int:
-        return len(self.lab.piles[self.spec.pile])
+        return len(self.lab.piles[self.spec.at])
 
     @property
     def images(self) -> float:
@@ -76,7 +76,7 @@ class Chain:
         async def make() -> Trained:
             return await self._train("moclr", new_moclr(spec.width, spec.seed), images, SMALL_LR)
 
-        return self.lab.once(("moclr", spec.pile, spec.width, images, spec.seed), make)
+        return self.lab.once(("moclr", spec.at, spec.width, images, spec.seed), make)
 
     async def experts(self, way: Way, base: Trained, cluster: Cluster) -> list[Trained]:
         """In the order of their clusters; each has its cluster's share of the experts' budget."""
@@ -126,11 +126,11 @@ class Chain:
         members: NDArray[np.int64] | None = None, part: int = 0,
     ) -> Trained:  # fmt: skip
         """Train a method with the order of images, and from the epoch of views, of a stage and of a part of the collection."""
-        spec, pool, batch = self.spec, self.lab.pools[self.spec.pile], batch_for(self.n)
+        spec, pool, batch = self.spec, self.lab.pools[self.spec.at], batch_for(self.n)
         seed, first = spec.seed + 101 * stage + 10 * part, (spec.seed * 37 + stage * 17) % pool.epochs
         steps = max(1, round(images / batch))
         rows = pool.rows(np.arange(self.n) if members is None else members, steps, batch, seed, first)
-        return await self.lab.train(Kind(name, spec.pile, spec.width), Training.of(method, rows, lr), self.order)
+        return await self.lab.train(Kind(name, spec.at, spec.width), Training.of(method, rows, lr), self.order)
 
     # divisions
 
@@ -150,7 +150,7 @@ class Chain:
     # what else is told of an experiment
 
     def scores_of_base(self, base: Trained) -> Awaitable[dict[str, Any]]:
-        return self.lab.once(("scores", base), lambda: self.lab.work(workers.score, self.spec.pile, base.pool))
+        return self.lab.once(("scores", base), lambda: self.lab.work(workers.score, self.spec.at, base.pool))
 
     async def knowledge(
         self, way: Way, base: Trained, experts: Sequence[Trained], cluster: Cluster, student: Trained
@@ -164,6 +164,6 @@ class Chain:
         known = {"base": base.pool, "experts": own, "student": student.pool, "moclr": moclr.pool}
         pools = [base.pool, *(expert.pool for expert in experts)]
         return {
-            "within": await self.lab.work(workers.within, self.spec.pile, cluster, known),
-            "side_by_side": await self.lab.work(workers.side_by_side, self.spec.pile, pools),
+            "within": await self.lab.work(workers.within, self.spec.at, cluster, known),
+            "side_by_side": await self.lab.work(workers.side_by_side, self.spec.at, pools),
         }

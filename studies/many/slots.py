@@ -56,8 +56,17 @@ class Training:
 class Slot:
     """A method with its optimizer, and the step that moves them; a GPU records it (`graph`)."""
 
-    def __init__(self, method: Method, pool: ViewPool, batch: int, most_steps: int, weight_decay: float, graph: bool):
-        self.device, self.pool = pool.views.device, pool
+    def __init__(
+        self,
+        method: Method,
+        pool: ViewPool,
+        batch: int,
+        most_steps: int,
+        weight_decay: float,
+        graph: bool,
+        bf16: bool = False,
+    ):
+        self.device, self.pool, self.bf16 = pool.views.device, pool, bf16
         self.method = method.to(self.device).to(memory_format=torch.channels_last).train()
         _count_no_batches(self.method)
         self.rows = torch.zeros(most_steps, batch, dtype=torch.int64, device=self.device)
@@ -78,7 +87,7 @@ class Slot:
         self.rate.copy_(self.rates.index_select(0, self.at)[0])
         shown = self.pool.views.index_select(0, row)
         views = [as_input(shown[:, i]) for i in range(shown.shape[1])]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             outcome = self.method(Batch(views, row % len(self.pool)), AT)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(outcome.loss)

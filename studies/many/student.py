@@ -19,6 +19,7 @@ from divcon.nets.net import Net, width
 from divcon.nets.whitening import Whitening
 
 TEMPERATURE = 0.2
+GROUPS, ROUNDS = 8, 4  # of a batch of 64
 OUTSIDE = -1e4  # the logit of an image of another cluster
 
 
@@ -31,6 +32,8 @@ class Weights:
     base_alike: float = 0.0  # the similarities of an image with all others, as the base has them (SEED, 2101.04731)
     expert_alike: float = 0.0  # with the others of its cluster, as its expert has them
     classify: float = 0.0  # the cluster of an image, of many
+    groups: float = 0.0  # groups inside the batch, which a view tells of the other (CLD, 2008.03813)
+    unit: float = 0.0  # 1: the student's predictions are of length one (DnC, Table 19)
     teacher_temperature: float = 0.1
     student_temperature: float = 0.1
 
@@ -78,6 +81,8 @@ class Student(MomentumMethod):
     base_alike: Tensor
     expert_alike: Tensor
     classify: Tensor
+    groups: Tensor
+    unit: Tensor
     teacher_temperature: Tensor
     student_temperature: Tensor
 
@@ -90,6 +95,7 @@ class Student(MomentumMethod):
         self.heads, self.head_shifts = nn.Parameter(targets.maps.clone()), nn.Parameter(targets.shifts.clone())
         self.likes, self.like_shifts = nn.Parameter(targets.maps.clone()), nn.Parameter(targets.shifts.clone())
         self.classifier = nn.Linear(width(encoder), classes)
+        self.grouping = nn.Linear(width(encoder), dim)
         for name, value in vars(targets).items():
             if name not in ("maps", "shifts"):
                 self.register_buffer(name, value.clone())
@@ -103,7 +109,8 @@ class Student(MomentumMethod):
         keys = [self.target(view) for view in batch.views]
         own = [info_nce(z, key, TEMPERATURE) for z, key in zip(projections, reversed(keys), strict=True)]
         taught = [self._taught(pool, batch.index) for pool in pools]
-        return Outcome(self.own * torch.stack(own).sum() + torch.stack(taught).mean())
+        grouped = group_loss(*(F.normalize(self.grouping(pool).float(), dim=1) for pool in pools))
+        return Outcome(self.own * torch.stack(own).sum() + torch.stack(taught).mean() + self.groups * grouped)
 
     def _taught(self, pool: Float[Tensor, "b d"], index: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
         """The teachers' losses on one view, by their weights."""
@@ -122,6 +129,7 @@ class Student(MomentumMethod):
     def _regression(self, pool: Float[Tensor, "b d"], index: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
         """The squared distance from each teacher's features, by the teacher's share of the image."""
         predictions = torch.einsum("bd,tde->bte", pool, self.heads) + self.head_shifts
+        predictions = torch.lerp(predictions, F.normalize(predictions, dim=2), self.unit)
         distances = (predictions - self.features[index]).square().sum(2)
         return (distances * self.shares[index]).sum(1).mean()
 
@@ -133,6 +141,28 @@ class Student(MomentumMethod):
         student = F.normalize(z, dim=1) @ bank.T / self.student_temperature
         teacher, student = (x.masked_fill(left_out, OUTSIDE) for x in (teacher, student))
         return -(teacher.softmax(1) * student.log_softmax(1)).sum(1).mean()
+
+
+def group_loss(one: Float[Tensor, "b d"], other: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+    """Each view of an image tells the group that the other view is in, among the groups of a batch of the other views: the sum over
+    both views (CLD, 2008.03813)."""
+    return _told(one, other) + _told(other, one)
+
+
+def _told(z: Float[Tensor, "b d"], other: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+    centroids, group = grouped(other)
+    return F.cross_entropy(z @ centroids.T / TEMPERATURE, group)
+
+
+@torch.no_grad()
+def grouped(x: Float[Tensor, "b d"]) -> tuple[Float[Tensor, "k d"], Int64[Tensor, " b"]]:
+    """Spherical k-means of a batch that begins with its first rows, as a GPU records it: nothing is asked of the host."""
+    centroids = x[:GROUPS]
+    for _ in range(ROUNDS):
+        member = ((x @ centroids.T).argmax(1)[:, None] == torch.arange(len(centroids), device=x.device)).to(x.dtype)
+        sums = member.T @ x
+        centroids = F.normalize(torch.where(member.sum(0)[:, None] > 0, sums, centroids), dim=1)
+    return centroids, (x @ centroids.T).argmax(1)
 
 
 def affine(x: Float[Tensor, "n d"], whiten: bool) -> tuple[Float[Tensor, "d d"], Float[Tensor, " d"]]:

@@ -16,21 +16,20 @@ from divcon.data.views.presets import PRESETS, center
 from divcon.data.views.render import views_of
 from divcon.nets.trained import InputSpec
 
-SIZE = 32
 PAIR = "mild"
 
 
-def epoch_views(packed: PackedImages, epoch: int) -> UInt8[np.ndarray, "n 2 side side 3"]:
+def epoch_views(packed: PackedImages, epoch: int, size: int) -> UInt8[np.ndarray, "n 2 side side 3"]:
     """The two views of every image in an epoch."""
     n = len(packed)
     rows, samples = np.arange(n), np.arange(n) + epoch * n
-    pair = PRESETS[PAIR](SIZE)
+    pair = PRESETS[PAIR](size)
     return np.stack([views_of(view, packed, rows, (0, "view", i), samples) for i, view in enumerate(pair)], 1)
 
 
-def center_views(packed: PackedImages) -> UInt8[np.ndarray, "n side side 3"]:
+def center_views(packed: PackedImages, size: int) -> UInt8[np.ndarray, "n side side 3"]:
     rows = np.arange(len(packed))
-    return views_of(center(SIZE), packed, rows, (), rows)
+    return views_of(center(size), packed, rows, (), rows)
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,18 @@ class ViewPool:
     epochs: int
 
     @classmethod
-    def empty(cls, n: int, epochs: int, device: str) -> "ViewPool":
+    def empty(cls, n: int, epochs: int, size: int, device: str) -> "ViewPool":
         """A pool to be filled by `put`."""
-        views = torch.empty(epochs * n, 2, SIZE, SIZE, 3, dtype=torch.uint8, device=device)
-        return cls(views, torch.empty(n, SIZE, SIZE, 3, dtype=torch.uint8, device=device), epochs)
+        views = torch.empty(epochs * n, 2, size, size, 3, dtype=torch.uint8, device=device)
+        return cls(views, torch.empty(n, size, size, 3, dtype=torch.uint8, device=device), epochs)
 
     def __len__(self) -> int:
         return len(self.centers)
+
+    @property
+    def size(self) -> int:
+        """The side of a view, in pixels."""
+        return self.centers.shape[1]
 
     def put(self, epoch: int, views: NDArray[np.uint8]) -> None:
         """Fill an epoch; epoch -1: the center views."""
@@ -77,6 +81,6 @@ def as_input(pixels: UInt8[Tensor, "b side side 3"]) -> Tensor:
 @functools.cache
 def _normalization(device: torch.device) -> tuple[Tensor, Tensor]:
     """Kept on the device, because a step that is recorded can't bring numbers from the host."""
-    spec = InputSpec(SIZE)
+    spec = InputSpec()
     mean, std = (torch.tensor(values, device=device) * 255 for values in (spec.mean, spec.std))
     return mean, std

@@ -17,6 +17,7 @@ from divcon.nets.slim import SlimResNet
 from divcon.recipes.dnc import BASE_SHARE, STUDENT_RATE
 from divcon.rng import seed_for
 
+from .piles import PACKED_FOR, At
 from .slots import State
 from .student import TEMPERATURE, Student, Targets, Weights, affine
 
@@ -40,6 +41,7 @@ class Way:
     student_rate: float = STUDENT_RATE
     base_share: float = BASE_SHARE
     whiten: bool = False  # targets
+    unit: bool = False  # targets of length one, as the paper has them, in place of standardized ones
     everyone: bool = False  # all teachers teach all images
     weights: Weights = field(default_factory=Weights)
 
@@ -54,6 +56,11 @@ class Spec:
     passes: float
     seed: int
     way: Way | None = None
+    size: int = PACKED_FOR  # of views, in pixels
+
+    @property
+    def at(self) -> At:
+        return self.pile, self.size
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +108,9 @@ def targets_of(
     for t, teacher in enumerate([base, *experts]):
         pool, inside = torch.from_numpy(teacher.pool), where == t - 1
         seen = pool if t == 0 or way.everyone else pool[inside]
-        a, shift = affine(seen, way.whiten)
-        targets.features[:, t], targets.maps[t], targets.shifts[t] = pool @ a + shift, a, shift
+        a, shift = to_unit(seen) if way.unit else affine(seen, way.whiten)
+        told = F.normalize(pool, dim=1) if way.unit else pool @ a + shift
+        targets.features[:, t], targets.maps[t], targets.shifts[t] = told, a, shift
         targets.shares[:, t] = shares_of(way, t, len(experts), where)
         bank = whitened(pool, seen)
         if t == 0:
@@ -111,6 +119,12 @@ def targets_of(
             targets.expert[inside] = bank[inside]
     targets.cluster[:] = where
     return targets
+
+
+def to_unit(seen: Float[Tensor, "m d"]) -> tuple[Float[Tensor, "d d"], Float[Tensor, " d"]]:
+    """The linear map that is nearest to making rows like these one long: the same factor for all."""
+    d = seen.shape[1]
+    return torch.eye(d) / seen.norm(dim=1).mean().clamp(min=1e-12), torch.zeros(d)
 
 
 def whitened(x: Float[Tensor, "n d"], seen: Float[Tensor, "m d"]) -> Float[Tensor, "n d"]:

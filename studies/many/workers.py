@@ -14,21 +14,22 @@ from divcon.clustering.kmeans import kmeans
 from divcon.nets.whitening import Whitening
 
 from ..instrument.scores import accuracies_of, neighbors, split
-from .piles import LabelSet, Pile
+from .piles import At, LabelSet, Pile
 from .views import center_views, epoch_views
 
 SMALLEST = 128
 PARTS = ("validation",)  # the test part is for the end
-piles: dict[str, Pile] = {}  # set before the processes are forked
+piles: dict[At, Pile] = {}  # set before the processes are forked
 
 
 def begin() -> None:
     torch.set_num_threads(1)
 
 
-def views(pile: str, epoch: int, file: str) -> None:
+def views(at: At, epoch: int, file: str) -> None:
     """Write the views of an epoch; epoch -1: the center views."""
-    np.save(file, center_views(piles[pile].packed) if epoch < 0 else epoch_views(piles[pile].packed, epoch))
+    packed, size = piles[at].packed, at[1]
+    np.save(file, center_views(packed, size) if epoch < 0 else epoch_views(packed, epoch, size))
 
 
 def divided(x: NDArray[np.float32], k: int, smallest: int, seed: int) -> NDArray[np.int64]:
@@ -44,13 +45,13 @@ def random_parts(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, 7]).permutation(labels)
 
 
-def score(pile: str, x: NDArray[np.float32]) -> dict[str, Any]:
+def score(at: At, x: NDArray[np.float32]) -> dict[str, Any]:
     """The scores of features by each label set, for each of PARTS, and the seconds of the processor."""
     begin = time.process_time()
     rows = torch.from_numpy(x)
     white = Whitening.fit(rows)(rows)
     found = {
-        name: {part: _on(rows, white, labels, part) for part in PARTS} for name, labels in piles[pile].labels.items()
+        name: {part: _on(rows, white, labels, part) for part in PARTS} for name, labels in piles[at].labels.items()
     }
     return {"labels": found, "seconds": round(time.process_time() - begin, 2)}
 
@@ -61,23 +62,23 @@ def _on(x: torch.Tensor, white: torch.Tensor, labels: LabelSet, part: str) -> di
     return {name: round(its.top1, 5) for name, its in found.items()}
 
 
-def side_by_side(pile: str, parts: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
+def side_by_side(at: At, parts: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
     """Scores of several encoders' whitened features side by side, and of as many of their first directions as one encoder has."""
     white = [F.normalize(Whitening.fit(x)(torch.from_numpy(x)), dim=1) for x in parts]
     wide = torch.cat(white, 1)
     narrow = wide - wide.mean(0)
     directions = torch.linalg.eigh(narrow.double().T @ narrow.double())[1].flip(1)[:, : parts[0].shape[1]]
     return {
-        "wide": score(pile, wide.numpy()),
-        "narrow": score(pile, (narrow.double() @ directions).float().numpy()),
+        "wide": score(at, wide.numpy()),
+        "narrow": score(at, (narrow.double() @ directions).float().numpy()),
     }
 
 
-def within(pile: str, cluster: NDArray[np.int64], encoders: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
+def within(at: At, cluster: NDArray[np.int64], encoders: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
     """For each label set and encoder, whitened 20-NN among the images of each cluster alone, over all clusters."""
     return {
         name: {encoder: _within(x, cluster, labels) for encoder, x in encoders.items()}
-        for name, labels in piles[pile].labels.items()
+        for name, labels in piles[at].labels.items()
     }
 
 
