@@ -112,6 +112,22 @@ def test_every_other_score_that_runs_keep_has_a_column_of_its_own(
     assert second.endswith(f",,,,,{moclr.scores[other]},")
 
 
+def test_scores_that_were_taken_without_labels_are_shown_too(photos: Path, runs: list[Path], tmp_path: Path) -> None:
+    run = shutil.copytree(runs[3], tmp_path / "half")
+    settings = {"number_of_clusters.images": 100}
+    found = divcon.evaluate(run, photos, tasks="unlabeled", settings=settings).tasks
+    beside = divcon.evaluate(run, photos, tasks="few_shot,rankme").tasks
+    (row,) = divcon.compare([run], labels=photos).recipes
+    silhouette = found["number_of_clusters"].score
+    shown = {
+        "agreement": found["agreement"].score,
+        "rankme": beside["rankme"].score,
+        "few_shot": beside["few_shot"].score,
+    }
+    assert row.scores == shown | ({} if silhouette is None else {"number_of_clusters: silhouette": silhouette})
+    assert beside["rankme"].score == pytest.approx(found["rankme"].score, rel=1e-5)
+
+
 def test_scores_of_one_task_are_told_apart_by_what_they_differ_in() -> None:
     a, b, c = (
         Score("t", metric, settings)

@@ -170,6 +170,9 @@ def test_tiles_are_the_pictures_of_the_one_file_in_folders_by_their_names(ship: 
     ship({"crossfire-client-images": {package: data + b"?" + data}})
     with pytest.raises(InputError, match=f"no picture begins at byte {len(data):,}"):
         filled(games.tiles, tmp_path, "damaged")
+    ship({"crossfire-client-images": {package: data[:-1]}})
+    with pytest.raises(InputError, match=r"ends within \./arch/\.\./d\.111; it was not unpacked whole"):
+        filled(games.tiles, tmp_path, "cut off")
 
 
 def test_digits_are_those_of_scikit_learn(tmp_path: Path) -> None:

@@ -138,6 +138,9 @@ def test_a_refusal_says_the_option_as_typed_with_its_old_and_new_value() -> None
     assert old.changes(new) == ["clusters.k was 5, is 10"]
     assert old.changes(replace(old, options={**old.options, "base.lr": 0.2})) == ["base.lr was 0.1, is 0.2"]
     assert new.changes(new) == []
+    assert new.changes(replace(new, typed={})) == [] and old.changes(replace(old, options={})) == [
+        "clusters.k was 5, is none"
+    ]
 
 
 def test_an_expert_is_refused_before_another_is_done_differently(tmp_path: Path) -> None:
@@ -423,7 +426,7 @@ def test_a_damaged_base_is_not_taken(photos: Path, tmp_path: Path, tiny: dict[st
     ("key", "value", "said"),
     [
         ("clusters.k", 3, "clusters.k was 2, is 3"), ("epochs", 7, "epochs was 4, is 7"), ("seed", 1, "seed was 0, is 1"),
-        ("precision", "bf16", "precision was fp32, is bf16"), ("limit", 100, "limit was None, is 100"),
+        ("precision", "bf16", "precision was fp32, is bf16"), ("limit", 100, "limit was none, is 100"),
         ("recipe", "moclr", "recipe was dnc, is moclr"), ("student.base_share", 0.75, "student.base_share was 0.25, is 0.75"),
     ],
 )  # fmt: skip

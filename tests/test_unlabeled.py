@@ -194,3 +194,14 @@ def test_features_that_are_not_finite_are_told_by_each_task(name: str) -> None:
     x[3] = torch.nan
     with pytest.raises(DataError, match=r"image 3 are not finite numbers .* has the training diverged"):
         all_tasks()[name].score(with_layers(trial(x, np.arange(80) % 2, 60, ["a", "b"])))
+
+
+def test_a_split_that_would_mean_nothing_is_refused(photos: Path) -> None:
+    with pytest.raises(UsageError, match="split=: scores that need no labels are of all images; leave split= away"):
+        divcon.evaluate(UNTRAINED, photos, tasks="unlabeled", split="train,val")
+
+
+def test_an_empty_list_of_tasks_is_refused(photos: Path) -> None:
+    for none in ((), []):
+        with pytest.raises(UsageError, match="tasks= names no task"):
+            divcon.evaluate(UNTRAINED, photos, tasks=none)  # type: ignore[arg-type]

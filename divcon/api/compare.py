@@ -2,18 +2,20 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..config import Gigabytes, Seed, Workers
 from ..data.labeled.labeled import open_labeled
 from ..data.labeled.layout import Split
+from ..data.labeled.unlabeled import open_unlabeled
 from ..errors import UsageError
 from ..evals.tasks.registry import chosen_tasks
 from ..files.caches import cache_folder
 from ..files.text import printable
 from ..log import warning
 from ..nets.trained import Trained
-from ..runs.evals import EvaluateAnswer, compared_alike
+from ..runs.evals import EvalKey, EvaluateAnswer, compared_alike
 from ..runs.records import RunRecord, run_record
 from .compared_scores import other_scores
 from .comparison import CompareAnswer, ComparedRecipe, ComparedRun, recipe_names, unfairness
@@ -43,9 +45,10 @@ def compare(
     """Score the final encoders of finished runs on a labeled folder, and count what each run cost.
 
     Runs that differ in their seeds only are a recipe. The scores that a run keeps for this folder are used again, and those of
-    other tasks are shown beside them; `split` and `seed` are those of `evaluate`. `out` is a .csv or .json file for the table, `plot` an .svg, .png or .pdf file for accuracy
-    against cost. Neighbors are compared by whitened features if all encoders have a whitening. Warns if the recipes have not
-    seen equally many images, or not the same ones.
+    other tasks are shown beside them, also of tasks that need no labels; `split` and `seed` are those of `evaluate`. `out` is a
+    .csv or .json file for the table, `plot` an .svg, .png or .pdf file for accuracy against cost. Neighbors are compared by
+    whitened features if all encoders have a whitening. Warns if the recipes have not seen equally many images, or not the same
+    ones.
     """
     records = _records(runs)
     images = [labels, *(place for record in records.values() for place in record.data)]
@@ -56,7 +59,8 @@ def compare(
     data = open_labeled(labels, split=split, cache=folder, workers=workers)
     tasks = chosen_tasks(None, "classes")
     scoring = Scoring(data=data, tasks=tasks, seed=seed, cache=folder, cache_gb=cache_gb, workers=workers)
-    answer = _compared(str(labels), records, models, scoring)
+    without_labels = replace(scoring, data=open_unlabeled(labels, cache=folder, workers=workers))
+    answer = _compared(str(labels), records, models, scoring, [scoring.key, without_labels.key])
     _report(answer, table, picture)
     return answer
 
@@ -72,12 +76,17 @@ def _records(runs: Sequence[str | Path]) -> dict[Path, RunRecord]:
 
 
 def _compared(
-    labels: str, records: Mapping[Path, RunRecord], models: Mapping[Path, Trained], scoring: Scoring
+    labels: str,
+    records: Mapping[Path, RunRecord],
+    models: Mapping[Path, Trained],
+    scoring: Scoring,
+    kept_for: Sequence[EvalKey],
 ) -> CompareAnswer:
+    """Score the models; `kept_for` are the keys of other scores that are shown beside."""
     names, counter = recipe_names(records), CostCounter()
     costs = {run: counter.cost_of(run) for run in records}
     scores = [scoring.kept_or_new(models[run], str(run)) for run in records]
-    alike, others = compared_alike(scores), other_scores(models, scoring.key)
+    alike, others = compared_alike(scores), other_scores(models, kept_for)
     rows = [
         _row(run, names[run], record, answer, costs[run], others[run])
         for (run, record), answer in zip(records.items(), alike, strict=True)

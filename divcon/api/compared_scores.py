@@ -1,10 +1,11 @@
 """The scores that compared runs keep for a labeled folder, besides those of neighbors and of the linear classifier."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..evals.tasks.registry import all_tasks
 from ..files.text import printable
 from ..nets.trained import Trained
 from ..runs.evals import EvalKey, kept_scores, stage_of
@@ -19,9 +20,12 @@ class Score:
     settings: str
 
 
-def other_scores(models: Mapping[Path, Trained], key: EvalKey) -> dict[Path, dict[str, float]]:
-    """Return the scores of other tasks that each run keeps for the images and the options of a key, by their titles."""
-    kept = {run: _kept(model, key) for run, model in models.items()}
+def other_scores(models: Mapping[Path, Trained], keys: Sequence[EvalKey]) -> dict[Path, dict[str, float]]:
+    """Return the scores of other tasks that each run keeps for the images and the options of one of the keys, by their titles."""
+    kept = {
+        run: {score: value for key in keys for score, value in _kept(model, key).items()}
+        for run, model in models.items()
+    }
     titles = titles_of({score for scores in kept.values() for score in scores})
     return {
         run: {title: scores[score] for score, title in titles.items() if score in scores}
@@ -32,12 +36,18 @@ def other_scores(models: Mapping[Path, Trained], key: EvalKey) -> dict[Path, dic
 def _kept(model: Trained, key: EvalKey) -> dict[Score, float]:
     place = stage_of(model.folder) if model.folder else None
     return {
-        Score(name, task.metric, json.dumps(kept.key.settings.get(name, {}), sort_keys=True)): task.score
+        Score(_column(name), task.metric, json.dumps(kept.key.settings.get(name, {}), sort_keys=True)): task.score
         for kept in (kept_scores(place[0]) if place else ())
         if place and kept.stage == place[1] and replace(kept.key, tasks=key.tasks, settings=key.settings) == key
         for name, task in (kept.scores.tasks or {}).items()
         if task.score is not None
     }
+
+
+def _column(name: str) -> str:
+    """The name of a task, and what its score is where the name says something else."""
+    task = all_tasks().get(name)
+    return f"{name}: {task.measure}" if task and task.measure else name
 
 
 def titles_of(scores: Collection[Score]) -> dict[Score, str]:

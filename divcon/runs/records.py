@@ -128,6 +128,8 @@ class RunRecord:
 
 def _said(options: Mapping[str, Any], name: str) -> str:
     value = options.get(name)
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

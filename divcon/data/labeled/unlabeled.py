@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import TooFewError
+from ...errors import TooFewError, UsageError
 from ...files.text import counted, printable
 from ..images import open_images
 from .layout import Split
@@ -31,7 +31,12 @@ def open_unlabeled(
     cache: Path,
     workers: int | None = None,
 ) -> Unlabeled:
-    """Return at most SAMPLE images of a folder, or of tar shards. `split` has no meaning here. Raises TooFewError for one image."""
+    """Return at most SAMPLE images of a folder, or of tar shards. UsageError for `split`, because all of them are used;
+    TooFewError for one image."""
+    if split != "auto":
+        raise UsageError(
+            "split=: scores that need no labels are of all images; leave split= away, or name a task that needs labels too"
+        )
     images = open_images(folder, include=include, exclude=exclude, cache=cache, workers=workers)
     if len(images) < 2:
         raise TooFewError(f"{printable(str(folder))}: {counted(len(images), 'image')}; there is nothing to compare")

@@ -132,6 +132,7 @@ class Task(ABC):
     truth: ClassVar[Truth] = "classes"
     whitens: ClassVar[bool] = False  # True for a task that compares whitened features
     version: ClassVar[int] = 1
+    measure: ClassVar[str] = ""  # the score, where the name of the task says something else
 
     @abstractmethod
     def score(self, trial: Trial) -> Found:

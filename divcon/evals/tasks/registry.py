@@ -48,6 +48,8 @@ def chosen_tasks(
     value, and a task for images of the other kind, unless this is None: not known yet.
     """
     wanted = names_of(names, truth)
+    if not wanted:
+        raise UsageError("tasks= names no task; leave it away for the usual ones")
     known = {name: task for name, task in all_tasks().items() if truth is None or task.fits(truth)}
     for name in wanted:
         if name not in known:

@@ -77,6 +77,7 @@ class NumberOfClusters(Task):
 
     about = "the number of clusters that stands out, with the silhouette and the stability of each"
     truth = "none"
+    measure = "silhouette"
     whitens = True
     images: Annotated[int, Field(ge=SMALLEST * CANDIDATES[0])] = 2000
 

@@ -1,14 +1,6 @@
 """The collections of the studies, each made once in the cache, the same bytes each time, and the labels that it is scored by.
 
-| name | what | license |
-|---|---|---|
-| openclipart | Debian's openclipart-png | public domain |
-| mixture | the same; the emoji of Debian's ruby-gemojione; 4,000 of Debian's dataset-fashion-mnist | public domain; CC-BY-SA 4.0; MIT |
-| made | drawn from a seed (divcon/data/synthetic.py), to try things where there is no Debian | ours |
-| heap | 18 of the others, 5,000 to 100 images of each | those of its parts |
-| tiles, textures, stamps, scratch | Debian packages that no choice was made on: HELD_OUT | GPL-2; GPL-2+; GPL-2; CC-BY-SA 3.0 |
-
-docs/results/piles.md has all of them, with their licenses, sizes, images and classes.
+docs/results/piles.md has a table of them, with their licenses, sizes, images and classes.
 """
 
 from .first import clip_art, emoji, fashion, made, mixture, write_some

@@ -67,4 +67,8 @@ def pictures(data: bytes) -> Iterator[tuple[str, bytes]]:
                 f"crossfire.base: no picture begins at byte {at:,}; another version of the package is needed"
             )
         at = found.end() + int(found[1])
+        if at > len(data):
+            raise InputError(
+                f"crossfire.base ends within {found[2].decode('ascii')}; it was not unpacked whole: try again"
+            )
         yield found[2].decode("ascii"), data[found.end() : at]
