@@ -358,6 +358,28 @@ def test_the_page_compares_each_way_with_moclr_of_the_same_seed(
     assert "| clusters less random parts | +1.0 (1) | +1.0 (1) | +2.0 (1) |" in text
 
 
+def test_clusters_of_a_layer_are_worth_the_accuracy_of_their_classes() -> None:
+    """A layer that is the class, and one that is noise: all images right, and about as many as the largest class has."""
+    classes = np.arange(300) % 3
+    labels = {
+        "kind": LabelSet(np.arange(300), classes),
+        "leaf": LabelSet(np.arange(300), np.arange(300) % 60, linear=False),
+    }
+    workers.piles["told", 32] = Pile("told", PackedImages.from_arrays([]), labels)
+    right = (F.one_hot(torch.from_numpy(classes), 8) + 0.01 * drawn(300, 8)).numpy()
+    found = workers.divides(("told", 32), {"pool": drawn(300, 8).numpy(), "hidden": right}, 0)
+    assert list(found) == ["kind"] and found["kind"]["hidden"] == 1 and found["kind"]["pool"] < 0.6
+
+
+def test_the_page_tells_by_which_layer_clusters_are_better() -> None:
+    rows = [
+        row("moclr", seed, 0.5, 0.5) | {"divides": {"kind": {"pool": 0.5, "hidden": 0.51 + seed / 100}}}
+        for seed in (0, 1)
+    ]
+    (line, _) = page.layers([*rows, row("dnc", 0, 0.5, 0.5)])
+    assert "the pool 50.0 ± 0.0, the projector's hidden layer 51.5 ± 0.7; the difference is +1.5 ± 0.5 (2)." in line
+
+
 def test_every_line_of_the_plans_is_a_way_or_a_control() -> None:
     for name, plan in plans.PLANS.items():
         specs = plan()

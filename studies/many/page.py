@@ -25,6 +25,7 @@ KNOWN = {
     "experts": "each cluster's own expert",
     "student": "student",
 }
+LAYERS = {"pool": "the pool", "hidden": "the projector's hidden layer"}
 PAIRS = (  # differences that a claim of the paper, or of a way, is about
     ("clusters less random parts", "dnc", "random parts"),
     ("the same, with own 0.5", "own 0.5", "random parts, own 0.5"),
@@ -70,6 +71,7 @@ def draw() -> None:
             "",
             *pairs(its),
             *knowledge(its),
+            *layers(its),
         ]
     write_text(PAGE, "\n".join(lines).rstrip() + "\n")
 
@@ -172,6 +174,22 @@ def knowledge(rows: Sequence[Row]) -> Iterator[str]:
                 sides = [{"labels": row["side_by_side"][kind]["labels"]} for row in its]
                 yield joined([told, "", *(spread([score(side, s) for side in sides]) for s in ("whitened", "linear"))])
             yield ""
+
+
+def layers(rows: Sequence[Row]) -> Iterator[str]:
+    """The layers of MoCLR as what to divide by (DnC, Table 6)."""
+    its = [{layer: _divides(row, layer) for layer in LAYERS} for row in rows if "divides" in row]
+    if its:
+        told = [f"{name} {spread([row[layer] for row in its])}" for layer, name in LAYERS.items()]
+        apart = difference([(row["hidden"], row["pool"]) for row in its])
+        yield from (
+            f"As many clusters as classes, by a layer of MoCLR, tell the class of an image: {', '.join(told)}; the difference is {apart}.",
+            "",
+        )
+
+
+def _divides(row: Row, layer: str) -> float:
+    return 100 * float(np.mean([its[layer] for its in row["divides"].values()]))
 
 
 def _within(row: Row, name: str) -> float:

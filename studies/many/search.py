@@ -54,7 +54,9 @@ class Chain:
         return self.spec.passes * self.n
 
     async def moclr(self) -> Found:
-        return await self.base(1.0), {}
+        found = await self.base(1.0)
+        layers = {"pool": found.pool, "hidden": found.hidden}
+        return found, {"divides": await self.lab.work(workers.divides, self.spec.at, layers, self.spec.seed)}
 
     async def divide_and_contrast(self, way: Way) -> Found:
         first = base = await self.base(way.shares[0])

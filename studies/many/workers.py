@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from divcon.clustering.clusters import Clusters
-from divcon.clustering.kmeans import kmeans
+from divcon.clustering.kmeans import assign, kmeans
+from divcon.evals.parts import Parts
 from divcon.nets.whitening import Whitening
 
 from ..instrument.scores import accuracies_of, neighbors, split
@@ -72,6 +73,21 @@ def side_by_side(at: At, parts: Sequence[NDArray[np.float32]]) -> dict[str, Any]
         "wide": score(at, wide.numpy()),
         "narrow": score(at, (narrow.double() @ directions).float().numpy()),
     }
+
+
+def divides(at: At, layers: Mapping[str, NDArray[np.float32]], seed: int) -> dict[str, dict[str, float]]:
+    """For each label set and layer, the accuracy of as many clusters as there are classes, each with the class that most of its
+    images have (DnC, Table 6)."""
+    sets = {name: labels for name, labels in piles[at].labels.items() if labels.linear}
+    return {name: {layer: _divides(x, labels, seed) for layer, x in layers.items()} for name, labels in sets.items()}
+
+
+def _divides(x: NDArray[np.float32], labels: LabelSet, seed: int) -> float:
+    learn, judged = split(labels.classes, PARTS[0])
+    own, y = torch.from_numpy(x[labels.positions]), torch.from_numpy(labels.classes)
+    fit = kmeans(own[learn], len(set(labels.classes[learn].tolist())), seed=seed)
+    nearest, _ = assign(own[judged], fit.centroids)
+    return round(Parts(fit.labels, y[learn], nearest, y[judged]).top1, 5)
 
 
 def within(at: At, cluster: NDArray[np.int64], encoders: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
