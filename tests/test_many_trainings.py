@@ -26,7 +26,7 @@ from divcon.nets.teacher import Teacher
 from divcon.nets.trained import Trained
 from studies.instrument.draw import difference
 from studies.many import __main__ as command
-from studies.many import page, plans, workers
+from studies.many import divisions, page, plans, workers
 from studies.many.lab import Kind, Lab
 from studies.many.piles import LabelSet, Pile, joined, pack, shrunk, unpack
 from studies.many.search import Chain
@@ -260,10 +260,41 @@ def test_one_job_at_once_is_the_one_of_the_lowest_order() -> None:
     assert begun == ["job 1", "job 2", "job 3"]
 
 
+def blobs(*sizes: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Rows around as many directions as there are sizes."""
+    return np.concatenate([np.eye(6)[i] + 0.15 * drawn(n, 6).numpy() for i, n in enumerate(sizes)]).astype(np.float32)
+
+
 def test_random_parts_have_the_sizes_of_the_clusters() -> None:
     labels = np.array([0] * 70 + [1] * 20 + [2] * 10)
-    parts = workers.random_parts(labels, 3)
+    parts = divisions.random_parts(labels, 3)
     assert np.bincount(parts).tolist() == [70, 20, 10] and (parts != labels).sum() > 20
+
+
+def test_balanced_parts_have_nearly_equal_sizes_where_clusters_have_not() -> None:
+    x = blobs(300, 60, 40)
+    plain, balanced = (
+        np.bincount(divisions.parts_of(x, how, 3, 1, 0), minlength=3) for how in ("clusters", "balanced")
+    )
+    assert sorted(plain.tolist()) == [40, 60, 300]
+    assert balanced.min() > 0.8 * 400 / 3 and balanced.sum() == 400
+
+
+def test_a_hierarchy_gives_a_dense_region_fewer_parts() -> None:
+    """Five directions, of which one has nearly all images, are the five parts."""
+    x = blobs(4000, 60, 60, 60, 60)
+    truth = np.repeat(np.arange(5), (4000, 60, 60, 60, 60))
+    parts = divisions.parts_of(x, "hierarchy", 5, 1, 0)
+    together = [np.bincount(parts[truth == i]).max() / (truth == i).sum() for i in range(5)]
+    assert len(set(parts.tolist())) == 5 and min(together) > 0.9
+    assert len({int(np.bincount(parts[truth == i]).argmax()) for i in range(5)}) == 5
+
+
+def test_lessons_that_are_resampled_show_each_part_equally_often() -> None:
+    labels = np.array([0] * 70 + [1] * 20 + [2] * 10)
+    rows = divisions.resampled(labels, 0)
+    assert np.bincount(labels[rows]).tolist() in ([34, 33, 33], [33, 34, 33], [33, 33, 34])
+    assert (rows == divisions.resampled(labels, 0)).all() and (rows != divisions.resampled(labels, 1)).any()
 
 
 def row(line: str, seed: int, whitened: float, linear: float) -> dict[str, Any]:

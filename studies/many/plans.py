@@ -38,6 +38,9 @@ DIVIDED = {
     "rounds 2, own 0.5": Way(rounds=2, weights=MIXED),
     "base 3/4, own 0.5": Way(shares=(0.75, 0.125, 0.125), weights=MIXED),
     "short experts, own 0.5": Way(shares=(0.5, 0.125, 0.375), weights=MIXED),
+    "balanced parts": Way(parts="balanced"),
+    "hierarchical parts": Way(parts="hierarchy"),
+    "balanced lessons": Way(balanced=True),
     "unit targets": Way(unit=True),
     "unit targets and predictions": Way(unit=True, weights=Weights(unit=1)),
 }  # fmt: skip
@@ -85,7 +88,14 @@ def ways() -> list[Spec]:
 
 SOME = ("dnc", "own 0.5", "random parts, own 0.5", "self, own 0.5", "moclr, restarted", "moclr, student's rate")
 FOR_PROCESSORS = ("dnc", "own 0.5", "random parts, own 0.5", "self, own 0.5", "moclr, student's rate")
-UNTRIED = ("unit targets", "unit targets and predictions", "moclr, groups")
+UNTRIED = (
+    "balanced parts",
+    "hierarchical parts",
+    "balanced lessons",
+    "unit targets",
+    "unit targets and predictions",
+    "moclr, groups",
+)
 
 
 def longer() -> list[Spec]:

@@ -16,6 +16,7 @@ from divcon.methods.settings import IMAGES_PER_CLUSTER, SMALL_LR
 from divcon.recipes import batch_for
 
 from . import workers
+from .divisions import DIVIDING, resampled
 from .lab import Kind, Lab
 from .slots import Training
 from .student import Targets, Weights
@@ -121,7 +122,9 @@ class Chain:
         if way.weights.classify:
             targets.classes[:] = torch.from_numpy(await self.divided_finely(base))
         method = new_student(self.spec.width, self.spec.seed + 2, targets, way.weights, base)
-        return await self._train("student", method, way.shares[2] * self.images / way.rounds, way.student_rate, 2)
+        images = way.shares[2] * self.images / way.rounds
+        members = resampled(cluster, self.spec.seed) if way.balanced else None
+        return await self._train("student", method, images, way.student_rate, 2, members)
 
     async def _train(
         self, name: str, method: Method, images: float, lr: float, stage: int = 0,
@@ -138,16 +141,17 @@ class Chain:
 
     def divided(self, way: Way, base: Trained) -> Awaitable[Cluster]:
         async def make() -> Cluster:
-            if way.parts not in ("clusters", "random"):
+            if way.parts not in DIVIDING:
                 return np.zeros(self.n, np.int64)
-            labels = await self.lab.work(workers.divided, base.hidden, way.k, workers.SMALLEST, self.spec.seed)
-            return workers.random_parts(labels, self.spec.seed) if way.parts == "random" else labels
+            return await self.lab.work(workers.divided, base.hidden, way.parts, way.k, workers.SMALLEST, self.spec.seed)
 
         return self.lab.once(("divided", way.parts, way.k, base), make)
 
     def divided_finely(self, base: Trained) -> Awaitable[Cluster]:
         k = max(8, self.n // IMAGES_PER_CLUSTER)
-        return self.lab.once(("fine", base), lambda: self.lab.work(workers.divided, base.pool, k, 1, self.spec.seed))
+        return self.lab.once(
+            ("fine", base), lambda: self.lab.work(workers.divided, base.pool, "clusters", k, 1, self.spec.seed)
+        )
 
     # what else is told of an experiment
 

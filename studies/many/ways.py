@@ -29,7 +29,7 @@ MOST_EXPERTS = 10
 class Way:
     """The division of the budget, the images of the experts, and the lessons of the student.
 
-    parts: `clusters`; `random` parts of the same sizes; `all`, one expert on everything; `none`, no expert; `objectives`, an expert
+    parts: `clusters`; `balanced` ones, of equal sizes; those of a `hierarchy`; `random` parts of the clusters' sizes; `all`, one expert on everything; `none`, no expert; `objectives`, an expert
     by MoCLR and one by classification into clusters, both on everything. Without a share for the student, the result is the expert.
     """
 
@@ -42,6 +42,7 @@ class Way:
     base_share: float = BASE_SHARE
     whiten: bool = False  # targets
     unit: bool = False  # targets of length one, as the paper has them, in place of standardized ones
+    balanced: bool = False  # the student sees equally many images of each part
     everyone: bool = False  # all teachers teach all images
     weights: Weights = field(default_factory=Weights)
 

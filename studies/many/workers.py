@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from divcon.clustering.clusters import Clusters
 from divcon.clustering.kmeans import assign, kmeans
 from divcon.evals.parts import Parts
 from divcon.nets.whitening import Whitening
 
 from ..instrument.scores import accuracies_of, neighbors, split
+from .divisions import parts_of
 from .piles import At, LabelSet, Pile
 from .views import center_views, epoch_views
 
@@ -33,17 +33,9 @@ def views(at: At, epoch: int, file: str) -> None:
     np.save(file, center_views(packed, size) if epoch < 0 else epoch_views(packed, epoch, size))
 
 
-def divided(x: NDArray[np.float32], k: int, smallest: int, seed: int) -> NDArray[np.int64]:
-    """The cluster of each image, as `divcon run` divides: spherical k-means, and small clusters merged."""
-    fit = kmeans(torch.from_numpy(x), k, seed=seed, rounds=30, restarts=3 if k < 50 else 1)
-    labels = fit.labels.numpy().astype(np.int64)
-    clusters = Clusters(fit.centroids.numpy(), labels, np.zeros(len(x), np.float32), lambda at: [])
-    return clusters.merge_small(smallest).labels
-
-
-def random_parts(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Parts of the same sizes, by chance."""
-    return np.random.default_rng([seed, 7]).permutation(labels)
+def divided(x: NDArray[np.float32], how: str, k: int, smallest: int, seed: int) -> NDArray[np.int64]:
+    """The part of each image."""
+    return parts_of(x, how, k, smallest, seed)
 
 
 def score(at: At, x: NDArray[np.float32]) -> dict[str, Any]:
