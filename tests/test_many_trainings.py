@@ -281,10 +281,11 @@ def test_balanced_parts_have_nearly_equal_sizes_where_clusters_have_not() -> Non
 
 
 def test_a_hierarchy_gives_a_dense_region_fewer_parts() -> None:
-    """Five directions, of which one has nearly all images, are the five parts."""
+    """Of five directions, one has nearly all images: k-means of all images divides it, a hierarchy finds the five."""
     x = blobs(4000, 60, 60, 60, 60)
     truth = np.repeat(np.arange(5), (4000, 60, 60, 60, 60))
     parts = divisions.parts_of(x, "hierarchy", 5, 1, 0)
+    assert np.bincount(divisions.parts_of(x, "clusters", 5, 1, 0)[truth == 0]).max() < 0.7 * 4000
     together = [np.bincount(parts[truth == i]).max() / (truth == i).sum() for i in range(5)]
     assert len(set(parts.tolist())) == 5 and min(together) > 0.9
     assert len({int(np.bincount(parts[truth == i]).argmax()) for i in range(5)}) == 5
