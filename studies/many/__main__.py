@@ -29,6 +29,7 @@ from divcon.config import parse_options, unknown_name, validate_fields
 from divcon.errors import Error, UsageError
 from divcon.files.text import printable
 
+from ..instrument import here
 from . import packing, page, plans, workers
 from .lab import Kind, Lab
 from .piles import shrunk, unpack
@@ -139,7 +140,7 @@ async def everything(lab: Lab, specs: Sequence[Spec], begin: float, scratch: Pat
 
 def about(device: str) -> dict[str, str]:
     """The machine and the day, for every row."""
-    name = torch.cuda.get_device_name() if device == "cuda" else device
+    name = torch.cuda.get_device_name() if device == "cuda" else here.processor()["id"]
     return {"device": name, "torch": torch.__version__, "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
 
 

@@ -44,9 +44,10 @@ HOW = (
     "Scores are accuracies in percent on validation images: mean ± standard deviation over seeds, of Open Clip Art by its outermost",
     "folders, of other collections the mean over their sources. Δ is the difference to MoCLR at the same number of images with the same",
     "seed: mean ± standard error (seeds). `python -m studies.many draw` writes this page from the rows in studies/rows/many, and",
-    "`studies/many/plans.py` says what each line is. The trainings are those of `divcon run` on a GPU in bf16, many at once: a test",
-    "compares their steps with the training loop's, in fp32 on a CPU. Two things differ: the views of an image are the same in each",
-    "training of a collection, and come again after `EPOCHS` (plans.py); a small cluster's expert has the batch of the others.",
+    "`studies/many/plans.py` says what each line is. The trainings are those of `divcon run` in bf16, on a GPU many at once, on processors",
+    "with views of 16 pixels: a test compares their steps with the training loop's, in fp32 on a CPU. Two things differ: the views of an",
+    "image are the same in each training of a collection, and come again after `EPOCHS` (plans.py); a small cluster's expert has the batch",
+    "of the others.",
 )
 
 
