@@ -4,6 +4,7 @@ All weights and targets are buffers, so that one recorded step serves for all of
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -19,6 +20,7 @@ from divcon.nets.net import Net, width
 from divcon.nets.whitening import Whitening
 
 TEMPERATURE = 0.2
+Lesson = Callable[[Float[Tensor, "b d"], Int64[Tensor, " b"]], Float[Tensor, ""]]  # the loss of a view
 GROUPS, ROUNDS = 8, 4  # of a batch of 64
 OUTSIDE = -1e4  # the logit of an image of another cluster
 
@@ -103,28 +105,47 @@ class Student(MomentumMethod):
             self.register_buffer(name, torch.tensor(float(weight)))
 
     def forward(self, batch: Batch, at: Step) -> Outcome:
-        assert self.net.projector is not None
         pools = [self.net(view, "pool") for view in batch.views]
+        lessons: dict[str, Lesson] = {
+            "regress": self._regression, "base_alike": self._alike_base, "expert_alike": self._alike_expert, "classify": self._class
+        }  # fmt: skip
+        losses = [
+            weight * torch.stack([lessons[name](pool, batch.index) for pool in pools]).mean()
+            for name, weight in self._weights(*lessons)
+        ]
+        losses += [weight * self._contrast(batch, pools) for _, weight in self._weights("own")]
+        losses += [weight * self._grouped(pools) for _, weight in self._weights("groups")]
+        return Outcome(torch.stack(losses).sum())
+
+    def _weights(self, *names: str) -> list[tuple[str, Tensor]]:
+        """The weights by their names. A recorded step has all losses, because it serves for other weights too; elsewhere those of
+        no weight take no time."""
+        weights = [(name, getattr(self, name)) for name in names]
+        return [(name, weight) for name, weight in weights if weight.is_cuda or float(weight)]
+
+    def _contrast(self, batch: Batch, pools: Sequence[Float[Tensor, "b d"]]) -> Float[Tensor, ""]:
+        """MoCLR's loss."""
+        assert self.net.projector is not None
         projections = [self.net.projector(pool).float() for pool in pools]
         keys = [self.target(view) for view in batch.views]
-        own = [info_nce(z, key, TEMPERATURE) for z, key in zip(projections, reversed(keys), strict=True)]
-        taught = [self._taught(pool, batch.index) for pool in pools]
-        grouped = group_loss(*(F.normalize(self.grouping(pool).float(), dim=1) for pool in pools))
-        return Outcome(self.own * torch.stack(own).sum() + torch.stack(taught).mean() + self.groups * grouped)
+        return torch.stack([info_nce(z, key, TEMPERATURE) for z, key in zip(projections, reversed(keys))]).sum()
 
-    def _taught(self, pool: Float[Tensor, "b d"], index: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
-        """The teachers' losses on one view, by their weights."""
+    def _grouped(self, pools: Sequence[Float[Tensor, "b d"]]) -> Float[Tensor, ""]:
+        one, other = (F.normalize(self.grouping(pool).float(), dim=1) for pool in pools)
+        return group_loss(one, other)
+
+    def _class(self, pool: Float[Tensor, "b d"], index: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
+        return F.cross_entropy(self.classifier(pool), self.classes[index])
+
+    def _alike_base(self, pool: Float[Tensor, "b d"], index: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
+        none = torch.zeros_like(self.cluster, dtype=torch.bool)
+        return self._alike(pool @ self.likes[0] + self.like_shifts[0], self.base, index, none)
+
+    def _alike_expert(self, pool: Float[Tensor, "b d"], index: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
+        """The similarities with the other images of an image's cluster, as its expert has them."""
         cluster = self.cluster[index]
-        as_base = pool @ self.likes[0] + self.like_shifts[0]
-        as_expert = torch.einsum("bd,bde->be", pool, self.likes[cluster + 1]) + self.like_shifts[cluster + 1]
-        others = cluster[:, None] != self.cluster
-        losses = (
-            self.regress * self._regression(pool, index),
-            self.base_alike * self._alike(as_base, self.base, index, torch.zeros_like(others)),
-            self.expert_alike * self._alike(as_expert, self.expert, index, others),
-            self.classify * F.cross_entropy(self.classifier(pool), self.classes[index]),
-        )
-        return torch.stack(losses).sum()
+        z = torch.einsum("bd,bde->be", pool, self.likes[cluster + 1]) + self.like_shifts[cluster + 1]
+        return self._alike(z, self.expert, index, cluster[:, None] != self.cluster)
 
     def _regression(self, pool: Float[Tensor, "b d"], index: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
         """The squared distance from each teacher's features, by the teacher's share of the image."""
