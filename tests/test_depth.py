@@ -93,6 +93,10 @@ def test_depths_that_can_not_be_used_are_named(tmp_path: Path, cache: Path) -> N
             open_depths(root, split=wrong, cache=cache)
     with pytest.raises(DataError, match="no images rgb_NAME"):
         open_depths(root, exclude="test/*", cache=cache)
+    for file in root.rglob("rgb_*"):
+        file.rename(file.with_name(file.name.removeprefix("rgb_")))
+    with pytest.raises(DataError, match="no images rgb_NAME"):
+        open_depths(root, cache=cache)
 
 
 def test_a_network_learns_depth_and_is_the_same_again(
