@@ -64,8 +64,9 @@ def test_a_suite_that_was_cut_off_does_no_folder_twice(
 
 
 def test_folders_and_tasks_that_can_not_be_are_refused_with_what_to_type(folders: list[str]) -> None:
-    with pytest.raises(UsageError, match="named twice"):
-        divcon.transfer(UNTRAINED, [folders[0], folders[0]])
+    for again in (folders[0], f"{folders[0]}/"):
+        with pytest.raises(UsageError, match="named twice"):
+            divcon.transfer(UNTRAINED, [folders[0], again])
     with pytest.raises(UsageError, match="list of labeled folders"):
         divcon.transfer(UNTRAINED, folders[0])
     with pytest.raises(UsageError, match="unknown task 'knm'"):
