@@ -137,6 +137,12 @@ def test_scores_of_one_task_are_told_apart_by_what_they_differ_in() -> None:
     assert titles_of([a, c, Score("u", "m", "{}")]) == {a: "t x=1 y=[2] (m)", c: "t (n)", Score("u", "m", "{}"): "u"}
 
 
+def test_a_title_tells_a_long_list_by_its_ends_unless_two_lists_have_the_same() -> None:
+    a, b, c = (Score("t", "m", json.dumps({"x": x})) for x in ([1, 2, 3, 4, 5], [1.0], [1, 3, 3, 4, 5]))
+    assert titles_of([a, b]) == {a: "t x=[1 .. 5, 5 values]", b: "t x=[1.0]"}
+    assert titles_of([a, c]) == {a: "t x=[1, 2, 3, 4, 5]", c: "t x=[1, 3, 3, 4, 5]"}
+
+
 # FLOPs, against a slow count
 
 
@@ -331,10 +337,13 @@ def test_a_comparison_is_refused_with_what_to_type(
 ) -> None:
     run, labels = str(runs[0]), f"labels={photos}"
     (tmp_path / "link").symlink_to(runs[0])
+    (tmp_path / "voc" / "JPEGImages").mkdir(parents=True)
+    (tmp_path / "voc" / "ImageSets").mkdir()
     cases: list[tuple[list[str], int, str]] = [
         ([run, str(runs[1])], 64, "labels= is missing"),
         ([run, str(tmp_path / "none"), labels], 66, "is not a run"),
         ([run, str(runs[1]), str(tmp_path / "link"), labels], 64, f"{run} is named twice; name each run once"),
+        ([run, f"labels={tmp_path / 'voc'}"], 64, f"type divcon eval RUN {tmp_path / 'voc'}"),
         ([run, labels, "lables=x"], 64, "did you mean 'labels'"),
         ([run, labels, f"plot={tmp_path / 'a.gif'}"], 64, "let the name end in .svg, .png or .pdf"),
         ([run, labels, f"out={tmp_path / 'a.txt'}"], 64, "let the name end in .csv or .json"),

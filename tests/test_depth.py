@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from test_pipeline import typed
 
+import divcon
 from divcon.data.labeled.depths import open_depths, read_depth
-from divcon.errors import DataError, UsageError
+from divcon.errors import DataError, FaultError, UsageError
 from divcon.evals.depth import depth_measures, reverse_huber
 
 UNTRAINED = "random:slim10_w8"
@@ -93,6 +94,16 @@ def test_depths_that_can_not_be_used_are_named(tmp_path: Path, cache: Path) -> N
             open_depths(root, split=wrong, cache=cache)
     with pytest.raises(DataError, match="no images rgb_NAME"):
         open_depths(root, exclude="test/*", cache=cache)
+    for file in root.rglob("rgb_*"):
+        file.rename(file.with_name(file.name.removeprefix("rgb_")))
+    with pytest.raises(DataError, match="no images rgb_NAME"):
+        open_depths(root, cache=cache)
+
+
+def test_a_training_that_diverges_has_no_score(tmp_path: Path) -> None:
+    root, quick = write(tmp_path / "rooms", 6, 3), {"depth.epochs": 1, "depth.side": 32, "depth.rate": 1e20}
+    with pytest.raises(FaultError, match="is not finite: the training of the task has diverged; lower its rate="):
+        divcon.evaluate(UNTRAINED, root, tasks="depth", settings=quick)
 
 
 def test_a_network_learns_depth_and_is_the_same_again(

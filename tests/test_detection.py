@@ -113,6 +113,16 @@ def test_boxes_are_read_by_image_and_class(tmp_path: Path, cache: Path) -> None:
             assert (picture[top:bottom, left:right] == COLORS[label]).all()
 
 
+def test_names_that_no_file_can_have_are_left_out_and_those_of_classes_can_be_written(
+    tmp_path: Path, cache: Path
+) -> None:
+    """JSON can write half of a pair of surrogates, which UTF-8 can't."""
+    root = write(tmp_path / "coco", 6, 3)
+    changed(root, "val2017", images=[{"id": 9, "file_name": "\ud800.png"}], categories=[{"id": 8, "name": "\ud800"}])
+    data = open_boxes(root, cache=cache)
+    assert data.left_out == {"no_image": 1} and data.classes == ["red", "blue", "\\ud800"]
+
+
 def test_files_that_can_not_be_used_are_named(tmp_path: Path, cache: Path) -> None:
     root = write(tmp_path / "coco", 6, 3)
     for wrong in ("train2017,test2017", "train2017", "../train2017,val2017"):

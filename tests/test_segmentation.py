@@ -88,6 +88,15 @@ def test_masks_that_can_not_be_used_are_named(tmp_path: Path, cache: Path) -> No
             open_masks(root, split=wrong, cache=cache)
 
 
+@pytest.mark.parametrize(("part", "named"), [("train", range(4)), ("test", range(4, 6))])
+def test_masks_in_which_no_pixel_counts_have_no_score(part: str, named: range, tmp_path: Path) -> None:
+    root = write(tmp_path / "voc", 6, 2)
+    for number in named:
+        Image.fromarray(np.full((48, 64), 255, np.uint8)).save(root / "SegmentationClass" / f"{number:03}.png")
+    with pytest.raises(DataError, match=f"no pixel of the {part}(ing)? images has a class that counts"):
+        divcon.evaluate(UNTRAINED, root, tasks="segmentation", settings={"segmentation.epochs": 1})
+
+
 def test_a_network_learns_the_boxes_and_is_the_same_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], cache: Path
 ) -> None:

@@ -208,6 +208,14 @@ def test_a_typo_ends_the_runner_with_a_word(words: list[str]) -> None:
         runner.main(words)
 
 
+@pytest.mark.parametrize(("word", "said"), [("job=1", "did you mean 'jobs'"), ("epochs=many", "epochs=many: input")])
+def test_an_option_that_no_run_has_is_refused_before_any_run_begins(
+    word: str, said: str, own: list[str], here_and_now: None
+) -> None:
+    with pytest.raises(SystemExit, match=said):
+        runner.main([*own, word])
+
+
 @pytest.mark.slow
 def test_two_runners_do_each_run_once(own: list[str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "studies", *own, "jobs=2"]

@@ -63,6 +63,15 @@ def test_a_wrong_task_setting_or_value_is_refused_with_the_name_to_type() -> Non
         chosen_tasks("knn", "classes", {"linear_45.penalties": [1.0]})
 
 
+def test_an_empty_list_of_values_to_choose_from_is_refused() -> None:
+    """A task may go without other numbers of clusters: it always has as many as classes."""
+    for name, task in all_tasks().items():
+        lists = [setting for setting, value in task.settings().items() if isinstance(value, list)]
+        for setting in lists if name != "clusters" else ():
+            with pytest.raises(UsageError, match=rf"{name}\.{setting}=\[\]"):
+                chosen_tasks(name, task.truth, {f"{name}.{setting}": []})
+
+
 def test_settings_change_one_task_and_its_key() -> None:
     tasks = chosen_tasks("knn,linear_45", "classes", {"linear_45.penalties": [1.0, 2.0]})
     assert tasks["linear_45"].settings() == {"version": 1, "penalties": [1.0, 2.0]}

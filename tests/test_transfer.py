@@ -50,6 +50,15 @@ def test_a_table_has_a_row_for_each_folder_and_one_of_means(
     assert f"{answer['means']['knn']:.1%} (of 2)" in rows[3] and "(of 1)" in rows[3]
 
 
+def test_folders_that_are_scored_without_labels_have_their_images_counted(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = make_collection(tmp_path / "other", 60, size=32, seed=7)
+    assert typed(["eval", UNTRAINED, str(photos), str(other), "tasks=rankme"]) == 0
+    head, _, second, _ = capsys.readouterr().out.splitlines()
+    assert "  images  classes" in head and second.removeprefix(str(other)).split()[:2] == ["60", "-"]
+
+
 def test_a_suite_that_was_cut_off_does_no_folder_twice(
     folders: list[str], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,8 +73,9 @@ def test_a_suite_that_was_cut_off_does_no_folder_twice(
 
 
 def test_folders_and_tasks_that_can_not_be_are_refused_with_what_to_type(folders: list[str]) -> None:
-    with pytest.raises(UsageError, match="named twice"):
-        divcon.transfer(UNTRAINED, [folders[0], folders[0]])
+    for again in (folders[0], f"{folders[0]}/"):
+        with pytest.raises(UsageError, match="named twice"):
+            divcon.transfer(UNTRAINED, [folders[0], again])
     with pytest.raises(UsageError, match="list of labeled folders"):
         divcon.transfer(UNTRAINED, folders[0])
     with pytest.raises(UsageError, match="unknown task 'knm'"):

@@ -202,6 +202,6 @@ def test_a_split_that_would_mean_nothing_is_refused(photos: Path) -> None:
 
 
 def test_an_empty_list_of_tasks_is_refused(photos: Path) -> None:
-    for none in ((), []):
+    for none in ((), [], ""):
         with pytest.raises(UsageError, match="tasks= names no task"):
             divcon.evaluate(UNTRAINED, photos, tasks=none)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from ..config import Gigabytes, Seed, Workers
 from ..data.labeled.labeled import open_labeled
 from ..data.labeled.layout import Split
 from ..data.labeled.unlabeled import open_unlabeled
+from ..data.labeled.voc import is_voc
 from ..errors import UsageError
 from ..evals.tasks.registry import chosen_tasks
 from ..files.caches import cache_folder
@@ -55,6 +56,11 @@ def compare(
     table = output_file("out", out, TABLES, data=images)
     picture = output_file("plot", plot, PLOTS, data=images)
     models = {run: find_model(run) for run in records}  # a run that is not finished is refused first
+    if split == "auto" and is_voc(labels):
+        raise UsageError(
+            f"{printable(labels)}: its images have several classes each, and runs are compared on images of one class; for the scores "
+            f"of each run, type divcon eval RUN {printable(labels)}"
+        )
     folder = cache_folder(cache)
     data = open_labeled(labels, split=split, cache=folder, workers=workers)
     tasks = chosen_tasks(None, "classes")

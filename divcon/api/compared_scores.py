@@ -1,7 +1,7 @@
 """The scores that compared runs keep for a labeled folder, besides those of neighbors and of the linear classifier."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +9,8 @@ from ..evals.tasks.registry import all_tasks
 from ..files.text import printable
 from ..nets.trained import Trained
 from ..runs.evals import EvalKey, kept_scores, stage_of
+
+MOST_SHOWN = 4  # values of a list in a title
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,22 @@ def _column(name: str) -> str:
 def titles_of(scores: Collection[Score]) -> dict[Score, str]:
     """Return a title for each score: the name of its task, and the settings and the metric in which scores of it differ."""
     ordered = sorted(scores, key=lambda score: (score.task, score.metric, score.settings))
-    return {score: _title(score, [other for other in ordered if other.task == score.task]) for score in ordered}
+    alike = {score: [other for other in ordered if other.task == score.task] for score in ordered}
+    short = {score: _title(score, others, _shortened) for score, others in alike.items()}
+    if len({*short.values()}) == len(short):
+        return short
+    return {score: _title(score, others, json.dumps) for score, others in alike.items()}
 
 
-def _title(score: Score, alike: Collection[Score]) -> str:
+def _shortened(value: object) -> str:
+    """A value as JSON; of a list of many only the ends and the length."""
+    if not isinstance(value, list) or len(value) <= MOST_SHOWN:
+        return json.dumps(value)
+    return f"[{json.dumps(value[0])} .. {json.dumps(value[-1])}, {len(value)} values]"
+
+
+def _title(score: Score, alike: Collection[Score], shown: Callable[[object], str]) -> str:
     own, *others = [json.loads(each.settings) for each in (score, *alike)]
     differing = [name for name in own if any(other.get(name) != own[name] for other in others)]
     metric = [f"({score.metric})"] if len({each.metric for each in alike}) > 1 else []
-    return printable(" ".join([score.task, *(f"{name}={json.dumps(own[name])}" for name in differing), *metric]))
+    return printable(" ".join([score.task, *(f"{name}={shown(own[name])}" for name in differing), *metric]))

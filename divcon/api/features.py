@@ -62,9 +62,9 @@ def run_features(
 ) -> Features:
     """Return the pooled features of all images of a run by its final encoder, in the order of their positions.
 
-    They are compared whitened, unless whiten=False. They are computed once and kept in RUN/features, raw and in float16, or in the cache if the run can't be written to. The images
-    are read only if the features are not kept yet, or belong to another encoder; `images` opens them if they are needed elsewhere,
-    too.
+    They are compared whitened, unless whiten=False. They are computed once and kept in RUN/features, raw and in float16, or in the
+    cache if the run can't be written to. The images are read only if the features are not kept yet, or belong to another encoder;
+    `images` opens them if they are needed elsewhere, too.
     """
     model, fingerprint = find_model(run), run_record(run).images
     cached = cache / FEATURES / digest(f"{model.fingerprint} {fingerprint}")

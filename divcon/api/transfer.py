@@ -1,5 +1,6 @@
 """Score a model on several labeled folders."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,7 +83,8 @@ def _folders(labeled: Sequence[str | Path]) -> list[str]:
     if not labeled or isinstance(labeled, str | Path):
         raise UsageError("give a list of labeled folders, like divcon.transfer(MODEL, ['birds/', 'cars/'])")
     names = [str(folder) for folder in labeled]
-    if twice := next((name for name in names if names.count(name) > 1), None):
+    places = [os.path.realpath(name) for name in names]
+    if twice := next((name for name, place in zip(names, places, strict=True) if places.count(place) > 1), None):
         raise UsageError(f"{printable(twice)} is named twice; name each folder once")
     return names
 

@@ -14,7 +14,8 @@ TITLES = {"knn": "20-NN"}
 
 def transfer_text(answer: "TransferAnswer") -> str:
     """Return the table: a row for each folder, a column for each task, and the means."""
-    head = ["labeled folder", "test images", "classes", *(TITLES.get(task, task) for task in answer.means)]
+    counted = "test images" if any(found.test for found in answer.folders.values()) else "images"
+    head = ["labeled folder", counted, "classes", *(TITLES.get(task, task) for task in answer.means)]
     rows = [_row(name, found, list(answer.means)) for name, found in answer.folders.items()]
     means = ["mean", "", "", *(_mean(answer, task) for task in answer.means)]
     reasons = [
@@ -28,7 +29,8 @@ def transfer_text(answer: "TransferAnswer") -> str:
 def _row(name: str, found: "EvaluateAnswer", tasks: list[str]) -> list[str]:
     scores = found.main_scores
     shares = [f"{scores[task]:.1%}" if task in scores else "-" for task in tasks]
-    return [printable(name), f"{found.test:,}", f"{found.classes:,}", *shares]
+    classes = f"{found.classes:,}" if found.classes else "-"
+    return [printable(name), f"{found.test or found.images:,}", classes, *shares]
 
 
 def _mean(answer: "TransferAnswer", task: str) -> str:

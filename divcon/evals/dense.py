@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..data.pixels.pixels import Pixels
 from ..data.sampler import Sampler
-from ..errors import UsageError
+from ..errors import FaultError, UsageError
 from ..log import progress
 from ..machine import Machine
 from ..nets.trained import InputSpec, Trained
@@ -81,6 +81,15 @@ def last_maps(encoder: nn.Module, input_spec: InputSpec) -> tuple[Maps, int]:
     return maps, last.shape[1]
 
 
+def finite(values: Tensor, what: str) -> Tensor:
+    """Return the values. Raises FaultError if one is not finite: a score of such a network says nothing of the encoder."""
+    if not bool(values.isfinite().all()):
+        raise FaultError(
+            f"{what} is not finite: the training of the task has diverged; lower its rate=, or take another encoder if it is this one"
+        )
+    return values
+
+
 class DenseNetwork:
     """An FCN on a copy of a model's encoder, trained on images and on values of their pixels."""
 
@@ -107,7 +116,7 @@ class DenseNetwork:
             with self.machine.autocast():
                 outputs = network(images)["out"].float()
             optimizer.zero_grad()
-            torch.autograd.backward(loss(outputs, targets))
+            torch.autograd.backward(finite(loss(outputs, targets), "the loss"))
             optimizer.param_groups[0]["lr"] = learning_rate(step, steps, peak=recipe.rate, warmup=0)
             optimizer.step()
             progress("dense", (step + 1) * batch_size, steps * batch_size)
@@ -139,4 +148,6 @@ class DenseNetwork:
         """Return the outputs for an image, at the size of its map."""
         with self.machine.autocast():
             outputs: Tensor = self.network.eval()(self._images(np.array([position]), side))["out"]
-        return F.interpolate(outputs.float().cpu(), self.map_of(position).shape, mode="bilinear")[0]
+        return F.interpolate(finite(outputs, "an output").float().cpu(), self.map_of(position).shape, mode="bilinear")[
+            0
+        ]

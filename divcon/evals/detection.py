@@ -19,7 +19,7 @@ from ..nets.trained import InputSpec, Trained
 from ..rng import seed_for, uniforms
 from ..train.schedules import learning_rate, steps_for
 from .average_precision import average_precision
-from .dense import DenseTraining, last_maps
+from .dense import DenseTraining, finite, last_maps
 
 THRESHOLDS = tuple(0.5 + 0.05 * step for step in range(10))  # of the overlap of a told box and a true one
 POINTS = 101  # recalls at which COCO reads the precision
@@ -110,12 +110,14 @@ class Detector:
             images, targets = self._batch(positions[places], epochs, sizes, recipe.seed)
             losses: dict[str, Tensor] = self.network(images, targets)
             optimizer.zero_grad()
-            torch.autograd.backward(torch.stack(list(losses.values())).sum())
+            torch.autograd.backward(finite(torch.stack(list(losses.values())).sum(), "the loss"))
             nn.utils.clip_grad_norm_(self.network.parameters(), 10.0)  # the first boxes may be far off
             rate = learning_rate(step, steps, peak=recipe.rate, warmup=round(WARMUP * steps))
             optimizer.param_groups[0]["lr"] = rate
             optimizer.step()
             progress("detection", (step + 1) * batch_size, steps * batch_size)
+        for weights in self.network.parameters():
+            finite(weights, "a weight")
 
     def _batch(
         self, positions: NDArray[np.int64], epochs: NDArray[np.int64], sizes: Sequence[tuple[int, int]], seed: int

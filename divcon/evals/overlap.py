@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-VOID = 255  # the class of pixels that do not count
+from ..data.labeled.masks import VOID
 
 
 def pixel_loss(logits: Float[Tensor, "b classes h w"], masks: UInt8[Tensor, "b h w"]) -> Tensor:

@@ -17,8 +17,8 @@ def train_test_split(
 ) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"], list[int]]:
     """Return the positions of the training and of the test images, and the classes that are left out.
 
-    The split is the folder's own, or else 70/30 by the seed, stratified where an image has one class. Raises DataError if fewer than two classes can
-    be learned, or no image is left to test on.
+    The split is the folder's own, or else 70/30 by the seed, stratified where an image has one class. Raises DataError if fewer
+    than two classes can be learned, or no image is left to test on.
     """
     if data.truth == "sets":
         return *_split_of_sets(data, seed), []

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from divcon.config import parse_options
+from divcon.config import option_names, parse_options, unknown_name
 from divcon.errors import Error, UsageError
 from divcon.files.atomic import write_text
 from divcon.files.caches import cache_folder
@@ -79,6 +79,8 @@ class Asked:
             raise UsageError(f"part={options['part']}: there is {', '.join(PARTS)}")
         if not isinstance(options["jobs"], int) or options["jobs"] < 1:
             raise UsageError(f"jobs={options['jobs']}: a number of processes, at least 1")
+        if changes:
+            refuse_unknown(changes)
         return cls(name, table.load(name).with_options(changes), options, changes)
 
     @property
@@ -128,6 +130,20 @@ class Asked:
         return [
             sys.executable, "-m", "studies.instrument.one", self.name, run.name, *places, str(self.options["part"]), *changes,
         ]  # fmt: skip
+
+
+def refuse_unknown(changes: Mapping[str, Any]) -> None:
+    """UsageError for an option that no run has, or for a wrong value, which else each run would refuse, one after another."""
+    # here: they import torch, which a runner without changes has no need of
+    from divcon.api import behavior, run_options
+    from divcon.recipes import Options
+
+    known = [*DEFAULTS, *option_names(Options), *behavior.BEHAVIOR]
+    for name in changes:
+        if "." not in name and name not in known:
+            raise UsageError(unknown_name("option", name, sorted(known)))
+    behavior.behavior_of(changes)
+    run_options.sorted_out(behavior.recipe_options(changes))
 
 
 def _typed(value: Any) -> str:

@@ -18,6 +18,7 @@ from ...files.text import printable
 from ...runs.json_files import as_record
 from ..images import open_images
 from ..index.files import Files
+from ..sources.names import without_surrogates
 from .layout import Layout, Split
 from .scored import Scored, two_parts
 
@@ -94,9 +95,9 @@ def open_boxes(
     images = open_images(folder, include=patterns, exclude=exclude, cache=cache, workers=workers)
     files = tuple(_file(root, part) for part in parts)
     contents = [_content(file) for file in files]
-    classes = {each.id: each.name for content in contents for each in content.categories}
+    classes = {each.id: without_surrogates(each.name) for content in contents for each in content.categories}
     at = Files.of(images.index)
-    positions = dict(zip(at.paths, at.positions.tolist()))
+    positions = dict(zip(map(os.fsdecode, at.paths), at.positions.tolist()))
     found = [_boxes(content, part, positions, list(classes)) for content, part in zip(contents, parts, strict=True)]
     train, test = (set(of_part) for of_part in found)
     if not train - test or not test or not classes:
@@ -124,9 +125,9 @@ def _content(file: Path) -> CocoFile:
     return as_record(CocoFile, value, file, advice="put a file of COCO's format there")
 
 
-def _boxes(content: CocoFile, part: str, positions: Mapping[bytes, int], ids: Sequence[int]) -> dict[int, Boxes]:
+def _boxes(content: CocoFile, part: str, positions: Mapping[str, int], ids: Sequence[int]) -> dict[int, Boxes]:
     """Return the boxes of each image that is there, by its position."""
-    known = {each.id: positions.get(os.fsencode(f"{part}/{each.file_name}")) for each in content.images}
+    known = {each.id: positions.get(f"{part}/{each.file_name}") for each in content.images}
     rows: dict[int, list[tuple[float, ...]]] = {position: [] for position in known.values() if position is not None}
     number = {category: i for i, category in enumerate(ids)}
     for box in content.annotations:

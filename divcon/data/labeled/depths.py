@@ -45,6 +45,8 @@ def open_depths(
     UsageError or DataError that says what is missing."""
     root = Path(folder)
     parts = _parts(root, split)
+    if not include and next(root.rglob(f"{os.fsdecode(IMAGE)}*"), None) is None:
+        raise _nothing(root, parts)
     images = open_images(folder, include=include or "*rgb_*", exclude=exclude, cache=cache, workers=workers)
     names = images.names(np.arange(len(images)))
     files = [_depth_file(root, name) for name in names]
@@ -53,9 +55,7 @@ def open_depths(
     used = np.flatnonzero(np.array(has) & (np.array(train) | np.array(test)))
     positions = [np.flatnonzero(np.array(part)[used]) for part in (train, test)]
     if not all(map(len, positions)):
-        raise DataError(
-            f"{printable(root)}: no images rgb_NAME with depths sync_depth_NAME.png beside them below {' and '.join(parts)}"
-        )
+        raise _nothing(root, parts)
     chosen = tuple(file for i in used.tolist() if (file := files[i]) is not None)
     left_out = {"no_depth": len(names) - len(used)}
     return Depths(
@@ -80,6 +80,12 @@ def _parts(root: Path, split: Split) -> tuple[str, str]:
         "depths sync_depth_NAME.png beside them"
     )
     return two_parts(split, PARTS, lambda part: ".." not in part and (root / part).is_dir(), advice)
+
+
+def _nothing(root: Path, parts: Sequence[str]) -> DataError:
+    return DataError(
+        f"{printable(root)}: no images rgb_NAME with depths sync_depth_NAME.png beside them below {' and '.join(parts)}"
+    )
 
 
 def _depth_file(root: Path, name: bytes) -> Path | None:

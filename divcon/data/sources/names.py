@@ -48,8 +48,11 @@ def folders_of(path: bytes) -> tuple[str, ...]:
 
 
 def without_surrogates(name: str) -> str:
-    """Return the name as text that any file can hold: surrogate escapes become backslash escapes."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Return the name as text that any file can hold: surrogate escapes, and lone surrogates of JSON, become backslash escapes."""
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def as_text(path: bytes) -> str | None:

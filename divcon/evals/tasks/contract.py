@@ -50,9 +50,9 @@ class Trial:
     """A model and labeled images, as a task gets them.
 
     `labels` is [n], a class for each image, or [n, classes] with 1 where an image has the class, 0 where it has not, and -1
-    where this is hard to say. `maps` are files with a value for each pixel, and `boxes` are the boxes of each image, where images have such. `train` and `test` are
-    positions. `encode` computes the features that a layer gives of all images; `whitening` is the encoder's, if features of the pool
-    are to be compared whitened.
+    where this is hard to say. `maps` are files with a value for each pixel, and `boxes` are the boxes of each image, where images
+    have such. `train` and `test` are positions. `encode` computes the features that a layer gives of all images; `whitening` is the
+    encoder's, if features of the pool are to be compared whitened.
     """
 
     model: Trained

@@ -1,9 +1,10 @@
 """Linear classifiers on frozen features, at the minimum of their loss (L-BFGS)."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 
 from ...runs.evals import LinearScores, TaskScores
 from ..linear import linear
@@ -32,7 +33,9 @@ class LinearSweep(Task):
     """
 
     about = "a linear classifier with the best of 45 penalties from 1e-6 to 1e5, by L-BFGS"
-    penalties: tuple[PositiveFloat, ...] = tuple(float(penalty) for penalty in np.logspace(-6, 5, 45).round(12))
+    penalties: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = tuple(
+        float(penalty) for penalty in np.logspace(-6, 5, 45).round(12)
+    )
 
     def score(self, trial: Trial) -> TaskScores:
         probe, precision = trial.probe, trial.machine.precision

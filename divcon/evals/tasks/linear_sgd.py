@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from ...data.views.presets import crop
@@ -36,7 +37,7 @@ class LinearSgd(Task):
     about = "a linear classifier by SGD for 80 epochs of random crops, the learning rate chosen"
     epochs: PositiveInt = 80
     batch_size: PositiveInt = 1024
-    rates: tuple[PositiveFloat, ...] = (1.0, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05)
+    rates: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05)
     crops: bool = True
 
     def score(self, trial: Trial) -> TaskScores:

@@ -62,7 +62,7 @@ def names_of(names: str | Sequence[str] | None, truth: Truth | None) -> Sequence
     "unlabeled" for those that need no labels."""
     if names is None:
         return list(all_tasks()) if truth is None else DEFAULTS[truth]
-    typed = names.split(",") if isinstance(names, str) else names
+    typed = names.split(",") if isinstance(names, str) and names else names
     return [*dict.fromkeys(name for each in typed for name in GROUPS.get(each, (each,)))]
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from ...data.labeled.masks import read_mask
+from ...data.labeled.masks import VOID, read_mask
+from ...errors import TooFewError
 from ...runs.evals import TaskScores
 from ..dense import DenseTraining
 from ..overlap import confusion_matrix, overlaps, pixel_loss
@@ -33,6 +34,7 @@ class Segmentation(Task):
         recipe = DenseTraining(
             rate=self.rate, epochs=self.epochs, batch_size=self.batch_size, side=side, seed=trial.seed
         )
+        refuse_void_masks(trial)
         counts = np.zeros((classes, classes), np.int64)
         with trial.machine.use():
             network = trial.dense_network(read_mask, classes)
@@ -42,9 +44,15 @@ class Segmentation(Task):
                 counts += confusion_matrix(read_mask(trial.maps[position]), told, classes)
         found = overlaps(counts)
         tested = [overlap for overlap in found if overlap is not None]
-        pixels = float(np.trace(counts) / max(1, counts.sum()))
-        mean = sum(tested) / max(1, len(tested))
+        pixels, mean = float(np.trace(counts) / counts.sum()), sum(tested) / len(tested)
         return TaskScores("mIoU", mean, {"pixels": pixels}, {}, dict(zip(trial.names, found, strict=True)))
+
+
+def refuse_void_masks(trial: Trial) -> None:
+    """Raise DataError if no pixel of the training images, or of the test images, counts."""
+    for part, positions in {"training": trial.train, "test": trial.test}.items():
+        if all((read_mask(trial.maps[position]) == VOID).all() for position in positions.tolist()):
+            raise TooFewError(f"no pixel of the {part} images has a class that counts; give other images")
 
 
 TASKS = {"segmentation": Segmentation()}
