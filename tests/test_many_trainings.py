@@ -343,6 +343,7 @@ def test_a_collection_that_is_not_packed_or_damaged_is_told_with_what_to_type(tm
     [
         (("run", "folder"), "out= is missing"),
         (("run", "folder", "out=rows.jsonl", "plan=wayz"), "did you mean 'ways'"),
+        (("run", "folder", "out=rows.jsonl", "plan=trial", "seed=7"), "seed=7: plan=trial has the seeds 0"),
         (("run", "folder", "out=rows.jsonl", "second=9"), "did you mean 'seconds'"),
         (("run", "folder", "out=rows.jsonl", "slots=none"), "slots"),
         (("run", "folder", "out=rows.jsonl", "device=gpu"), "device=gpu: input should be 'cuda' or 'cpu'"),

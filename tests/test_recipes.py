@@ -165,7 +165,7 @@ def test_a_run_of_dnc_says_at_once_how_it_compares_where_that_was_measured() -> 
     for options, said in (
         (
             Options(epochs=30),
-            "it is level with recipe=moclr; at 30 passes MoCLR with a second start (recipe=moclr base.cycles=2)",
+            "it is level with recipe=moclr; at 30 passes MoCLR that starts a second time at half of its budget, as with base.cycles=2,",
         ),
         (Options(epochs=30, method="byol"), "if it beats recipe=byol at 30 passes over 10,000 images was not measured"),
         (Options(epochs=31), "was not measured"),

@@ -71,8 +71,8 @@ def notice(options: Options, n: int) -> str | None:
     measured = f"at up to {most_passes} passes over {most_images:,} images"
     if passes <= most_passes and n <= most_images and options.encoder in SLIM and options.method == ANY_METHOD:
         return (
-            f"recipe dnc: {measured} it is level with recipe=moclr; at {most_passes} passes MoCLR with a second start "
-            "(recipe=moclr base.cycles=2) is about half a point better (docs/results.md)"
+            f"recipe dnc: {measured} it is level with recipe=moclr; at {most_passes} passes MoCLR that starts a second "
+            "time at half of its budget, as with base.cycles=2, is about half a point better (docs/results.md)"
         )
     return (
         f"recipe dnc: if it beats recipe={options.method} at {passes:.4g} passes over {n:,} images was not measured; {measured} it is "

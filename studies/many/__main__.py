@@ -67,6 +67,13 @@ class Search:
     def __post_init__(self) -> None:
         if self.plan not in plans.PLANS:
             raise UsageError(f"plan={printable(self.plan)}: {unknown_name('plan', self.plan, [*plans.PLANS])}")
+        if not self.experiments():
+            seeds = sorted({spec.seed for spec in plans.PLANS[self.plan]()})
+            raise UsageError(f"seed={self.seed}: plan={self.plan} has the seeds {', '.join(map(str, seeds))}")
+
+    def experiments(self) -> list[Spec]:
+        """The experiments of the plan, with that seed."""
+        return [spec for spec in plans.PLANS[self.plan]() if self.seed in (None, spec.seed)]
 
 
 def main(*words: str) -> None:
@@ -97,8 +104,7 @@ def checked(kind: type[T], words: Sequence[str]) -> T:
 def run(folder: Path, asked: Search) -> None:
     """Unpack the collections, fork the processes before the GPU is touched, and do the experiments that have no row yet."""
     begin = time.monotonic()
-    asked_for = [spec for spec in plans.PLANS[asked.plan]() if asked.seed in (None, spec.seed)]
-    specs = plans.to_do(asked_for, plans.read(asked.out))
+    specs = plans.to_do(asked.experiments(), plans.read(asked.out))
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     packed = {file.stem: unpack(file) for file in sorted(folder.glob("*.npz"))}
     piles = {at: shrunk(plans.composed(at[0], packed), at[1]) for at in dict.fromkeys(spec.at for spec in specs)}
@@ -112,6 +118,8 @@ def run(folder: Path, asked: Search) -> None:
         lab = Lab(piles, {}, processes, asked.out, asked.precision == "bf16", 1 if asked.device == "cpu" else None)
         done = asyncio.run(everything(lab, specs, begin, Path(scratch), asked))
         processes.shutdown(wait=False, cancel_futures=True)
+    if specs and not done:
+        sys.exit(f"no experiment was done in {asked.seconds:g} seconds; if none failed, give more seconds=")
     if done < len(specs):
         sys.exit(f"{done} of {len(specs)} experiments are done; to go on, type the same command again")
 

@@ -22,6 +22,7 @@ from .slots import Training
 from .student import Targets, Weights
 from .ways import MOST_EXPERTS, Spec, Trained, Way, new_moclr, new_student, targets_of
 
+STAGES = 3  # of a round of dividing: base, experts, student; each has an order of images and views of its own
 Cluster = Int64[np.ndarray, " n"]
 
 
@@ -61,12 +62,12 @@ class Chain:
 
     async def divide_and_contrast(self, way: Way) -> Found:
         first = base = await self.base(way.shares[0])
-        for _ in range(way.rounds):
+        for turn in range(way.rounds):
             cluster = await self.divided(way, base)
-            experts = await self.experts(way, base, cluster)
+            experts = await self.experts(way, base, cluster, turn)
             if not way.shares[2]:
                 return experts[0], {}
-            teacher, base = base, await self.student(way, base, experts, cluster)
+            teacher, base = base, await self.student(way, base, experts, cluster, turn)
         known = await self.knowledge(way, teacher, experts, cluster, base)
         return base, {"base": await self.scores_of_base(first), "sizes": np.bincount(cluster).tolist(), **known}
 
@@ -81,7 +82,7 @@ class Chain:
 
         return self.lab.once(("moclr", spec.at, spec.width, images, spec.seed), make)
 
-    async def experts(self, way: Way, base: Trained, cluster: Cluster) -> list[Trained]:
+    async def experts(self, way: Way, base: Trained, cluster: Cluster, turn: int) -> list[Trained]:
         """In the order of their clusters; each has its cluster's share of the experts' budget."""
         if way.parts == "none":
             return []
@@ -93,7 +94,7 @@ class Chain:
             members = np.flatnonzero(cluster == k)
             method = new_moclr(self.spec.width, self.spec.seed + 1, base)
             its = budget * len(members) / len(cluster)
-            return await self._train("moclr", method, its, way.expert_rate, 1, members, part=k)
+            return await self._train("moclr", method, its, way.expert_rate, 1 + STAGES * turn, members, part=k)
 
         kind = ("expert", base, way.parts, way.k, round(budget), way.expert_rate)
         numbers = range(int(cluster.max()) + 1)
@@ -117,14 +118,16 @@ class Chain:
         kind, makers = ("objective", base, round(budget), way.expert_rate), (by_moclr, by_classes)
         return list(await asyncio.gather(*(self.lab.once((*kind, make.__name__), make) for make in makers)))
 
-    async def student(self, way: Way, base: Trained, experts: Sequence[Trained], cluster: Cluster) -> Trained:
+    async def student(
+        self, way: Way, base: Trained, experts: Sequence[Trained], cluster: Cluster, turn: int
+    ) -> Trained:
         targets = targets_of(way, base, experts, cluster)
         if way.weights.classify:
             targets.classes[:] = torch.from_numpy(await self.divided_finely(base))
         method = new_student(self.spec.width, self.spec.seed + 2, targets, way.weights, base)
         images = way.shares[2] * self.images / way.rounds
         members = resampled(cluster, self.spec.seed) if way.balanced else None
-        return await self._train("student", method, images, way.student_rate, 2, members)
+        return await self._train("student", method, images, way.student_rate, 2 + STAGES * turn, members)
 
     async def _train(
         self, name: str, method: Method, images: float, lr: float, stage: int = 0,
