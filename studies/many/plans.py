@@ -87,6 +87,7 @@ def ways() -> list[Spec]:
 
 
 SOME = ("dnc", "own 0.5", "random parts, own 0.5", "self, own 0.5", "moclr, restarted", "moclr, student's rate")
+FEW = ("own 0.5", "moclr, student's rate")
 FOR_PROCESSORS = ("own 0.5", "random parts, own 0.5", "self, own 0.5", "moclr, student's rate")
 UNTRIED = (
     "balanced parts",
@@ -118,10 +119,11 @@ def small() -> list[Spec]:
     """What two cores can do: images of 16 pixels and a network of half the width, so that many domains and budgets of 120 passes are
     in reach, and a collection that was curated."""
     every = DIVIDED | CONTROLS
-    some, more = ({line: every[line] for line in lines} for lines in (FOR_PROCESSORS, (*FOR_PROCESSORS, "dnc")))
-    untried = more | {line: every[line] for line in UNTRIED}
+    few, some, most = (
+        {line: every[line] for line in lines} for lines in (FEW, FOR_PROCESSORS, (*FOR_PROCESSORS, "dnc", *UNTRIED))
+    )
     settings = (
-        ("openclipart", 30, untried), ("heap", 30, some), ("openclipart", 60, more), ("openclipart", 120, more), ("fashion", 60, more)
+        ("openclipart", 30, most), ("openclipart", 60, few), ("openclipart", 120, few), ("heap", 30, some), ("fashion", 60, few)
     )  # fmt: skip
     return [
         spec
