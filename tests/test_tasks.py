@@ -61,6 +61,9 @@ def test_a_wrong_task_setting_or_value_is_refused_with_the_name_to_type() -> Non
         chosen_tasks("linear_45", "classes", {"linear_45.penalties": [-1.0]})
     with pytest.raises(UsageError, match="unknown task 'linear_45'"):
         chosen_tasks("knn", "classes", {"linear_45.penalties": [1.0]})
+    for name, truth in (("segmentation", "masks"), ("depth", "depths"), ("detection", "boxes")):
+        with pytest.raises(UsageError, match=rf"{name}\.side=100000: input should be less than or equal to 4096"):
+            chosen_tasks(name, truth, {f"{name}.side": 100_000})  # type: ignore[arg-type]
 
 
 def test_an_empty_list_of_values_to_choose_from_is_refused() -> None:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from ...clustering.neighbors import refuse_infinite
@@ -25,9 +26,10 @@ from ...nets.net import Layer
 from ...nets.trained import Trained
 from ...nets.whitening import Whitening
 from ...runs.evals import KnnScores, LinearScores, TaskScores
-from ..dense import DenseNetwork
+from ..dense import DenseNetwork, DenseTraining
 from ..scores import Accuracy, Probe, class_sizes, thirds
 
+LARGEST = 4096  # pixels of a side, beyond which no memory is enough
 Found = KnnScores | LinearScores | TaskScores
 Row = dict[str, str | int | float]  # of the table of a task
 
@@ -149,3 +151,20 @@ class Task(ABC):
     def settings(self) -> dict[str, object]:
         """Return all that the scores depend on besides the trial, as JSON values."""
         return {"version": self.version, **to_json_value(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseTask(Task):
+    """A score of a network that is trained to tell more of an image than its class. `side` is that of the images which it is
+    shown, in pixels; 0: twice the size of the encoder's views."""
+
+    epochs: PositiveInt = 30
+    batch_size: PositiveInt = 16
+    rate: PositiveFloat = 0.02
+    side: Annotated[int, Field(ge=0, le=LARGEST)] = 0
+
+    def training(self, trial: Trial, weight_decay: float = 1e-4) -> DenseTraining:
+        return DenseTraining(
+            rate=self.rate, epochs=self.epochs, batch_size=self.batch_size, seed=trial.seed, weight_decay=weight_decay,
+            side=self.side or trial.model.input_spec.short_side,
+        )  # fmt: skip

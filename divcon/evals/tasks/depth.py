@@ -5,19 +5,18 @@ from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from ...data.labeled.depths import read_depth
 from ...errors import TooFewError
 from ...runs.evals import TaskScores
-from ..dense import DenseTraining
 from ..depth import depth_measures, reverse_huber
-from .contract import Task, Trial
+from .contract import DenseTask, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
-class DepthTask(Task):
+class DepthTask(DenseTask):
     """The share of the pixels whose depth is told within a factor of 1.25.
 
     The network tells the difference to the mean depth of the training images, in meters. Images are shown as squares of `side`
@@ -27,22 +26,11 @@ class DepthTask(Task):
 
     about = "torchvision's FCN on the encoder, all layers trained, for the depth of each pixel"
     truth = "depths"
-    epochs: PositiveInt = 30
     batch_size: Annotated[int, Field(ge=2)] = 16
     rate: PositiveFloat = 0.01
-    side: Annotated[int, Field(ge=0)] = 0
 
     def score(self, trial: Trial) -> TaskScores:
-        side = self.side or trial.model.input_spec.short_side
-        recipe = DenseTraining(
-            rate=self.rate,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            side=side,
-            seed=trial.seed,
-            weight_decay=5e-4,
-        )
-        mean = mean_depth(trial)
+        recipe, mean = self.training(trial, weight_decay=5e-4), mean_depth(trial)
         true = [read_depth(trial.maps[position]) for position in trial.test.tolist()]
         with trial.machine.use():
             network = trial.dense_network(read_depth, 1)
@@ -51,7 +39,7 @@ class DepthTask(Task):
                 return reverse_huber(outputs[:, 0] + mean, depths)
 
             network.fit(trial.train, recipe, loss)
-            told = [network.outputs(position, side)[0].numpy() + mean for position in trial.test.tolist()]
+            told = [network.outputs(position, recipe.side)[0].numpy() + mean for position in trial.test.tolist()]
         found = depth_measures(told, true)
         return TaskScores("within a factor of 1.25", found["within a factor of 1.25"], {}, {}, table=[{**found}])
 

@@ -1,19 +1,17 @@
 """Object detection: torchvision's Faster R-CNN on the encoder, all layers trained (COCO)."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import PositiveInt
 
 from ...errors import TooFewError
 from ...runs.evals import TaskScores
-from ..dense import DenseTraining
 from ..detection import THRESHOLDS, Detector, Shape, box_precision
-from .contract import Task, Trial
+from .contract import DenseTask, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
-class Detection(Task):
+class Detection(DenseTask):
     """The average precision of boxes, the mean over the classes and over overlaps of 0.5 to 0.95, as COCO counts it.
 
     Crowds are left out. The short side of an image becomes `side` pixels (0: twice the size of the encoder's views). The network
@@ -24,17 +22,12 @@ class Detection(Task):
     truth = "boxes"
     epochs: PositiveInt = 24
     batch_size: PositiveInt = 8
-    rate: PositiveFloat = 0.02
-    side: Annotated[int, Field(ge=0)] = 0
     regions: PositiveInt = 512
 
     def score(self, trial: Trial) -> TaskScores:
-        side, classes = self.side or trial.model.input_spec.short_side, len(trial.names)
-        recipe = DenseTraining(
-            rate=self.rate, epochs=self.epochs, batch_size=self.batch_size, side=side, seed=trial.seed
-        )
+        recipe, classes = self.training(trial), len(trial.names)
         sizes = list(zip(trial.images.widths.tolist(), trial.images.heights.tolist()))
-        shape = Shape(classes=classes, side=side, regions=self.regions, seed=trial.seed)
+        shape = Shape(classes=classes, side=recipe.side, regions=self.regions, seed=trial.seed)
         with trial.machine.use():
             detector = Detector.of(trial.model, trial.pixels, trial.boxes, trial.machine, shape)
             detector.fit(trial.train, recipe, sizes)

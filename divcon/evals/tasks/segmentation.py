@@ -4,18 +4,17 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from ...data.labeled.masks import VOID, read_mask
 from ...errors import TooFewError
 from ...runs.evals import TaskScores
-from ..dense import DenseTraining
 from ..overlap import confusion_matrix, overlaps, pixel_loss
-from .contract import Task, Trial
+from .contract import DenseTask, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segmentation(Task):
+class Segmentation(DenseTask):
     """The mean, over the classes, of the overlap (intersection over union) of the pixels told and of those that are true.
 
     Images are shown as squares of `side` pixels (0: twice the size of the encoder's views); the overlap is counted at the size of
@@ -24,23 +23,17 @@ class Segmentation(Task):
 
     about = "torchvision's FCN on the encoder, all layers trained: the mean overlap of classes (mIoU)"
     truth = "masks"
-    epochs: PositiveInt = 30
     batch_size: Annotated[int, Field(ge=2)] = 16
-    rate: PositiveFloat = 0.02
-    side: Annotated[int, Field(ge=0)] = 0
 
     def score(self, trial: Trial) -> TaskScores:
-        side, classes = self.side or trial.model.input_spec.short_side, len(trial.names)
-        recipe = DenseTraining(
-            rate=self.rate, epochs=self.epochs, batch_size=self.batch_size, side=side, seed=trial.seed
-        )
+        recipe, classes = self.training(trial), len(trial.names)
         refuse_void_masks(trial)
         counts = np.zeros((classes, classes), np.int64)
         with trial.machine.use():
             network = trial.dense_network(read_mask, classes)
             network.fit(trial.train, recipe, pixel_loss)
             for position in trial.test.tolist():
-                told = network.outputs(position, side).argmax(0).numpy()
+                told = network.outputs(position, recipe.side).argmax(0).numpy()
                 counts += confusion_matrix(read_mask(trial.maps[position]), told, classes)
         found = overlaps(counts)
         tested = [overlap for overlap in found if overlap is not None]
