@@ -552,15 +552,15 @@ def test_the_precision_of_the_search_changes_no_neighbor(kind: str, k: int) -> N
     assert torch.allclose(similarity.gather(1, quick[1][:3]), quick[0][:3].double(), atol=1e-6)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_bank_in_any_order_is_searched_to_the_end(precision: Precision) -> None:
+def test_a_bank_in_any_order_is_searched_to_the_end() -> None:
     """Half of the bank are copies of one row, so a sample can misjudge the cosines of the other rows."""
+    both: list[Precision] = ["fp32", "bf16"]
     bank = torch.cat([normal(3000, 12), normal(1, 12, seed=5).repeat(3000, 1)])
     queries = torch.cat([normal(30, 12, seed=1), bank[-1:]])
     for some in (bank, bank.flip(0), bank[torch.randperm(6000, generator=torch.Generator().manual_seed(0))]):
-        index = nearest(queries, some, 15, precision=precision)[1]
         expected = [slow.nearest_rows(query, some.double().numpy(), 15) for query in queries.double().numpy()]
-        assert index.tolist() == expected
+        for precision in both:
+            assert nearest(queries, some, 15, precision=precision)[1].tolist() == expected
 
 
 def test_a_first_threshold_that_was_too_high_is_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
