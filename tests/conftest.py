@@ -25,11 +25,13 @@ TINY = {
 }  # fmt: skip
 
 
-# The files that take longest, begun first: two workers then end at about the same time.
+# The files that take longest, begun first: two workers then end at about the same time. The first two compile different
+# kernels, where none are compiled yet.
 LONG = (
-    "test_methods", "test_pipeline", "test_ranks", "test_plan", "test_studies", "test_cycles", "test_faults", "test_stops",
+    "test_methods", "test_clustering", "test_pipeline", "test_ranks", "test_plan", "test_studies", "test_cycles", "test_faults", "test_stops",
     "test_recipes", "test_distributed", "test_experts", "test_shards", "test_inputs", "test_collapse", "test_disk", "test_damage",
-    "test_races", "test_clustering", "test_nets",
+    "test_races", "test_nets", "test_compare", "test_export", "test_two_hosts", "test_encoders", "test_evals", "test_closed_caches",
+    "test_views", "test_strangers", "test_exchanged",
 )  # fmt: skip
 
 
