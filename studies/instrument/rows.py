@@ -27,9 +27,8 @@ class Row:
     collection: dict[str, Any]  # its fingerprint and how many images were used
     shown: dict[str, int]  # images, by stage; "all": the whole budget, a shared base included
     seconds: dict[str, float]  # the same
-    shared: dict[
-        str, Any
-    ]  # the base that other runs use too: what of `shown` and `seconds` is its; empty where there is none
+    # the base that other runs use too: what of `shown` and `seconds` is its; empty where there is none
+    shared: dict[str, Any]
     beside: dict[str, Any]  # how idle the machine was
     arithmetic: dict[str, Any]  # what the run chose by measuring
     processor: dict[str, Any]

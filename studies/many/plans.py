@@ -72,7 +72,7 @@ def composed(name: str, packed: Mapping[str, Pile]) -> Pile:
     return packed[name] if name != "mixture" else joined(name, [packed[part] for part in parts])
 
 
-def at(
+def lines_at(
     pile: str, width: int, passes: float, seed: int, ways: Mapping[str, Way], size: int = PACKED_FOR
 ) -> Iterator[Spec]:
     yield Spec("moclr", pile, width, passes, seed, size=size)
@@ -80,10 +80,10 @@ def at(
         yield Spec(line, pile, width, passes, seed, way, size)
 
 
-def ways() -> list[Spec]:
+def every_way() -> list[Spec]:
     """Every way and every control at 30 passes, on two collections, three seeds."""
     every, piles = DIVIDED | CONTROLS, ("openclipart", "mixture")
-    return [spec for seed in range(3) for pile in piles for spec in at(pile, 16, 30, seed, every)]
+    return [spec for seed in range(3) for pile in piles for spec in lines_at(pile, 16, 30, seed, every)]
 
 
 SOME = ("dnc", "own 0.5", "random parts, own 0.5", "self, own 0.5", "moclr, restarted", "moclr, student's rate")
@@ -111,7 +111,10 @@ def longer() -> list[Spec]:
     ]
     settings += [("heap", 8, 30), ("mixture", 16, 60)]
     return [
-        spec for pile, width, passes in settings for seed in range(3) for spec in at(pile, width, passes, seed, lines)
+        spec
+        for pile, width, passes in settings
+        for seed in range(3)
+        for spec in lines_at(pile, width, passes, seed, lines)
     ]
 
 
@@ -129,7 +132,7 @@ def small() -> list[Spec]:
         spec
         for seed in range(5)
         for pile, passes, lines in settings
-        for spec in at(pile, 8, passes, seed, lines, size=16)
+        for spec in lines_at(pile, 8, passes, seed, lines, size=16)
     ]
 
 
@@ -162,7 +165,7 @@ def to_do(specs: Sequence[Spec], rows: Sequence[Row]) -> list[Spec]:
 
 def trial() -> list[Spec]:
     """Everything once, in minutes without a GPU."""
-    return list(at("made", 8, 4, 0, DIVIDED | CONTROLS))
+    return list(lines_at("made", 8, 4, 0, DIVIDED | CONTROLS))
 
 
-PLANS: dict[str, Callable[[], list[Spec]]] = {"ways": ways, "longer": longer, "small": small, "trial": trial}
+PLANS: dict[str, Callable[[], list[Spec]]] = {"ways": every_way, "longer": longer, "small": small, "trial": trial}

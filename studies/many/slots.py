@@ -22,7 +22,7 @@ from divcon.train.schedules import learning_rate, warmup_steps
 
 from .views import ViewPool, as_input
 
-AT = Step(0, 1, 0)  # the methods here look at no step but for their momentum, which the slot moves
+ANY_STEP = Step(0, 1, 0)  # the methods here look at no step but for their momentum, which the slot moves
 CHUNK = 32  # steps that are begun at once
 AHEAD = 2  # chunks
 WARMUP = 0.1  # the training loop's default
@@ -88,7 +88,7 @@ class Slot:
         shown = self.pool.views.index_select(0, row)
         views = [as_input(shown[:, i]) for i in range(shown.shape[1])]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            outcome = self.method(Batch(views, row % len(self.pool)), AT)
+            outcome = self.method(Batch(views, row % len(self.pool)), ANY_STEP)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(outcome.loss)
         self.optimizer.step()
