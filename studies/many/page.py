@@ -28,17 +28,22 @@ KNOWN = {
 LAYERS = {"pool": "the pool", "hidden": "the projector's hidden layer"}
 PAIRS = (  # differences that a claim of the paper, or of a way, is about
     ("clusters less random parts", "dnc", "random parts"),
-    ("the same, with own 0.5", "own 0.5", "random parts, own 0.5"),
+    ("clusters less random parts, own 0.5", "own 0.5", "random parts, own 0.5"),
     ("clusters less one expert on everything", "dnc", "one expert"),
-    ("the same, with own 0.5", "own 0.5", "one expert, own 0.5"),
+    ("clusters less one expert on everything, own 0.5", "own 0.5", "one expert, own 0.5"),
     ("experts less none", "dnc", "self"),
-    ("the same, with own 0.5", "own 0.5", "self, own 0.5"),
+    ("experts less none, own 0.5", "own 0.5", "self, own 0.5"),
     ("own 0.5 less none", "own 0.5", "dnc"),
     ("whitened targets less standardized", "whitened targets", "dnc"),
+    ("predictions of length one less free ones (Table 19)", "unit targets and predictions", "unit targets"),
+    ("balanced parts less clusters", "balanced parts", "dnc"),
+    ("hierarchical parts less clusters", "hierarchical parts", "dnc"),
+    ("lessons with equally many images of each cluster less all", "balanced lessons", "dnc"),
     ("k 10 less k 5", "k 10, own 0.5", "own 0.5"),
     ("two rounds less one", "rounds 2, own 0.5", "own 0.5"),
     ("a longer student, shorter experts", "short experts, own 0.5", "own 0.5"),
     ("MoCLR, a second start at the student's rate, less own 0.5", "moclr, student's rate", "own 0.5"),
+    ("the same with groups inside a batch less without", "moclr, groups", "moclr, student's rate"),
 )
 HOW = (
     "Scores are accuracies in percent on validation images: mean ± standard deviation over seeds, of Open Clip Art by its outermost",
