@@ -136,6 +136,14 @@ def small() -> list[Spec]:
     ]
 
 
+def short() -> list[Spec]:
+    """Eight passes over two collections, five seeds: where MoCLR has learned least."""
+    every = DIVIDED | CONTROLS
+    lines = {line: every[line] for line in (*FOR_PROCESSORS, "dnc")}
+    piles = ("openclipart", "fashion")
+    return [spec for seed in range(5) for pile in piles for spec in lines_at(pile, 8, 8, seed, lines, size=16)]
+
+
 def read(file: Path) -> list[Row]:
     """Return the rows of a file, or none where there is no file. DataError for a line that is no row."""
     lines = file.read_text().splitlines() if file.exists() else []
@@ -168,4 +176,10 @@ def trial() -> list[Spec]:
     return list(lines_at("made", 8, 4, 0, DIVIDED | CONTROLS))
 
 
-PLANS: dict[str, Callable[[], list[Spec]]] = {"ways": every_way, "longer": longer, "small": small, "trial": trial}
+PLANS: dict[str, Callable[[], list[Spec]]] = {
+    "ways": every_way,
+    "longer": longer,
+    "small": small,
+    "short": short,
+    "trial": trial,
+}
