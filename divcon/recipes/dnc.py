@@ -72,10 +72,7 @@ def notice(options: Options, n: int) -> str:
     alike = n <= MOST_IMAGES and options.encoder in SLIM and options.method == ANY_METHOD
     level = f"at up to {LEVEL} passes over {MOST_IMAGES:,} images it is level with recipe=moclr"
     if alike and passes <= LEVEL:
-        return (
-            f"recipe dnc: {level}; at {LEVEL} passes MoCLR that starts a second time at half of its budget, as with base.cycles=2, is "
-            "about half a point better (docs/results.md)"
-        )
+        return f"recipe dnc: {level}, which is simpler (docs/results.md). The stage checks compares experts and base"
     if alike and passes <= BEHIND:
         return (
             f"recipe dnc: {level}; at 60 and {BEHIND} passes (slim10_w8, 16 pixels) it was one to two points behind: type recipe=moclr "
