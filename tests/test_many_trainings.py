@@ -482,7 +482,14 @@ def test_the_verdict_tells_the_differences_that_the_rows_give() -> None:
         (line,) = (each for each in lines if each.startswith(f"| {begin}"))
         assert "; ".join(verdict_of(one, other, pile) for pile in ("openclipart", "mixture")) in line
     for way, name in SMALL.items():
-        settings = (("openclipart", 30), ("openclipart", 60), ("openclipart", 120), ("heap", 30))
+        settings = (
+            ("fashion", 8),
+            ("openclipart", 8),
+            ("openclipart", 30),
+            ("openclipart", 60),
+            ("openclipart", 120),
+            ("heap", 30),
+        )
         cells = [verdict_of(way, "moclr", pile, 16, 8, passes) for pile, passes in settings]
         assert f"| {name} | {' | '.join(cells)} |" in lines
     for begin, (one, other) in UNTRIED.items():

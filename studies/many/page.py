@@ -18,7 +18,13 @@ from .plans import Row
 ROOT = Path(__file__).parents[2]
 ROWS, PAGE = ROOT / "studies" / "rows" / "many", ROOT / "docs" / "results" / "ways.md"
 Setting = tuple[str, int, int, float]  # collection, size, width, passes
-NAMES = {"openclipart": "Open Clip Art", "mixture": "Mixture", "heap": "Heap", "made": "Made"}
+NAMES = {
+    "openclipart": "Open Clip Art",
+    "mixture": "Mixture",
+    "heap": "Heap",
+    "fashion": "Fashion-MNIST",
+    "made": "Made",
+}
 KNOWN = {
     "base": "base",
     "moclr": "MoCLR, twice the base's budget",
