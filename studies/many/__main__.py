@@ -5,7 +5,11 @@ on one with a GPU.
 `pack` writes FOLDER/NAME.npz; with `apart=1`, a file for each source of a collection. `run` takes the packed collections of FOLDER:
 the plan `ways` needs openclipart, emoji and fashion, `longer` heap too. It trains and scores what the plan asks for, in its order, and
 adds a JSON line to FILE for each experiment that is done. The same command goes on where it was stopped. `seed=` leaves other
-seeds to other processes. The plan `small` is for processors: `device=cpu slots=1 processes=1 OMP_NUM_THREADS=1`, a process for each core.
+seeds to other processes.
+
+The plans `short` (openclipart, fashion) and `small` (heap too) are for processors, a process and a seed for each core:
+`OMP_NUM_THREADS=1 python -m studies.many run FOLDER out=FILE plan=short seed=0 device=cpu slots=1 processes=1 seconds=4000`
+
 `python -m studies.many draw` writes docs/results/ways.md from the rows.
 """
 
