@@ -99,9 +99,14 @@ UNTRIED = (
 )
 
 
+def ways_of(lines: Sequence[str]) -> dict[str, Way]:
+    """The ways of these lines, in this order."""
+    return {line: (DIVIDED | CONTROLS)[line] for line in lines}
+
+
 def longer() -> list[Spec]:
     """The best way, its controls and MoCLR restarted, where it was not looked: many domains, a narrow network, long trainings."""
-    lines = {line: (DIVIDED | CONTROLS)[line] for line in SOME}
+    lines = ways_of(SOME)
     settings = [
         ("heap", 16, 30),
         ("openclipart", 8, 30),
@@ -121,10 +126,7 @@ def longer() -> list[Spec]:
 def small() -> list[Spec]:
     """What two cores can do: images of 16 pixels and a network of half the width, so that many domains and budgets of 120 passes are
     in reach, and a collection that was curated."""
-    every = DIVIDED | CONTROLS
-    few, some, most = (
-        {line: every[line] for line in lines} for lines in (FEW, FOR_PROCESSORS, (*FOR_PROCESSORS, "dnc", *UNTRIED))
-    )
+    few, some, most = map(ways_of, (FEW, FOR_PROCESSORS, (*FOR_PROCESSORS, "dnc", *UNTRIED)))
     settings = (
         ("openclipart", 30, most), ("openclipart", 60, few), ("openclipart", 120, few), ("heap", 30, some), ("fashion", 60, few)
     )  # fmt: skip
@@ -138,8 +140,7 @@ def small() -> list[Spec]:
 
 def short() -> list[Spec]:
     """Eight passes over two collections, five seeds: where MoCLR has learned least."""
-    every = DIVIDED | CONTROLS
-    lines = {line: every[line] for line in (*FOR_PROCESSORS, "dnc")}
+    lines = ways_of((*FOR_PROCESSORS, "dnc"))
     piles = ("openclipart", "fashion")
     return [spec for seed in range(5) for pile in piles for spec in lines_at(pile, 8, 8, seed, lines, size=16)]
 

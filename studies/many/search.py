@@ -16,7 +16,7 @@ from divcon.methods.settings import IMAGES_PER_CLUSTER, SMALL_LR
 from divcon.recipes import batch_for
 
 from . import workers
-from .divisions import DIVIDING, resampled
+from .divisions import DIVIDING, parts_of, resampled
 from .lab import Kind, Lab
 from .slots import Training
 from .student import Targets, Weights
@@ -146,14 +146,14 @@ class Chain:
         async def make() -> Cluster:
             if way.parts not in DIVIDING:
                 return np.zeros(self.n, np.int64)
-            return await self.lab.work(workers.divided, base.hidden, way.parts, way.k, workers.SMALLEST, self.spec.seed)
+            return await self.lab.work(parts_of, base.hidden, way.parts, way.k, workers.SMALLEST, self.spec.seed)
 
         return self.lab.once(("divided", way.parts, way.k, base), make)
 
     def divided_finely(self, base: Trained) -> Awaitable[Cluster]:
         k = max(8, self.n // IMAGES_PER_CLUSTER)
         return self.lab.once(
-            ("fine", base), lambda: self.lab.work(workers.divided, base.pool, "clusters", k, 1, self.spec.seed)
+            ("fine", base), lambda: self.lab.work(parts_of, base.pool, "clusters", k, 1, self.spec.seed)
         )
 
     # what else is told of an experiment

@@ -49,11 +49,6 @@ class ViewPool:
     def __len__(self) -> int:
         return len(self.centers)
 
-    @property
-    def size(self) -> int:
-        """The side of a view, in pixels."""
-        return self.centers.shape[1]
-
     def put(self, epoch: int, views: NDArray[np.uint8]) -> None:
         """Fill an epoch; epoch -1: the center views."""
         if epoch < 0:

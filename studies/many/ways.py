@@ -29,8 +29,9 @@ MOST_EXPERTS = 10
 class Way:
     """The division of the budget, the images of the experts, and the lessons of the student.
 
-    parts: `clusters`; `balanced` ones, of equal sizes; those of a `hierarchy`; `random` parts of the clusters' sizes; `all`, one expert on everything; `none`, no expert; `objectives`, an expert
-    by MoCLR and one by classification into clusters, both on everything. Without a share for the student, the result is the expert.
+    parts: `clusters`; `balanced` ones, of equal sizes; those of a `hierarchy`; `random` parts of the clusters' sizes; `all`, one
+    expert on everything; `none`, no expert; `objectives`, an expert by MoCLR and one by classification into clusters, both on
+    everything. Without a share for the student, the result is the expert.
     """
 
     shares: tuple[float, float, float] = (0.5, 0.25, 0.25)  # of base, experts, student

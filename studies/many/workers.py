@@ -14,7 +14,6 @@ from divcon.evals.parts import Parts
 from divcon.nets.whitening import Whitening
 
 from ..instrument.scores import accuracies_of, neighbors, split
-from .divisions import parts_of
 from .piles import At, LabelSet, Pile
 from .views import center_views, epoch_views
 
@@ -31,11 +30,6 @@ def views(at: At, epoch: int, file: str) -> None:
     """Write the views of an epoch; epoch -1: the center views."""
     packed, size = piles[at].packed, at[1]
     np.save(file, center_views(packed, size) if epoch < 0 else epoch_views(packed, epoch, size))
-
-
-def divided(x: NDArray[np.float32], how: str, k: int, smallest: int, seed: int) -> NDArray[np.int64]:
-    """The part of each image."""
-    return parts_of(x, how, k, smallest, seed)
 
 
 def score(at: At, x: NDArray[np.float32]) -> dict[str, Any]:
