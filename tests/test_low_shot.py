@@ -12,11 +12,12 @@ from test_evals import digits, normal, one_thread  # noqa: F401 - fixtures
 from test_tasks import Digits, digit_trial, trial  # noqa: F401 - fixtures
 from torch import nn
 
+import divcon
 from divcon.api.models import encoder_of, find_model
 from divcon.data.labeled.labeled import open_labeled
 from divcon.data.pixels.pixel_cache import open_pixels
 from divcon.data.sampler import shuffled
-from divcon.errors import DataError
+from divcon.errors import DataError, UsageError
 from divcon.evals.choice import FAILED, best, merit
 from divcon.evals.fine_tuning import FineTuned, FineTuning
 from divcon.evals.linear import linear
@@ -168,6 +169,11 @@ def test_fine_tuning_changes_no_weight_of_the_model_and_is_the_same_again(photos
     assert torch.equal(*predicted)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.net.state_dict().items())
     assert not torch.equal(before["encoder.conv1.weight"], changed["conv1.weight"])
+
+
+def test_a_layer_that_a_task_would_not_look_at_is_refused(photos: Path) -> None:
+    with pytest.raises(UsageError, match=r"layer=hidden: not with tasks=finetune_1, .*leave layer= out"):
+        divcon.evaluate(UNTRAINED, photos, tasks="knn,finetune_1", layer="hidden")
 
 
 def test_a_rate_is_chosen_and_one_that_can_not_be_is_the_middle_one(photo_trial: Trial) -> None:

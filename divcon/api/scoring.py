@@ -14,6 +14,7 @@ from torch import Tensor
 from .. import machine
 from ..data.labeled.boxes import BoxSets
 from ..data.labeled.scored import Scored
+from ..errors import UsageError
 from ..evals.split import train_test_split
 from ..evals.tasks.contract import Found, Task, Trial
 from ..evals.tasks.registry import score_all
@@ -46,6 +47,14 @@ class Scoring:
     cache: Path
     cache_gb: float = 8.0
     workers: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a layer that a task would not look at."""
+        trained = ", ".join(name for name, task in self.tasks.items() if task.trains)
+        if self.layer != "pool" and trained:
+            raise UsageError(
+                f"layer={self.layer}: not with tasks={trained}, for which the encoder is trained up to its pool; leave layer= out"
+            )
 
     @cached_property
     def split(self) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int]]:

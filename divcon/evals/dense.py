@@ -1,6 +1,7 @@
 """A fully convolutional network on an encoder, which is trained to tell a value for each pixel."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,14 +23,14 @@ from ..train.encode import to_input
 from ..train.schedules import learning_rate, steps_for
 
 MapOf = Callable[[int], UInt8[np.ndarray, "h w"] | Float32[np.ndarray, "h w"]]  # from the position of an image
-Loss = Callable[
-    [Float[Tensor, "b c h w"], Tensor], Tensor
-]  # of outputs for each pixel, and of the true values [b, h, w]
+Loss = Callable[[Float[Tensor, "b c h w"], Tensor], Tensor]  # of outputs for each pixel, and of true values [b, h, w]
+BatchLoss = Callable[[NDArray[np.int64], NDArray[np.int64]], Tensor]  # of the images at positions, and of their epochs
 
 
 @dataclass(frozen=True, kw_only=True)
 class DenseTraining:
-    """SGD with momentum: `rate` falls to 0 by a cosine. Images are shown as squares of `side` pixels, half of them flipped."""
+    """SGD with momentum: `rate` rises over a share of the steps, `warmup`, and falls to 0 by a cosine. Images are shown with a short
+    side of `side` pixels, half of them flipped. A gradient that is longer than `longest` is cut to it."""
 
     rate: float
     epochs: int
@@ -37,6 +38,8 @@ class DenseTraining:
     side: int
     seed: int
     weight_decay: float = 1e-4
+    warmup: float = 0.0
+    longest: float = math.inf
 
 
 class Maps(nn.Module):
@@ -90,6 +93,35 @@ def finite(values: Tensor, what: str) -> Tensor:
     return values
 
 
+def descend(
+    network: nn.Module,
+    batch_loss: BatchLoss,
+    positions: NDArray[np.int64],
+    recipe: DenseTraining,
+    name: str,
+    least: int,
+) -> None:
+    """Train all weights of a network on the images at `positions`, in batches of at most half of them, but of `least` images.
+    `name` is that of the progress, and of the random numbers that the network draws. FaultError if the training diverges."""
+    batch_size = min(recipe.batch_size, max(least, len(positions) // 2))
+    sampler = Sampler(len(positions), batch_size, recipe.seed)
+    steps = steps_for(recipe.epochs * len(positions), batch_size)
+    optimizer = torch.optim.SGD(network.parameters(), lr=recipe.rate, momentum=0.9, weight_decay=recipe.weight_decay)
+    for step in range(steps):
+        torch.manual_seed(seed_for(recipe.seed, name, step))  # for dropout, and for boxes that are sampled
+        places, epochs = sampler.batch(step)
+        loss = finite(batch_loss(positions[places], epochs), "the loss")
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(network.parameters(), recipe.longest)
+        rate = learning_rate(step, steps, peak=recipe.rate, warmup=round(recipe.warmup * steps))
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.step()
+        progress(name, (step + 1) * batch_size, steps * batch_size)
+    for weights in network.parameters():
+        finite(weights, "a weight")
+
+
 class DenseNetwork:
     """An FCN on a copy of a model's encoder, trained on images and on values of their pixels."""
 
@@ -100,26 +132,15 @@ class DenseNetwork:
 
     def fit(self, positions: NDArray[np.int64], recipe: DenseTraining, loss: Loss) -> None:
         """Train all layers on the images at `positions`."""
-        batch_size = min(recipe.batch_size, max(2, len(positions) // 2))
-        sampler, steps = (
-            Sampler(len(positions), batch_size, recipe.seed),
-            steps_for(recipe.epochs * len(positions), batch_size),
-        )
         network = self.machine.to_device(self.network).train()
-        optimizer = torch.optim.SGD(
-            network.parameters(), lr=recipe.rate, momentum=0.9, weight_decay=recipe.weight_decay
-        )
-        for step in range(steps):
-            torch.manual_seed(seed_for(recipe.seed, "dense", step))  # for dropout
-            places, epochs = sampler.batch(step)
-            images, targets = self._batch(positions[places], epochs, recipe)
+
+        def batch_loss(shown: NDArray[np.int64], epochs: NDArray[np.int64]) -> Tensor:
+            images, targets = self._batch(shown, epochs, recipe)
             with self.machine.autocast():
                 outputs = network(images)["out"].float()
-            optimizer.zero_grad()
-            torch.autograd.backward(finite(loss(outputs, targets), "the loss"))
-            optimizer.param_groups[0]["lr"] = learning_rate(step, steps, peak=recipe.rate, warmup=0)
-            optimizer.step()
-            progress("dense", (step + 1) * batch_size, steps * batch_size)
+            return loss(outputs, targets)
+
+        descend(network, batch_loss, positions, recipe, "dense", least=2)
 
     def _batch(
         self, positions: NDArray[np.int64], epochs: NDArray[np.int64], recipe: DenseTraining

@@ -12,18 +12,14 @@ from torch import Tensor, nn
 
 from ..data.labeled.boxes import Boxes
 from ..data.pixels.pixels import Pixels
-from ..data.sampler import Sampler
-from ..log import progress
 from ..machine import Machine
 from ..nets.trained import InputSpec, Trained
 from ..rng import seed_for, uniforms
-from ..train.schedules import learning_rate, steps_for
 from .average_precision import average_precision
-from .dense import DenseTraining, finite, last_maps
+from .dense import DenseTraining, descend, last_maps
 
 THRESHOLDS = tuple(0.5 + 0.05 * step for step in range(10))  # of the overlap of a told box and a true one
 POINTS = 101  # recalls at which COCO reads the precision
-WARMUP = 0.1  # of the steps
 
 
 @dataclass(frozen=True)
@@ -96,28 +92,14 @@ class Detector:
 
     def fit(self, positions: NDArray[np.int64], recipe: DenseTraining, sizes: Sequence[tuple[int, int]]) -> None:
         """Train all layers on the images at `positions`, half of them flipped; `sizes` are widths and heights of all files."""
-        batch_size = min(recipe.batch_size, max(1, len(positions) // 2))
-        sampler, steps = (
-            Sampler(len(positions), batch_size, recipe.seed),
-            steps_for(recipe.epochs * len(positions), batch_size),
-        )
-        optimizer = torch.optim.SGD(
-            self.network.train().parameters(), lr=recipe.rate, momentum=0.9, weight_decay=recipe.weight_decay
-        )
-        for step in range(steps):
-            torch.manual_seed(seed_for(recipe.seed, "detection", step))  # for the boxes that are sampled
-            places, epochs = sampler.batch(step)
-            images, targets = self._batch(positions[places], epochs, sizes, recipe.seed)
-            losses: dict[str, Tensor] = self.network(images, targets)
-            optimizer.zero_grad()
-            torch.autograd.backward(finite(torch.stack(list(losses.values())).sum(), "the loss"))
-            nn.utils.clip_grad_norm_(self.network.parameters(), 10.0)  # the first boxes may be far off
-            rate = learning_rate(step, steps, peak=recipe.rate, warmup=round(WARMUP * steps))
-            optimizer.param_groups[0]["lr"] = rate
-            optimizer.step()
-            progress("detection", (step + 1) * batch_size, steps * batch_size)
-        for weights in self.network.parameters():
-            finite(weights, "a weight")
+        network = self.network.train()
+
+        def batch_loss(shown: NDArray[np.int64], epochs: NDArray[np.int64]) -> Tensor:
+            images, targets = self._batch(shown, epochs, sizes, recipe.seed)
+            losses: dict[str, Tensor] = network(images, targets)
+            return torch.stack(list(losses.values())).sum()
+
+        descend(network, batch_loss, positions, recipe, "detection", least=1)
 
     def _batch(
         self, positions: NDArray[np.int64], epochs: NDArray[np.int64], sizes: Sequence[tuple[int, int]], seed: int

@@ -133,6 +133,7 @@ class Task(ABC):
     about: ClassVar[str]
     truth: ClassVar[Truth] = "classes"
     whitens: ClassVar[bool] = False  # True for a task that compares whitened features
+    trains: ClassVar[bool] = False  # True for a task that trains the encoder, whatever `layer` is
     version: ClassVar[int] = 1
     measure: ClassVar[str] = ""  # the score, where the name of the task says something else
 
@@ -158,13 +159,12 @@ class DenseTask(Task):
     """A score of a network that is trained to tell more of an image than its class. `side` is that of the images which it is
     shown, in pixels; 0: twice the size of the encoder's views."""
 
+    trains = True
     epochs: PositiveInt = 30
     batch_size: PositiveInt = 16
     rate: PositiveFloat = 0.02
     side: Annotated[int, Field(ge=0, le=LARGEST)] = 0
 
-    def training(self, trial: Trial, weight_decay: float = 1e-4) -> DenseTraining:
-        return DenseTraining(
-            rate=self.rate, epochs=self.epochs, batch_size=self.batch_size, seed=trial.seed, weight_decay=weight_decay,
-            side=self.side or trial.model.input_spec.short_side,
-        )  # fmt: skip
+    def training(self, trial: Trial) -> DenseTraining:
+        side = self.side or trial.model.input_spec.short_side
+        return DenseTraining(rate=self.rate, epochs=self.epochs, batch_size=self.batch_size, seed=trial.seed, side=side)

@@ -1,6 +1,6 @@
 """Depth from one image: torchvision's FCN on the encoder, all layers trained (NYUv2, in DnC's appendix F)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -30,7 +30,7 @@ class DepthTask(DenseTask):
     rate: PositiveFloat = 0.01
 
     def score(self, trial: Trial) -> TaskScores:
-        recipe, mean = self.training(trial, weight_decay=5e-4), mean_depth(trial)
+        recipe, mean = replace(self.training(trial), weight_decay=5e-4), mean_depth(trial)
         true = [read_depth(trial.maps[position]) for position in trial.test.tolist()]
         with trial.machine.use():
             network = trial.dense_network(read_depth, 1)

@@ -24,10 +24,11 @@ class FineTune(Task):
     """The accuracy after all layers were trained on a share of the labels of each class, at least one image of each.
 
     The rate is the best one on a fifth of these images (by accuracy, and if that is equal by cross-entropy), and the encoder is
-    then trained on all of them. If no class has two of them, the rate is the middle one. The batch is at most an eighth of the images; a rate does not change with it. The
-    classifier is always on the encoder's pool.
+    then trained on all of them. If no class has two of them, the rate is the middle one. The batch is at most an eighth of the
+    images; a rate does not change with it. The classifier is on the encoder's pool.
     """
 
+    trains = True
     about = "all layers trained on a share of the labels"
     share: Annotated[float, Field(gt=0, le=1)] = 0.01
     epochs: PositiveInt = 50
