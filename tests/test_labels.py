@@ -75,7 +75,7 @@ def test_an_evaluation_learns_from_one_part_and_tests_on_the_other(
     assert account["parts"] == {"train": ["train"], "test": [test], "left_out": []}
     assert account["left_out"]["no_class"] == 1
     assert typed(["eval", "random:slim10", str(tmp_path / "pile"), "tasks=knn"]) == 0
-    assert f"3 classes; learned from train/, tested on {test}/)" in capsys.readouterr().out
+    assert f"3 classes; not used: 1 (no class); learned from train/, tested on {test}/)" in capsys.readouterr().out
 
 
 def test_of_three_parts_the_left_out_one_is_counted_and_how_to_learn_from_it_is_said(

@@ -61,7 +61,7 @@ def split_settings(words: list[str] | None) -> tuple[list[str], list[str]]:
 def _text(answer: "EvaluateAnswer") -> str:
     dropped = f"; left out, for want of images: {few(answer.dropped_classes)}" if answer.dropped_classes else ""
     classes = f", {counted(answer.classes, 'class')}" if answer.classes else ""
-    counts = f"({counted(answer.images, 'image')}{classes}{dropped}{_parts(answer.parts)})"
+    counts = f"({counted(answer.images, 'image')}{classes}{dropped}{_not_used(answer)}{_parts(answer.parts)})"
     first = f"{', '.join(_scores(answer))} {counts}".strip()
     return "\n".join([first, *_thirds(answer), *_other_tasks(answer), *_reasons(answer)]).rstrip()
 
@@ -113,6 +113,14 @@ def _reasons(answer: "EvaluateAnswer") -> list[str]:
     tasks = answer.tasks or {}
     tables = {name: _table(tasks[name]) if name in tasks else "" for name in answer.reasons}
     return [f"{name}: not scored: {reason}{tables[name]}" for name, reason in answer.reasons.items()]
+
+
+def _not_used(answer: "EvaluateAnswer") -> str:
+    """What is left out and why; an image in both parts is tested on."""
+    told = {
+        name.replace("_", " "): count for name, count in answer.left_out.items() if count and name != "train_and_test"
+    }
+    return f"; not used: {', '.join(f'{count:,} ({why})' for why, count in told.items())}" if told else ""
 
 
 def _parts(parts: dict[str, list[str]] | None) -> str:
