@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -233,6 +235,25 @@ def test_a_collection_for_smaller_views_has_the_pixels_that_a_run_would_decode(
     assert [pile.packed[i].shape for i in range(len(pile))] == [its.shape for its in arrays[1]]
     apart = [np.abs(pile.packed[i].astype(int) - its).mean() for i, its in enumerate(arrays[1])]
     assert max(apart) < 6 and shrunk(pile, 32) is pile
+
+
+SEARCH = """
+import multiprocessing, time
+from concurrent.futures import ProcessPoolExecutor
+from studies.many import workers
+
+with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), workers.begin) as processes:
+    processes.submit(print, "begun", flush=True).result()
+    time.sleep(600)
+"""
+
+
+def test_no_process_outlives_a_search_that_is_killed() -> None:
+    """A process that goes on keeps the pipe open."""
+    with subprocess.Popen([sys.executable, "-c", SEARCH], stdout=subprocess.PIPE, text=True) as search:
+        assert search.stdout and search.stdout.readline() == "begun\n"
+        search.kill()
+        assert search.communicate(timeout=60) == ("", None)
 
 
 def test_one_job_at_once_is_the_one_of_the_lowest_order() -> None:

@@ -23,7 +23,7 @@ from .views import ViewPool
 from .ways import MOST_EXPERTS, Trained, new_moclr, new_student
 
 T = TypeVar("T")
-MOST_PASSES = 122  # of a training
+MOST_PASSES = 480  # of a training
 IDLE = 0.0005  # seconds
 
 

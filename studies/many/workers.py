@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from divcon.clustering.kmeans import assign, kmeans
 from divcon.evals.parts import Parts
 from divcon.nets.whitening import Whitening
+from divcon.ranks import end_with_parent
 
 from ..instrument.scores import accuracies_of, neighbors, split
 from .piles import At, LabelSet, Pile
@@ -23,6 +24,7 @@ piles: dict[At, Pile] = {}  # set before the processes are forked
 
 
 def begin() -> None:
+    end_with_parent()
     torch.set_num_threads(1)
 
 
