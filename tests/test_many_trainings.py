@@ -530,3 +530,20 @@ def test_what_is_done_once_is_kept_by_its_network_and_not_by_an_id_that_comes_ag
         return len(lab.known)
 
     assert asyncio.run(divisions()) == 100
+
+
+def test_random_parts_have_the_sizes_of_clusters_that_are_fitted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = []
+
+    async def work(*words: object) -> object:
+        fitted.append(words)
+        return np.array([0] * 70 + [1] * 20 + [2] * 10)
+
+    async def divisions() -> list[list[int]]:
+        made = Pile("made", PackedImages.from_arrays([np.zeros((4, 4, 3), np.uint8)]), {})
+        lab = Lab({("made", 32): made}, {}, None, Path())  # type: ignore[arg-type]
+        monkeypatch.setattr(lab, "work", work)
+        chain, base = Chain(lab, plans.trial()[1], 0), kept(torch.zeros(1, 4))
+        return [np.bincount(await chain.divided(Way(parts=parts), base)).tolist() for parts in ("random", "clusters")]
+
+    assert asyncio.run(divisions()) == [[70, 20, 10], [70, 20, 10]] and len(fitted) == 1

@@ -15,7 +15,7 @@ from divcon.rng import seed_for
 
 Labels = Int64[np.ndarray, " n"]
 Rows = Float32[np.ndarray, "n d"]
-DIVIDING = ("clusters", "random", "balanced", "hierarchy")  # the parts that `parts_of` makes
+DIVIDING = ("clusters", "balanced", "hierarchy")  # the parts that `parts_of` makes
 FINE = (16, 128)  # images in a cluster of the levels of a hierarchy below the last one
 EPSILON, ROUNDS, TURNS = (
     0.02,
@@ -25,13 +25,12 @@ EPSILON, ROUNDS, TURNS = (
 
 
 def parts_of(x: Rows, how: str, k: int, smallest: int, seed: int) -> Labels:
-    """The part of each image. Random parts have the sizes of the clusters."""
+    """The part of each image."""
     if how == "balanced":
         return balanced(x, k, seed)
     if how == "hierarchy":
         return hierarchical(x, k, smallest, seed)
-    labels = clusters(x, k, smallest, seed)
-    return random_parts(labels, seed) if how == "random" else labels
+    return clusters(x, k, smallest, seed)
 
 
 def clusters(x: Rows, k: int, smallest: int, seed: int) -> Labels:

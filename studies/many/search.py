@@ -16,7 +16,7 @@ from divcon.methods.settings import IMAGES_PER_CLUSTER, SMALL_LR
 from divcon.recipes import batch_for
 
 from . import workers
-from .divisions import DIVIDING, parts_of, resampled
+from .divisions import DIVIDING, parts_of, random_parts, resampled
 from .lab import Kind, Lab
 from .slots import Training
 from .student import Targets, Weights
@@ -144,6 +144,9 @@ class Chain:
 
     def divided(self, way: Way, base: Trained) -> Awaitable[Cluster]:
         async def make() -> Cluster:
+            if way.parts == "random":
+                clusters = await self.divided(dataclasses.replace(way, parts="clusters"), base)
+                return random_parts(clusters, self.spec.seed)
             if way.parts not in DIVIDING:
                 return np.zeros(self.n, np.int64)
             return await self.lab.work(parts_of, base.hidden, way.parts, way.k, workers.SMALLEST, self.spec.seed)
