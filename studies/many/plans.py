@@ -8,6 +8,7 @@ from typing import Any
 
 from divcon.errors import DataError, InputError
 from divcon.files.text import printable
+from divcon.recipes.dnc import STUDENT_RATE
 
 from .piles import PACKED_FOR, Pile, joined
 from .student import Weights
@@ -45,6 +46,7 @@ DIVIDED = {
     "rounds 2, own 0.5": Way(rounds=2, weights=MIXED),
     "base 3/4, own 0.5": Way(shares=(0.75, 0.125, 0.125), weights=MIXED),
     "short experts, own 0.5": Way(shares=(0.5, 0.125, 0.375), weights=MIXED),
+    "paper's shares, own 0.5": Way(shares=(1 / 3, 1 / 2, 1 / 6), weights=MIXED),
     "balanced parts": Way(parts="balanced"),
     "hierarchical parts": Way(parts="hierarchy"),
     "balanced lessons": Way(balanced=True),
@@ -57,6 +59,7 @@ CONTROLS = {
     "one expert": Way(parts="all"),
     "one expert, own 0.5": Way(parts="all", weights=MIXED),
     "objectives, own 0.5": Way(parts="objectives", everyone=True, weights=MIXED),
+    "moclr, larger rate": Way(shares=(1, 0, 0), parts="none", base_rate=STUDENT_RATE),
     "moclr, restarted": Way(shares=(0.5, 0.5, 0), parts="all"),
     "self": Way(shares=(0.5, 0, 0.5), parts="none"),
     "self, own 0.5": Way(shares=(0.5, 0, 0.5), parts="none", weights=MIXED),
@@ -97,6 +100,8 @@ SOME = ("dnc", "own 0.5", "random parts, own 0.5", "self, own 0.5", "moclr, rest
 FEW = ("own 0.5", "moclr, student's rate")
 FOR_PROCESSORS = ("own 0.5", "random parts, own 0.5", "self, own 0.5", "moclr, student's rate")
 UNTRIED = (
+    "paper's shares, own 0.5",
+    "moclr, larger rate",
     "balanced parts",
     "hierarchical parts",
     "balanced lessons",

@@ -61,26 +61,26 @@ class Chain:
         return found, {"divides": await self.lab.work(workers.divides, self.spec.at, layers, self.spec.seed)}
 
     async def divide_and_contrast(self, way: Way) -> Found:
-        first = base = await self.base(way.shares[0])
+        first = base = await self.base(way.shares[0], way.base_rate)
         for turn in range(way.rounds):
             cluster = await self.divided(way, base)
             experts = await self.experts(way, base, cluster, turn)
             if not way.shares[2]:
-                return experts[0], {}
+                return (*experts, base)[0], {}
             teacher, base = base, await self.student(way, base, experts, cluster, turn)
         known = await self.knowledge(way, teacher, experts, cluster, base)
         return base, {"base": await self.scores_of_base(first), "sizes": np.bincount(cluster).tolist(), **known}
 
     # trainings
 
-    def base(self, share: float) -> Awaitable[Trained]:
+    def base(self, share: float, rate: float = SMALL_LR) -> Awaitable[Trained]:
         """MoCLR from random weights on everything, for a share of the budget."""
         spec, images = self.spec, round(share * self.images)
 
         async def make() -> Trained:
-            return await self._train("moclr", new_moclr(spec.width, spec.seed), images, SMALL_LR)
+            return await self._train("moclr", new_moclr(spec.width, spec.seed), images, rate)
 
-        return self.lab.once(("moclr", spec.at, spec.width, images, spec.seed), make)
+        return self.lab.once(("moclr", spec.at, spec.width, images, spec.seed, rate), make)
 
     async def experts(self, way: Way, base: Trained, cluster: Cluster, turn: int) -> list[Trained]:
         """In the order of their clusters; each has its cluster's share of the experts' budget."""

@@ -31,13 +31,14 @@ class Way:
 
     parts: `clusters`; `balanced` ones, of equal sizes; those of a `hierarchy`; `random` parts of the clusters' sizes; `all`, one
     expert on everything; `none`, no expert; `objectives`, an expert by MoCLR and one by classification into clusters, both on
-    everything. Without a share for the student, the result is the expert.
+    everything. Without a share for the student, the result is the expert, or the base.
     """
 
     shares: tuple[float, float, float] = (0.5, 0.25, 0.25)  # of base, experts, student
     parts: str = "clusters"
     k: int = 5
     rounds: int = 1  # the student of a round is the base of the next
+    base_rate: float = SMALL_LR
     expert_rate: float = SMALL_LR / 2
     student_rate: float = STUDENT_RATE
     base_share: float = BASE_SHARE
