@@ -23,6 +23,7 @@ NAMES = {
     "mixture": "Mixture",
     "heap": "Heap",
     "fashion": "Fashion-MNIST",
+    "emoji": "Emoji",
     "made": "Made",
 }
 KNOWN = {
@@ -54,11 +55,13 @@ PAIRS = (  # differences that a claim of the paper, or of a way, is about
 HOW = (
     "Scores are accuracies in percent on validation images: mean ± standard deviation over seeds, of Open Clip Art by its outermost",
     "folders, of other collections the mean over their sources. Δ is the difference to MoCLR at the same number of images with the same",
-    "seed: mean ± standard error (seeds). `python -m studies.many draw` writes this page from the rows in studies/rows/many, and",
-    "`studies/many/plans.py` says what each line is. The trainings are those of `divcon run` in bf16, on a GPU many at once, on processors",
-    "with views of 16 pixels: a test compares their steps with the training loop's, in fp32 on a CPU. Two things differ: the views of an",
-    "image are the same in each training of a collection, and come again after `EPOCHS` (plans.py); a small cluster's expert has the batch",
-    "of the others.",
+    "seed: mean ± standard error (seeds). Lines in italics are controls: “self” has no expert, “one expert” is on everything, “moclr,",
+    "restarted” and “moclr, student's rate” are MoCLR with a second start at the rates 0.006 and 0.016. “own” is the weight of the",
+    "student's own contrastive loss, 0 where it is not named. `python -m studies.many draw` writes this page from the rows in",
+    "studies/rows/many, and `studies/many/plans.py` says what each line is. The trainings are those of `divcon run` in bf16, on a GPU many",
+    "at once, on processors with views of 16 pixels: a test compares their steps with the training loop's, in fp32 on a CPU. Two things",
+    "differ: the views of an image are the same in each training of a collection, and come again after `EPOCHS` (plans.py); a small",
+    "cluster's expert has the batch of the others.",
 )
 
 
