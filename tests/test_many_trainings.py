@@ -26,7 +26,6 @@ from divcon.nets.net import Net
 from divcon.nets.slim import SlimResNet
 from divcon.nets.teacher import Teacher
 from divcon.nets.trained import Trained
-from studies.instrument.draw import difference
 from studies.many import __main__ as command
 from studies.many import divisions, page, plans, workers
 from studies.many.lab import Kind, Lab
@@ -440,82 +439,6 @@ def test_every_line_of_the_plans_is_a_way_or_a_control() -> None:
         lines = {spec.line for spec in specs if spec.way is not None}
         assert lines <= {*plans.DIVIDED, *plans.CONTROLS} and len(set(specs)) == len(specs), name
         assert all(sum(spec.way.shares) == pytest.approx(1) for spec in specs if spec.way)
-
-
-OF_MOCLR = {  # lines of the first table of docs/results.md, in its order
-    "moclr, student's rate": "MoCLR, 15 passes, and 15 more from a second start (rate 0.016)",
-    "moclr, restarted": "the same, the second part at rate 0.006",
-    "own 0.5": "DnC, own 0.5",
-    "dnc": "DnC, own 0",
-    "random parts, own 0.5": "random parts of the same sizes, own 0.5",
-    "one expert, own 0.5": "one expert on everything, own 0.5",
-    "self, own 0.5": "no expert: the student learns from the base, own 0.5",
-    "self": "no expert, own 0",
-}
-CLAIMS = {  # the begin of a line of docs/results.md, and the two ways whose difference it tells
-    "Table 3:": ("dnc", "moclr"),
-    "Table 10: experts of random parts": ("random parts", "dnc"),
-    "Table 10: experts on everything": ("one expert", "dnc"),
-    "Table 11: base and experts": ("dnc", "self"),
-    "Table 18:": ("short experts, own 0.5", "own 0.5"),
-    "(a) ": ("own 0.5", "dnc"),
-    "(a, g)": ("alike", "moclr"),
-    "(b)": ("whitened targets", "dnc"),
-    "(c)": ("moclr, classes", "moclr"),
-    "(e)": ("objectives, own 0.5", "moclr"),
-    "(f)": ("rounds 2, own 0.5", "own 0.5"),
-    "K = 10": ("k 10, own 0.5", "own 0.5"),
-    "a base of three quarters": ("base 3/4, own 0.5", "moclr"),
-}
-
-
-SMALL = {  # lines of its table of longer trainings and many domains
-    "moclr, student's rate": "MoCLR, a second start at half of the budget (rate 0.016)",
-    "own 0.5": "DnC, own 0.5",
-    "dnc": "DnC, own 0",
-    "random parts, own 0.5": "random parts of the same sizes, own 0.5",
-    "self, own 0.5": "no expert, own 0.5",
-}
-UNTRIED = {  # the begin of a line, and the two ways of small images whose difference it tells
-    "Table 19:": ("unit targets", "unit targets and predictions"),
-    "(d)": ("moclr, groups", "moclr, student's rate"),
-    "parts of equal sizes": ("balanced parts", "dnc"),
-    "lessons with": ("balanced lessons", "dnc"),
-}
-
-
-def verdict_of(one: str, other: str, pile: str, size: int = 32, width: int = 16, passes: int = 30) -> str:
-    """The difference of two ways as docs/results.md tells it, whitened 20-NN / linear; - where it was not run."""
-    rows = page.settings(page.rows_of(page.ROWS))[pile, size, width, passes]
-    by = {(its["line"], its["seed"]): its for its in rows}
-    seeds = [seed for line, seed in by if line == one and (other, seed) in by]
-    pairs = [[(page.score(by[one, s], n), page.score(by[other, s], n)) for s in seeds] for n in ("whitened", "linear")]
-    told = [difference(its).removesuffix(f" ({len(seeds)})") for its in pairs]
-    return " / ".join(told).replace("+0.0", "0.0").replace("-0.0", "0.0") if seeds else "-"
-
-
-def test_the_verdict_tells_the_differences_that_the_rows_give() -> None:
-    lines = (page.ROOT / "docs" / "results.md").read_text().replace("**", "").splitlines()
-    for way, name in OF_MOCLR.items():
-        cells = [verdict_of(way, "moclr", pile) for pile in ("openclipart", "mixture")]
-        assert f"| {name} | {' | '.join(cells)} |" in lines
-    for begin, (one, other) in CLAIMS.items():
-        (line,) = (each for each in lines if each.startswith(f"| {begin}"))
-        assert "; ".join(verdict_of(one, other, pile) for pile in ("openclipart", "mixture")) in line
-    for way, name in SMALL.items():
-        settings = (
-            ("fashion", 8),
-            ("openclipart", 8),
-            ("openclipart", 30),
-            ("openclipart", 60),
-            ("openclipart", 120),
-            ("heap", 30),
-        )
-        cells = [verdict_of(way, "moclr", pile, 16, 8, passes) for pile, passes in settings]
-        assert f"| {name} | {' | '.join(cells)} |" in lines
-    for begin, (one, other) in UNTRIED.items():
-        (line,) = (each for each in lines if each.startswith(f"| {begin}"))
-        assert verdict_of(one, other, "openclipart", 16, 8) in line
 
 
 def test_what_is_done_once_is_kept_by_its_network_and_not_by_an_id_that_comes_again() -> None:

@@ -75,8 +75,8 @@ def notice(options: Options, n: int) -> str:
         return f"recipe dnc: {level}, which is simpler (docs/results.md). The stage checks compares experts and base"
     if alike and passes <= BEHIND:
         return (
-            f"recipe dnc: {level}; at 60 and {BEHIND} passes (slim10_w8, 16 pixels) it was one to two points behind: type recipe=moclr "
-            "for the better encoder (docs/results.md)"
+            f"recipe dnc: {level}; at 60 and {BEHIND} passes (slim10_w8, 16 pixels) it was half a point and one point behind: "
+            "type recipe=moclr for the better encoder (docs/results.md)"
         )
     return (
         f"recipe dnc: if it beats recipe={options.method} at {passes:.4g} passes over {n:,} images was not measured; {level} "

@@ -7,7 +7,7 @@ the plan `ways` needs openclipart, emoji and fashion, `longer` heap too. It trai
 adds a JSON line to FILE for each experiment that is done. The same command goes on where it was stopped. `seed=` leaves other
 seeds to other processes.
 
-The plans `short` (openclipart, fashion), `small` (openclipart, heap) and `saturated` (emoji) are for processors, a process and a seed for each core:
+The plans `short` (openclipart, fashion), `small` (openclipart, heap) and `long` (emoji) are for processors, a process and a seed for each core:
 `OMP_NUM_THREADS=1 python -m studies.many run FOLDER out=FILE plan=short seed=0 device=cpu slots=1 processes=1 seconds=4000`
 
 `python -m studies.many draw` writes docs/results/ways.md from the rows.
