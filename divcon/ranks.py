@@ -76,9 +76,10 @@ def end_with_launcher() -> None:
         end_with_parent()
 
 
-def end_with_parent() -> None:
-    """Let the kernel end this process when the one that started it is killed."""
-    parent = os.getppid()
+def end_with_parent(parent: int | None = None) -> None:
+    """Let the kernel end this process when the one that started it is killed. `parent` is its number: it may have been killed
+    while this process was imported."""
+    parent = parent or os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it was killed before

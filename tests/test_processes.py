@@ -105,6 +105,14 @@ def test_a_plan_on_ranks_that_is_stopped_leaves_no_process(
         assert not list(tmp_path.glob(f"{PREFIX}*"))
 
 
+def test_a_rank_whose_launcher_was_killed_while_it_was_imported_ends_at_once(tmp_path: Path) -> None:
+    """Its parent is another process then; here it is from the begin."""
+    gone = str(os.getppid())
+    words = [sys.executable, "-m", "divcon.api.trial_process", str(tmp_path), gone, "0"]
+    assert subprocess.run(words, check=False, timeout=120).returncode == -signal.SIGKILL
+    assert not [*tmp_path.iterdir()]
+
+
 def ranks_below(folder: Path) -> list[str]:
     """The processes that try stages for a plan, with their folder here."""
     found = []

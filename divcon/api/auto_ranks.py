@@ -1,5 +1,6 @@
 """The number of ranks that a run on this machine is worth: one for each GPU; on CPUs what a measurement finds fastest."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -80,7 +81,15 @@ def speed_of(machine: Machine, ranks: int) -> float:
     """The images per second of a training step on so many ranks that share the machine's threads; 0 if it can't be measured."""
     threads = machine.compute_threads // ranks
     with shared_folder() as folder, rank_environment(threads):
-        command = [sys.executable, "-m", "divcon.api.rank_speed", str(folder), str(ranks), machine.precision]
+        command = [
+            sys.executable,
+            "-m",
+            "divcon.api.rank_speed",
+            str(os.getpid()),
+            str(folder),
+            str(ranks),
+            machine.precision,
+        ]
         commands = [[*command, str(rank)] for rank in range(ranks)]
         with started(commands, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as processes:
             try:

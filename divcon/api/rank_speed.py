@@ -1,4 +1,4 @@
-"""Time a training step as one of several ranks: `python -m divcon.api.rank_speed FOLDER RANKS PRECISION RANK`."""
+"""Time a training step as one of several ranks: `python -m divcon.api.rank_speed PARENT FOLDER RANKS PRECISION RANK`."""
 
 import sys
 import time
@@ -41,8 +41,8 @@ def speed(machine: Machine) -> float:
 
 
 if __name__ == "__main__":
-    end_with_parent()
-    folder, ranks, precision, rank = sys.argv[1:]
+    parent, folder, ranks, precision, rank = sys.argv[1:]
+    end_with_parent(int(parent))
     machine = validate_fields(Machine, {"precision": precision, "compute_threads": available_cores()})
     place = Place(int(rank), int(ranks), int(rank), "", 0)
     with dist.joined(FileStore(str(Path(folder) / "store"), place.world), place):

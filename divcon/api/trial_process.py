@@ -1,4 +1,4 @@
-"""One of the processes in which a plan tries the stages of a run: `python -m divcon.api.trial_process FOLDER RANK`."""
+"""One of the processes in which a plan tries the stages of a run: `python -m divcon.api.trial_process FOLDER PARENT RANK`."""
 
 import os
 import sys
@@ -24,9 +24,9 @@ from .trial import Amount
 from .trials import ANSWER, CALL, Trials, try_stages
 
 
-def main(folder: Path, rank: int) -> int:
+def main(folder: Path, parent: int, rank: int) -> int:
     """Try the stages as one rank, and write the answer or the error. Return the exit code."""
-    end_with_parent()
+    end_with_parent(parent)
     try:
         with host_settings.set_aside():
             answer, code = to_json_value(_tried(folder, rank)), 0
@@ -49,6 +49,6 @@ def _tried(folder: Path, rank: int) -> Trials:
 
 
 if __name__ == "__main__":
-    code = main(Path(sys.argv[1]), int(sys.argv[2]))
+    code = main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
     sys.stdout.flush()
     os._exit(code)  # threads of torch may wait for a rank that is gone

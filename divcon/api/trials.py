@@ -1,6 +1,7 @@
 """Try each kind of stage of a run: in this process, or in as many as the run is to have."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 import time
@@ -87,7 +88,7 @@ def try_on_ranks(run_plan: RunPlan, data: Data, options: Mapping[str, Any], grou
         run_plan.images.save_index(folder / "images")
         asked = {"data": absolute_paths(data), "out": str(run_plan.folder), "options": dict(options)}
         write_json(folder / CALL, {**asked, "groups": list(groups), "machine": to_json_value(machine), "begin": begin})
-        command = [sys.executable, "-m", "divcon.api.trial_process", str(folder)]
+        command = [sys.executable, "-m", "divcon.api.trial_process", str(folder), str(os.getpid())]
         commands = [[*command, str(rank)] for rank in range(machine.ranks)]
         with started(commands, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as ranks:
             _wait(ranks)
