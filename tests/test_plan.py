@@ -117,7 +117,7 @@ def test_an_error_of_a_rank_is_the_error_of_the_plan(
 
         def __init__(self, command: list[str], **_: object) -> None:
             error = {"error": "DataError", "message": "no such images"}
-            write_json(Path(command[3]) / f"answer-{command[4]}.json", error)
+            write_json(Path(command[3]) / f"answer-{command[-1]}.json", error)
 
         def poll(self) -> int:
             return self.returncode
