@@ -92,24 +92,23 @@ def told(pairs: Mapping[str, list[tuple[float, float]]]) -> str:
 
 
 def verdict(one: str, other: str, setting: Setting) -> str:
-    rows = rows_of(setting)
-    seeds = [seed for line, seed in rows if line == one and (other, seed) in rows]
-    return told(
-        {
-            name: [(page.score(rows[one, seed], name), page.score(rows[other, seed], name)) for seed in seeds]
-            for name in SCORES
-        }
-    )
+    return apart(by_seed(one, setting), by_seed(other, setting))
 
 
 def over_base(way: str, setting: Setting) -> str:
     """How much better the result of a way is than MoCLR at half of the budget, which is the base of DnC."""
-    rows = rows_of(setting)
-    bases = {seed: row["base"] for (line, seed), row in rows.items() if line in ("own 0.5", "self, own 0.5")}
-    seeds = [seed for line, seed in rows if line == way and seed in bases]
-    return told(
-        {name: [(page.score(rows[way, s], name), page.score(bases[s], name)) for s in seeds] for name in SCORES}
-    )
+    divided = {**by_seed("own 0.5", setting), **by_seed("self, own 0.5", setting)}
+    return apart(by_seed(way, setting), {seed: row["base"] for seed, row in divided.items()})
+
+
+def by_seed(way: str, setting: Setting) -> dict[int, dict[str, Any]]:
+    return {seed: row for (line, seed), row in rows_of(setting).items() if line == way}
+
+
+def apart(ones: Mapping[int, dict[str, Any]], others: Mapping[int, dict[str, Any]]) -> str:
+    """The difference of rows with the same seeds."""
+    pairs = [(ones[seed], others[seed]) for seed in ones if seed in others]
+    return told({name: [(page.score(a, name), page.score(b, name)) for a, b in pairs] for name in SCORES})
 
 
 def line_of(begin: str) -> str:
